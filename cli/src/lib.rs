@@ -1,0 +1,1 @@
+//! The watertight command.

@@ -1,0 +1,1 @@
+//! Detection content from source to the form that the engine evaluates.

@@ -1,0 +1,1 @@
+//! Evaluates detection rules over events: total functions, no I/O.

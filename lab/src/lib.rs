@@ -1,0 +1,1 @@
+//! QEMU guests on stock Debian kernels: where the kernel parts are tested.

@@ -1,0 +1,1 @@
+//! The detection rules that ship with the product, embedded, each with events that must and must not fire it.

@@ -1,0 +1,1 @@
+//! What the kernel programs and user mode agree on: record layouts, limits, and a decoder that refuses malformed records.

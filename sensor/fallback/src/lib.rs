@@ -1,0 +1,1 @@
+//! Event sources for kernels that refuse BPF LSM, declared as degraded.

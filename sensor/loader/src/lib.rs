@@ -1,0 +1,1 @@
+//! Loads, pins and confirms the kernel programs, then exits.

@@ -1,0 +1,1 @@
+//! Drains inherited ring buffers without privileges.
