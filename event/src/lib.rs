@@ -1,1 +1,18 @@
-//! The event model: one table of event kinds and fields, and its native, Sigma, ECS and OCSF views.
+//! The event model that every part speaks.
+//!
+//! One table (`table.rs`) names every field and every kind of event once. The Rust types, the native JSON, the Sigma, ECS
+//! and OCSF views and the reference page are all made from it, so a field can't exist in one and be missing in another.
+
+mod event;
+mod json;
+mod reference;
+mod table;
+mod value;
+mod view;
+
+pub use event::{Event, Outcome, Source};
+pub use json::ReadError;
+pub use reference::reference_page;
+pub use table::{Class, Field, Kind, SigmaLogsource, Type};
+pub use value::{Text, Value};
+pub use view::{sigma_fields, sigma_supply, SigmaSupply, View};

@@ -1,0 +1,59 @@
+//! The reference page of the documentation, made from the table so that it can't tell of another model than the code's.
+
+use std::fmt::Write as _;
+
+use crate::{Field, Kind};
+
+/// The reference page in Markdown.
+#[must_use]
+pub fn reference_page() -> String {
+    let mut page = String::from("# Events and fields\n\nMade from `event/src/table.rs`; `cargo test -p watertight-event` checks that it is current.\n\n## Events\n\n| kind | class | what happened | own fields | Sigma category | ECS category, type | OCSF class, activity |\n|---|---|---|---|---|---|---|\n");
+    for kind in Kind::ALL {
+        let fields: Vec<String> = kind.fields().iter().map(|field| format!("`{}`", field.native())).collect();
+        let (category, ecs_type) = kind.ecs();
+        let (class, activity) = kind.ocsf();
+        let sigma = kind.sigma_logsource().map_or("-", |logsource| logsource.category);
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} | {sigma} | {category}, {ecs_type} | {class}, {activity} |",
+            kind.native(),
+            kind.class().name(),
+            kind.meaning(),
+            fields.join(" ")
+        );
+    }
+    page.push_str("\n## Fields\n\nEvents of a process's own context carry the `process.` fields that their hook can give.\n\n| field | type | meaning | Sigma | ECS | OCSF |\n|---|---|---|---|---|---|\n");
+    for field in Field::ALL {
+        let or_dash = |name: &'static str| if name.is_empty() { "-" } else { name };
+        let _ = writeln!(
+            page,
+            "| `{}` | {:?} | {} | {} | {} | {} |",
+            field.native(),
+            field.value_type(),
+            field.meaning(),
+            or_dash(field.sigma()),
+            or_dash(field.ecs()),
+            or_dash(field.ocsf())
+        );
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_reference_page_is_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/events.md");
+        if std::env::var_os("WATERTIGHT_BLESS").is_some() {
+            std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference")).expect("a folder");
+            std::fs::write(path, reference_page()).expect("the page");
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == reference_page(),
+            "docs/reference/events.md is old: run WATERTIGHT_BLESS=1 cargo test -p watertight-event"
+        );
+    }
+}

@@ -1,0 +1,275 @@
+//! The Sigma, ECS and OCSF views of an event, all read off the table.
+
+use serde_json::{json, Map, Value as Json};
+
+use crate::json::value_to_json;
+use crate::{Event, Field, Kind, Outcome, Value};
+
+/// A form in which events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Our own, complete form.
+    Native,
+    /// Sigma field names with their log source.
+    Sigma,
+    /// Elastic Common Schema 8.
+    Ecs,
+    /// Open Cybersecurity Schema Framework 1.8.
+    Ocsf,
+}
+
+/// What the sensor can supply for one Sigma log source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigmaSupply {
+    /// The category; the product is `linux`.
+    pub category: &'static str,
+    /// Names of the fields that an event of this category can carry.
+    pub fields: Vec<&'static str>,
+}
+
+/// The Sigma log sources that this sensor's events answer to, with the fields of each.
+#[must_use]
+pub fn sigma_supply() -> Vec<SigmaSupply> {
+    let mut supplies: Vec<SigmaSupply> = Vec::new();
+    for kind in Kind::ALL {
+        let Some(logsource) = kind.sigma_logsource() else { continue };
+        let of_process = Field::ALL.iter().filter(|field| field.is_of_process());
+        let names =
+            of_process.chain(kind.fields()).map(|field| kind.sigma_name(*field)).filter(|name| !name.is_empty());
+        match supplies.iter_mut().find(|supply| supply.category == logsource.category) {
+            Some(supply) => supply.fields.extend(names),
+            None => supplies.push(SigmaSupply { category: logsource.category, fields: names.collect() }),
+        }
+    }
+    for supply in &mut supplies {
+        supply.fields.sort_unstable();
+        supply.fields.dedup();
+    }
+    supplies
+}
+
+/// The fields of an event under their Sigma names.
+pub fn sigma_fields(event: &Event) -> impl Iterator<Item = (&'static str, &Value)> {
+    event.fields().filter_map(|(field, value)| {
+        let name = event.kind.sigma_name(field);
+        (!name.is_empty()).then_some((name, value))
+    })
+}
+
+impl View {
+    /// The view with this name on the command line.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "native" => Some(Self::Native),
+            "sigma" => Some(Self::Sigma),
+            "ecs" => Some(Self::Ecs),
+            "ocsf" => Some(Self::Ocsf),
+            _ => None,
+        }
+    }
+
+    /// The event in this view.
+    #[must_use]
+    pub fn render(self, event: &Event) -> Json {
+        match self {
+            Self::Native => event.to_json(),
+            Self::Sigma => sigma(event),
+            Self::Ecs => ecs(event),
+            Self::Ocsf => ocsf(event),
+        }
+    }
+}
+
+fn sigma(event: &Event) -> Json {
+    let fields: Map<String, Json> =
+        sigma_fields(event).map(|(name, value)| (name.to_owned(), value_to_json(value))).collect();
+    let category = event.kind.sigma_logsource().map_or("", |logsource| logsource.category);
+    json!({ "logsource": { "category": category, "product": "linux" }, "event": fields })
+}
+
+fn ecs(event: &Event) -> Json {
+    let (category, kind) = event.kind.ecs();
+    let mut object = Map::new();
+    object.insert("@timestamp".into(), rfc3339(event.unix_ns).into());
+    nest(&mut object, "ecs.version", "8.17.0".into());
+    nest(&mut object, "event.kind", "event".into());
+    nest(&mut object, "event.category", json!([category]));
+    nest(&mut object, "event.type", json!([kind]));
+    nest(&mut object, "event.action", event.kind.native().into());
+    nest(&mut object, "event.provider", event.source.name().into());
+    nest(
+        &mut object,
+        "event.outcome",
+        match event.outcome {
+            Outcome::Done => "success".into(),
+            Outcome::Denied => "failure".into(),
+            Outcome::Attempted | Outcome::Unknown => "unknown".into(),
+        },
+    );
+    for (field, value) in event.fields() {
+        if !field.ecs().is_empty() && field != Field::Operations {
+            nest(&mut object, field.ecs(), value_to_json(value));
+        }
+    }
+    Json::Object(object)
+}
+
+/// OCSF status ids: 0 unknown, 1 success, 2 failure.
+fn ocsf(event: &Event) -> Json {
+    let (class_uid, activity_id) = event.kind.ocsf();
+    let category_uid = class_uid / 1000;
+    let mut object = Map::new();
+    let head = json!({
+        "activity_id": activity_id,
+        "category_uid": category_uid,
+        "class_uid": class_uid,
+        "type_uid": u64::from(class_uid) * 100 + u64::from(activity_id),
+        "time": event.unix_ns / 1_000_000,
+        "severity_id": 1,
+        "status_id": match event.outcome { Outcome::Done => 1, Outcome::Denied => 2, _ => 0 },
+        "message": event.kind.meaning(),
+        "metadata": { "version": "1.8.0", "product": { "name": "Watertight", "vendor_name": "Watertight" } },
+        "device": { "type_id": 0, "os": { "name": "Linux", "type_id": 200 } },
+    });
+    if let Json::Object(head) = head {
+        object.extend(head);
+    }
+    let is_process_activity = class_uid == 1007;
+    for (field, value) in event.fields() {
+        let name = field.ocsf();
+        if name.is_empty() {
+            continue;
+        }
+        // Outside Process Activity the process that acted is the actor's process.
+        match name.strip_prefix("process.") {
+            Some(rest) if !is_process_activity => {
+                nest(&mut object, &format!("actor.process.{rest}"), value_to_json(value))
+            }
+            _ => nest(&mut object, name, value_to_json(value)),
+        }
+    }
+    if let Some(path) = event.text(Field::Path) {
+        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let type_id = match event.kind {
+            Kind::FileFifo | Kind::FileFifoOpen => 6,
+            Kind::UnixBind => 5,
+            Kind::FileMkdir => 2,
+            Kind::FileSymlink => 7,
+            _ => 1,
+        };
+        if class_uid == 1001 {
+            nest(&mut object, "file.name", name.into());
+            nest(&mut object, "file.type_id", type_id.into());
+            if let Some(Json::Object(file)) = object.get_mut("file") {
+                file.remove("type");
+            }
+        } else {
+            object.remove("file");
+        }
+    }
+    Json::Object(object)
+}
+
+/// Puts a value at a dotted name, making the objects on the way. A value that stands where an object is needed is kept and
+/// the new one left out: the table's test shows that no name is both.
+pub(crate) fn nest(object: &mut Map<String, Json>, dotted: &str, value: Json) {
+    let mut place = object;
+    let mut names = dotted.split('.').peekable();
+    while let Some(name) = names.next() {
+        if names.peek().is_none() {
+            place.insert(name.to_owned(), value);
+            return;
+        }
+        let next = place.entry(name.to_owned()).or_insert_with(|| Json::Object(Map::new()));
+        match next {
+            Json::Object(inner) => place = inner,
+            _ => return,
+        }
+    }
+}
+
+/// Nanoseconds since 1970 as RFC 3339 in UTC. The date is counted by Howard Hinnant's days-from-civil method.
+pub(crate) fn rfc3339(unix_ns: u64) -> String {
+    let seconds = unix_ns / 1_000_000_000;
+    let days = i64::try_from(seconds / 86_400).unwrap_or(0) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let of_day = seconds % 86_400;
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:09}Z",
+        of_day / 3_600,
+        of_day / 60 % 60,
+        of_day % 60,
+        unix_ns % 1_000_000_000
+    )
+}
+
+/// The reverse of [`rfc3339`] for the form that it writes.
+pub(crate) fn unix_ns(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let year = if month <= 2 { year - 1 } else { year };
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let year_of_era = year.rem_euclid(400);
+    let days = year.div_euclid(400) * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year
+        - 719_468;
+    let seconds = days * 86_400 + number(11, 13)? * 3_600 + number(14, 16)? * 60 + number(17, 19)?;
+    u64::try_from(seconds).ok()?.checked_mul(1_000_000_000)?.checked_add(u64::try_from(number(20, 29)?).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Source;
+
+    #[test]
+    fn times_are_written_and_read_to_the_nanosecond() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(rfc3339(951_782_400_000_000_001), "2000-02-29T00:00:00.000000001Z");
+        for ns in [0, 951_782_400_000_000_001, 1_763_726_400_123_456_789] {
+            assert_eq!(unix_ns(&rfc3339(ns)), Some(ns));
+        }
+    }
+
+    #[test]
+    fn an_exec_reads_as_sysmon_process_creation() {
+        let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
+            .with(Field::Executable, "/bin/sh")
+            .with(Field::ParentExecutable, "/usr/sbin/sshd");
+        let view = View::Sigma.render(&event);
+        assert_eq!(view["logsource"]["category"], "process_creation");
+        assert_eq!(view["event"]["Image"], "/bin/sh");
+        assert_eq!(view["event"]["ParentImage"], "/usr/sbin/sshd");
+    }
+
+    #[test]
+    fn a_named_pipe_keeps_its_path_as_pipe_name() {
+        let event = Event::new(Kind::FileFifo, Outcome::Attempted, Source::BpfLsm, 1).with(Field::Path, "/tmp/p");
+        assert_eq!(View::Sigma.render(&event)["event"], json!({ "PipeName": "/tmp/p" }));
+        assert_eq!(View::Ocsf.render(&event)["file"], json!({ "path": "/tmp/p", "name": "p", "type_id": 6 }));
+    }
+
+    #[test]
+    fn no_category_names_a_field_twice_in_one_kind() {
+        for kind in Kind::ALL {
+            let of_process = Field::ALL.iter().filter(|field| field.is_of_process());
+            let mut names: Vec<_> = of_process
+                .chain(kind.fields())
+                .map(|field| kind.sigma_name(*field))
+                .filter(|name| !name.is_empty())
+                .collect();
+            names.sort_unstable();
+            let before = names.len();
+            names.dedup();
+            assert_eq!(before, names.len(), "{} has a Sigma name twice", kind.native());
+        }
+    }
+}
