@@ -153,6 +153,7 @@ fields! {
     Size Number "file.size" "" "file.size" "file.size" "Size that the file gets."
     Attribute Text "file.attribute" "Attribute" "" "" "Name of the extended attribute."
     Protection Number "memory.protection" "" "" "" "Protection bits that are asked for."
+    MappedMemfd Bool "memory.is_memfd" "Memfd" "" "" "What is mapped is a memfd: it has no file."
     MapFlags Number "memory.flags" "" "" "" "Flags of the mapping."
     Family Text "network.family" "" "network.type" "" "ipv4, ipv6 or unix."
     Protocol Text "network.protocol" "Protocol" "network.transport" "connection_info.protocol_name" "tcp, udp or the number."
@@ -258,8 +259,8 @@ kinds! {
     NetworkAccept "network.accept" Network "network_connection" ("network" "connection") (4001 1) {} "A connection was accepted." [Operations Family Protocol LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
     NetworkSend "network.send" Network "network_connection" ("network" "connection") (4001 6) {} "A first message to a peer without a connection." [Operations Family Protocol LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
     NetworkClose "network.close" Network "" ("network" "end") (4001 2) {} "A connection ended." [Operations Family Protocol LocalAddress LocalPort RemoteAddress RemotePort]
-    MemoryMap "memory.map" System "image_load" ("library" "start") (1005 1) {Path = "ImageLoaded"} "A file or memory was mapped executable." [Operations Path Dev Inode Generation Protection MapFlags IsMemfd]
-    MemoryProtect "memory.protect" System "image_load" ("process" "change") (1005 1) {Path = "ImageLoaded"} "Memory was made executable." [Operations Path Dev Inode Generation Protection IsMemfd]
+    MemoryMap "memory.map" System "image_load" ("library" "start") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "A file or memory was mapped executable." [Operations Path Dev Inode Generation Protection MapFlags MappedMemfd]
+    MemoryProtect "memory.protect" System "image_load" ("process" "change") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "Memory was made executable." [Operations Path Dev Inode Generation Protection MappedMemfd]
     ModuleLoad "module.load" System "driver_load" ("driver" "start") (1002 1) {Path = "ImageLoaded"} "A module, firmware or kernel image is loaded." [Operations ModuleName Path Dev Inode Generation]
     BpfUse "bpf.use" System "kernel_event" ("driver" "start") (1003 99) {} "A BPF program or map is created or opened." [Operations Command BpfType]
     PerfOpen "perf.open" System "kernel_event" ("driver" "start") (1003 99) {} "A performance event is opened." [Operations Command]
