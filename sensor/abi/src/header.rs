@@ -1,0 +1,61 @@
+//! The C side of the definitions, printed from the Rust side. The loader's build writes it beside the compiled objects.
+
+use std::fmt::Write as _;
+
+use crate::hook::HOOKS;
+use crate::layout::{self, FieldKind, RecordType, Tag, LAYOUTS};
+
+/// `abi.h`: constants, enumerations and structs, each struct's size and offsets asserted.
+#[must_use]
+pub fn c_header() -> String {
+    let mut text = String::from("/* Made from the sensor's ABI definition by the build. */\n#pragma once\n\n");
+    let constants = [
+        ("ABI_VERSION", u32::from(layout::ABI_VERSION)),
+        ("RECORD_BYTES_MAX", layout::RECORD_BYTES_MAX),
+        ("ARGV_BYTES_MAX", layout::ARGV_BYTES_MAX),
+        ("PATH_BYTES_MAX", layout::PATH_BYTES_MAX),
+        ("PATH_STEPS_MAX", layout::PATH_STEPS_MAX),
+        ("NAME_BYTES_MAX", layout::NAME_BYTES_MAX),
+        ("STRING_BYTES_MAX", layout::STRING_BYTES_MAX),
+        ("SCRATCH_SLOTS", layout::SCRATCH_SLOTS),
+        ("WAKE_BYTES", layout::WAKE_BYTES),
+        ("FLAG_HAS_PROCESS", u32::from(layout::FLAG_HAS_PROCESS)),
+        ("ATTACHMENT_CUT", u32::from(layout::ATTACHMENT_CUT)),
+        ("ATTACHMENT_UNREADABLE", u32::from(layout::ATTACHMENT_UNREADABLE)),
+        ("ATTACHMENT_DETACHED", u32::from(layout::ATTACHMENT_DETACHED)),
+        ("HOOK_COUNT", u32::try_from(HOOKS.len()).unwrap_or(u32::MAX)),
+    ];
+    for (name, value) in constants {
+        let _ = writeln!(text, "#define {name} {value}u");
+    }
+    for (name, number) in RecordType::C_NAMES.iter().chain(Tag::C_NAMES) {
+        let _ = writeln!(text, "#define {name} {number}u");
+    }
+    for hook in HOOKS {
+        let _ = writeln!(text, "#define HOOK_{} {}u", hook.program().to_uppercase(), *hook as u16);
+    }
+    for layout in LAYOUTS {
+        let _ = writeln!(text, "\nstruct {} {{", layout.c_name);
+        for (name, kind) in layout.fields {
+            let _ = match kind {
+                FieldKind::U8 => writeln!(text, "\t__u8 {name};"),
+                FieldKind::U16 => writeln!(text, "\t__u16 {name};"),
+                FieldKind::U32 => writeln!(text, "\t__u32 {name};"),
+                FieldKind::U64 => writeln!(text, "\t__u64 {name};"),
+                FieldKind::Bytes16 => writeln!(text, "\t__u8 {name}[16];"),
+            };
+        }
+        text.push_str("};\n");
+        let name = layout.c_name;
+        let _ = writeln!(text, "_Static_assert(sizeof(struct {name}) == {}, \"{name}: size\");", layout.size());
+        let mut offset = 0;
+        for (field, kind) in layout.fields {
+            let _ = writeln!(
+                text,
+                "_Static_assert(__builtin_offsetof(struct {name}, {field}) == {offset}, \"{name}.{field}: offset\");"
+            );
+            offset += kind.size();
+        }
+    }
+    text
+}

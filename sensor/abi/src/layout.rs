@@ -1,0 +1,408 @@
+//! The layouts: a header, the process in whose context the hook ran, a body by record type, then attachments (strings).
+//!
+//! Little-endian, naturally aligned, no padding that is not named. Attachments are `{tag u16, flags u16, bytes u32}` and the
+//! bytes, padded to 8.
+
+/// Changes with every incompatible change of a layout; a reader refuses other versions.
+pub const ABI_VERSION: u16 = 1;
+
+/// Largest record, in bytes: all attachments at their largest, with room for a later one.
+pub const RECORD_BYTES_MAX: u32 = 32_768;
+/// Arguments of an exec that are taken, in bytes. Longer ones are cut and say so.
+pub const ARGV_BYTES_MAX: u32 = 16_384;
+/// A path that is taken, in bytes: the kernel's own PATH_MAX.
+pub const PATH_BYTES_MAX: u32 = 4_096;
+/// Components of a path that are taken. Longer ones lose their beginning and say so.
+pub const PATH_STEPS_MAX: u32 = 128;
+/// Longest name of one component, with its NUL (NAME_MAX + 1).
+pub const NAME_BYTES_MAX: u32 = 256;
+/// Longest other string, with its NUL.
+pub const STRING_BYTES_MAX: u32 = 256;
+/// Records that one processor can build at the same time: a program can be preempted by another.
+pub const SCRATCH_SLOTS: u32 = 4;
+/// Data in a ring from which a record wakes the reader; below, the reader's timer finds it.
+pub const WAKE_BYTES: u32 = 16_384;
+
+/// The record names the process in whose context the hook ran.
+pub const FLAG_HAS_PROCESS: u16 = 1;
+/// The attachment was cut.
+pub const ATTACHMENT_CUT: u16 = 1;
+/// A helper of the kernel could not read all of it.
+pub const ATTACHMENT_UNREADABLE: u16 = 2;
+/// The path does not start at a root: a memfd, or the hook knows no mount and it starts at the file system's own root.
+pub const ATTACHMENT_DETACHED: u16 = 4;
+
+macro_rules! layouts {
+    ($($(#[$doc:meta])* $name:ident $c_name:literal { $($(#[$field_doc:meta])* $field:ident: $type:tt,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            pub struct $name { $($(#[$field_doc])* pub $field: layouts!(@rust $type),)* }
+
+            impl $name {
+                /// Size in the record, bytes.
+                pub const BYTES: usize = Self::LAYOUT.size();
+                /// Names, types and offsets, for the C header.
+                pub const LAYOUT: Layout = Layout {
+                    c_name: $c_name,
+                    fields: &[$((stringify!($field), layouts!(@kind $type)),)*],
+                };
+
+                /// Reads the struct from its bytes; `None` if they are too few.
+                #[must_use]
+                pub fn read(bytes: &[u8]) -> Option<Self> {
+                    let mut rest = bytes;
+                    $(let $field = layouts!(@read rest $type);)*
+                    let _ = rest;
+                    Some(Self { $($field),* })
+                }
+
+                /// Appends the struct's bytes: what the kernel would write. For tests and recordings.
+                pub fn write(&self, out: &mut Vec<u8>) {
+                    $(out.extend_from_slice(&layouts!(@bytes self.$field, $type));)*
+                }
+            }
+
+            const _: () = assert!($name::LAYOUT.is_naturally_aligned(), "a field of this layout would need padding");
+        )*
+
+        /// Every layout, for the C header.
+        pub const LAYOUTS: &[Layout] = &[$($name::LAYOUT),*];
+    };
+    (@rust u8) => { u8 };
+    (@rust u16) => { u16 };
+    (@rust u32) => { u32 };
+    (@rust u64) => { u64 };
+    (@rust b16) => { [u8; 16] };
+    (@kind u8) => { FieldKind::U8 };
+    (@kind u16) => { FieldKind::U16 };
+    (@kind u32) => { FieldKind::U32 };
+    (@kind u64) => { FieldKind::U64 };
+    (@kind b16) => { FieldKind::Bytes16 };
+    (@read $rest:ident b16) => {{ let (head, tail) = $rest.split_first_chunk::<16>()?; $rest = tail; *head }};
+    (@read $rest:ident $type:tt) => {{
+        let (head, tail) = $rest.split_first_chunk::<{ std::mem::size_of::<$type>() }>()?;
+        $rest = tail;
+        $type::from_le_bytes(*head)
+    }};
+    (@bytes $value:expr, b16) => { $value };
+    (@bytes $value:expr, $type:tt) => { $value.to_le_bytes() };
+}
+
+/// How a field lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// One byte.
+    U8,
+    /// Two bytes.
+    U16,
+    /// Four bytes.
+    U32,
+    /// Eight bytes.
+    U64,
+    /// Sixteen bytes without alignment.
+    Bytes16,
+}
+
+impl FieldKind {
+    /// Size, bytes.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::U16 => 2,
+            Self::U32 => 4,
+            Self::U64 => 8,
+            Self::Bytes16 => 16,
+        }
+    }
+
+    const fn alignment(self) -> usize {
+        match self {
+            Self::Bytes16 => 1,
+            other => other.size(),
+        }
+    }
+}
+
+/// A struct as both sides see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Name in C, after `struct `.
+    pub c_name: &'static str,
+    /// Names and kinds in order.
+    pub fields: &'static [(&'static str, FieldKind)],
+}
+
+impl Layout {
+    /// Size, bytes.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        let mut size = 0;
+        let mut rest = self.fields;
+        while let Some(((_, kind), tail)) = rest.split_first() {
+            size += kind.size();
+            rest = tail;
+        }
+        size
+    }
+
+    const fn is_naturally_aligned(&self) -> bool {
+        let mut offset = 0;
+        let mut rest = self.fields;
+        while let Some(((_, kind), tail)) = rest.split_first() {
+            if offset % kind.alignment() != 0 {
+                return false;
+            }
+            offset += kind.size();
+            rest = tail;
+        }
+        offset % 8 == 0
+    }
+}
+
+layouts! {
+    /// First in every record.
+    Header "wt_header" {
+        /// [`ABI_VERSION`] of the writer.
+        version: u16,
+        /// [`RecordType`] of the body.
+        record: u16,
+        /// Size of the whole record, bytes.
+        bytes: u32,
+        /// [`Hook`](crate::Hook) that wrote it.
+        hook: u16,
+        /// `FLAG_*`.
+        flags: u16,
+        /// Processor that ran the hook.
+        cpu: u32,
+        /// Records that this processor put into this ring before this one.
+        sequence: u64,
+        /// CLOCK_BOOTTIME.
+        boot_ns: u64,
+    }
+    /// The process in whose context the hook ran.
+    Process "wt_process" {
+        /// Thread group id, initial namespace.
+        pid: u32,
+        /// Thread id, initial namespace.
+        tid: u32,
+        /// Start of the thread group's leader, nanoseconds since boot.
+        start_ns: u64,
+        /// Parent's thread group id.
+        parent_pid: u32,
+        /// Audit login user.
+        loginuid: u32,
+        /// Start of the parent.
+        parent_start_ns: u64,
+        /// Real user.
+        uid: u32,
+        /// Real group.
+        gid: u32,
+        /// Effective user.
+        euid: u32,
+        /// Effective group.
+        egid: u32,
+        /// Effective capabilities.
+        capabilities: u64,
+        /// Inode of the pid namespace.
+        pid_ns: u32,
+        /// Inode of the mount namespace.
+        mnt_ns: u32,
+        /// Inode of the user namespace.
+        user_ns: u32,
+        /// Reserved, 0.
+        reserved: u32,
+        /// Cgroup v2 id.
+        cgroup_id: u64,
+        /// Thread name, NUL-terminated.
+        comm: b16,
+    }
+    /// A new process.
+    Fork "wt_fork" {
+        /// Its thread group id.
+        child_pid: u32,
+        /// Its thread id.
+        child_tid: u32,
+        /// Its start.
+        child_start_ns: u64,
+    }
+    /// A program was started.
+    Exec "wt_exec" {
+        /// Inode of the executable.
+        inode: u64,
+        /// Device, in the kernel's own encoding (major << 20 | minor).
+        dev: u32,
+        /// Inode generation.
+        generation: u32,
+        /// Names that the inode still has.
+        links: u32,
+        /// `f_flags`-independent kind: magic number of the file system.
+        fs_magic: u32,
+        /// Size of all arguments.
+        argv_bytes: u64,
+    }
+    /// A process ended.
+    Exit "wt_exit" {
+        /// Exit code, 0 to 255.
+        code: u32,
+        /// Signal, 0 for none.
+        signal: u32,
+    }
+    /// Credentials after a change.
+    Credentials "wt_credentials" {
+        /// Real user.
+        uid: u32,
+        /// Real group.
+        gid: u32,
+        /// Effective user.
+        euid: u32,
+        /// Effective group.
+        egid: u32,
+        /// Effective capabilities.
+        capabilities: u64,
+    }
+    /// Another process is acted on.
+    Target "wt_target" {
+        /// Its thread group id.
+        pid: u32,
+        /// Signal, or the ptrace access mode.
+        what: u32,
+        /// Its start.
+        start_ns: u64,
+    }
+    /// A file.
+    File "wt_file" {
+        /// Inode number, 0 before it exists.
+        inode: u64,
+        /// Device.
+        dev: u32,
+        /// Inode generation.
+        generation: u32,
+        /// Type and permission bits.
+        mode: u32,
+        /// Open flags, rename flags, protection or map flags, by hook.
+        flags: u32,
+        /// New owner, or what was asked for.
+        uid: u32,
+        /// New group.
+        gid: u32,
+        /// New size.
+        size: u64,
+    }
+    /// A socket.
+    Socket "wt_socket" {
+        /// AF_INET, AF_INET6 or AF_UNIX.
+        family: u16,
+        /// IP protocol.
+        protocol: u16,
+        /// Host byte order.
+        local_port: u16,
+        /// Host byte order.
+        remote_port: u16,
+        /// TCP state before.
+        old_state: u16,
+        /// TCP state after.
+        new_state: u16,
+        /// SOCK_STREAM and so on, 0 where the hook does not know.
+        socket_type: u16,
+        /// 1 if this machine opened it.
+        is_initiated: u16,
+        /// v4 in the first four bytes.
+        local: b16,
+        /// v4 in the first four bytes.
+        remote: b16,
+    }
+    /// Everything else that is a command with numbers.
+    System "wt_system" {
+        /// Command or id, by hook.
+        command: u32,
+        /// Type, by hook.
+        what: u32,
+        /// Flags or a number, by hook.
+        value: u64,
+    }
+    /// Counters of one hook on one processor.
+    Counters "wt_counters" {
+        /// Times that the hook ran.
+        hits: u64,
+        /// Left out by a filter.
+        filtered: u64,
+        /// Put into the ring.
+        submitted: u64,
+        /// Counted by process instead of put into the ring.
+        aggregated: u64,
+        /// Lost: the ring was full.
+        lost_ring_full: u64,
+        /// Lost: more programs preempted each other than there are scratch slots.
+        lost_no_scratch: u64,
+        /// Calls of kernel helpers that failed; the event is there, with less in it.
+        helper_failures: u64,
+        /// Reserved, 0.
+        reserved: u64,
+    }
+}
+
+macro_rules! numbered {
+    ($(#[$doc:meta])* $name:ident $prefix:literal { $($(#[$variant_doc:meta])* $variant:ident = $number:literal $c_name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum $name { $($(#[$variant_doc])* $variant = $number,)* }
+
+        impl $name {
+            /// Names and numbers for the C header.
+            pub const C_NAMES: &[(&str, u16)] = &[$((concat!($prefix, $c_name), $number)),*];
+
+            /// The variant with this number.
+            #[must_use]
+            pub const fn from_number(number: u16) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+numbered! {
+    /// What body a record has.
+    RecordType "RECORD_" {
+        /// [`Fork`].
+        Fork = 1 "FORK",
+        /// [`Exec`].
+        Exec = 2 "EXEC",
+        /// [`Exit`].
+        Exit = 3 "EXIT",
+        /// [`Credentials`].
+        Credentials = 4 "CREDENTIALS",
+        /// [`Target`].
+        Target = 5 "TARGET",
+        /// [`File`].
+        File = 6 "FILE",
+        /// [`Socket`].
+        Socket = 7 "SOCKET",
+        /// [`System`].
+        System = 8 "SYSTEM",
+    }
+}
+
+numbered! {
+    /// What an attachment holds.
+    Tag "TAG_" {
+        /// Path of the executable: component names from the leaf up, each with its NUL.
+        Executable = 1 "EXECUTABLE",
+        /// Arguments, each with its NUL.
+        Argv = 2 "ARGV",
+        /// Working directory, as `Executable`.
+        Cwd = 3 "CWD",
+        /// Interpreter of a script, a string.
+        Interpreter = 4 "INTERPRETER",
+        /// Path of the file, as `Executable`.
+        Path = 5 "PATH",
+        /// Old path of a rename or link, as `Executable`.
+        OldPath = 6 "OLD_PATH",
+        /// A string: link target, attribute, module name, socket name, mount source.
+        Name = 7 "NAME",
+        /// A second string: file system type.
+        Type = 8 "TYPE",
+    }
+}

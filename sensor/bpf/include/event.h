@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * How a hook makes an event: hit -> begin -> fill -> append strings -> submit. Records are built in a scratch slot and
+ * copied to the ring at their real length. Each way out of a hook is counted, so that for every hook
+ * hits = filtered + submitted + aggregated + lost.
+ */
+#pragma once
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "abi.h"
+
+enum wt_ring { RING_CRITICAL, RING_FILE, RING_NET, RING_COUNT };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} ring_critical SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} ring_file SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} ring_net SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HOOK_COUNT);
+	__type(key, __u32);
+	__type(value, struct wt_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, RING_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} sequences SEC(".maps");
+
+/* What a path walk remembers from one component to the next. Pointers as numbers: they are read, never followed directly. */
+struct walk {
+	__u64 dentry;
+	__u64 mount;
+	__u64 mount_root;
+	__u32 start;
+	__u32 flags;
+};
+
+struct scratch {
+	__u32 busy;
+	__u32 bytes;
+	__u32 hook;
+	__u32 reserved;
+	struct walk walk;
+	__u8 data[RECORD_BYTES_MAX];
+};
+
+/* SCRATCH_SLOTS for each possible processor; the loader sets the size. Not a per-CPU map: those end at 32 KiB an element. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCRATCH_SLOTS);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+/* Programs can be preempted by one another on the same processor, so the counters are added to atomically. */
+#define COUNT(hook, member) do { \
+	__u32 count_key = (hook); \
+	struct wt_counters *count_row = bpf_map_lookup_elem(&counters, &count_key); \
+	if (count_row) \
+		__sync_fetch_and_add(&count_row->member, 1); \
+} while (0)
+
+#define BODY_OFFSET (sizeof(struct wt_header) + sizeof(struct wt_process))
+#define BODY(scratch, type) ((struct type *)((scratch)->data + BODY_OFFSET))
+
+/* The kernel's kernel_cap_t is two words up to 6.2 and one number after: 8 bytes in both. */
+struct cred___cap { struct kernel_capabilities cap_effective; } __attribute__((preserve_access_index));
+
+static __always_inline __u64 effective_capabilities(const struct cred *cred)
+{
+	const struct cred___cap *with_cap = (const void *)cred;
+	__u64 bits = 0;
+
+	bpf_core_read(&bits, sizeof(bits), &with_cap->cap_effective);
+	return bits;
+}
+
+static __always_inline void fill_process(struct wt_process *to, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+	struct task_struct *parent = leader->real_parent;
+	const struct cred *cred = task->real_cred;
+	struct nsproxy *namespaces = task->nsproxy;
+
+	to->pid = task->tgid;
+	to->tid = task->pid;
+	to->start_ns = leader->start_boottime;
+	to->parent_pid = parent->tgid;
+	to->parent_start_ns = parent->group_leader->start_boottime;
+	to->loginuid = task->loginuid.val;
+	to->uid = cred->uid.val;
+	to->gid = cred->gid.val;
+	to->euid = cred->euid.val;
+	to->egid = cred->egid.val;
+	to->capabilities = effective_capabilities(cred);
+	to->user_ns = cred->user_ns->ns.inum;
+	to->mnt_ns = 0;
+	to->pid_ns = 0;
+	if (namespaces) {
+		to->mnt_ns = namespaces->mnt_ns->ns.inum;
+		to->pid_ns = namespaces->pid_ns_for_children->ns.inum;
+	}
+	to->reserved = 0;
+	to->cgroup_id = bpf_get_current_cgroup_id();
+	bpf_probe_read_kernel(to->comm, sizeof(to->comm), task->comm);
+}
+
+/* A scratch slot with header and process filled, or NULL when it was counted as lost. */
+static __always_inline struct scratch *begin_without_process(__u32 hook, __u16 record, __u32 body_bytes)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct scratch *scratch = NULL;
+
+	for (int slot = 0; slot < SCRATCH_SLOTS; slot++) {
+		__u32 key = cpu * SCRATCH_SLOTS + slot;
+
+		scratch = bpf_map_lookup_elem(&scratches, &key);
+		if (!scratch)
+			break;
+		if (__sync_val_compare_and_swap(&scratch->busy, 0, 1) == 0) {
+			struct wt_header *header = (void *)scratch->data;
+
+			scratch->hook = key;
+			scratch->bytes = BODY_OFFSET + body_bytes;
+			header->version = ABI_VERSION;
+			header->record = record;
+			header->hook = hook;
+			header->flags = 0;
+			header->cpu = cpu;
+			header->boot_ns = bpf_ktime_get_boot_ns();
+			return scratch;
+		}
+	}
+	COUNT(hook, lost_no_scratch);
+	return NULL;
+}
+
+static __always_inline struct scratch *begin(__u32 hook, __u16 record, __u32 body_bytes)
+{
+	struct scratch *scratch = begin_without_process(hook, record, body_bytes);
+
+	if (!scratch)
+		return NULL;
+	((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
+	fill_process((void *)(scratch->data + sizeof(struct wt_header)), bpf_get_current_task_btf());
+	return scratch;
+}
+
+#define ATTACHMENT_BYTES 8
+/* Where a string of at most `most` bytes may begin, so that it ends within the record. */
+#define HAS_ROOM(at, most) ((at) <= RECORD_BYTES_MAX - ATTACHMENT_BYTES - (most))
+
+static __always_inline void close_attachment(struct scratch *scratch, __u32 at, __u16 tag, __u16 flags, __u32 bytes)
+{
+	if (!HAS_ROOM(at, 0))
+		return;
+	*(__u16 *)(scratch->data + at) = tag;
+	*(__u16 *)(scratch->data + at + 2) = flags;
+	*(__u32 *)(scratch->data + at + 4) = bytes;
+	scratch->bytes = at + ATTACHMENT_BYTES + ((bytes + 7) & ~7u);
+}
+
+/* A string in kernel memory, without its NUL. */
+static __always_inline void append_string(struct scratch *scratch, __u16 tag, const void *from)
+{
+	__u32 at = scratch->bytes;
+	long bytes;
+
+	if (!HAS_ROOM(at, STRING_BYTES_MAX))
+		return;
+	bytes = bpf_probe_read_kernel_str(scratch->data + at + ATTACHMENT_BYTES, STRING_BYTES_MAX, from);
+	if (bytes <= 0) {
+		close_attachment(scratch, at, tag, ATTACHMENT_UNREADABLE, 0);
+		return;
+	}
+	close_attachment(scratch, at, tag, bytes == STRING_BYTES_MAX ? ATTACHMENT_CUT : 0, bytes - 1);
+}
+
+/* One component, or one step across a mount. */
+static long walk_step(__u32 step, void *context)
+{
+	__u32 key = *(__u32 *)context;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
+	struct dentry *dentry, *parent;
+	const unsigned char *name;
+	__u32 at;
+	long bytes;
+
+	if (!scratch)
+		return 1;
+	dentry = (struct dentry *)scratch->walk.dentry;
+	if (scratch->walk.mount && scratch->walk.dentry == scratch->walk.mount_root) {
+		struct mount *mount = (struct mount *)scratch->walk.mount;
+		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+		if (above == mount) {
+			scratch->walk.flags = 0;
+			return 1;
+		}
+		scratch->walk.dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		scratch->walk.mount = (__u64)above;
+		scratch->walk.mount_root = (__u64)BPF_CORE_READ(above, mnt.mnt_root);
+		return 0;
+	}
+	parent = BPF_CORE_READ(dentry, d_parent);
+	if (parent == dentry && step > 0) {
+		scratch->walk.flags = ATTACHMENT_DETACHED;
+		return 1;
+	}
+	name = BPF_CORE_READ(dentry, d_name.name);
+	at = scratch->bytes;
+	if (at - scratch->walk.start > PATH_BYTES_MAX || !HAS_ROOM(at, NAME_BYTES_MAX)) {
+		scratch->walk.flags = ATTACHMENT_CUT;
+		return 1;
+	}
+	bytes = bpf_probe_read_kernel_str(scratch->data + at + ATTACHMENT_BYTES, NAME_BYTES_MAX, name);
+	if (bytes <= 0) {
+		scratch->walk.flags = ATTACHMENT_UNREADABLE;
+		return 1;
+	}
+	scratch->bytes = at + bytes;
+	scratch->walk.dentry = (__u64)parent;
+	if (parent == dentry) {
+		scratch->walk.flags = ATTACHMENT_DETACHED;
+		return 1;
+	}
+	return 0;
+}
+
+/* A path as names from the leaf up to the root of the mount namespace; without a mount, up to the file system's root. */
+static __always_inline void append_path(struct scratch *scratch, __u16 tag, struct dentry *dentry, struct vfsmount *mnt)
+{
+	__u32 at = scratch->bytes;
+	__u32 key = scratch->hook;
+	__u32 bytes;
+
+	scratch->walk.start = at;
+	scratch->walk.flags = ATTACHMENT_CUT;   /* unless a step says that it came to the end */
+	scratch->walk.dentry = (__u64)dentry;
+	scratch->walk.mount = 0;
+	scratch->walk.mount_root = 0;
+	if (mnt) {
+		scratch->walk.mount = (__u64)mnt - bpf_core_field_offset(struct mount, mnt);
+		scratch->walk.mount_root = (__u64)BPF_CORE_READ(mnt, mnt_root);
+	}
+	bpf_loop(PATH_STEPS_MAX, walk_step, &key, 0);
+	bytes = scratch->bytes - at;
+	close_attachment(scratch, at, tag, scratch->walk.flags, bytes);
+}
+
+static __always_inline void fill_identity(struct wt_file *to, struct inode *inode)
+{
+	__builtin_memset(to, 0, sizeof(*to));
+	if (!inode)
+		return;
+	to->inode = inode->i_ino;
+	to->dev = inode->i_sb->s_dev;
+	to->generation = inode->i_generation;
+	to->mode = inode->i_mode;
+}
+
+static __always_inline void submit_to(void *ring, enum wt_ring which, struct scratch *scratch, __u32 hook)
+{
+	struct wt_header *header = (void *)scratch->data;
+	__u32 key = which;
+	__u64 *sequence = bpf_map_lookup_elem(&sequences, &key);
+	__u32 bytes = scratch->bytes;
+	__u64 wake;
+
+	if (sequence)
+		header->sequence = __sync_fetch_and_add(sequence, 1);
+	header->bytes = bytes;
+	/* Waking the reader for every record costs more than the record; its timer finds what is below the limit. */
+	wake = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= WAKE_BYTES ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	if (bytes > RECORD_BYTES_MAX)
+		bytes = RECORD_BYTES_MAX;       /* can't be: every append leaves room; the verifier has to see it */
+	if (bpf_ringbuf_output(ring, scratch->data, bytes, wake) == 0)
+		COUNT(hook, submitted);
+	else
+		COUNT(hook, lost_ring_full);
+	scratch->busy = 0;
+}
+
+#define submit_critical(scratch, hook) submit_to(&ring_critical, RING_CRITICAL, scratch, hook)
+#define submit_file(scratch, hook) submit_to(&ring_file, RING_FILE, scratch, hook)
+#define submit_net(scratch, hook) submit_to(&ring_net, RING_NET, scratch, hook)

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+// A TCP socket changes its state. Only CLOSE -> SYN_SENT and CLOSE -> LISTEN run in the process that acts; what comes later
+// runs wherever the packet arrived, so the opener is remembered with the socket.
+// Prototype (6.1, 6.12, 6.18): void inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
+#include "event.h"
+
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10, TCP_NEW_SYN_RECV = 12 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct wt_process);
+} socket_openers SEC(".maps");
+
+static __always_inline void fill_socket(struct wt_socket *to, const struct sock *sk)
+{
+	__builtin_memset(to, 0, sizeof(*to));
+	to->family = sk->__sk_common.skc_family;
+	to->protocol = sk->sk_protocol;
+	to->local_port = sk->__sk_common.skc_num;
+	to->remote_port = __builtin_bswap16(sk->__sk_common.skc_dport);
+	to->socket_type = SOCK_STREAM;
+	if (to->family == AF_INET) {
+		__u32 local = sk->__sk_common.skc_rcv_saddr;
+		__u32 remote = sk->__sk_common.skc_daddr;
+
+		__builtin_memcpy(to->local, &local, sizeof(local));
+		__builtin_memcpy(to->remote, &remote, sizeof(remote));
+	} else {
+		bpf_probe_read_kernel(to->local, sizeof(to->local), &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_probe_read_kernel(to->remote, sizeof(to->remote), &sk->__sk_common.skc_v6_daddr);
+	}
+}
+
+static __always_inline bool is_reported(int old, int new)
+{
+	if (new == TCP_SYN_SENT || new == TCP_LISTEN)
+		return old == TCP_CLOSE;
+	if (new == TCP_ESTABLISHED)
+		return old == TCP_SYN_SENT || old == TCP_SYN_RECV;
+	return new == TCP_CLOSE && old != TCP_LISTEN;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(sock_state, struct sock *sk, int old, int new)
+{
+	struct wt_process *opener, *process;
+	struct scratch *scratch;
+	struct wt_socket *body;
+
+	COUNT(HOOK_SOCK_STATE, hits);
+	if (sk->sk_protocol != IPPROTO_TCP || !is_reported(old, new)) {
+		COUNT(HOOK_SOCK_STATE, filtered);
+		return 0;
+	}
+	scratch = begin_without_process(HOOK_SOCK_STATE, RECORD_SOCKET, sizeof(*body));
+	if (!scratch)
+		return 0;
+	process = (void *)(scratch->data + sizeof(struct wt_header));
+	body = BODY(scratch, wt_socket);
+	fill_socket(body, sk);
+	body->old_state = old;
+	body->new_state = new;
+	opener = bpf_sk_storage_get(&socket_openers, sk, NULL,
+				    old == TCP_CLOSE ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (old == TCP_CLOSE) {
+		fill_process(process, bpf_get_current_task_btf());
+		((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
+		if (opener)
+			*opener = *process;
+	} else if (opener) {
+		*process = *opener;
+		((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
+		body->is_initiated = 1;
+	}
+	if (new == TCP_SYN_SENT)
+		body->is_initiated = 1;
+	submit_net(scratch, HOOK_SOCK_STATE);
+	return 0;
+}
