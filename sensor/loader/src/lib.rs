@@ -1,1 +1,0 @@
-//! Loads, pins and confirms the kernel programs, then exits.

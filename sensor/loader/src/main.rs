@@ -1,0 +1,78 @@
+//! `watertight-loader`: root, one-shot. Probes what the kernel admits, loads, attaches, pins, says what it did, exits.
+//!
+//! The only executable that links libbpf. What it pins lives on without it; any error leaves nothing half attached, because
+//! links that are not yet pinned end with this process and pins already made are taken back.
+
+mod bpffs;
+mod objects;
+mod pin;
+mod trial;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Loads, pins and unloads Watertight's kernel programs. One JSON line on stdout says what is in force.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Folder on a bpffs under which everything is pinned; a bpffs is mounted where there is none.
+    #[arg(long, default_value = "/sys/fs/bpf/watertight")]
+    pins: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Load and attach what the kernel admits; what is pinned already is adopted.
+    Load {
+        /// Do not try LSM programs.
+        #[arg(long)]
+        without_lsm: bool,
+    },
+    /// Detach the telemetry programs; maps stay until `unload`.
+    Detach,
+    /// Remove every pin of telemetry.
+    Unload,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(line) => {
+            let written = writeln!(std::io::stdout(), "{line}");
+            if written.is_ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("watertight-loader: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<String> {
+    let pins = pin::Pins::new(&args.pins);
+    match args.command {
+        Command::Load { without_lsm } => {
+            bpffs::ensure(&args.pins)?;
+            let report = pins.load(without_lsm)?;
+            Ok(serde_json::to_string(&report)?)
+        }
+        Command::Detach => {
+            let count = pins.detach()?;
+            Ok(serde_json::json!({ "detached": count }).to_string())
+        }
+        Command::Unload => {
+            pins.detach()?;
+            pins.remove()?;
+            Ok(serde_json::json!({ "unloaded": true }).to_string())
+        }
+    }
+}

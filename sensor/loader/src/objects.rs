@@ -1,0 +1,49 @@
+//! The kernel objects, embedded, and their digests: an object that is not the one that was built is not loaded.
+
+use sha2::{Digest as _, Sha256};
+
+include!(concat!(env!("OUT_DIR"), "/digests.rs"));
+
+/// A kernel object as built.
+pub struct KernelObject {
+    /// Name for messages.
+    pub name: &'static str,
+    bytes: &'static [u8],
+    sha256: [u8; 32],
+}
+
+/// The hooks that collect.
+pub const TELEMETRY: KernelObject = KernelObject {
+    name: "telemetry",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/telemetry.bpf.o")),
+    sha256: TELEMETRY_SHA256,
+};
+
+/// One LSM program that allows everything, for the trial.
+pub const PROBE: KernelObject = KernelObject {
+    name: "probe",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/probe.bpf.o")),
+    sha256: PROBE_SHA256,
+};
+
+impl KernelObject {
+    /// The bytes, once their digest has been checked.
+    ///
+    /// # Errors
+    /// The bytes in this executable are not those that were built.
+    pub fn verified(&self) -> anyhow::Result<&'static [u8]> {
+        let digest = Sha256::digest(self.bytes);
+        anyhow::ensure!(
+            digest.as_slice() == self.sha256,
+            "the {} object in this executable is damaged: install watertight-loader again",
+            self.name
+        );
+        Ok(self.bytes)
+    }
+
+    /// Eight bytes of the digest in hexadecimal: the name of the build in the pin folder.
+    #[must_use]
+    pub fn build_id(&self) -> String {
+        self.sha256.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,55 @@
+//! What the kernel admits is found by trying, never by its version: the same version differs by configuration and by patch.
+
+use std::collections::BTreeMap;
+
+use libbpf_rs::{ObjectBuilder, PrintLevel};
+use watertight_sensor_abi::{Hook, HookClass, HOOKS};
+
+use crate::objects::{KernelObject, PROBE};
+
+/// Why a hook is not in use, by program name.
+pub type Refusals = BTreeMap<&'static str, String>;
+
+/// Keeps libbpf's own messages off stderr; what matters comes back as errors.
+pub fn silence_libbpf() {
+    libbpf_rs::set_print(Some((PrintLevel::Warn, |_, _| {})));
+}
+
+/// Whether one LSM program loads and attaches; `Err` says why not.
+pub fn admits_lsm() -> Result<(), String> {
+    let trial = || -> anyhow::Result<()> {
+        let open = ObjectBuilder::default().open_memory(PROBE.verified()?)?;
+        let object = open.load()?;
+        for program in object.progs_mut() {
+            let _link = program.attach()?;
+        }
+        Ok(())
+    };
+    trial().map_err(|error| format!("the kernel refuses BPF LSM programs ({})", root_cause(&error)))
+}
+
+/// Tries each program by itself and returns those that do not load, with the verifier's last words.
+pub fn each_alone(object: &KernelObject, without: &Refusals) -> anyhow::Result<Refusals> {
+    let mut refusals = Refusals::new();
+    for hook in HOOKS.iter().filter(|hook| !without.contains_key(hook.program())) {
+        let mut open = ObjectBuilder::default().open_memory(object.verified()?)?;
+        for mut program in open.progs_mut() {
+            let is_it = program.name() == hook.program();
+            program.set_autoload(is_it);
+        }
+        if let Err(error) = open.load() {
+            refusals.insert(hook.program(), format!("does not load: {}", root_cause(&error.into())));
+        }
+    }
+    Ok(refusals)
+}
+
+/// The hooks of a class, all refused for one reason.
+pub fn refuse_class(class: HookClass, why: &str) -> Refusals {
+    HOOKS.iter().filter(|hook| hook.class() == class).map(|hook: &Hook| (hook.program(), why.to_owned())).collect()
+}
+
+/// The innermost cause of an error, on one line.
+pub fn root_cause(error: &anyhow::Error) -> String {
+    error.root_cause().to_string().lines().next_back().unwrap_or_default().to_owned()
+}
