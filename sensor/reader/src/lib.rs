@@ -1,1 +1,14 @@
-//! Drains inherited ring buffers without privileges.
+//! Drains the kernel sensor's rings and turns records into events, without libbpf and without privileges.
+//!
+//! The supervisor opens the pins (`maps`), the worker gets the descriptors of the rings alone (`ring`), reads records in the
+//! order critical, file, net (`drain`) and translates each (`translate`).
+
+mod drain;
+mod maps;
+mod ring;
+mod translate;
+
+pub use drain::{Account, Drained, Reader};
+pub use maps::{open_pinned, read_counters, ring_size, MapError};
+pub use ring::{RingBuffer, RingError};
+pub use translate::translate;

@@ -1,0 +1,107 @@
+//! Reads all rings, critical first, and keeps the receiver's half of the accounts.
+
+use std::collections::HashMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use watertight_event::Event;
+use watertight_sensor_abi::{DecodeError, Record, Ring, HOOKS};
+
+use crate::ring::{RingBuffer, RingError};
+use crate::translate::translate;
+
+/// Records that are taken from the file and net rings before the critical one is looked at again.
+const BATCH_RECORDS: usize = 256;
+
+/// What was received.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Records by hook, in the order of [`HOOKS`].
+    pub received: Vec<u64>,
+    /// Records that were refused, and the last reason.
+    pub malformed: u64,
+    /// Why the last one was refused.
+    pub malformed_last: Option<DecodeError>,
+    /// Next sequence number by ring and processor.
+    next: HashMap<(Ring, u32), u64>,
+    /// Sequence numbers that did not come: lost in the kernel, and counted there too.
+    pub missing: u64,
+}
+
+/// How much one pass took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Records.
+    pub records: usize,
+}
+
+/// The rings of the kernel sensor.
+pub struct Reader {
+    rings: Vec<(Ring, RingBuffer)>,
+    account: Account,
+    boot_id: String,
+}
+
+impl Reader {
+    /// Maps the rings. `boot_id` becomes part of every process's stable id.
+    ///
+    /// # Errors
+    /// A descriptor is no ring.
+    pub fn new(rings: Vec<(Ring, OwnedFd, u32)>, boot_id: &str) -> Result<Self, RingError> {
+        let mut mapped = Vec::with_capacity(rings.len());
+        for (ring, fd, bytes) in rings {
+            mapped.push((ring, RingBuffer::map(fd, bytes)?));
+        }
+        mapped.sort_by_key(|(ring, _)| *ring);
+        let account = Account { received: vec![0; HOOKS.len()], ..Account::default() };
+        Ok(Self { rings: mapped, account, boot_id: boot_id.to_owned() })
+    }
+
+    /// Descriptors for poll(2).
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.rings.iter().map(|(_, ring)| ring.as_fd())
+    }
+
+    /// What was received so far.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Reads what the rings hold: all of the critical one, then a batch of each other. Call again while it returns records.
+    pub fn drain(&mut self, take: &mut dyn FnMut(Event)) -> Drained {
+        let Self { rings, account, boot_id } = self;
+        let mut records = 0_usize;
+        for (which, ring) in rings {
+            let most = if *which == Ring::Critical { usize::MAX } else { BATCH_RECORDS };
+            let count = ring.drain(most, |bytes| match Record::read(bytes) {
+                Ok(record) => {
+                    account.note(*which, &record);
+                    take(translate(&record, boot_id));
+                }
+                Err(error) => {
+                    account.malformed = account.malformed.saturating_add(1);
+                    account.malformed_last = Some(error);
+                }
+            });
+            records = records.saturating_add(count);
+        }
+        Drained { records }
+    }
+}
+
+impl Account {
+    fn note(&mut self, ring: Ring, record: &Record<'_>) {
+        if let Some(count) = self.received.get_mut(usize::from(record.hook as u16)) {
+            *count = count.saturating_add(1);
+        }
+        let sequence = record.header.sequence;
+        let next = self.next.entry((ring, record.header.cpu)).or_insert(sequence);
+        // Two programs that preempt each other may swap their places in the ring: what was missing then comes late.
+        if sequence >= *next {
+            self.missing = self.missing.saturating_add(sequence.saturating_sub(*next));
+            *next = sequence.saturating_add(1);
+        } else {
+            self.missing = self.missing.saturating_sub(1);
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! A record of the kernel sensor as an event of the event model.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use watertight_event::{Event, Field, Kind, Outcome, Source, Text, Value};
+use watertight_sensor_abi::{Attachment, Body, File, Hook, HookClass, Process, Record, Socket, System, Tag, Target};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const TCP_ESTABLISHED: u16 = 1;
+const TCP_SYN_SENT: u16 = 2;
+const TCP_LISTEN: u16 = 10;
+const S_IFMT: u32 = 0o170_000;
+const S_IFIFO: u32 = 0o010_000;
+const S_IFREG: u32 = 0o100_000;
+/// Magic number of tmpfs, where a memfd lives.
+const TMPFS_MAGIC: u32 = 0x0102_1994;
+/// `PTRACE_MODE_*` bits of the access check that are not the mode itself.
+const PTRACE_MODE_FSCREDS: u32 = 0x8;
+
+/// The event that a record stands for. `boot_id` becomes part of stable process ids.
+#[must_use]
+pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
+    let source = match record.hook.class() {
+        HookClass::Lsm => Source::BpfLsm,
+        HookClass::Tracepoint => Source::TpBtf,
+    };
+    let outcome = match record.hook.class() {
+        HookClass::Lsm => Outcome::Attempted,
+        HookClass::Tracepoint => Outcome::Done,
+    };
+    let mut event = Event::new(kind(record), outcome, source, record.header.boot_ns);
+    event.sequence = Some((record.header.cpu, record.header.sequence));
+    if let Some(process) = &record.process {
+        set_process(&mut event, process, boot_id);
+    }
+    match record.body {
+        Body::Fork(fork) => {
+            event.set(Field::ChildPid, fork.child_pid);
+            event.set(Field::ChildTid, fork.child_tid);
+            event.set(Field::ChildId, stable_id(boot_id, fork.child_start_ns, fork.child_pid).as_str());
+        }
+        Body::Exec(_) => set_exec(&mut event, record),
+        Body::Exit(exit) => {
+            event.set(Field::ExitCode, exit.code);
+            event.set(Field::ExitSignal, exit.signal);
+        }
+        Body::Credentials(new) => {
+            event.set(Field::NewUid, new.uid);
+            event.set(Field::NewGid, new.gid);
+            event.set(Field::NewEuid, new.euid);
+            event.set(Field::NewEgid, new.egid);
+            event.set(Field::NewCapabilities, new.capabilities);
+        }
+        Body::Target(target) => set_target(&mut event, record.hook, &target, boot_id),
+        Body::File(file) => set_file(&mut event, record, &file),
+        Body::Socket(socket) => set_socket(&mut event, record, &socket),
+        Body::System(system) => set_system(&mut event, record, &system),
+    }
+    if let Some(operation) = operation(record.hook, &event) {
+        event.set(Field::Operations, Value::List(vec![operation.into()]));
+    }
+    event
+}
+
+/// A process's id that is unique over reuse of pids and over boots.
+#[must_use]
+pub fn stable_id(boot_id: &str, start_ns: u64, pid: u32) -> String {
+    format!("{boot_id}-{start_ns:x}-{pid:x}")
+}
+
+fn kind(record: &Record<'_>) -> Kind {
+    let is_unix = matches!(record.body, Body::Socket(Socket { family: AF_UNIX, .. }));
+    let mode = match record.body {
+        Body::File(file) => file.mode & S_IFMT,
+        _ => 0,
+    };
+    match record.hook {
+        Hook::TaskFork => Kind::ProcessFork,
+        Hook::TaskExec => Kind::ProcessExec,
+        Hook::TaskExit => Kind::ProcessExit,
+        Hook::SockState => sock_state_kind(record),
+        Hook::TaskFixSetuid => Kind::ProcessCredentials,
+        Hook::Capset => Kind::ProcessCapset,
+        Hook::UsernsCreate => Kind::ProcessUserns,
+        Hook::FileOpen if mode == S_IFIFO => Kind::FileFifoOpen,
+        Hook::FileOpen => Kind::FileOpenWrite,
+        Hook::FileMknod if mode == S_IFIFO => Kind::FileFifo,
+        Hook::FileMknod if mode == S_IFREG || mode == 0 => Kind::FileCreate,
+        Hook::FileMknod => Kind::FileMknod,
+        Hook::FileRename => Kind::FileRename,
+        Hook::FileUnlink => Kind::FileUnlink,
+        Hook::FileLink => Kind::FileLink,
+        Hook::FileSymlink => Kind::FileSymlink,
+        Hook::FileMkdir => Kind::FileMkdir,
+        Hook::FileChmod => Kind::FileChmod,
+        Hook::FileChown => Kind::FileChown,
+        Hook::FileSetxattr => Kind::FileSetxattr,
+        Hook::FileTruncate => Kind::FileTruncate,
+        Hook::SockConnect if is_unix => Kind::UnixConnect,
+        Hook::SockConnect => Kind::NetworkConnect,
+        Hook::SockBind if is_unix => Kind::UnixBind,
+        Hook::SockBind => Kind::NetworkBind,
+        Hook::SockListen => Kind::NetworkListen,
+        Hook::SockAccept => Kind::NetworkAccept,
+        Hook::SockSend => Kind::NetworkSend,
+        Hook::MemoryMap => Kind::MemoryMap,
+        Hook::MemoryProtect => Kind::MemoryProtect,
+        Hook::KernelReadFile | Hook::KernelLoadData => Kind::ModuleLoad,
+        Hook::BpfUse | Hook::BpfMap => Kind::BpfUse,
+        Hook::PerfOpen => Kind::PerfOpen,
+        Hook::PtraceAccess => Kind::ProcessAccess,
+        Hook::Mount | Hook::Umount | Hook::MoveMount | Hook::PivotRoot => Kind::Mount,
+        Hook::TaskKill => Kind::ProcessSignal,
+        Hook::UringSqpoll | Hook::UringCreds => Kind::IoUring,
+        Hook::TimeSet => Kind::TimeSet,
+    }
+}
+
+fn sock_state_kind(record: &Record<'_>) -> Kind {
+    let Body::Socket(socket) = record.body else { return Kind::NetworkClose };
+    match (socket.old_state, socket.new_state) {
+        (_, TCP_SYN_SENT) | (TCP_SYN_SENT, TCP_ESTABLISHED) => Kind::NetworkConnect,
+        (_, TCP_LISTEN) => Kind::NetworkListen,
+        (_, TCP_ESTABLISHED) => Kind::NetworkAccept,
+        _ => Kind::NetworkClose,
+    }
+}
+
+/// What Sigma's `Operation` says, where the kind alone does not.
+fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
+    Some(match hook {
+        Hook::TaskFork | Hook::TaskExec | Hook::TaskExit => return None,
+        Hook::TaskFixSetuid => "setuid",
+        Hook::Capset => "capset",
+        Hook::UsernsCreate => "userns_create",
+        Hook::Mount => "mount",
+        Hook::Umount => "umount",
+        Hook::MoveMount => "move_mount",
+        Hook::PivotRoot => "pivot_root",
+        Hook::BpfUse => "bpf_load",
+        Hook::BpfMap => "bpf_map",
+        Hook::PerfOpen => "perf_event_open",
+        Hook::UringSqpoll => "io_uring_sqpoll",
+        Hook::UringCreds => "io_uring_creds",
+        Hook::TimeSet => "time_set",
+        Hook::TaskKill => "signal",
+        Hook::MemoryMap => "mmap",
+        Hook::MemoryProtect => "mprotect",
+        Hook::PtraceAccess => "ptrace_attach",
+        Hook::KernelReadFile | Hook::KernelLoadData => "module",
+        _ => event.kind.native().rsplit('.').next().unwrap_or_default(),
+    })
+}
+
+fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
+    event.set(Field::Pid, process.pid);
+    event.set(Field::Tid, process.tid);
+    event.set(Field::ProcessId, stable_id(boot_id, process.start_ns, process.pid).as_str());
+    event.set(Field::StartNs, process.start_ns);
+    event.set(Field::Comm, Text::whole(until_nul(&process.comm)));
+    event.set(Field::Uid, process.uid);
+    event.set(Field::Gid, process.gid);
+    event.set(Field::Euid, process.euid);
+    event.set(Field::Egid, process.egid);
+    event.set(Field::LoginUid, process.loginuid);
+    event.set(Field::Capabilities, process.capabilities);
+    event.set(Field::PidNs, process.pid_ns);
+    event.set(Field::MntNs, process.mnt_ns);
+    event.set(Field::UserNs, process.user_ns);
+    event.set(Field::CgroupId, process.cgroup_id);
+    event.set(Field::ParentPid, process.parent_pid);
+    if process.parent_pid != 0 {
+        event.set(Field::ParentId, stable_id(boot_id, process.parent_start_ns, process.parent_pid).as_str());
+    }
+}
+
+fn set_exec(event: &mut Event, record: &Record<'_>) {
+    let Body::Exec(exec) = record.body else { return };
+    event.set(Field::ExecutableInode, exec.inode);
+    event.set(Field::ExecutableDev, exec.dev);
+    event.set(Field::ExecutableGeneration, exec.generation);
+    event.set(Field::ArgvBytes, exec.argv_bytes);
+    if let Some(path) = record.attachment(Tag::Executable) {
+        let text = path_text(path);
+        let is_memfd = exec.links == 0 && exec.fs_magic == TMPFS_MAGIC && text.bytes.starts_with(b"memfd:");
+        event.set(Field::IsMemfd, is_memfd);
+        event.set(Field::IsDeleted, exec.links == 0 && !is_memfd);
+        event.set(Field::Executable, text);
+    }
+    if let Some(argv) = record.attachment(Tag::Argv) {
+        let items = arguments(argv.bytes);
+        let mut line = items.iter().map(|item| item.bytes.as_slice()).collect::<Vec<_>>().join(&b' ');
+        line.retain(|byte| *byte != 0);
+        event.set(Field::CommandLine, Text { bytes: line, is_truncated: argv.is_cut });
+        let is_cut = argv.is_cut || argv.is_unreadable;
+        event.set(Field::Argv, if is_cut { Value::CutList(items) } else { Value::List(items) });
+    }
+    if let Some(cwd) = record.attachment(Tag::Cwd) {
+        event.set(Field::Cwd, path_text(cwd));
+    }
+    if let Some(interpreter) = record.attachment(Tag::Interpreter) {
+        event.set(Field::Interpreter, string_text(interpreter));
+    }
+}
+
+fn set_target(event: &mut Event, hook: Hook, target: &Target, boot_id: &str) {
+    event.set(Field::TargetPid, target.pid);
+    event.set(Field::TargetId, stable_id(boot_id, target.start_ns, target.pid).as_str());
+    if hook == Hook::TaskKill {
+        event.set(Field::Signal, target.what);
+    } else {
+        event.set(Field::Count, target.what & !PTRACE_MODE_FSCREDS);
+    }
+}
+
+fn set_file(event: &mut Event, record: &Record<'_>, file: &File) {
+    if file.inode != 0 {
+        event.set(Field::Inode, file.inode);
+        event.set(Field::Generation, file.generation);
+    }
+    event.set(Field::Dev, file.dev);
+    if let Some(path) = record.attachment(Tag::Path) {
+        let text = path_text(path);
+        if matches!(record.hook, Hook::MemoryMap | Hook::MemoryProtect) {
+            event.set(Field::MappedMemfd, text.bytes.starts_with(b"memfd:"));
+        }
+        event.set(Field::Path, text);
+    }
+    if let Some(path) = record.attachment(Tag::OldPath) {
+        event.set(Field::OldPath, path_text(path));
+    }
+    if let Some(name) = record.attachment(Tag::Name) {
+        let field = if record.hook == Hook::FileSymlink { Field::LinkTarget } else { Field::Attribute };
+        event.set(field, string_text(name));
+    }
+    match record.hook {
+        Hook::MemoryMap | Hook::MemoryProtect => {
+            event.set(Field::Protection, file.flags);
+            event.set(Field::MapFlags, file.size);
+            return;
+        }
+        Hook::FileOpen => event.set(Field::OpenFlags, file.flags),
+        Hook::FileChown => {
+            event.set(Field::FileUid, file.uid);
+            event.set(Field::FileGid, file.gid);
+        }
+        _ => {}
+    }
+    if file.mode != 0 {
+        event.set(Field::Mode, file.mode);
+        event.set(Field::ModeText, format!("{:04o}", file.mode & 0o7777).as_str());
+        event.set(Field::FileType, file_type(file.mode));
+    }
+}
+
+fn file_type(mode: u32) -> &'static str {
+    match mode & S_IFMT {
+        0o040_000 => "dir",
+        0o120_000 => "symlink",
+        S_IFIFO => "fifo",
+        0o140_000 => "socket",
+        0o060_000 => "block",
+        0o020_000 => "char",
+        _ => "file",
+    }
+}
+
+fn set_socket(event: &mut Event, record: &Record<'_>, socket: &Socket) {
+    if socket.family == AF_UNIX {
+        event.set(Field::Family, "unix");
+        event.set(Field::Protocol, "unix");
+        if let Some(name) = record.attachment(Tag::Name) {
+            let mut text = string_text(name);
+            if socket.old_state == 1 {
+                text.bytes.insert(0, b'@'); // an abstract name, as ss(8) shows it
+            }
+            event.set(Field::Path, text);
+        }
+        if record.hook == Hook::SockConnect {
+            event.set(Field::IsInitiated, true);
+        }
+        return;
+    }
+    let address = |bytes: &[u8; 16]| -> IpAddr {
+        let [a, b, c, d, ..] = *bytes;
+        if socket.family == AF_INET {
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        } else {
+            IpAddr::V6(Ipv6Addr::from(*bytes))
+        }
+    };
+    event.set(Field::Family, if socket.family == AF_INET { "ipv4" } else { "ipv6" });
+    match socket.protocol {
+        6 => event.set(Field::Protocol, "tcp"),
+        17 => event.set(Field::Protocol, "udp"),
+        other => event.set(Field::Protocol, other.to_string().as_str()),
+    }
+    event.set(Field::LocalAddress, address(&socket.local));
+    event.set(Field::LocalPort, u64::from(socket.local_port));
+    if !matches!(event.kind, Kind::NetworkBind | Kind::NetworkListen) {
+        event.set(Field::RemoteAddress, address(&socket.remote));
+        event.set(Field::RemotePort, u64::from(socket.remote_port));
+    }
+    if matches!(event.kind, Kind::NetworkConnect | Kind::NetworkAccept | Kind::NetworkSend) {
+        event.set(Field::IsInitiated, event.kind != Kind::NetworkAccept);
+    }
+    if record.hook == Hook::SockState && socket.new_state == TCP_SYN_SENT {
+        event.outcome = Outcome::Attempted;
+    }
+    if record.hook == Hook::SockAccept {
+        event.outcome = Outcome::Done; // sock_graft runs once the connection is there
+    }
+}
+
+fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
+    if let Some(path) = record.attachment(Tag::Path) {
+        event.set(Field::Path, path_text(path));
+    }
+    let name = record.attachment(Tag::Name).map(string_text);
+    match record.hook {
+        Hook::KernelReadFile | Hook::KernelLoadData => {
+            let module = event.text(Field::Path).and_then(|path| path.rsplit('/').next().map(str::to_owned));
+            if let Some(module) = module {
+                event.set(Field::ModuleName, module.as_str());
+            }
+        }
+        Hook::BpfUse | Hook::BpfMap | Hook::PerfOpen => {
+            event.set(Field::Command, system.command);
+            event.set(Field::BpfType, system.what);
+        }
+        Hook::Mount | Hook::Umount | Hook::MoveMount | Hook::PivotRoot => {
+            event.set(Field::MountFlags, system.value);
+            let from = record.attachment(Tag::OldPath).map(path_text).or(name);
+            if let Some(from) = from {
+                event.set(Field::MountSource, from);
+            }
+            if let Some(kind) = record.attachment(Tag::Type) {
+                event.set(Field::FsType, string_text(kind));
+            }
+        }
+        Hook::TimeSet => event.set(Field::Size, system.value),
+        _ => {}
+    }
+}
+
+/// A path from its names, leaf first. One that does not reach a root is marked as cut, unless it never had one (memfd).
+fn path_text(attachment: &Attachment<'_>) -> Text {
+    let mut names: Vec<&[u8]> = attachment.bytes.split(|byte| *byte == 0).collect();
+    names.pop(); // behind the last NUL
+    names.reverse();
+    let is_cut = attachment.is_cut || attachment.is_unreadable;
+    let mut bytes = Vec::with_capacity(attachment.bytes.len().saturating_add(1));
+    if attachment.is_detached && names.len() == 1 {
+        bytes.extend(names.first().copied().unwrap_or_default());
+        return Text { bytes, is_truncated: is_cut };
+    }
+    for name in names.iter().filter(|name| **name != b"/") {
+        bytes.push(b'/');
+        bytes.extend_from_slice(name);
+    }
+    if bytes.is_empty() {
+        bytes.push(b'/');
+    }
+    Text { bytes, is_truncated: is_cut }
+}
+
+fn string_text(attachment: &Attachment<'_>) -> Text {
+    Text { bytes: attachment.bytes.to_vec(), is_truncated: attachment.is_cut || attachment.is_unreadable }
+}
+
+/// Arguments are NUL-terminated; a cut list may end without one.
+fn arguments(bytes: &[u8]) -> Vec<Text> {
+    let whole = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    whole.split(|byte| *byte == 0).map(Text::whole).collect()
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
