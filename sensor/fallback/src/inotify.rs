@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::bytes::{i32_at, slice_at, u32_at, until_nul};
 use crate::error::{Error, Refusal};
-use crate::observed::{Counts, FileChange, Kind, Observed, OperationSet, Source};
+use crate::observed::{links, Counts, FileChange, Kind, Observed, OperationSet, Source};
 
 /// Bytes read at once: some hundred events.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -165,7 +165,7 @@ impl Inotify {
             } else {
                 created.and_then(|stat| Kind::from_mode(stat.st_mode))
             },
-            links: created.filter(|_| !is_folder).map(|stat| u64::from(stat.st_nlink)),
+            links: created.filter(|_| !is_folder).map(|stat| links(&stat)),
             merged: operations.is_merged(),
         })
     }

@@ -301,6 +301,12 @@ impl Kind {
     }
 }
 
+/// How many names a file has.
+#[allow(clippy::useless_conversion, reason = "the count has 64 bits on x86-64 and 32 on arm64")]
+pub(crate) fn links(stat: &rustix::fs::Stat) -> u64 {
+    u64::from(stat.st_nlink)
+}
+
 /// One or several changes of one name by one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileChange {
@@ -374,9 +380,9 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// State when it was seen.
     pub state: SocketState,
-    /// The socket's inode; 0 once its owner has closed it.
+    /// The socket's inode; 0 before it is accepted and once its owner has closed it.
     pub inode: u32,
-    /// User that made the socket; 0 once its owner has closed it.
+    /// User that made the socket; 0 where `inode` is.
     pub uid: u32,
     /// Family of the socket.
     pub family: Family,

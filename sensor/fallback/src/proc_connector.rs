@@ -158,7 +158,8 @@ fn is_of_thread(event: &Observed) -> bool {
 fn enriched(event: Observed) -> Observed {
     let Observed::Exec { pid, tgid, at_ns, .. } = event else { return event };
     let process = Process::read(tgid).map(Box::new);
-    let vanished = process.as_ref().is_none_or(|process| process.vanished);
+    // A process without a program file is one whose memory is gone: it is ending, though not yet a zombie.
+    let vanished = process.as_ref().is_none_or(|process| process.vanished || process.executable.is_none());
     Observed::Exec { pid, tgid, at_ns, process, vanished }
 }
 

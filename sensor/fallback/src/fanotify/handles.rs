@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
 use super::record::{Handle, Place, HANDLE_BYTES_MAX};
-use crate::observed::Kind;
+use crate::observed::{links, Kind};
 
 /// Folders remembered. 4,096 covers the folders that a busy machine writes to, at about 200 bytes each: under a megabyte.
 /// When full, all are forgotten: simpler than ageing, and costs one more lookup per folder.
@@ -68,7 +68,7 @@ impl Handles {
     pub(super) fn kind_and_links(&self, target: Option<&Handle>, place: Option<&Place>) -> Option<(Option<Kind>, u64)> {
         let by_handle = target.and_then(|target| rustix::fs::fstat(self.open(target).ok()?).ok());
         let stat = by_handle.or_else(|| self.stat_by_name(place?))?;
-        Some((Kind::from_mode(stat.st_mode), u64::from(stat.st_nlink)))
+        Some((Kind::from_mode(stat.st_mode), links(&stat)))
     }
 
     fn stat_by_name(&self, place: &Place) -> Option<Stat> {

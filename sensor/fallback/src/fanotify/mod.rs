@@ -245,6 +245,10 @@ impl Fanotify {
         if operations.is_empty() || is_ours || self.ignored_pids.contains(&record.pid) {
             return None;
         }
+        // A link made or removed changes the file's link count: an event without a name, beside the one that has it.
+        if record.place.is_none() && operations == OperationSet::ATTRIBUTES {
+            return None;
+        }
         let created = operations
             .contains(OperationSet::CREATE)
             .then(|| self.handles.kind_and_links(record.target.as_ref(), record.place.as_ref()))

@@ -44,13 +44,21 @@ const TABLES: [(Family, Protocol); 4] = [
 /// One conversation of one socket: a UDP socket that is connected elsewhere has another.
 type Key = (u64, SocketAddr);
 
+/// What was told of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sighting {
+    state: SocketState,
+    /// Some process holds it: false before it is accepted, and after it is closed.
+    is_held: bool,
+}
+
 /// Connections found by polling.
 #[derive(Debug)]
 pub struct SockDiag {
     socket: OwnedFd,
     timer: Timer,
     sequence: u32,
-    known: HashMap<Key, SocketState>,
+    known: HashMap<Key, Sighting>,
     is_first: bool,
 }
 
@@ -94,8 +102,9 @@ impl SockDiag {
                     is_too_many = true;
                     return;
                 }
-                found.insert(key, socket.state);
-                if is_news(known.get(&key).copied(), socket.state) {
+                let sighting = Sighting { state: socket.state, is_held: socket.inode != 0 };
+                found.insert(key, sighting);
+                if is_news(known.get(&key).copied(), sighting) {
                     fresh.push((protocol, socket));
                 }
             });
@@ -175,12 +184,14 @@ fn error(body: &[u8]) -> Errno {
     i32_at(body, 0).and_then(i32::checked_neg).map_or(Errno::IO, Errno::from_raw_os_error)
 }
 
-/// Whether a state is to be told, given the one in which the socket was told before.
-fn is_news(before: Option<SocketState>, now: SocketState) -> bool {
-    match (before, now) {
-        (None, _) => true,
-        (Some(before), SocketState::Established | SocketState::Listening) => before != now,
-        (Some(_), SocketState::Opening | SocketState::Closing) => false,
+/// Whether a sighting is to be told, given the one before: what opens, and once more when a process takes it up.
+fn is_news(before: Option<Sighting>, now: Sighting) -> bool {
+    let Some(before) = before else { return true };
+    match now.state {
+        SocketState::Established | SocketState::Listening => {
+            before.state != now.state || (now.is_held && !before.is_held)
+        }
+        SocketState::Opening | SocketState::Closing => false,
     }
 }
 
@@ -207,10 +218,18 @@ mod tests {
     #[test]
     fn a_socket_is_told_once_and_again_when_it_is_established() {
         use SocketState::{Closing, Established, Listening, Opening};
-        assert!(is_news(None, Opening) && is_news(None, Closing) && is_news(None, Listening));
-        assert!(is_news(Some(Opening), Established));
-        assert!(!is_news(Some(Established), Established));
-        assert!(!is_news(Some(Established), Closing));
+        let held = |state| Sighting { state, is_held: true };
+        assert!(is_news(None, held(Opening)) && is_news(None, held(Closing)) && is_news(None, held(Listening)));
+        assert!(is_news(Some(held(Opening)), held(Established)));
+        assert!(!is_news(Some(held(Established)), held(Established)));
+        assert!(!is_news(Some(held(Established)), held(Closing)));
+    }
+
+    #[test]
+    fn a_connection_is_told_again_when_a_process_accepts_it() {
+        let established = |is_held| Sighting { state: SocketState::Established, is_held };
+        assert!(is_news(Some(established(false)), established(true)));
+        assert!(!is_news(Some(established(true)), established(false)));
     }
 
     #[test]
