@@ -26,6 +26,7 @@ pub struct Lab {
 struct Tally {
     passed: u32,
     failed: u32,
+    skipped: u32,
 }
 
 impl Lab {
@@ -43,6 +44,11 @@ impl Lab {
                 println!("{} FAIL guest: {error:#}", series.name());
                 tally.failed = tally.failed.saturating_add(1);
             }
+        }
+        let is_empty = tally.passed == 0 && tally.failed == 0 && tally.skipped == 0;
+        if is_empty {
+            println!("FAIL no test's name contains {filter:?}");
+            tally.failed = 1;
         }
         println!("{} passed, {} failed", tally.passed, tally.failed);
         Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -64,7 +70,10 @@ impl Lab {
                     println!("{} FAIL {name}: {reason}", series.name());
                     tally.failed = tally.failed.saturating_add(1);
                 }
-                Line::Skipped(name, reason) => println!("{} skip {name}: {reason}", series.name()),
+                Line::Skipped(name, reason) => {
+                    println!("{} skip {name}: {reason}", series.name());
+                    tally.skipped = tally.skipped.saturating_add(1);
+                }
                 Line::Done(..) => is_done = true,
                 Line::Ready(_) | Line::Output(_) | Line::Exit(_) => {}
             }

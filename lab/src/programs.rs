@@ -61,6 +61,7 @@ fn build_init(target_dir: &Path) -> Result<PathBuf> {
     let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--release", "-p", "watertight-lab-guest", "--target", TARGET]);
     cargo.arg("--target-dir").arg(&folder).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS"); // would win over RUSTFLAGS
     tool::run(&mut cargo)?;
     Ok(folder.join(TARGET).join("release").join("watertight-lab-guest"))
 }

@@ -45,6 +45,11 @@ pub fn mount_bpf() -> Result<()> {
     mount_at("bpf", "/sys/fs/bpf", "mode=0700")
 }
 
+/// Takes the exit of every process whose parent has gone. Only between tests: a test's own children are its own to wait for.
+pub fn reap_orphans() {
+    while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+}
+
 /// Loads one of the modules that the lab brought; true if it was not loaded yet.
 pub fn insert_module(name: &str) -> Result<bool> {
     let path = Path::new("/lab/modules").join(format!("{name}.ko"));
