@@ -13,17 +13,26 @@ use std::process::Command;
 use watertight_lab_guest::{Job, JOB_PATH};
 
 /// Programs of this machine that every guest has. Debian's shell is dash: small, with no library but libc.
-const MACHINE_PROGRAMS: [&str; 10] = [
+const MACHINE_PROGRAMS: [&str; 19] = [
     "/bin/true",
     "/bin/sh",
     "/bin/cat",
     "/bin/ls",
     "/bin/cp",
+    "/bin/mv",
+    "/bin/rm",
     "/bin/mkdir",
     "/bin/mount",
+    "/bin/umount",
     "/bin/dmesg",
+    "/bin/grep",
+    "/bin/uname",
     "/usr/bin/sleep",
     "/usr/bin/id",
+    "/usr/bin/head",
+    "/usr/bin/tail",
+    "/usr/bin/wc",
+    "/usr/bin/timeout",
 ];
 
 /// Modules in the order in which they can be loaded. A name that a kernel lacks is built in there.

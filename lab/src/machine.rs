@@ -40,7 +40,7 @@ impl Machine {
         let initramfs_file = folder.join("initramfs.cpio");
         fs::write(&initramfs_file, initramfs).with_context(|| format!("writing {}", initramfs_file.display()))?;
         let mut qemu = Command::new("qemu-system-x86_64")
-            .args(["-accel", "tcg", "-cpu", "max", "-no-reboot", "-nographic", "-nodefaults", "-monitor", "none"])
+            .args(["-accel", "tcg,thread=single", "-cpu", "max", "-no-reboot", "-nographic", "-nodefaults", "-monitor", "none"])
             .args(["-smp", &PROCESSORS.to_string(), "-m", &MEMORY_MIB.to_string()])
             .arg("-serial")
             .arg(format!("file:{}", folder.join("console.log").display()))

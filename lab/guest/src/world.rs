@@ -45,6 +45,15 @@ pub fn mount_bpf() -> Result<()> {
     mount_at("bpf", "/sys/fs/bpf", "mode=0700")
 }
 
+/// What the kernel holds against itself: the taint flags for an oops, a warning and a soft lockup.
+pub fn kernel_troubles() -> u64 {
+    const OOPS: u64 = 1 << 7;
+    const WARNING: u64 = 1 << 9;
+    const SOFT_LOCKUP: u64 = 1 << 14;
+    let flags = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
+    flags.trim().parse::<u64>().unwrap_or(0) & (OOPS | WARNING | SOFT_LOCKUP)
+}
+
 /// Takes the exit of every process whose parent has gone. Only between tests: a test's own children are its own to wait for.
 pub fn reap_orphans() {
     while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}

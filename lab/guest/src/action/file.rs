@@ -14,6 +14,17 @@ actions! {
         Ok(json!({ "inode": file.metadata()?.ino() }))
     }
 
+    /// Creates and removes so many files in a folder, as fast as it can. Gives `files`.
+    "file.storm" => storm(folder, files) {
+        let files: u32 = number(files)?;
+        for index in 0..files {
+            let path = format!("{folder}/storm-{index}");
+            fs::write(&path, "")?;
+            fs::remove_file(&path)?;
+        }
+        Ok(json!({ "files": files }))
+    }
+
     /// Opens an existing file for writing and appends a line.
     "file.write" => write(path) {
         OpenOptions::new().append(true).open(path)?.write_all(b"written\n")?;

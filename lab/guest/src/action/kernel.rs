@@ -1,6 +1,6 @@
 //! Requests that change or extend the kernel itself.
 
-use super::{actions, check};
+use super::{actions, check, number};
 use rustix::time::{clock_gettime, clock_settime, ClockId};
 use serde_json::json;
 use std::ffi::CString;
@@ -8,6 +8,11 @@ use std::io;
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_OBJ_PIN: libc::c_int = 6;
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_MAP_GET_NEXT_ID: libc::c_int = 12;
+const BPF_MAP_GET_FD_BY_ID: libc::c_int = 14;
+const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
 /// `r0 = 0; exit`: the least that the verifier accepts.
@@ -23,6 +28,8 @@ const PERF_ATTRIBUTES_BYTES: usize = 112;
 #[repr(C, align(8))]
 struct Fields<const SIZE_BYTES: usize>([u8; SIZE_BYTES]);
 
+type Attributes = Fields<BPF_ATTRIBUTES_BYTES>;
+
 impl<const SIZE_BYTES: usize> Fields<SIZE_BYTES> {
     fn new() -> Self {
         Self([0; SIZE_BYTES])
@@ -33,6 +40,13 @@ impl<const SIZE_BYTES: usize> Fields<SIZE_BYTES> {
             *to = *from;
         }
         self
+    }
+}
+
+impl Attributes {
+    fn u32_at(&self, offset: usize) -> u32 {
+        let bytes = self.0.get(offset..).and_then(|rest| rest.first_chunk::<4>());
+        bytes.copied().map(u32::from_ne_bytes).unwrap_or_default()
     }
 }
 
@@ -53,26 +67,68 @@ actions! {
 
     /// Makes a BPF array map with a name of at most 15 letters.
     "kernel.bpf_map" => bpf_map(name) {
-        let attributes = Fields::<BPF_ATTRIBUTES_BYTES>::new()
-            .set(0, &BPF_MAP_TYPE_ARRAY.to_ne_bytes())
-            .set(4, &4_u32.to_ne_bytes())   // key
-            .set(8, &8_u32.to_ne_bytes())   // value
-            .set(12, &1_u32.to_ne_bytes())  // entries
-            .set(28, short(name)?);
-        bpf(BPF_MAP_CREATE, &attributes)
+        make_map(name)?;
+        Ok(json!(null))
+    }
+
+    /// Makes a BPF array map and pins it.
+    "kernel.bpf_pin" => bpf_pin(name, path) {
+        let map = make_map(name)?;
+        let path = CString::new(path)?;
+        let attributes = Attributes::new()
+            .set(0, &(path.as_ptr().expose_provenance()).to_ne_bytes())
+            .set(8, &descriptor(map)?.to_ne_bytes());
+        bpf(BPF_OBJ_PIN, &attributes)?;
+        Ok(json!(null))
+    }
+
+    /// Opens a pinned BPF object.
+    "kernel.bpf_open_pin" => bpf_open_pin(path) {
+        open_pin(path)?;
+        Ok(json!(null))
+    }
+
+    /// Opens a pinned BPF link and forces it off its hook.
+    "kernel.bpf_detach_link" => bpf_detach_link(path) {
+        let link = open_pin(path)?;
+        bpf(BPF_LINK_DETACH, &Attributes::new().set(0, &descriptor(link)?.to_ne_bytes()))?;
+        Ok(json!(null))
+    }
+
+    /// The ids of all BPF maps in the kernel. Gives `ids`.
+    "kernel.bpf_map_ids" => bpf_map_ids() {
+        let mut ids: Vec<u32> = Vec::new();
+        loop {
+            let last = ids.last().copied().unwrap_or(0);
+            let mut attributes = Attributes::new().set(0, &last.to_ne_bytes());
+            match bpf_answer(BPF_MAP_GET_NEXT_ID, &mut attributes) {
+                Ok(_) => ids.push(attributes.u32_at(4)),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(json!({ "ids": ids }))
+    }
+
+    /// Opens a BPF map by its id, as one who has no pin would.
+    "kernel.bpf_open_map" => bpf_open_map(id) {
+        let id: u32 = number(id)?;
+        bpf(BPF_MAP_GET_FD_BY_ID, &Attributes::new().set(0, &id.to_ne_bytes()))?;
+        Ok(json!(null))
     }
 
     /// Loads a BPF program that does nothing, with a name of at most 15 letters.
     "kernel.bpf_program" => bpf_program(name) {
         let instructions = LEAST_PROGRAM;
         let licence = c"GPL";
-        let attributes = Fields::<BPF_ATTRIBUTES_BYTES>::new()
+        let attributes = Attributes::new()
             .set(0, &BPF_PROG_TYPE_SOCKET_FILTER.to_ne_bytes())
             .set(4, &2_u32.to_ne_bytes())
             .set(8, &(instructions.as_ptr().expose_provenance()).to_ne_bytes())
             .set(16, &(licence.as_ptr().expose_provenance()).to_ne_bytes())
             .set(48, short(name)?);
-        bpf(BPF_PROG_LOAD, &attributes)
+        bpf(BPF_PROG_LOAD, &attributes)?;
+        Ok(json!(null))
     }
 
     /// Opens a performance counter on the CPU clock of itself.
@@ -101,10 +157,36 @@ actions! {
     }
 }
 
-fn bpf(command: libc::c_int, attributes: &Fields<BPF_ATTRIBUTES_BYTES>) -> super::Outcome {
-    // SAFETY: the attributes are as long as said, and what they point to lives through the call.
-    check(unsafe { libc::syscall(libc::SYS_bpf, command, attributes.0.as_ptr(), BPF_ATTRIBUTES_BYTES) })?;
-    Ok(json!(null))
+fn make_map(name: &str) -> io::Result<i64> {
+    let attributes = Attributes::new()
+        .set(0, &BPF_MAP_TYPE_ARRAY.to_ne_bytes())
+        .set(4, &4_u32.to_ne_bytes()) // bytes of a key
+        .set(8, &8_u32.to_ne_bytes()) // bytes of a value
+        .set(12, &1_u32.to_ne_bytes()) // entries
+        .set(28, short(name)?);
+    bpf(BPF_MAP_CREATE, &attributes)
+}
+
+fn open_pin(path: &str) -> io::Result<i64> {
+    let path = CString::new(path)?;
+    bpf(BPF_OBJ_GET, &Attributes::new().set(0, &(path.as_ptr().expose_provenance()).to_ne_bytes()))
+}
+
+/// The result of a bpf call as the descriptor that it is. Never closed: the acting process ends soon.
+fn descriptor(result: i64) -> io::Result<u32> {
+    u32::try_from(result).map_err(io::Error::other)
+}
+
+fn bpf(command: libc::c_int, attributes: &Attributes) -> io::Result<i64> {
+    // SAFETY: the attributes are as long as said, the commands used with this function only read them, and what they
+    // point to lives through the call.
+    check(unsafe { libc::syscall(libc::SYS_bpf, command, attributes.0.as_ptr(), BPF_ATTRIBUTES_BYTES) })
+}
+
+/// The same for a command that writes its answer into the attributes.
+fn bpf_answer(command: libc::c_int, attributes: &mut Attributes) -> io::Result<i64> {
+    // SAFETY: the attributes are as long as said and ours alone.
+    check(unsafe { libc::syscall(libc::SYS_bpf, command, attributes.0.as_mut_ptr(), BPF_ATTRIBUTES_BYTES) })
 }
 
 /// A name that fits a BPF object: 15 letters and the final zero.

@@ -14,10 +14,14 @@ pub mod process;
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Value};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 
 /// The name under which this binary acts instead of being init.
 pub const ACTOR: &str = "/bin/wt-act";
+
+/// A user without rights.
+pub const NOBODY: u32 = 65534;
 
 /// What an operation came to, inside the acting process.
 pub type Outcome = io::Result<Value>;
@@ -74,7 +78,13 @@ struct Refusal {
 impl Act {
     /// Runs one action in a process of its own and waits for its end.
     pub fn perform(name: &'static str, arguments: &[&str]) -> Result<Self> {
+        Self::perform_as(0, name, arguments)
+    }
+
+    /// The same as another user; [`NOBODY`] is one that every guest has.
+    pub fn perform_as(uid: u32, name: &'static str, arguments: &[&str]) -> Result<Self> {
         let child = Command::new(ACTOR)
+            .uid(uid)
             .arg(name)
             .args(arguments)
             .stdin(Stdio::null())

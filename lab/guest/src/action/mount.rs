@@ -1,4 +1,5 @@
-//! Mounts, each in a mount namespace of its own, so that nothing is left for the next test.
+//! Mounts, each in a mount namespace of its own, so that nothing is left for the next test. Those that `_for_all` names
+//! act on the namespace that everybody shares: for attempts that the product must refuse.
 
 use super::{actions, check};
 use rustix::fs::CWD;
@@ -40,6 +41,24 @@ actions! {
         fsconfig_create(&context)?;
         let detached = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
         move_mount(&detached, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        Ok(json!(null))
+    }
+
+    /// Takes a mount away from everybody.
+    "mount.unmount_for_all" => unmount_for_all(place) {
+        unmount(place, UnmountFlags::empty())?;
+        Ok(json!(null))
+    }
+
+    /// Takes a mount out of everybody's sight, though it may be in use.
+    "mount.unmount_lazily_for_all" => unmount_lazily_for_all(place) {
+        unmount(place, UnmountFlags::DETACH)?;
+        Ok(json!(null))
+    }
+
+    /// Moves a mount elsewhere for everybody, by the old call.
+    "mount.move_for_all" => move_for_all(from, to) {
+        mount_move(from, to)?;
         Ok(json!(null))
     }
 

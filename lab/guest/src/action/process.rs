@@ -34,6 +34,15 @@ actions! {
         Err(Command::new(program).arg(argument).exec())
     }
 
+    /// Runs /bin/true so many times, one after the other, as fast as it can. Gives `runs`.
+    "process.storm" => storm(runs) {
+        let runs: u32 = number(runs)?;
+        for run in 0..runs {
+            Command::new("/bin/true").arg(run.to_string()).stdin(Stdio::null()).status()?;
+        }
+        Ok(json!({ "runs": runs }))
+    }
+
     /// Exits with a code.
     "process.exit" => exit_with(code) {
         std::process::exit(number(code)?)

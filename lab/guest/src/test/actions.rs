@@ -1,7 +1,7 @@
 //! Every action of the library does on this kernel what its name says: a test that sees no event may then blame the sensor.
 
 use super::Test;
-use crate::action::{file, kernel, memory, mount, network, process};
+use crate::action::{file, kernel, memory, mount, network, process, Act, NOBODY};
 use anyhow::{ensure, Context, Result};
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -186,6 +186,33 @@ pub const TESTS: &[Test] = &[
         claim: "file systems are mounted, bound, moved, taken away and pivoted to",
         run: mounts,
     },
+    Test {
+        name: "action.as_nobody",
+        claim: "nobody is refused what root may",
+        run: || {
+            Act::perform_as(NOBODY, "kernel.bpf_map", &["wt_nobody"])?.refused_with(libc::EPERM)?;
+            Act::perform_as(NOBODY, "file.create", &["/etc/wt-nobody"])?.refused_with(libc::EACCES)
+        },
+    },
+    Test {
+        name: "action.storm",
+        claim: "many processes and files come and go quickly",
+        run: || {
+            ensure!(process::storm("50")?.number("runs")? == 50, "fewer runs");
+            ensure!(file::storm(&folder("storm")?, "500")?.number("files")? == 500, "fewer files");
+            Ok(())
+        },
+    },
+    Test {
+        name: "action.kernel.bpf_pins",
+        claim: "a BPF map is pinned, opened by path, found and opened by id",
+        run: bpf_pins,
+    },
+    Test {
+        name: "action.mount.for_all",
+        claim: "root can move and take away a mount that everybody sees",
+        run: mounts_for_all,
+    },
 ];
 
 /// An empty folder of a test's own under /tmp.
@@ -288,4 +315,38 @@ fn mounts() -> Result<()> {
     mount::pivot(&place)?.done()?;
     ensure!(fs::read_to_string("/proc/mounts")? == before, "a mount was left behind");
     Ok(())
+}
+
+fn mounts_for_all() -> Result<()> {
+    let (from, to) = (folder("for-all-from")?, folder("for-all-to")?);
+    let see = |place: &str| -> Result<bool> { Ok(fs::read_to_string("/proc/mounts")?.contains(place)) };
+    let shell = |text: String| std::process::Command::new("/bin/sh").args(["-c", &text]).status();
+    ensure!(shell(format!("mount -t tmpfs none {from}"))?.success(), "mount failed");
+    mount::move_for_all(&from, &to)?.done()?;
+    ensure!(!see(&from)? && see(&to)?, "it was not moved");
+    mount::unmount_for_all(&to)?.done()?;
+    ensure!(!see(&to)?, "it is still there");
+    ensure!(shell(format!("mount -t tmpfs none {from}"))?.success(), "mount failed");
+    mount::unmount_lazily_for_all(&from)?.done()?;
+    ensure!(!see(&from)?, "it is still there");
+    Ok(())
+}
+
+fn bpf_pins() -> Result<()> {
+    crate::world::mount_bpf()?;
+    let pin = "/sys/fs/bpf/wt-pin";
+    let ids = || -> Result<Vec<String>> {
+        let act = kernel::bpf_map_ids()?;
+        let ids = act.done()?["ids"].as_array().context("no list")?.iter().map(ToString::to_string).collect();
+        Ok(ids)
+    };
+    let before = ids()?;
+    kernel::bpf_pin("wt_pinned", pin)?.done()?;
+    kernel::bpf_open_pin(pin)?.done()?;
+    // Maps of earlier tests may still be on their way out, so the new one is told by not having been there.
+    let id = ids()?.into_iter().find(|id| !before.contains(id)).context("the pinned map has no id")?;
+    kernel::bpf_open_map(&id)?.done()?;
+    kernel::bpf_detach_link(pin)?.refused_with(libc::EINVAL)?;
+    file::unlink(pin)?.done()?;
+    kernel::bpf_open_pin(pin)?.refused_with(libc::ENOENT)
 }

@@ -48,12 +48,17 @@ pub fn run_all(report: &Report, filter: &str) {
         let name = test.name.to_owned();
         report.say(&Line::Start(name.clone()));
         eprintln!("== {name}");
-        let verdict = match panic::catch_unwind(test.run) {
+        let troubles_before = world::kernel_troubles();
+        let mut verdict = match panic::catch_unwind(test.run) {
             Ok(Ok(())) => Line::Passed(name),
             Ok(Err(error)) if error.is::<Skipped>() => Line::Skipped(name, error.to_string()),
             Ok(Err(error)) => Line::Failed(name, format!("{error:#} (claim: {})", test.claim)),
             Err(_) => Line::Failed(name, format!("panicked, see the console (claim: {})", test.claim)),
         };
+        if world::kernel_troubles() != troubles_before {
+            let reason = format!("the kernel warned, crashed or hung: see the console (claim: {})", test.claim);
+            verdict = Line::Failed(test.name.to_owned(), reason);
+        }
         match verdict {
             Line::Passed(_) => passed = passed.saturating_add(1),
             Line::Failed(..) => failed = failed.saturating_add(1),

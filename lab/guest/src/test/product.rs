@@ -2,8 +2,8 @@
 
 use super::Test;
 use crate::action::process;
-use crate::product::{by, Watertight};
-use anyhow::{ensure, Result};
+use crate::product::{by, watertight, Watertight};
+use anyhow::{ensure, Context, Result};
 
 /// This file's tests.
 pub const TESTS: &[Test] = &[
@@ -16,6 +16,11 @@ pub const TESTS: &[Test] = &[
         name: "product.process.exec",
         claim: "a program that runs while the product watches is reported",
         run: exec_is_reported,
+    },
+    Test {
+        name: "product.status",
+        claim: "status says in JSON what is in force, with no run going on",
+        run: status_is_json,
     },
 ];
 
@@ -33,5 +38,12 @@ fn exec_is_reported() -> Result<()> {
     ensure!(act.status.success(), "the program ended with {}", act.status);
     let events = run.stop()?;
     events.expect("process.exec", |event| by(event, &act) && event.to_string().contains("wt-exec-marked-1"))?;
+    Ok(())
+}
+
+fn status_is_json() -> Result<()> {
+    let output = watertight(&["status", "-o", "json"])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let _: serde_json::Value = serde_json::from_str(text.trim()).with_context(|| format!("status printed {text:?}"))?;
     Ok(())
 }
