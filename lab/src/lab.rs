@@ -2,13 +2,12 @@
 
 use crate::image;
 use crate::kernel::{Kernel, Series};
-use crate::machine::Machine;
+use crate::machine::{Machine, Terms};
 use crate::programs::{ProductArgs, Programs};
 use anyhow::{Context, Result};
 use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 use watertight_lab_guest::{Job, Line};
 
 /// Exit code when the guest ended without saying how its command ended.
@@ -18,7 +17,7 @@ const NO_EXIT_CODE: u8 = 255;
 pub struct Lab {
     programs: Programs,
     cache: PathBuf,
-    time_max: Duration,
+    terms: Terms,
 }
 
 /// What the tests of one or more guests came to.
@@ -31,9 +30,9 @@ struct Tally {
 
 impl Lab {
     /// Builds what the guests run.
-    pub fn prepare(product: &ProductArgs, time_max: Duration) -> Result<Self> {
+    pub fn prepare(product: &ProductArgs, terms: Terms) -> Result<Self> {
         let programs = Programs::build(product)?;
-        Ok(Self { programs, cache: cache_folder()?, time_max })
+        Ok(Self { programs, cache: cache_folder()?, terms })
     }
 
     /// Runs the tests on each kernel, one guest after the other. The last line is always `N passed, N failed`.
@@ -111,7 +110,7 @@ impl Lab {
         eprintln!("{} {} sha256 {}", series.name(), kernel.package, kernel.sha256);
         let mut initramfs = image::base(&kernel, &self.programs)?.to_bytes();
         initramfs.extend(image::job(job)?.to_bytes());
-        Machine::boot(&kernel, &initramfs, self.time_max, &self.cache)
+        Machine::boot(&kernel, &initramfs, &self.terms, &self.cache)
     }
 }
 

@@ -1,7 +1,6 @@
 //! One guest under QEMU, from power on to power off, and never longer than its time limit.
 //!
-//! The console goes to a log file; the guest's own lines come on QEMU's stdout from the second serial port. Emulation and
-//! not KVM, so that the lab works wherever a compiler does.
+//! The console goes to a log file; the guest's own lines come on QEMU's stdout from the second serial port.
 
 use crate::kernel::Kernel;
 use anyhow::{bail, Context, Result};
@@ -17,12 +16,25 @@ use watertight_lab_guest::Line;
 const MEMORY_MIB: u32 = 1024;
 const PROCESSORS: u32 = 2;
 const KERNEL_ARGS: &str = "console=ttyS0 panic=-1 quiet rdinit=/init";
+/// Emulation and not KVM, so that the lab works wherever a compiler does. One thread for both processors, because QEMU
+/// before 8.1 (Debian 12 has 7.2) may run an instruction that the other processor's thread has just patched; the guest
+/// then panics with `int3` when the kernel turns a tracepoint, a static key or a BPF hook on.
+pub const ACCELERATOR: &str = "tcg,thread=single";
 /// How much of the console an error shows.
 const CONSOLE_TAIL_LINES: usize = 15;
 /// How long a guest that has said its last line may take to power off.
 const POWER_OFF_MAX: Duration = Duration::from_secs(20);
 /// Folders of earlier boots that stay for a reader.
 const RUNS_KEPT: usize = 40;
+
+/// How a guest runs.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// QEMU's `-accel`.
+    pub accelerator: String,
+    /// The guest is cut off after this.
+    pub time_max: Duration,
+}
 
 /// A running guest. Dropping it cuts the power.
 pub struct Machine {
@@ -35,12 +47,22 @@ pub struct Machine {
 
 impl Machine {
     /// Starts a guest with this root.
-    pub fn boot(kernel: &Kernel, initramfs: &[u8], time_max: Duration, cache: &Path) -> Result<Self> {
+    pub fn boot(kernel: &Kernel, initramfs: &[u8], terms: &Terms, cache: &Path) -> Result<Self> {
         let folder = run_folder(cache, &kernel.package)?;
         let initramfs_file = folder.join("initramfs.cpio");
         fs::write(&initramfs_file, initramfs).with_context(|| format!("writing {}", initramfs_file.display()))?;
         let mut qemu = Command::new("qemu-system-x86_64")
-            .args(["-accel", "tcg,thread=single", "-cpu", "max", "-no-reboot", "-nographic", "-nodefaults", "-monitor", "none"])
+            .args([
+                "-accel",
+                &terms.accelerator,
+                "-cpu",
+                "max",
+                "-no-reboot",
+                "-nographic",
+                "-nodefaults",
+                "-monitor",
+                "none",
+            ])
             .args(["-smp", &PROCESSORS.to_string(), "-m", &MEMORY_MIB.to_string()])
             .arg("-serial")
             .arg(format!("file:{}", folder.join("console.log").display()))
@@ -63,7 +85,7 @@ impl Machine {
                 }
             }
         });
-        Ok(Self { qemu, lines, started: Instant::now(), time_max, folder })
+        Ok(Self { qemu, lines, started: Instant::now(), time_max: terms.time_max, folder })
     }
 
     /// The next line of the guest, or `None` once it has powered off.

@@ -11,6 +11,7 @@ mod tool;
 use clap::{Parser, Subcommand};
 use kernel::Series;
 use lab::Lab;
+use machine::Terms;
 use programs::ProductArgs;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +19,9 @@ use std::time::Duration;
 /// Boots stock Debian kernels in emulation and runs tests or a command in them.
 #[derive(Parser)]
 struct Args {
+    /// QEMU's -accel, for example kvm
+    #[arg(long, global = true, default_value = machine::ACCELERATOR)]
+    accel: String,
     #[command(subcommand)]
     command: Command,
 }
@@ -55,11 +59,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Args::parse().command {
-        Command::Test { kernel, timeout, product, filter } => Lab::prepare(&product, Duration::from_secs(timeout))
-            .and_then(|lab| lab.test(kernel.map_or(Series::ALL.to_vec(), |only| vec![only]).as_slice(), &filter)),
-        Command::Boot { kernel, timeout, product, words } => Lab::prepare(&product, Duration::from_secs(timeout))
-            .and_then(|lab| lab.run_command(kernel, &words.join(" "))),
+    let Args { accel, command } = Args::parse();
+    let terms = |seconds| Terms { accelerator: accel, time_max: Duration::from_secs(seconds) };
+    let done = match command {
+        Command::Test { kernel, timeout, product, filter } => {
+            let kernels = kernel.map_or(Series::ALL.to_vec(), |only| vec![only]);
+            Lab::prepare(&product, terms(timeout)).and_then(|lab| lab.test(&kernels, &filter))
+        }
+        Command::Boot { kernel, timeout, product, words } => {
+            Lab::prepare(&product, terms(timeout)).and_then(|lab| lab.run_command(kernel, &words.join(" ")))
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("watertight-lab: {error:#}");
