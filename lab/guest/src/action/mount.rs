@@ -1,0 +1,87 @@
+//! Mounts, each in a mount namespace of its own, so that nothing is left for the next test. Those that `_for_all` names
+//! act on the namespace that everybody shares: for attempts that the product must refuse.
+
+use super::{actions, check};
+use rustix::fs::CWD;
+use rustix::mount::{
+    fsconfig_create, fsmount, fsopen, mount, mount_bind, mount_move, move_mount, unmount, FsMountFlags, FsOpenFlags,
+    MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
+};
+use serde_json::json;
+use std::fs;
+use std::io;
+
+actions! {
+    /// Mounts a tmpfs at a folder.
+    "mount.mount" => mount_tmpfs(place) {
+        own_namespace()?;
+        tmpfs(place)?;
+        Ok(json!(null))
+    }
+
+    /// Mounts a tmpfs at a folder and takes it away.
+    "mount.unmount" => unmount_tmpfs(place) {
+        own_namespace()?;
+        tmpfs(place)?;
+        unmount(place, UnmountFlags::empty())?;
+        Ok(json!(null))
+    }
+
+    /// Shows a folder at a second place.
+    "mount.bind" => bind(from, to) {
+        own_namespace()?;
+        mount_bind(from, to)?;
+        Ok(json!(null))
+    }
+
+    /// Mounts a tmpfs by the new calls: fsopen, fsconfig, fsmount, move_mount.
+    "mount.move_mount" => attach(place) {
+        own_namespace()?;
+        let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&context)?;
+        let detached = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        move_mount(&detached, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        Ok(json!(null))
+    }
+
+    /// Takes a mount away from everybody.
+    "mount.unmount_for_all" => unmount_for_all(place) {
+        unmount(place, UnmountFlags::empty())?;
+        Ok(json!(null))
+    }
+
+    /// Takes a mount out of everybody's sight, though it may be in use.
+    "mount.unmount_lazily_for_all" => unmount_lazily_for_all(place) {
+        unmount(place, UnmountFlags::DETACH)?;
+        Ok(json!(null))
+    }
+
+    /// Moves a mount elsewhere for everybody, by the old call.
+    "mount.move_for_all" => move_for_all(from, to) {
+        mount_move(from, to)?;
+        Ok(json!(null))
+    }
+
+    /// Swaps the root for a tmpfs made at a folder. The initramfs can't be pivoted away from, so a tmpfs is put over it first.
+    "mount.pivot_root" => pivot(place) {
+        own_namespace()?;
+        tmpfs(place)?;
+        std::env::set_current_dir(place)?;
+        mount_move(".", "/")?;
+        rustix::process::chroot(".")?;
+        fs::create_dir_all("/next")?;
+        tmpfs("/next")?;
+        fs::create_dir_all("/next/previous")?;
+        rustix::process::pivot_root("/next", "/next/previous")?;
+        Ok(json!(null))
+    }
+}
+
+fn own_namespace() -> io::Result<()> {
+    // SAFETY: unshare takes no pointer; the acting process has one thread.
+    check(i64::from(unsafe { libc::unshare(libc::CLONE_NEWNS) })).map(|_| ())
+}
+
+fn tmpfs(place: &str) -> io::Result<()> {
+    Ok(mount("tmpfs", place, "tmpfs", MountFlags::empty(), None::<&std::ffi::CStr>)?)
+}

@@ -1,0 +1,249 @@
+//! The product in the guest, so that a test reads as sentences:
+//!
+//! ```ignore
+//! let run = Watertight::start()?;
+//! let act = file::create("/tmp/marked")?;
+//! let events = run.stop()?;
+//! events.expect("file.create", |event| by(event, &act))?;
+//! ```
+//!
+//! `watertight run -o json` prints JSON Lines, each with a `kind`: first `matrix` once everything is attached, then events,
+//! last `summary`.
+
+use crate::action::Act;
+use crate::test::skip;
+use crate::world;
+use anyhow::{bail, Context, Result};
+use rustix::process::{kill_process, Pid, Signal};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Where the lab puts the product.
+pub const PROGRAM: &str = "/usr/bin/watertight";
+/// Emulation is slow: loading the sensor takes seconds there.
+const START_MAX: Duration = Duration::from_secs(60);
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// How long the pipe may stay open after the product's end: a child that it left behind may hold it.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// How many events of a kind an error shows.
+const EVENTS_SHOWN: usize = 3;
+
+/// A running `watertight run`. Dropping it kills it.
+pub struct Watertight {
+    child: Child,
+    heard: Arc<Heard>,
+}
+
+/// What it has printed so far.
+#[derive(Default)]
+struct Heard {
+    said: Mutex<Said>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Said {
+    lines: Vec<Value>,
+    has_ended: bool,
+}
+
+impl Watertight {
+    /// Starts it and waits until it says what is in force.
+    pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with more arguments after `run -o json`.
+    pub fn start_with(arguments: &[&str]) -> Result<Self> {
+        require()?;
+        Self::start_program(PROGRAM, arguments)
+    }
+
+    /// The same with another program in the product's place.
+    pub fn start_program(program: &str, arguments: &[&str]) -> Result<Self> {
+        world::mount_bpf()?;
+        let mut child = Command::new(program)
+            .args(["run", "-o", "json"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {program}"))?;
+        let stdout = child.stdout.take().context("the product has no stdout")?;
+        let heard = Arc::new(Heard::default());
+        let listener = Arc::clone(&heard);
+        thread::spawn(move || listener.listen(BufReader::new(stdout)));
+        let run = Self { child, heard };
+        run.wait_for("matrix", |_| true, START_MAX).context("waiting for the product to start")?;
+        Ok(run)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until an event of the kind that fits has been printed, and returns it.
+    pub fn wait_for(&self, kind: &str, fits: impl Fn(&Value) -> bool, time_max: Duration) -> Result<Value> {
+        let started = Instant::now();
+        let mut said = self.heard.said();
+        loop {
+            if let Some(found) = said.lines.iter().find(|line| is(line, kind) && fits(line)) {
+                return Ok(found.clone());
+            }
+            if said.has_ended {
+                bail!(
+                    "the product ended after {} lines without {kind}; its stderr is on the console",
+                    said.lines.len()
+                );
+            }
+            let left = time_max.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                bail!("no {kind} within {} s among {} lines", time_max.as_secs(), said.lines.len());
+            }
+            said = self.heard.news.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Interrupts it as Ctrl-C would and returns everything it printed. It must end with success and a summary.
+    pub fn stop(mut self) -> Result<Events> {
+        self.signal(Signal::INT)?;
+        let summary = self.wait_for("summary", |_| true, STOP_MAX);
+        let status = self.wait_end(STOP_MAX)?;
+        summary.with_context(|| format!("stopping the product, which ended with {status}"))?;
+        if !status.success() && status.code() != Some(130) {
+            bail!("the product ended with {status}");
+        }
+        Ok(self.events())
+    }
+
+    /// Kills it outright: what the kernel holds must go on without it. Returns what it had printed.
+    pub fn kill(mut self) -> Result<Events> {
+        self.signal(Signal::KILL)?;
+        self.wait_end(STOP_MAX)?;
+        Ok(self.events())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).context("a child has pid 0")?;
+        kill_process(pid, signal).context("signalling the product")
+    }
+
+    fn wait_end(&mut self, time_max: Duration) -> Result<ExitStatus> {
+        let started = Instant::now();
+        while started.elapsed() < time_max {
+            if let Some(status) = self.child.try_wait().context("waiting for the product")? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        bail!("the product had not ended {} s after it was asked to", time_max.as_secs())
+    }
+
+    /// What was said up to the end of its output. The process is gone, but its last lines may still be in the pipe.
+    fn events(&self) -> Events {
+        let said = self.heard.said();
+        let waited = self.heard.news.wait_timeout_while(said, DRAIN_MAX, |said| !said.has_ended);
+        let (said, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        Events { lines: said.lines.clone() }
+    }
+}
+
+impl Drop for Watertight {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Heard {
+    fn listen(&self, output: impl BufRead) {
+        for line in output.split(b'\n').map_while(Result::ok) {
+            match serde_json::from_slice(&line) {
+                Ok(value) => self.said().lines.push(value),
+                Err(_) => eprintln!("product, not JSON: {}", String::from_utf8_lossy(&line)),
+            }
+            self.news.notify_all();
+        }
+        self.said().has_ended = true;
+        self.news.notify_all();
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Everything one run printed, in its order.
+pub struct Events {
+    lines: Vec<Value>,
+}
+
+impl Events {
+    /// All events of a kind.
+    pub fn of_kind<'a, 'k>(&'a self, kind: &'k str) -> impl Iterator<Item = &'a Value> + use<'a, 'k> {
+        self.lines.iter().filter(move |line| is(line, kind))
+    }
+
+    /// The first event of the kind that fits; without one, an error that shows some of the kind that did not.
+    pub fn expect(&self, kind: &str, fits: impl Fn(&Value) -> bool) -> Result<&Value> {
+        let Some(found) = self.of_kind(kind).find(|event| fits(event)) else {
+            let shown: Vec<String> = self.of_kind(kind).take(EVENTS_SHOWN).map(Value::to_string).collect();
+            let count = self.of_kind(kind).count();
+            bail!("none of {count} {kind} events among {} lines fits; e.g. {}", self.lines.len(), shown.join("  "));
+        };
+        Ok(found)
+    }
+
+    /// No event of the kind may fit.
+    pub fn expect_none(&self, kind: &str, fits: impl Fn(&Value) -> bool) -> Result<()> {
+        match self.of_kind(kind).find(|event| fits(event)) {
+            Some(event) => bail!("there should be no such {kind} event: {event}"),
+            None => Ok(()),
+        }
+    }
+
+    /// How many events of the kind fit.
+    pub fn count(&self, kind: &str, fits: impl Fn(&Value) -> bool) -> usize {
+        self.of_kind(kind).filter(|event| fits(event)).count()
+    }
+
+    /// The first line: what was in force.
+    pub fn matrix(&self) -> Result<&Value> {
+        self.expect("matrix", |_| true)
+    }
+
+    /// The last line: what was counted and lost.
+    pub fn summary(&self) -> Result<&Value> {
+        self.expect("summary", |_| true)
+    }
+}
+
+/// Whether the event's process is the one that acted.
+pub fn by(event: &Value, act: &Act) -> bool {
+    event.pointer("/process/pid").and_then(Value::as_u64) == Some(u64::from(act.pid))
+}
+
+/// Runs another subcommand to its end, such as `["status", "-o", "json"]`.
+pub fn watertight(arguments: &[&str]) -> Result<Output> {
+    require()?;
+    world::mount_bpf()?;
+    Command::new(PROGRAM).args(arguments).output().with_context(|| format!("running {PROGRAM} {arguments:?}"))
+}
+
+/// A guest without the product skips its tests.
+fn require() -> Result<()> {
+    if Path::new(PROGRAM).exists() {
+        return Ok(());
+    }
+    skip("the guest was made without the product")
+}
+
+fn is(line: &Value, kind: &str) -> bool {
+    line.get("kind").and_then(Value::as_str) == Some(kind)
+}

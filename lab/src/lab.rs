@@ -1,0 +1,129 @@
+//! The two things the lab does: run the guest's tests on each kernel, or run one command in one guest.
+
+use crate::image;
+use crate::kernel::{Kernel, Series};
+use crate::machine::{Machine, Terms};
+use crate::programs::{ProductArgs, Programs};
+use anyhow::{Context, Result};
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use watertight_lab_guest::{Job, Line};
+
+/// Exit code when the guest ended without saying how its command ended.
+const NO_EXIT_CODE: u8 = 255;
+
+/// Built programs and a place to keep kernels and logs.
+pub struct Lab {
+    programs: Programs,
+    cache: PathBuf,
+    terms: Terms,
+}
+
+/// What the tests of one or more guests came to.
+#[derive(Default)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl Lab {
+    /// Builds what the guests run.
+    pub fn prepare(product: &ProductArgs, terms: Terms) -> Result<Self> {
+        let programs = Programs::build(product)?;
+        Ok(Self { programs, cache: cache_folder()?, terms })
+    }
+
+    /// Runs the tests on each kernel, one guest after the other. The last line is always `N passed, N failed`.
+    pub fn test(&self, kernels: &[Series], filter: &str) -> Result<ExitCode> {
+        let mut tally = Tally::default();
+        for series in kernels {
+            if let Err(error) = self.test_kernel(*series, filter, &mut tally) {
+                println!("{} FAIL guest: {error:#}", series.name());
+                tally.failed = tally.failed.saturating_add(1);
+            }
+        }
+        let is_empty = tally.passed == 0 && tally.failed == 0 && tally.skipped == 0;
+        if is_empty {
+            println!("FAIL no test's name contains {filter:?}");
+            tally.failed = 1;
+        }
+        println!("{} passed, {} failed", tally.passed, tally.failed);
+        Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn test_kernel(&self, series: Series, filter: &str, tally: &mut Tally) -> Result<()> {
+        let mut machine = self.boot(series, &Job::Test { filter: filter.to_owned() })?;
+        println!("{} console: {}", series.name(), machine.console_log().display());
+        let mut running = String::from("none: the guest is starting");
+        let mut is_done = false;
+        while let Some(line) = machine.next_line().with_context(|| format!("test under way: {running}"))? {
+            match line {
+                Line::Start(name) => running = name,
+                Line::Passed(name) => {
+                    println!("{} ok   {name}", series.name());
+                    tally.passed = tally.passed.saturating_add(1);
+                }
+                Line::Failed(name, reason) => {
+                    println!("{} FAIL {name}: {reason}", series.name());
+                    tally.failed = tally.failed.saturating_add(1);
+                }
+                Line::Skipped(name, reason) => {
+                    println!("{} skip {name}: {reason}", series.name());
+                    tally.skipped = tally.skipped.saturating_add(1);
+                }
+                Line::Done(..) => is_done = true,
+                Line::Ready(_) | Line::Output(_) | Line::Exit(_) => {}
+            }
+        }
+        if !is_done {
+            anyhow::bail!("the guest went away during test {running}{}", machine.console_tail());
+        }
+        let seconds = machine.finish()?.as_secs_f32();
+        println!("{} guest ran {seconds:.1} s", series.name());
+        Ok(())
+    }
+
+    /// Runs shell text in a guest; its output is ours, its exit code too.
+    pub fn run_command(&self, series: Series, command: &str) -> Result<ExitCode> {
+        let mut machine = self.boot(series, &Job::Command { command: command.to_owned() })?;
+        let console = machine.console_log();
+        let mut code = None;
+        while let Some(line) = machine.next_line()? {
+            match line {
+                Line::Output(text) => println!("{text}"),
+                Line::Exit(ended) => code = Some(u8::try_from(ended).unwrap_or(NO_EXIT_CODE)),
+                _ => {}
+            }
+        }
+        let Some(code) = code else {
+            anyhow::bail!("the guest went away while the command ran{}", machine.console_tail());
+        };
+        let seconds = machine.finish()?.as_secs_f32();
+        eprintln!("exit code {code}, guest ran {seconds:.1} s, console: {}", console.display());
+        Ok(ExitCode::from(code))
+    }
+
+    fn boot(&self, series: Series, job: &Job) -> Result<Machine> {
+        let kernel = Kernel::fetch(series, &self.cache)?;
+        eprintln!("{} {} sha256 {}", series.name(), kernel.package, kernel.sha256);
+        let mut initramfs = image::base(&kernel, &self.programs)?.to_bytes();
+        initramfs.extend(image::job(job)?.to_bytes());
+        Machine::boot(&kernel, &initramfs, &self.terms, &self.cache)
+    }
+}
+
+/// `$WATERTIGHT_LAB_CACHE`, else under the user's cache folder.
+fn cache_folder() -> Result<PathBuf> {
+    if let Some(folder) = env::var_os("WATERTIGHT_LAB_CACHE") {
+        return Ok(folder.into());
+    }
+    let user_cache = match env::var_os("XDG_CACHE_HOME") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            PathBuf::from(env::var_os("HOME").context("neither WATERTIGHT_LAB_CACHE nor HOME is set")?).join(".cache")
+        }
+    };
+    Ok(user_cache.join("watertight").join("lab"))
+}

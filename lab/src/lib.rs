@@ -1,1 +1,0 @@
-//! QEMU guests on stock Debian kernels: where the kernel parts are tested.

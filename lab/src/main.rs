@@ -1,0 +1,77 @@
+//! `watertight-lab`: boots stock Debian kernels in emulation and runs the kernel tests, or one command, in them.
+
+mod archive;
+mod image;
+mod kernel;
+mod lab;
+mod machine;
+mod programs;
+mod tool;
+
+use clap::{Parser, Subcommand};
+use kernel::Series;
+use lab::Lab;
+use machine::Terms;
+use programs::ProductArgs;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Boots stock Debian kernels in emulation and runs tests or a command in them.
+#[derive(Parser)]
+struct Args {
+    /// QEMU's -accel, for example kvm
+    #[arg(long, global = true, default_value = machine::ACCELERATOR)]
+    accel: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the guest's tests
+    Test {
+        /// Only this kernel line
+        #[arg(long)]
+        kernel: Option<Series>,
+        /// How long one guest may run
+        #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+        timeout: u64,
+        #[command(flatten)]
+        product: ProductArgs,
+        /// Only tests whose name contains this
+        #[arg(default_value = "")]
+        filter: String,
+    },
+    /// Run one command in a guest and end with its exit code
+    Boot {
+        /// The kernel line
+        #[arg(long, default_value = "6.12")]
+        kernel: Series,
+        /// How long the guest may run
+        #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+        timeout: u64,
+        #[command(flatten)]
+        product: ProductArgs,
+        /// Shell text; several words are joined by spaces
+        #[arg(last = true, required = true)]
+        words: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let Args { accel, command } = Args::parse();
+    let terms = |seconds| Terms { accelerator: accel, time_max: Duration::from_secs(seconds) };
+    let done = match command {
+        Command::Test { kernel, timeout, product, filter } => {
+            let kernels = kernel.map_or(Series::ALL.to_vec(), |only| vec![only]);
+            Lab::prepare(&product, terms(timeout)).and_then(|lab| lab.test(&kernels, &filter))
+        }
+        Command::Boot { kernel, timeout, product, words } => {
+            Lab::prepare(&product, terms(timeout)).and_then(|lab| lab.run_command(kernel, &words.join(" ")))
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("watertight-lab: {error:#}");
+        ExitCode::FAILURE
+    })
+}

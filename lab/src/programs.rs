@@ -1,0 +1,86 @@
+//! What the guest runs, built here: its own init, and the product when there is one.
+//!
+//! The init is linked statically with flags and a target folder of its own, so that those flags touch nothing else in the
+//! workspace.
+
+use crate::tool;
+use anyhow::{Context, Result};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Where the guest's programs lie on this machine.
+#[derive(Debug)]
+pub struct Programs {
+    /// The guest's /init.
+    pub init: PathBuf,
+    /// Name in the guest's /usr/bin, file here.
+    pub product: Vec<(&'static str, PathBuf)>,
+}
+
+/// Where to take the product from.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ProductArgs {
+    /// The `watertight` to put into the guest instead of building it
+    #[arg(long, env = "WATERTIGHT_LAB_PRODUCT", value_name = "FILE")]
+    watertight: Option<PathBuf>,
+    /// The `watertight-loader` to put into the guest instead of building it
+    #[arg(long, env = "WATERTIGHT_LAB_LOADER", value_name = "FILE")]
+    loader: Option<PathBuf>,
+    /// Boot a guest without the product
+    #[arg(long)]
+    no_product: bool,
+}
+
+impl Programs {
+    /// Builds what is not given.
+    pub fn build(args: &ProductArgs) -> Result<Self> {
+        let target_dir = target_dir()?;
+        let init = build_init(&target_dir)?;
+        let mut product = Vec::new();
+        if !args.no_product {
+            if args.watertight.is_none() || args.loader.is_none() {
+                build_product(&target_dir)?;
+            }
+            let release = target_dir.join("release");
+            for (name, given) in [("watertight", &args.watertight), ("watertight-loader", &args.loader)] {
+                let file = given.clone().unwrap_or_else(|| release.join(name));
+                if given.is_some() || file.is_file() {
+                    product.push((name, file));
+                }
+            }
+        }
+        Ok(Self { init, product })
+    }
+}
+
+fn build_init(target_dir: &Path) -> Result<PathBuf> {
+    let folder = target_dir.join("lab-guest");
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--release", "-p", "watertight-lab-guest", "--target", TARGET]);
+    cargo.arg("--target-dir").arg(&folder).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS"); // would win over RUSTFLAGS
+    tool::run(&mut cargo)?;
+    Ok(folder.join(TARGET).join("release").join("watertight-lab-guest"))
+}
+
+fn build_product(target_dir: &Path) -> Result<()> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--release", "-p", "watertight-cli", "-p", "watertight-sensor-loader"]);
+    tool::run(cargo.arg("--target-dir").arg(target_dir))
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo
+}
+
+/// The target folder that this very program was built into: `<target>/<profile>/watertight-lab`.
+fn target_dir() -> Result<PathBuf> {
+    let program = env::current_exe().context("asking where this program lies")?;
+    let folder = program.ancestors().nth(2).context("this program lies outside a target folder")?;
+    Ok(folder.to_owned())
+}
