@@ -1,1 +1,15 @@
-//! The agent on a host: picks sources, runs reader and detector, keeps the accounts.
+//! The agent on a host.
+//!
+//! [`supervisor::run`] is the main flow: lock, load, choose a source for each class, start the workers, wait, stop, account.
+//! The workers are processes of their own: `worker::sources` opens what needs privileges, `worker::detector` has none.
+
+pub mod account;
+pub mod loader;
+pub mod lock;
+pub mod matrix;
+pub mod output;
+pub mod supervisor;
+pub mod translate;
+pub mod tree;
+pub mod users;
+pub mod worker;

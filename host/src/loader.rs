@@ -1,0 +1,95 @@
+//! Calls `watertight-loader`, the only part that links libbpf, and reads the one line that it answers with.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{bail, Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+/// What the loader says is in force.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Report {
+    /// Build of the kernel objects.
+    pub build: String,
+    /// Where its maps and links are pinned.
+    pub directory: PathBuf,
+    /// It was pinned already, by an earlier run.
+    pub adopted: bool,
+    /// Programs that are attached.
+    pub attached: Vec<String>,
+    /// Programs that are not, and why.
+    pub refused: Vec<Refused>,
+}
+
+/// A program that is not in force.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Refused {
+    /// Its name.
+    pub program: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// The loader's executable and the pin folder that it works on.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    executable: PathBuf,
+    pins: PathBuf,
+}
+
+impl Loader {
+    /// The loader beside the running executable, or the one that was named.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(named: Option<&Path>, pins: &Path) -> Result<Self> {
+        let executable = match named {
+            Some(path) => path.to_owned(),
+            None => std::env::current_exe().context("finding our own executable")?.with_file_name("watertight-loader"),
+        };
+        if !executable.is_file() {
+            bail!("{} is not there: build or install it beside watertight, or name it with --loader", executable.display());
+        }
+        Ok(Self { executable, pins: pins.to_owned() })
+    }
+
+    /// Loads what the kernel admits, or adopts what is pinned.
+    ///
+    /// # Errors
+    /// The loader could not be run or attached nothing; its own words say why.
+    pub fn load(&self) -> Result<Report> {
+        let line = self.call(&["load"])?;
+        serde_json::from_str(&line).with_context(|| format!("the loader answered {line:?}: is it of this version?"))
+    }
+
+    /// Ends telemetry: no program of it runs when this returns, except in calls that began before.
+    ///
+    /// # Errors
+    /// A pin could not be removed.
+    pub fn detach(&self) -> Result<()> {
+        self.call(&["detach"]).map(drop)
+    }
+
+    /// Removes telemetry's maps too.
+    ///
+    /// # Errors
+    /// A pin could not be removed.
+    pub fn unload(&self) -> Result<()> {
+        self.call(&["unload"]).map(drop)
+    }
+
+    fn call(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.executable)
+            .arg("--pins")
+            .arg(&self.pins)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("running {}", self.executable.display()))?;
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr);
+            bail!("{}", words.trim().trim_start_matches("watertight-loader: "));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}

@@ -1,0 +1,270 @@
+//! One source for each class of events, chosen by what opened, and what is missing with the mend.
+
+use serde::Serialize;
+use watertight_sensor_abi::{Hook, HookClass, HOOKS};
+
+use crate::loader::Report;
+
+/// How far the machine is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Everything is seen and policy is enforced in the kernel.
+    Enforce,
+    /// Events are seen, nothing can be denied.
+    Observe,
+    /// No source works.
+    None,
+}
+
+/// One class of events.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The class.
+    pub class: &'static str,
+    /// Source in use, or `none`.
+    pub source: String,
+    /// What this source can't see; empty when nothing is missing.
+    pub missing: String,
+    /// What to do about it; empty when there is nothing to do.
+    pub mend: String,
+}
+
+/// What is in force on this machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Matrix {
+    /// Always `matrix`, to tell the line from events.
+    pub kind: &'static str,
+    /// The level.
+    pub level: Level,
+    /// Why the level is not higher; empty at `enforce`.
+    pub degraded: String,
+    /// A row for each class.
+    pub rows: Vec<Row>,
+    /// Programs that are not in force, and why.
+    pub refused: Vec<(String, String)>,
+}
+
+/// Which fallback sources opened.
+#[derive(Clone, Debug, Default)]
+pub struct Fallbacks {
+    /// fanotify filesystem marks, or why not.
+    pub fanotify: Option<Result<(), String>>,
+    /// The proc connector, or why not.
+    pub proc_connector: Option<Result<(), String>>,
+    /// sock_diag, or why not.
+    pub sock_diag: Option<Result<(), String>>,
+}
+
+/// What the matrix is made from.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// What the loader attached, or why it attached nothing.
+    pub kernel: Option<Report>,
+    /// Why the loader attached nothing.
+    pub kernel_refused: String,
+    /// Fallback sources that were tried.
+    pub fallbacks: Fallbacks,
+}
+
+impl Found {
+    /// Whether the program of a hook is attached.
+    #[must_use]
+    pub fn has(&self, hook: Hook) -> bool {
+        self.kernel.as_ref().is_some_and(|report| report.attached.iter().any(|name| name == hook.program()))
+    }
+
+    /// Whether LSM programs are admitted at all.
+    #[must_use]
+    pub fn has_lsm(&self) -> bool {
+        HOOKS.iter().any(|hook| hook.class() == HookClass::Lsm && self.has(*hook))
+    }
+
+    /// The matrix.
+    #[must_use]
+    pub fn matrix(&self, mend: &Mend) -> Matrix {
+        let rows = vec![self.process(mend), self.file(mend), self.network(mend), self.system(mend), self.deny(mend)];
+        let level = match () {
+            () if rows.iter().all(|row| row.source == "none") => Level::None,
+            () if rows.last().is_some_and(|row| row.source != "none") => Level::Enforce,
+            () => Level::Observe,
+        };
+        let degraded = if level == Level::Enforce { String::new() } else { self.why_degraded() };
+        let refused = self.kernel.as_ref().map_or_else(Vec::new, |report| {
+            report.refused.iter().map(|refused| (refused.program.clone(), refused.why.clone())).collect()
+        });
+        Matrix { kind: "matrix", level, degraded, rows, refused }
+    }
+
+    fn why_degraded(&self) -> String {
+        if self.has_lsm() {
+            return "no enforcement is loaded".into();
+        }
+        match &self.kernel {
+            Some(report) => report.refused.first().map_or_else(String::new, |refused| refused.why.clone()),
+            None => self.kernel_refused.clone(),
+        }
+    }
+
+    fn process(&self, mend: &Mend) -> Row {
+        let is_complete = [Hook::TaskFork, Hook::TaskExec, Hook::TaskExit].iter().all(|hook| self.has(*hook));
+        if is_complete && self.has(Hook::TaskFixSetuid) {
+            return row("process", "BPF LSM + tp_btf", "", "");
+        }
+        if is_complete {
+            return row("process", "tp_btf", "credential changes", &mend.lsm);
+        }
+        match self.fallbacks.proc_connector {
+            Some(Ok(())) => row("process", "proc connector", "short processes' arguments, credentials", &mend.bpf),
+            _ => row("process", "none", "everything", &mend.root),
+        }
+    }
+
+    fn file(&self, mend: &Mend) -> Row {
+        if self.has(Hook::FileOpen) && self.has(Hook::FileUnlink) && self.has(Hook::FileRename) {
+            return row("file", "BPF LSM", "", "");
+        }
+        match &self.fallbacks.fanotify {
+            Some(Ok(())) => {
+                let missing = "open for write, attempts, unix sockets, order within merged records";
+                row("file", "fanotify", missing, &mend.lsm)
+            }
+            _ => row("file", "none", "everything", &mend.root),
+        }
+    }
+
+    fn network(&self, mend: &Mend) -> Row {
+        if self.has(Hook::SockConnect) && self.has(Hook::SockBind) {
+            return row("network", "BPF LSM", "", "");
+        }
+        if self.has(Hook::SockState) {
+            return row("network", "tp_btf", "UDP, bind, the process that accepts", &mend.lsm);
+        }
+        match self.fallbacks.sock_diag {
+            Some(Ok(())) => row("network", "sock_diag", "connections shorter than the poll", &mend.bpf),
+            _ => row("network", "none", "everything", &mend.root),
+        }
+    }
+
+    fn system(&self, mend: &Mend) -> Row {
+        if self.has(Hook::BpfUse) && self.has(Hook::Mount) && self.has(Hook::PtraceAccess) {
+            return row("module, bpf, ptrace, mount, io_uring", "BPF LSM", "", "");
+        }
+        row("module, bpf, ptrace, mount, io_uring", "none", "everything", &mend.lsm)
+    }
+
+    fn deny(&self, mend: &Mend) -> Row {
+        let why = if self.has_lsm() { "this version loads no enforcement yet" } else { mend.lsm.as_str() };
+        row("deny exec, file, module, connect", "none", "enforcement", why)
+    }
+}
+
+fn row(class: &'static str, source: &str, missing: &str, mend: &str) -> Row {
+    Row { class, source: source.into(), missing: missing.into(), mend: mend.into() }
+}
+
+impl Matrix {
+    /// Whether every class has a source and the enforcement is there.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.rows.iter().all(|row| row.source != "none")
+    }
+
+    /// The classes without a source.
+    pub fn absent(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.rows.iter().filter(|row| row.source == "none").map(|row| row.class)
+    }
+
+    /// As a table for people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        let level = format!("{:?}", self.level).to_lowercase();
+        let _ = match self.degraded.as_str() {
+            "" => writeln!(text, "level: {level}"),
+            why => writeln!(text, "level: {level} (degraded: {why})"),
+        };
+        for row in &self.rows {
+            let _ = write!(text, "  {:<38} {:<17}", row.class, row.source);
+            if !row.missing.is_empty() {
+                let _ = write!(text, " missing: {}", row.missing);
+            }
+            text.push('\n');
+            if !row.mend.is_empty() {
+                let _ = writeln!(text, "  {:<38} {:<17} mend: {}", "", "", row.mend);
+            }
+        }
+        text
+    }
+}
+
+/// What would raise the level on this machine.
+#[derive(Clone, Debug)]
+pub struct Mend {
+    /// To have BPF LSM.
+    pub lsm: String,
+    /// To have BPF at all.
+    pub bpf: String,
+    /// To have more than an ordinary user may see.
+    pub root: String,
+}
+
+impl Mend {
+    /// Reads what the machine says of its LSMs.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        let listed = std::fs::read_to_string("/sys/kernel/security/lsm").ok();
+        Self {
+            lsm: lsm_mend(listed.as_deref()),
+            bpf: "a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF (Debian's stock kernels have both)".into(),
+            root: "run as root".into(),
+        }
+    }
+}
+
+/// The kernel command line that would have `bpf` in the list of LSMs.
+fn lsm_mend(listed: Option<&str>) -> String {
+    match listed.map(str::trim) {
+        None | Some("") => {
+            "boot a kernel that admits BPF LSM; mount securityfs (mount -t securityfs none /sys/kernel/security) to see whether lsm=...,bpf is set"
+                .into()
+        }
+        Some(list) if list.split(',').any(|name| name == "bpf") => {
+            "`bpf` is in the LSM list, but the kernel refuses the programs: boot a stock kernel".into()
+        }
+        Some(list) => format!("boot with lsm={list},bpf"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(attached: &[&str]) -> Report {
+        Report { attached: attached.iter().map(|name| (*name).to_owned()).collect(), ..Report::default() }
+    }
+
+    #[test]
+    fn a_kernel_without_lsm_is_degraded_and_says_what_is_missing() {
+        let found = Found {
+            kernel: Some(report(&["task_fork", "task_exec", "task_exit", "sock_state"])),
+            fallbacks: Fallbacks { fanotify: Some(Ok(())), ..Fallbacks::default() },
+            ..Found::default()
+        };
+        let matrix = found.matrix(&Mend::of_this_machine());
+        assert_eq!(matrix.level, Level::Observe);
+        assert_eq!(matrix.rows.iter().map(|row| row.source.as_str()).collect::<Vec<_>>(), ["tp_btf", "fanotify", "tp_btf", "none", "none"]);
+        assert!(!matrix.is_whole());
+    }
+
+    #[test]
+    fn nothing_that_opens_is_called_none() {
+        assert_eq!(Found::default().matrix(&Mend::of_this_machine()).level, Level::None);
+    }
+
+    #[test]
+    fn the_mend_names_the_exact_kernel_parameter() {
+        assert_eq!(lsm_mend(Some("lockdown,yama,apparmor\n")), "boot with lsm=lockdown,yama,apparmor,bpf");
+    }
+}

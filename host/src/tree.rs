@@ -1,0 +1,279 @@
+//! The process tree: what is known of each process, so that an event which only names a process can be told in full.
+//!
+//! Keyed by pid, checked by start time: a pid that is used again is another process. Ended processes are kept for a while,
+//! because events of other sources come late; the memory is bounded by `ENDED_MAX`.
+
+use std::collections::{HashMap, VecDeque};
+
+use watertight_event::{Event, Field, Kind, Value};
+
+use crate::users::Names;
+
+/// Ended processes that are still known. Late events come within milliseconds; at 2,000 exits a second this is 2 s.
+const ENDED_MAX: usize = 4_096;
+/// Deepest ancestry that is followed: a bound against loops in damaged input, far beyond real trees.
+const DEPTH_MAX: u64 = 128;
+
+/// USER_HZ is 100 on every Linux: /proc tells starts to this step.
+pub(crate) const TICK_NS: u64 = 10_000_000;
+
+/// The fields that an exec sets and later events of the process inherit.
+const REMEMBERED: [Field; 16] = [
+    Field::ProcessId,
+    Field::StartNs,
+    Field::Executable,
+    Field::ExecutableDev,
+    Field::ExecutableInode,
+    Field::ExecutableGeneration,
+    Field::IsMemfd,
+    Field::IsDeleted,
+    Field::CommandLine,
+    Field::Cwd,
+    Field::User,
+    Field::Uid,
+    Field::Gid,
+    Field::CgroupPath,
+    Field::ContainerId,
+    Field::ParentPid,
+];
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    fields: Vec<(Field, Value)>,
+    parent_pid: u64,
+    depth: u64,
+}
+
+impl Known {
+    fn get(&self, field: Field) -> Option<&Value> {
+        self.fields.iter().find(|(name, _)| *name == field).map(|(_, value)| value)
+    }
+
+    fn set(&mut self, field: Field, value: Value) {
+        match self.fields.iter_mut().find(|(name, _)| *name == field) {
+            Some(slot) => slot.1 = value,
+            None => self.fields.push((field, value)),
+        }
+    }
+}
+
+/// What is known of the processes of this machine.
+#[derive(Debug, Default)]
+pub struct Tree {
+    processes: HashMap<u64, Known>,
+    ended: VecDeque<(u64, Option<Value>)>,
+    names: Names,
+}
+
+impl Tree {
+    /// An empty tree that names users by these names.
+    #[must_use]
+    pub fn new(names: Names) -> Self {
+        Self { processes: HashMap::new(), ended: VecDeque::new(), names }
+    }
+
+    /// How many processes are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.processes.is_empty()
+    }
+
+    /// Learns from an event and fills in what it does not carry itself.
+    pub fn enrich(&mut self, event: &mut Event) {
+        self.name_ids(event);
+        if let Some(pid) = event.number(Field::Pid) {
+            match event.kind {
+                Kind::ProcessExec => self.learn_exec(pid, event),
+                _ => self.fill(pid, event),
+            }
+            self.fill_parent(pid, event);
+        }
+        if let (Some(parent), Some(child)) = (event.number(Field::Pid), event.number(Field::ChildPid)) {
+            self.learn_fork(parent, child, event);
+        }
+        if let Some(target) = event.number(Field::TargetPid).and_then(|pid| self.processes.get(&pid)) {
+            if let Some(executable) = target.get(Field::Executable) {
+                event.set(Field::TargetExecutable, executable.clone());
+            }
+        }
+        if event.kind == Kind::ProcessExit {
+            if let Some(pid) = event.number(Field::Pid) {
+                self.forget_later(pid);
+            }
+        }
+    }
+
+    /// Executables of the process and its ancestors, nearest first, for the explanation of an alert.
+    #[must_use]
+    pub fn ancestry(&self, pid: u64) -> Vec<String> {
+        let mut line = Vec::new();
+        let mut at = pid;
+        while let Some(known) = self.processes.get(&at) {
+            let name = match known.get(Field::Executable) {
+                Some(Value::Text(text)) => text.lossy().into_owned(),
+                _ => "?".into(),
+            };
+            line.push(format!("{name} ({at})"));
+            if known.parent_pid == 0 || known.parent_pid == at || line.len() >= 32 {
+                break;
+            }
+            at = known.parent_pid;
+        }
+        line
+    }
+
+    fn name_ids(&self, event: &mut Event) {
+        if let Some(name) = event.number(Field::Uid).and_then(|uid| self.names.user(uid)) {
+            event.set(Field::User, name);
+        }
+        if let Some(name) = event.number(Field::Gid).and_then(|gid| self.names.group(gid)) {
+            event.set(Field::Group, name);
+        }
+    }
+
+    fn learn_exec(&mut self, pid: u64, event: &mut Event) {
+        let before = self.processes.remove(&pid).unwrap_or_default();
+        for field in [Field::CgroupPath, Field::ContainerId] {
+            if let (None, Some(value)) = (event.get(field), before.get(field)) {
+                event.set(field, value.clone());
+            }
+        }
+        let parent_pid = event.number(Field::ParentPid).unwrap_or(before.parent_pid);
+        let mut known = Known { parent_pid, ..Known::default() };
+        known.depth = self.depth_below(parent_pid);
+        for field in REMEMBERED {
+            if let Some(value) = event.get(field) {
+                known.fields.push((field, value.clone()));
+            }
+        }
+        event.set(Field::Depth, known.depth);
+        self.processes.insert(pid, known);
+    }
+
+    fn learn_fork(&mut self, parent: u64, child: u64, event: &Event) {
+        let mut known = self.processes.get(&parent).cloned().unwrap_or_default();
+        known.parent_pid = parent;
+        known.depth = self.depth_below(parent);
+        known.set(Field::ParentPid, Value::Number(parent));
+        if let Some(id) = event.get(Field::ChildId) {
+            known.set(Field::ProcessId, id.clone());
+        }
+        known.fields.retain(|(field, _)| *field != Field::StartNs);
+        self.processes.insert(child, known);
+    }
+
+    fn depth_below(&self, parent: u64) -> u64 {
+        self.processes.get(&parent).map_or(0, |parent| parent.depth.saturating_add(1).min(DEPTH_MAX))
+    }
+
+    /// Fills what the event does not say, if the known process is the event's: the same id where both have one.
+    fn fill(&self, pid: u64, event: &mut Event) {
+        let Some(known) = self.processes.get(&pid) else { return };
+        if !is_same(known, event) {
+            return;
+        }
+        for (field, value) in &known.fields {
+            if event.get(*field).is_none() {
+                event.set(*field, value.clone());
+            }
+        }
+        event.set(Field::Depth, known.depth);
+    }
+
+    fn fill_parent(&self, pid: u64, event: &mut Event) {
+        let parent = event.number(Field::ParentPid).or_else(|| self.processes.get(&pid).map(|known| known.parent_pid));
+        let Some(known) = parent.and_then(|parent| self.processes.get(&parent)) else { return };
+        let from_to = [
+            (Field::Executable, Field::ParentExecutable),
+            (Field::CommandLine, Field::ParentCommandLine),
+            (Field::User, Field::ParentUser),
+            (Field::ProcessId, Field::ParentId),
+        ];
+        for (from, to) in from_to {
+            if let (Some(value), None) = (known.get(from), event.get(to)) {
+                event.set(to, value.clone());
+            }
+        }
+    }
+
+    fn forget_later(&mut self, pid: u64) {
+        let id = self.processes.get(&pid).and_then(|known| known.get(Field::ProcessId)).cloned();
+        self.ended.push_back((pid, id));
+        while self.ended.len() > ENDED_MAX {
+            let Some((pid, id)) = self.ended.pop_front() else { break };
+            // A new process may have the pid by now: it is not the one that ended.
+            let is_same = self.processes.get(&pid).is_some_and(|known| known.get(Field::ProcessId) == id.as_ref());
+            if is_same {
+                self.processes.remove(&pid);
+            }
+        }
+    }
+}
+
+/// Whether the event speaks of the known process: by id, or by start where /proc told of it, which counts in ticks.
+fn is_same(known: &Known, event: &Event) -> bool {
+    match (event.get(Field::ProcessId), known.get(Field::ProcessId)) {
+        (Some(of_event), Some(of_known)) => of_event == of_known,
+        (Some(_), None) => match (event.number(Field::StartNs), known.get(Field::StartNs)) {
+            (Some(of_event), Some(Value::Number(of_known))) => of_event / TICK_NS == of_known / TICK_NS,
+            _ => true,
+        },
+        (None, _) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use watertight_event::{Outcome, Source};
+
+    use super::*;
+
+    fn exec(pid: u64, parent: u64, path: &str) -> Event {
+        Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
+            .with(Field::Pid, pid)
+            .with(Field::ParentPid, parent)
+            .with(Field::ProcessId, format!("b-{pid}").as_str())
+            .with(Field::Executable, path)
+    }
+
+    #[test]
+    fn an_event_that_only_names_a_process_is_told_in_full() {
+        let mut tree = Tree::default();
+        tree.enrich(&mut exec(1, 0, "/sbin/init"));
+        tree.enrich(&mut exec(7, 1, "/bin/sh"));
+        let mut event = Event::new(Kind::FileUnlink, Outcome::Done, Source::Fanotify, 2).with(Field::Pid, 7_u64);
+        tree.enrich(&mut event);
+        assert_eq!(event.text(Field::Executable).as_deref(), Some("/bin/sh"));
+        assert_eq!(event.text(Field::ParentExecutable).as_deref(), Some("/sbin/init"));
+        assert_eq!(event.number(Field::Depth), Some(1));
+        assert_eq!(tree.ancestry(7), ["/bin/sh (7)", "/sbin/init (1)"]);
+    }
+
+    #[test]
+    fn a_pid_used_again_does_not_lend_its_old_name() {
+        let mut tree = Tree::default();
+        tree.enrich(&mut exec(7, 0, "/bin/old"));
+        let mut event = Event::new(Kind::NetworkConnect, Outcome::Done, Source::TpBtf, 2)
+            .with(Field::Pid, 7_u64)
+            .with(Field::ProcessId, "b-another");
+        tree.enrich(&mut event);
+        assert_eq!(event.get(Field::Executable), None);
+    }
+
+    #[test]
+    fn a_million_ended_processes_do_not_stay_in_memory() {
+        let mut tree = Tree::default();
+        for pid in 1..20_000 {
+            tree.enrich(&mut exec(pid, 0, "/bin/true"));
+            let mut exit = Event::new(Kind::ProcessExit, Outcome::Done, Source::TpBtf, 2).with(Field::Pid, pid);
+            tree.enrich(&mut exit);
+        }
+        assert!(tree.len() <= ENDED_MAX, "{} are known", tree.len());
+    }
+}
