@@ -84,10 +84,14 @@ impl Fanotify {
             buffer: vec![0; BUFFER_BYTES],
         };
         source.mark_new()?;
-        if source.watched.is_empty() {
-            return Err(Error::NothingToWatch { origin: Source::Fanotify, refused: source.refused });
+        if !source.watched.is_empty() {
+            return Ok(source);
         }
-        Ok(source)
+        // Since Linux 5.13 everybody may open the descriptor; it is the mark that needs the privilege.
+        if !source.refused.is_empty() && source.refused.iter().all(|refusal| refusal.errno == Errno::PERM) {
+            return Err(Error::from_call(Source::Fanotify, "fanotify_mark of a filesystem", Errno::PERM));
+        }
+        Err(Error::NothingToWatch { origin: Source::Fanotify, refused: source.refused })
     }
 
     /// Marks filesystems that were mounted since; to be called when `/proc/self/mountinfo` polls POLLPRI. Returns how
