@@ -279,7 +279,7 @@ impl Fanotify {
             pid: (record.pid > 0).then_some(record.pid),
             kind: if is_folder { Some(Kind::Directory) } else { created.and_then(|(kind, _)| kind) },
             links: created.map(|(_, links)| links).filter(|_| !is_folder),
-            merged: operations.is_merged(),
+            merged: (record.mask & !libc::FAN_ONDIR).count_ones() > 1,
         })
     }
 }
