@@ -24,7 +24,9 @@ impl fmt::Display for Refusal {
             Errno::NODEV => "it has no filesystem id to tell its files by",
             Errno::OPNOTSUPP => "its files have no handles that can be exported",
             Errno::XDEV => "its filesystem id differs from that of its root (a btrfs subvolume: watch the root)",
-            Errno::PERM | Errno::ACCESS => "not permitted: it was mounted in another user namespace",
+            Errno::PERM | Errno::ACCESS => {
+                "not permitted: it needs CAP_SYS_ADMIN in the user namespace that mounted it"
+            }
             _ => "the kernel refused",
         };
         write!(f, "{} ({}): {why}: {}", self.place.display(), self.filesystem, self.errno)

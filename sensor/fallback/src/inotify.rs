@@ -166,7 +166,7 @@ impl Inotify {
                 created.and_then(|stat| Kind::from_mode(stat.st_mode))
             },
             links: created.filter(|_| !is_folder).map(|stat| links(&stat)),
-            merged: operations.is_merged(),
+            merged: false, // inotify joins only records that are all alike
         })
     }
 }

@@ -247,13 +247,6 @@ impl OperationSet {
     pub fn iter(self) -> impl Iterator<Item = Self> {
         Self::NAMES.into_iter().map(|(operation, _)| operation).filter(move |operation| self.contains(*operation))
     }
-
-    /// Whether the kernel merged several events into one. Both sides of one rename are one event.
-    #[must_use]
-    pub fn is_merged(self) -> bool {
-        let renames = Self::RENAME_FROM.with(Self::RENAME_TO);
-        self.0.count_ones() > if self.contains(renames) { 2 } else { 1 }
-    }
 }
 
 impl fmt::Display for OperationSet {
@@ -328,7 +321,8 @@ pub struct FileChange {
     pub kind: Option<Kind>,
     /// How many names the created file had when it was read: more than one on CREATE means a hard link.
     pub links: Option<u64>,
-    /// The record stands for several events of unknown order and number.
+    /// The record stands for several events of unknown order and number. Both sides of one rename are one event; but
+    /// `RENAME_FROM` and `RENAME_TO` without a `new_name` are two: the name was taken away and given, in some order.
     pub merged: bool,
 }
 
@@ -399,15 +393,6 @@ pub struct Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_sides_of_one_rename_are_not_called_merged() {
-        let rename = OperationSet::RENAME_FROM.with(OperationSet::RENAME_TO);
-        assert!(!rename.is_merged());
-        assert!(rename.with(OperationSet::CREATE).is_merged());
-        assert!(OperationSet::CREATE.with(OperationSet::RENAME_FROM).is_merged());
-        assert!(!OperationSet::CREATE.is_merged());
-    }
 
     #[test]
     fn a_set_shows_its_operations_by_name() {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use rustix::net::{netlink, SendFlags};
 
 use crate::bytes::{i32_at, slice_at, u16_at, u32_at, u64_at, until_nul};
@@ -71,9 +72,10 @@ impl ProcConnector {
     pub fn open(options: Options) -> Result<Self, Error> {
         let fail = |call| move |errno| Error::from_call(Source::ProcConnector, call, errno);
         let socket = framing::open(netlink::CONNECTOR, CN_IDX_PROC).map_err(fail("netlink connector socket"))?;
-        // Best effort: the forced size needs privileges that we have where this source works at all; the default size
-        // overflows sooner, and overflows are told.
-        let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES);
+        // Best effort: the full size needs CAP_NET_ADMIN (which Linux 6.6 and later don't ask for otherwise), else
+        // net.core.rmem_max bounds it. A smaller buffer overflows sooner, and overflows are told.
+        let _ = set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES)
+            .or_else(|_| set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES));
         let subscription = subscription().ok_or(Errno::OVERFLOW).map_err(fail("subscription"))?;
         rustix::net::send(&socket, &subscription, SendFlags::empty()).map_err(fail("PROC_CN_MCAST_LISTEN"))?;
         let source = Self { socket, options };
@@ -158,8 +160,9 @@ fn is_of_thread(event: &Observed) -> bool {
 fn enriched(event: Observed) -> Observed {
     let Observed::Exec { pid, tgid, at_ns, .. } = event else { return event };
     let process = Process::read(tgid).map(Box::new);
-    // A process without a program file is one whose memory is gone: it is ending, though not yet a zombie.
-    let vanished = process.as_ref().is_none_or(|process| process.vanished || process.executable.is_none());
+    // A process without program and arguments is one whose memory is gone: it is ending, though not yet a zombie.
+    let has_memory = |process: &Process| process.executable.is_some() || !process.arguments.is_empty();
+    let vanished = process.as_ref().is_none_or(|process| process.vanished || !has_memory(process));
     Observed::Exec { pid, tgid, at_ns, process, vanished }
 }
 

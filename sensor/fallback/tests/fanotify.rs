@@ -76,17 +76,41 @@ fn each_of_100_files_is_seen_created_renamed_and_unlinked() {
 }
 
 #[test]
-fn a_name_created_and_removed_at_once_is_one_merged_set() {
+fn events_of_one_name_that_the_kernel_merged_are_marked_as_a_set_without_order() {
     let scratch = Scratch::new("merged");
     let Some(mut source) = open(&scratch) else { return };
-    let path = scratch.path().join("brief");
+    let path = scratch.path().join("file");
     fs::write(&path, b"x").expect("create");
-    fs::remove_file(&path).expect("unlink");
-    let seen = collect(|sink| source.drain(sink), |seen| has(seen, scratch.path(), "brief", OperationSet::UNLINK));
-    for change in changes(&seen, scratch.path()) {
-        assert_eq!(change.merged, change.operations.is_merged(), "{change:?}");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    let seen = collect(|sink| source.drain(sink), |seen| has(seen, scratch.path(), "file", OperationSet::ATTRIBUTES));
+    let told: Vec<_> = changes(&seen, scratch.path()).map(|change| (change.operations, change.merged)).collect();
+    assert_eq!(told, [(OperationSet::CREATE.with(OperationSet::ATTRIBUTES), true)]);
+}
+
+#[test]
+fn on_a_kernel_without_rename_pairs_each_side_is_still_seen() {
+    let scratch = Scratch::new("old-kernel");
+    let places = Places::Holding(vec![scratch.path().to_owned()]);
+    let options = Options { places, rename_pairs: false, ..Options::default() };
+    let Some(mut source) = permitted(Fanotify::open(options)) else { return };
+    assert!(!source.has_rename_pairs());
+    let folder = scratch.path();
+    for number in 0..FILES {
+        let (old, new) = (folder.join(format!("old-{number}")), folder.join(format!("new-{number}")));
+        fs::write(&old, b"x").expect("create");
+        fs::rename(&old, &new).expect("rename");
+        fs::remove_file(&new).expect("unlink");
     }
-    assert!(has(&seen, scratch.path(), "brief", OperationSet::CREATE));
+    mkfifo(&folder.join("fifo"));
+    let seen = collect(|sink| source.drain(sink), |seen| has(seen, folder, "fifo", OperationSet::CREATE));
+    for number in 0..FILES {
+        let (old, new) = (format!("old-{number}"), format!("new-{number}"));
+        assert!(has(&seen, folder, &old, OperationSet::CREATE.with(OperationSet::RENAME_FROM)), "{old} is one set");
+        assert!(has(&seen, folder, &new, OperationSet::RENAME_TO.with(OperationSet::UNLINK)), "{new} is one set");
+    }
+    assert!(changes(&seen, folder).all(|change| change.merged == (change.name != b"fifo")));
+    let fifo = changes(&seen, folder).find(|change| change.name == b"fifo").expect("seen");
+    assert_eq!(fifo.kind, Some(Kind::Fifo));
 }
 
 #[test]
@@ -214,4 +238,21 @@ fn a_place_that_can_not_be_marked_is_refused_by_name() {
         Err(error) if error.is_not_permitted() => println!("skipped: needs root: {error}"),
         Err(error) => assert!(error.to_string().contains("/proc"), "{error}"),
     }
+}
+
+#[test]
+fn a_name_renamed_away_and_given_again_is_not_taken_for_one_rename() {
+    let scratch = Scratch::new("swapped");
+    let folder = scratch.path();
+    fs::write(folder.join("name"), b"x").expect("create");
+    fs::write(folder.join("other"), b"x").expect("create");
+    let places = Places::Holding(vec![folder.to_owned()]);
+    let options = Options { places, rename_pairs: false, ..Options::default() };
+    let Some(mut source) = permitted(Fanotify::open(options)) else { return };
+    fs::rename(folder.join("name"), folder.join("away")).expect("rename");
+    fs::rename(folder.join("other"), folder.join("name")).expect("rename");
+    let seen = collect(|sink| source.drain(sink), |seen| has(seen, folder, "name", OperationSet::RENAME_TO));
+    let swapped = changes(&seen, folder).find(|change| change.name == b"name").expect("seen");
+    assert_eq!(swapped.operations, OperationSet::RENAME_FROM.with(OperationSet::RENAME_TO));
+    assert!(swapped.merged && swapped.new_name.is_none());
 }

@@ -27,7 +27,11 @@ fn each_child_is_seen_forked_executed_and_ended_with_its_code() {
     let ended = |seen: &[Observed], pid: i32| {
         seen.iter().any(|o| matches!(o, Observed::Exit { tgid, exit_code, .. } if *tgid == pid && exit_code >> 8 == 7))
     };
-    let seen = collect(|sink| source.drain(sink), |seen| pids.iter().all(|pid| ended(seen, *pid)));
+    let is_lossy = |seen: &[Observed]| seen.iter().any(|o| matches!(o, Observed::Overflow { .. }));
+    let seen = collect(|sink| source.drain(sink), |seen| pids.iter().all(|pid| ended(seen, *pid)) || is_lossy(seen));
+    if is_lossy(&seen) && !rustix::process::geteuid().is_root() {
+        return println!("skipped: needs root for a buffer that holds the other tests' events too");
+    }
     for pid in pids {
         assert!(
             seen.iter().any(|o| matches!(o, Observed::Fork { child_tgid, .. } if *child_tgid == pid)),

@@ -42,6 +42,9 @@ pub struct Options {
     /// Don't bound the kernel's queue (needs privileges). A bounded queue holds fs.fanotify.max_queued_events, then
     /// overflows.
     pub unlimited_queue: bool,
+    /// Ask for both sides of a rename in one event and for the handle of what was created (Linux 5.17). Off, the source
+    /// does what it falls back to on older kernels.
+    pub rename_pairs: bool,
     /// Report files closed after they were open for writing. Off by default: the machine's most frequent file event.
     pub close_writes: bool,
     /// Report files opened to be executed. Off by default: the process sources report exec.
@@ -50,7 +53,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { places: Places::AllStorage, unlimited_queue: true, close_writes: false, exec_opens: false }
+        Self {
+            places: Places::AllStorage,
+            unlimited_queue: true,
+            rename_pairs: true,
+            close_writes: false,
+            exec_opens: false,
+        }
     }
 }
 
@@ -71,7 +80,7 @@ impl Fanotify {
     /// Opens the source and marks the filesystems. It fails when none could be marked; those that refused while others
     /// did not are in [`Self::refused`].
     pub fn open(options: Options) -> Result<Self, Error> {
-        let (fd, has_rename) = init(options.unlimited_queue)?;
+        let (fd, has_rename) = init(&options)?;
         let mut source = Self {
             fd,
             mask: mask(&options, has_rename),
@@ -84,10 +93,14 @@ impl Fanotify {
             buffer: vec![0; BUFFER_BYTES],
         };
         source.mark_new()?;
-        if source.watched.is_empty() {
-            return Err(Error::NothingToWatch { origin: Source::Fanotify, refused: source.refused });
+        if !source.watched.is_empty() {
+            return Ok(source);
         }
-        Ok(source)
+        // Since Linux 5.13 everybody may open the descriptor; it is the mark that needs the privilege.
+        if !source.refused.is_empty() && source.refused.iter().all(|refusal| refusal.errno == Errno::PERM) {
+            return Err(Error::from_call(Source::Fanotify, "fanotify_mark of a filesystem", Errno::PERM));
+        }
+        Err(Error::NothingToWatch { origin: Source::Fanotify, refused: source.refused })
     }
 
     /// Marks filesystems that were mounted since; to be called when `/proc/self/mountinfo` polls POLLPRI. Returns how
@@ -266,20 +279,20 @@ impl Fanotify {
             pid: (record.pid > 0).then_some(record.pid),
             kind: if is_folder { Some(Kind::Directory) } else { created.and_then(|(kind, _)| kind) },
             links: created.map(|(_, links)| links).filter(|_| !is_folder),
-            merged: operations.is_merged(),
+            merged: (record.mask & !libc::FAN_ONDIR).count_ones() > 1,
         })
     }
 }
 
 /// Opens the descriptor with the most that this kernel gives: with both sides of renames (5.17), or without; with an
 /// unlimited queue, or without.
-fn init(unlimited_queue: bool) -> Result<(OwnedFd, bool), Error> {
+fn init(options: &Options) -> Result<(OwnedFd, bool), Error> {
     let base = libc::FAN_CLASS_NOTIF
         | libc::FAN_CLOEXEC
         | libc::FAN_NONBLOCK
         | libc::FAN_REPORT_DFID_NAME
         | libc::FAN_REPORT_FID;
-    let unlimited = if unlimited_queue { libc::FAN_UNLIMITED_QUEUE } else { 0 };
+    let unlimited = if options.unlimited_queue { libc::FAN_UNLIMITED_QUEUE } else { 0 };
     let mut first = None;
     for (flags, has_rename) in [
         (base | unlimited | libc::FAN_REPORT_TARGET_FID, true),
@@ -287,6 +300,9 @@ fn init(unlimited_queue: bool) -> Result<(OwnedFd, bool), Error> {
         (base | unlimited, false),
         (base, false),
     ] {
+        if has_rename && !options.rename_pairs {
+            continue;
+        }
         let event_flags = libc::O_RDONLY | libc::O_CLOEXEC;
         // SAFETY: takes two numbers and no pointer.
         let fd = unsafe { libc::fanotify_init(flags, event_flags.unsigned_abs()) };
