@@ -35,7 +35,9 @@ pub enum RegexError {
         what: String,
     },
     /// It compiles to more than the cap.
-    #[error("regular expression {pattern:?} compiles to more than {REGEX_SIZE_BYTES_MAX} bytes: shorten its repetitions")]
+    #[error(
+        "regular expression {pattern:?} compiles to more than {REGEX_SIZE_BYTES_MAX} bytes: shorten its repetitions"
+    )]
     TooLarge {
         /// The expression.
         pattern: String,

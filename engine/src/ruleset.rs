@@ -236,8 +236,8 @@ impl Builder {
             Expr::Not(part) => Node::Not(self.node(rule, part, depth, is_in_selection)?),
             Expr::Selection(index) => {
                 let selection = rule.selections.get(*index).filter(|_| !is_in_selection);
-                let selection = selection
-                    .ok_or_else(|| BuildError::NoSelection { rule: rule.id.clone(), selection: *index })?;
+                let selection =
+                    selection.ok_or_else(|| BuildError::NoSelection { rule: rule.id.clone(), selection: *index })?;
                 Node::Selection { index: *index, body: self.node(rule, &selection.body, depth, true)? }
             }
             Expr::Is(predicate) => Node::Is(self.predicate(rule, predicate)?),
@@ -267,7 +267,8 @@ impl Builder {
             None => Target::AnyField,
         };
         let key = (target, predicate.source.clone());
-        if let Some((_, known)) = self.known.get(&key).and_then(|same| same.iter().find(|(op, _)| *op == predicate.op)) {
+        if let Some((_, known)) = self.known.get(&key).and_then(|same| same.iter().find(|(op, _)| *op == predicate.op))
+        {
             return Ok(*known);
         }
         let mut is_overfull = false;
@@ -278,7 +279,8 @@ impl Builder {
             })
         });
         let matcher = matcher.map_err(|error| BuildError::Regex { rule: rule.id.clone(), error })?;
-        let position = u32::try_from(self.ruleset.predicates.len()).ok().filter(|_| !is_overfull).ok_or_else(too_many)?;
+        let position =
+            u32::try_from(self.ruleset.predicates.len()).ok().filter(|_| !is_overfull).ok_or_else(too_many)?;
         self.ruleset.predicates.push(Ready { target, matcher, source: predicate.source.clone() });
         self.known.entry(key).or_default().push((predicate.op.clone(), position));
         Ok(position)

@@ -73,7 +73,13 @@ fn from_unix(unix: i64) -> Option<Clock> {
     let days = seconds.div_euclid(86_400);
     let second_of_day = seconds.rem_euclid(86_400);
     let (year, month, day) = civil_from_days(days)?;
-    Some(Clock { year, month, day, hour: second_of_day.div_euclid(3600), minute: second_of_day.div_euclid(60).rem_euclid(60) })
+    Some(Clock {
+        year,
+        month,
+        day,
+        hour: second_of_day.div_euclid(3600),
+        minute: second_of_day.div_euclid(60).rem_euclid(60),
+    })
 }
 
 /// Gregorian date of a day counted from 1970-01-01, by the era method: years begin in March so that the leap day comes last.
@@ -92,8 +98,10 @@ fn civil_from_days(days: i64) -> Option<(i64, i64, i64)> {
         .checked_sub(year_of_era.div_euclid(100))?;
     let day_of_year = day_of_era.checked_sub(days_before)?;
     let month_from_march = day_of_year.checked_mul(5)?.checked_add(2)?.div_euclid(153);
-    let day = day_of_year.checked_sub(month_from_march.checked_mul(153)?.checked_add(2)?.div_euclid(5))?.checked_add(1)?;
-    let month = if month_from_march < 10 { month_from_march.checked_add(3)? } else { month_from_march.checked_sub(9)? };
+    let day =
+        day_of_year.checked_sub(month_from_march.checked_mul(153)?.checked_add(2)?.div_euclid(5))?.checked_add(1)?;
+    let month =
+        if month_from_march < 10 { month_from_march.checked_add(3)? } else { month_from_march.checked_sub(9)? };
     let year = era.checked_mul(400)?.checked_add(year_of_era)?.checked_add(i64::from(month <= 2))?;
     Some((year, month, day))
 }
@@ -104,7 +112,8 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
     let month_from_march = month.checked_add(9)?.rem_euclid(12);
-    let day_of_year = month_from_march.checked_mul(153)?.checked_add(2)?.div_euclid(5).checked_add(day)?.checked_sub(1)?;
+    let day_of_year =
+        month_from_march.checked_mul(153)?.checked_add(2)?.div_euclid(5).checked_add(day)?.checked_sub(1)?;
     let day_of_era = year_of_era
         .checked_mul(365)?
         .checked_add(year_of_era.div_euclid(4))?
@@ -139,8 +148,7 @@ mod tests {
             (Value::Int(1_709_251_198_123), [59, 23, 29, 9, 2, 2024]),
             (Value::Int(-1), [59, 23, 31, 1, 12, 1969]),
         ];
-        let parts =
-            [TimePart::Minute, TimePart::Hour, TimePart::Day, TimePart::Week, TimePart::Month, TimePart::Year];
+        let parts = [TimePart::Minute, TimePart::Hour, TimePart::Day, TimePart::Week, TimePart::Month, TimePart::Year];
         for (value, expected) in cases {
             let found: Vec<i64> = parts.iter().filter_map(|part| part_of(value, *part)).collect();
             assert_eq!(found, expected, "{value:?}");

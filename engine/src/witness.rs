@@ -44,9 +44,7 @@ impl Witness {
 
 fn of_expr(rule: &Rule, expr: &Expr, slot_of: &dyn Fn(&str) -> Option<u16>) -> Option<Witness> {
     match expr {
-        Expr::All(parts) => {
-            parts.iter().filter_map(|part| of_expr(rule, part, slot_of)).max_by_key(Witness::rarity)
-        }
+        Expr::All(parts) => parts.iter().filter_map(|part| of_expr(rule, part, slot_of)).max_by_key(Witness::rarity),
         Expr::Any(parts) => {
             let mut literals = Vec::new();
             for part in parts {
@@ -89,12 +87,7 @@ fn of_op(op: &Op) -> Option<Vec<Vec<u8>>> {
             longest.max_by_key(Vec::len).map(|text| vec![text])
         }
         Op::Regex { pattern, flags } => of_regex(pattern, *flags),
-        Op::SameAs { .. }
-        | Op::Compare { .. }
-        | Op::Time { .. }
-        | Op::Within(_)
-        | Op::Exists(_)
-        | Op::Null => None,
+        Op::SameAs { .. } | Op::Compare { .. } | Op::Time { .. } | Op::Within(_) | Op::Exists(_) | Op::Null => None,
     }
 }
 
