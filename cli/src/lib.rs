@@ -1,1 +1,3 @@
 //! The watertight command.
+
+pub mod command;

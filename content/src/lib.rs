@@ -1,1 +1,5 @@
 //! Detection content from source to the form that the engine evaluates.
+//!
+//! `sigma` reads Sigma rules: a rule is either understood whole or refused by name, place and mend.
+
+pub mod sigma;

@@ -1,0 +1,170 @@
+//! `watertight detect`: rules over recorded events, without a sensor and without privileges.
+//!
+//! The events' order is kept and hits are written as they are found, so that a pipe can be read while it runs.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::json;
+use watertight_content::sigma::detect::{Detector, Hit};
+use watertight_content::sigma::{load_dir, Library};
+
+/// Exit code when everything was evaluated.
+const OK: u8 = 0;
+
+/// Exit code when some rule was rejected and the others were evaluated.
+const PARTIAL: u8 = 3;
+
+/// Longest line read as one event: 16 MiB. A longer one is no event, and reading it whole could take all memory.
+const LINE_BYTES_MAX: u64 = 16 << 20;
+
+/// Evaluate rules over recorded events, one JSON object a line.
+#[derive(Debug, clap::Args)]
+pub struct DetectArgs {
+    /// Folder (or file) with rules; may be given several times.
+    #[arg(long, required = true)]
+    pub rules: Vec<PathBuf>,
+    /// File with events, `-` for standard input.
+    #[arg(long)]
+    pub input: PathBuf,
+    /// Form of the hits.
+    #[arg(short, long, value_enum, default_value = "jsonl")]
+    pub output: Form,
+    /// Add to every hit which selections, fields and values made it one.
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// Forms of output; a stream of JSON is JSON Lines under either name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// One JSON object a line.
+    Jsonl,
+    /// The same.
+    Json,
+}
+
+/// Prints one hit a line. Exit code 0, or 3 if a rule was rejected.
+///
+/// # Errors
+/// When rules or events can't be read, or a line is not an event.
+pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
+    let library = read_rules(&args.rules)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let name = args.input.display().to_string();
+    let written = if args.input.as_os_str() == "-" {
+        detect(&library, "standard input", &mut io::stdin().lock(), args.explain, &mut out)
+    } else {
+        let file = File::open(&args.input).with_context(|| format!("opening events in {name}"))?;
+        detect(&library, &name, &mut BufReader::new(file), args.explain, &mut out)
+    };
+    written.and(out.flush().context("writing hits"))?;
+    Ok(if library.rejections.is_empty() { OK } else { PARTIAL })
+}
+
+/// The rules below all folders; what was rejected is named on standard error.
+fn read_rules(folders: &[PathBuf]) -> anyhow::Result<Library> {
+    let mut all = Library::default();
+    for folder in folders {
+        let library = load_dir(folder);
+        all.rules.extend(library.rules);
+        all.rejections.extend(library.rejections);
+        all.unreadable.extend(library.unreadable);
+    }
+    for rejection in &all.rejections {
+        eprintln!("watertight: {rejection}");
+    }
+    match all.unreadable.pop() {
+        None => Ok(all),
+        Some(error) => Err(error).context("reading rules"),
+    }
+}
+
+/// Evaluates every line of `input`.
+fn detect(
+    library: &Library,
+    name: &str,
+    input: &mut dyn BufRead,
+    explains: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let mut detector = Detector::new(library).context("making the rules ready")?;
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        let read = io::Read::take(&mut *input, LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        if read.with_context(|| format!("{name}:{number}: reading"))? == 0 {
+            break;
+        }
+        if u64::try_from(line.len()).is_ok_and(|bytes| bytes >= LINE_BYTES_MAX) {
+            anyhow::bail!("{name}:{number}: the line is longer than {LINE_BYTES_MAX} bytes: write one event a line");
+        }
+        let text = std::str::from_utf8(&line).with_context(|| format!("{name}:{number}: this is not UTF-8"))?;
+        if text.trim().is_empty() {
+            continue;
+        }
+        for hit in detector.line(text, explains).with_context(|| format!("{name}:{number}"))? {
+            writeln!(out, "{}", shown(number, &hit)).context("writing hits")?;
+        }
+    }
+    Ok(())
+}
+
+fn shown(number: u64, hit: &Hit) -> serde_json::Value {
+    let Some(why) = &hit.explanation else { return json!({"event": number, "rule": hit.rule}) };
+    let selections: Vec<_> = why
+        .selections
+        .iter()
+        .map(|selection| {
+            let matches: Vec<_> = selection
+                .matches
+                .iter()
+                .map(|found| json!({"field": found.field, "value": found.value, "pattern": found.pattern}))
+                .collect();
+            json!({"selection": selection.name, "matches": matches})
+        })
+        .collect();
+    json!({"event": number, "rule": hit.rule, "why": {"selections": selections, "excluded": why.excluded}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use watertight_content::sigma::{load_texts, Source};
+
+    const RULE: &str = "
+title: A shell
+id: 7a1e9b1e-31b4-4f2f-8f0e-6a8f0c1d2e3f
+logsource: {category: process_creation, product: linux}
+detection:
+  selection:
+    Image|endswith: /sh
+  condition: selection
+";
+
+    fn detected(input: &str) -> anyhow::Result<String> {
+        let library = load_texts([Source { file: "shell.yml", text: RULE }]);
+        let mut out = Vec::new();
+        detect(&library, "events", &mut input.as_bytes(), false, &mut out)?;
+        Ok(String::from_utf8(out)?)
+    }
+
+    #[test]
+    fn a_hit_names_the_line_of_the_event_and_the_rule() {
+        let shell = r#"{"logsource":{"category":"process_creation","product":"linux"},"event":{"Image":"/bin/sh"}}"#;
+        let other = shell.replace("/bin/sh", "/bin/ls");
+        let found = detected(&format!("{other}\n\n{shell}")).expect("events");
+        assert_eq!(found, "{\"event\":3,\"rule\":\"7a1e9b1e-31b4-4f2f-8f0e-6a8f0c1d2e3f\"}\n");
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_is_refused_by_file_and_line() {
+        let shell = r#"{"logsource":{},"event":{}}"#;
+        for bad in ["{", "[]", "{}", r#"{"logsource":{},"event":1}"#, r#"{"logsource":{"category":1},"event":{}}"#] {
+            let refused = detected(&format!("{shell}\n{bad}\n")).expect_err(bad);
+            assert!(format!("{refused:#}").starts_with("events:2"), "{refused:#}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `watertight rules check`: says of every rule whether it can ever fire on this sensor's events, and why not.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use watertight_content::sigma::load_dir;
+use watertight_content::sigma::verdict::{rows, Row, Verdict};
+
+use super::supply::supply;
+
+/// Exit code when every rule was accepted.
+const OK: u8 = 0;
+
+/// Exit code when a file could not be read.
+const FAILED: u8 = 1;
+
+/// Exit code when some rule was rejected.
+const PARTIAL: u8 = 3;
+
+/// Work with detection rules.
+#[derive(Debug, clap::Args)]
+pub struct RulesArgs {
+    #[command(subcommand)]
+    command: RulesCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RulesCommand {
+    Check(CheckArgs),
+}
+
+/// Say of every rule whether it can fire on this sensor's events.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Folder (or file) with rules.
+    pub dir: PathBuf,
+    /// Form of the verdicts.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
+}
+
+/// Forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// A line per rule and a summary.
+    Text,
+    /// One JSON array.
+    Json,
+}
+
+/// Runs the subcommand and gives its exit code.
+///
+/// # Errors
+/// When the verdicts can't be written.
+pub fn run(args: &RulesArgs) -> anyhow::Result<u8> {
+    match &args.command {
+        RulesCommand::Check(args) => check(args),
+    }
+}
+
+/// Exit code 0 if every rule was accepted, 3 if some were rejected, 1 if a file could not be read.
+fn check(args: &CheckArgs) -> anyhow::Result<u8> {
+    let library = load_dir(&args.dir);
+    let verdicts = rows(&library, &supply());
+    let mut out = BufWriter::new(io::stdout().lock());
+    match args.output {
+        Form::Json => serde_json::to_writer_pretty(&mut out, &verdicts).map_err(io::Error::from),
+        Form::Text => write_text(&verdicts, &mut out),
+    }
+    .and_then(|()| writeln!(out))
+    .and_then(|()| out.flush())
+    .context("writing verdicts")?;
+    for rejection in &library.rejections {
+        eprintln!("watertight: {rejection}");
+    }
+    for error in &library.unreadable {
+        eprintln!("watertight: {error}");
+    }
+    Ok(match (library.unreadable.is_empty(), library.rejections.is_empty()) {
+        (false, _) => FAILED,
+        (true, false) => PARTIAL,
+        (true, true) => OK,
+    })
+}
+
+fn write_text(verdicts: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    for row in verdicts {
+        writeln!(out, "{:<9} {}  {}{}", name(row.verdict), row.rule, row.file, reason(row))?;
+    }
+    let count = |verdict| verdicts.iter().filter(|row| row.verdict == verdict).count();
+    write!(
+        out,
+        "{} can fire, {} degraded, {} never, {} rejected",
+        count(Verdict::CanFire),
+        count(Verdict::Degraded),
+        count(Verdict::Never),
+        count(Verdict::Rejected)
+    )
+}
+
+fn reason(row: &Row) -> String {
+    if row.reason.is_empty() {
+        String::new()
+    } else {
+        format!("\n          {}", row.reason)
+    }
+}
+
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::CanFire => "can-fire",
+        Verdict::Degraded => "degraded",
+        Verdict::Never => "never",
+        Verdict::Rejected => "rejected",
+    }
+}

@@ -1,0 +1,35 @@
+//! Parses the arguments, calls the command, turns its error into text and an exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use watertight_cli::command::{detect, rules};
+
+/// Endpoint security that a bad update cannot sink.
+#[derive(Debug, Parser)]
+#[command(name = "watertight", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Detect(detect::DetectArgs),
+    Rules(rules::RulesArgs),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = match &args.command {
+        Command::Detect(args) => detect::run(args),
+        Command::Rules(args) => rules::run(args),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("watertight: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

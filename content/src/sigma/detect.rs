@@ -1,0 +1,104 @@
+//! Rules over recorded events, one JSON object a line: what `watertight detect` does between its files.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use watertight_engine::rule::LogSource;
+use watertight_engine::{BuildError, Explanation, Plan, Ruleset, Scratch};
+
+use super::event::{JsonEvent, Slots};
+
+/// Most log sources whose plans are kept. Real sensors have some dozens; a file may invent one per line.
+const PLANS_MAX: usize = 256;
+
+/// Evaluates rules over events given as text.
+#[derive(Debug)]
+pub struct Detector {
+    ruleset: Arc<Ruleset>,
+    slots: Slots,
+    plans: HashMap<LogSource, Plan>,
+    scratch: Scratch,
+}
+
+/// A rule that fired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The rule's id.
+    pub rule: String,
+    /// Why, when it was asked for.
+    pub explanation: Option<Explanation>,
+}
+
+/// Why a line is not an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// It is not JSON.
+    #[error("this is not JSON ({what}): write one object a line")]
+    NotJson {
+        /// What the parser said.
+        what: String,
+    },
+    /// A part is missing or of the wrong kind.
+    #[error("{part} is not {wanted}: expected {{\"logsource\":{{\"category\":...}},\"event\":{{...}}}}")]
+    Malformed {
+        /// Which part.
+        part: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
+}
+
+impl Detector {
+    /// Makes the rules ready.
+    ///
+    /// # Errors
+    /// When the engine refuses the rules.
+    pub fn new(library: &super::Library) -> Result<Self, BuildError> {
+        let ruleset = library.ruleset()?;
+        let slots = Slots::of(&ruleset);
+        Ok(Self { ruleset, slots, plans: HashMap::new(), scratch: Scratch::new() })
+    }
+
+    /// The rules that fire on the event in this line, by id; with reasons if `explains`.
+    ///
+    /// # Errors
+    /// When the line is not an event.
+    pub fn line(&mut self, line: &str, explains: bool) -> Result<Vec<Hit>, LineError> {
+        let json: Json = serde_json::from_str(line).map_err(|error| LineError::NotJson { what: error.to_string() })?;
+        let logsource = logsource(json.get("logsource"))?;
+        let event = json.get("event").filter(|event| event.is_object());
+        let event = event.ok_or(LineError::Malformed { part: "event", wanted: "an object" })?;
+        Ok(self.event(logsource, event, explains))
+    }
+
+    /// The rules that fire on an event, by id.
+    pub fn event(&mut self, logsource: LogSource, event: &Json, explains: bool) -> Vec<Hit> {
+        let event = JsonEvent::new(event, &self.slots);
+        if self.plans.len() >= PLANS_MAX && !self.plans.contains_key(&logsource) {
+            self.plans.clear();
+        }
+        let ruleset = &self.ruleset;
+        let plan = self.plans.entry(logsource).or_insert_with_key(|logsource| ruleset.plan(logsource));
+        let mut positions = Vec::new();
+        plan.evaluate(&event, &mut self.scratch, &mut |position| positions.push(position));
+        let mut hits = Vec::new();
+        for position in positions {
+            let explanation = if explains { plan.explain(position, &event, &mut self.scratch) } else { None };
+            hits.extend(plan.rule(position).map(|rule| Hit { rule: rule.id.clone(), explanation }));
+        }
+        hits.sort_by(|left, right| left.rule.cmp(&right.rule));
+        hits
+    }
+}
+
+fn logsource(json: Option<&Json>) -> Result<LogSource, LineError> {
+    let wrong = LineError::Malformed { part: "logsource", wanted: "an object of texts" };
+    let Some(Json::Object(entries)) = json else { return Err(wrong) };
+    let part = |name: &str| match entries.get(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(wrong.clone()),
+    };
+    Ok(LogSource { category: part("category")?, product: part("product")?, service: part("service")? })
+}

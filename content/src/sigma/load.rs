@@ -1,0 +1,181 @@
+//! Many files to one library of rules: what was understood, what was refused, what could not be read.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use watertight_engine::rule::Rule;
+use watertight_engine::{BuildError, Ruleset};
+
+use super::document::parse;
+use super::rejection::{Reason, Rejection};
+
+/// Largest file read. Rules have a few kilobytes; lists of hashes a few hundred.
+const FILE_SIZE_BYTES_MAX: u64 = 4 << 20;
+
+/// Deepest folder looked into.
+const FOLDER_DEPTH_MAX: usize = 32;
+
+/// A rule file held in memory: embedded content.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'s> {
+    /// The name that refusals and verdicts use.
+    pub file: &'s str,
+    /// What is in it.
+    pub text: &'s str,
+}
+
+/// A rule and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The rule.
+    pub rule: Rule,
+    /// The file it is in.
+    pub file: String,
+    /// The line its document begins at, from 1.
+    pub line: usize,
+}
+
+/// Rules read, with everything that went wrong: nothing is left out in silence.
+#[derive(Debug, Default)]
+pub struct Library {
+    /// The rules that were understood. Their order is that of `Library::ruleset`.
+    pub rules: Vec<Loaded>,
+    /// The documents that were refused.
+    pub rejections: Vec<Rejection>,
+    /// The files and folders that could not be read.
+    pub unreadable: Vec<LoadError>,
+}
+
+/// A file or folder that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The system said no.
+    #[error("{} can't be read: {source}", path.display())]
+    Io {
+        /// What was to be read.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is too large for a rule file.
+    #[error("{} has {size_bytes} bytes, more than the {FILE_SIZE_BYTES_MAX} that a rule file may have: split it", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: u64,
+    },
+    /// Folders nest too deep.
+    #[error("{} lies deeper than {FOLDER_DEPTH_MAX} folders: move it up", path.display())]
+    TooDeep {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+impl Library {
+    /// The rules ready to run; hit positions are positions in `rules`.
+    ///
+    /// # Errors
+    /// When the engine refuses a rule. What `parse` accepts the engine accepts, so this tells of a defect of ours.
+    pub fn ruleset(&self) -> Result<Arc<Ruleset>, BuildError> {
+        Ruleset::build(self.rules.iter().map(|loaded| loaded.rule.clone()))
+    }
+}
+
+/// Reads rules held in memory.
+pub fn load_texts<'s>(sources: impl IntoIterator<Item = Source<'s>>) -> Library {
+    let mut loader = Loader::default();
+    for source in sources {
+        loader.add(source);
+    }
+    loader.library
+}
+
+/// Reads every `.yml` and `.yaml` file below a folder, in the order of their paths; or the one file that is named.
+#[must_use]
+pub fn load_dir(path: &Path) -> Library {
+    let mut loader = Loader::default();
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => loader.folder(path, 0),
+        Ok(_) => loader.file(path),
+        Err(source) => loader.library.unreadable.push(LoadError::Io { path: path.to_owned(), source }),
+    }
+    loader.library
+}
+
+#[derive(Default)]
+struct Loader {
+    library: Library,
+    file_of_id: HashMap<String, String>,
+}
+
+impl Loader {
+    fn add(&mut self, Source { file, text }: Source<'_>) {
+        for outcome in parse(file, text) {
+            let parsed = match outcome {
+                Ok(parsed) => parsed,
+                Err(rejection) => {
+                    self.library.rejections.push(*rejection);
+                    continue;
+                }
+            };
+            let id = parsed.rule.id.clone();
+            if let Some(other) = self.file_of_id.get(&id) {
+                let reason = Reason::DuplicateId { id: id.clone(), other: other.clone() };
+                let rejection = Rejection { rule: Some(id), file: file.to_owned(), line: parsed.line, reason };
+                self.library.rejections.push(rejection);
+                continue;
+            }
+            self.file_of_id.insert(id, file.to_owned());
+            self.library.rules.push(Loaded { rule: parsed.rule, file: file.to_owned(), line: parsed.line });
+        }
+    }
+
+    /// Links to folders are not followed: they may lead in circles.
+    fn folder(&mut self, path: &Path, depth: usize) {
+        if depth > FOLDER_DEPTH_MAX {
+            self.library.unreadable.push(LoadError::TooDeep { path: path.to_owned() });
+            return;
+        }
+        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let mut entries = match entries {
+            Ok(entries) => entries,
+            Err(source) => {
+                self.library.unreadable.push(LoadError::Io { path: path.to_owned(), source });
+                return;
+            }
+        };
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => self.folder(&path, depth.saturating_add(1)),
+                Ok(_) if is_rule_file(&path) && !path.is_dir() => self.file(&path),
+                Ok(_) => {}
+                Err(source) => self.library.unreadable.push(LoadError::Io { path, source }),
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path) {
+        match read_text(path) {
+            Ok(text) => self.add(Source { file: &path.to_string_lossy(), text: &text }),
+            Err(error) => self.library.unreadable.push(error),
+        }
+    }
+}
+
+fn is_rule_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
+}
+
+fn read_text(path: &Path) -> Result<String, LoadError> {
+    let failed = |source| LoadError::Io { path: path.to_owned(), source };
+    let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if size_bytes > FILE_SIZE_BYTES_MAX {
+        return Err(LoadError::TooLarge { path: path.to_owned(), size_bytes });
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}

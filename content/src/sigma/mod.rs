@@ -1,0 +1,27 @@
+//! Sigma rules: from YAML text to the engine's rule form, and what each rule is worth on a given sensor.
+//!
+//! The flow is yaml (text to nodes that know their line) -> document (node to rule) -> detection (selections, modifiers,
+//! values) -> condition (the boolean tree). Whatever is not understood refuses the rule: an unknown modifier that was
+//! skipped would make the rule mean something else without a word.
+//!
+//! Meaning follows the Sigma specification 2.1; where it leaves room: `null` is "absent or null", `''` is "present and
+//! empty", numbers and texts are compared by their text, `*` and `?` are wildcards wherever text is compared, and a keyword
+//! is looked for inside every value of the event, except that a number as keyword must be a whole value.
+
+mod condition;
+pub mod detect;
+mod detection;
+mod document;
+mod encode;
+mod event;
+mod load;
+mod modifier;
+mod rejection;
+mod value;
+pub mod verdict;
+mod yaml;
+
+pub use document::parse;
+pub use event::JsonEvent;
+pub use load::{load_dir, load_texts, Library, LoadError, Source};
+pub use rejection::{Reason, Rejection};

@@ -1,0 +1,227 @@
+//! Whether a rule can ever fire on the events that a sensor supplies, and what of it can't.
+//!
+//! A rule that is accepted and never fires is the worst kind: it looks like protection. So every rule gets a verdict, found by
+//! evaluating its condition over what could be true: a field that is not supplied is absent, everything else may be anything.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use watertight_engine::rule::{Expr, LogSource, Op, Rule};
+
+use super::condition::fits;
+use super::{Library, Rejection};
+
+/// Most fields that a reason names.
+const NAMED_FIELDS_MAX: usize = 5;
+
+/// What a sensor supplies.
+#[derive(Clone, Debug, Default)]
+pub struct Supply {
+    /// One entry per kind of event.
+    pub entries: Vec<Supplied>,
+}
+
+/// A kind of event that is supplied.
+#[derive(Clone, Debug, Default)]
+pub struct Supplied {
+    /// The event's category, if it has one.
+    pub category: Option<String>,
+    /// The event's product, if it has one.
+    pub product: Option<String>,
+    /// Patterns (`*` for any text) of the services that such events may carry; none when they carry no service.
+    pub services: Vec<String>,
+    /// The fields that such events may have.
+    pub fields: BTreeSet<String>,
+}
+
+/// What a rule is worth on a sensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Everything it asks for is supplied.
+    CanFire,
+    /// It can fire, but some part of it can't do its work.
+    Degraded,
+    /// No event that is supplied can make it fire.
+    Never,
+    /// It was refused.
+    Rejected,
+}
+
+/// A rule's verdict and the reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// The rule's id; empty when the file could not be read that far.
+    pub rule: String,
+    /// The file it is in.
+    pub file: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// One sentence; empty when there is nothing to say.
+    pub reason: String,
+}
+
+/// The verdict of every document of a library, by file.
+#[must_use]
+pub fn rows(library: &Library, supply: &Supply) -> Vec<Row> {
+    let accepted = library.rules.iter().map(|loaded| {
+        let (verdict, reason) = judge(&loaded.rule, supply);
+        (loaded.line, Row { rule: loaded.rule.id.clone(), file: loaded.file.clone(), verdict, reason })
+    });
+    let rejected = library.rejections.iter().map(|rejection| (rejection.line, rejected(rejection)));
+    let mut rows: Vec<(usize, Row)> = accepted.chain(rejected).collect();
+    rows.sort_by(|(left_line, left), (right_line, right)| (&left.file, left_line).cmp(&(&right.file, right_line)));
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn rejected(rejection: &Rejection) -> Row {
+    Row {
+        rule: rejection.rule.clone().unwrap_or_default(),
+        file: rejection.file.clone(),
+        verdict: Verdict::Rejected,
+        reason: format!("line {}: {}", rejection.line, rejection.reason),
+    }
+}
+
+/// The verdict of one rule: the best that any kind of event gives it.
+#[must_use]
+pub fn judge(rule: &Rule, supply: &Supply) -> (Verdict, String) {
+    let sources = supply.entries.iter().filter(|entry| entry.serves(&rule.logsource));
+    let best = sources.map(|entry| judge_on(rule, entry)).min_by_key(|(verdict, _)| *verdict);
+    best.unwrap_or_else(|| {
+        let reason = format!("the log source {} is not supplied", shown(&rule.logsource));
+        (Verdict::Never, reason)
+    })
+}
+
+fn judge_on(rule: &Rule, entry: &Supplied) -> (Verdict, String) {
+    let outcome = possible(rule, &rule.condition, &|field| entry.fields.contains(field));
+    let mut asked = Asked::default();
+    asked.collect(rule, &rule.condition);
+    let missing: Vec<&str> = asked.fields.iter().copied().filter(|field| !entry.fields.contains(*field)).collect();
+    let names = named(&missing);
+    let source = shown(&rule.logsource);
+    if !outcome.can_be_true {
+        let reason = format!("every way to be true needs what {source} does not supply: {names}");
+        return (Verdict::Never, reason);
+    }
+    if !missing.is_empty() {
+        let without_fields = possible(rule, &rule.condition, &|_| false);
+        let reason = if without_fields.can_be_true {
+            format!("it fires where fields are absent, and {source} does not supply {names}")
+        } else {
+            format!("{source} does not supply {names}: the parts that ask for it never apply")
+        };
+        return (Verdict::Degraded, reason);
+    }
+    let unused = rule
+        .selections
+        .iter()
+        .enumerate()
+        .find(|(position, selection)| !selection.name.starts_with('_') && !asked.selections.contains(position));
+    match unused {
+        Some((_, selection)) => (Verdict::Degraded, format!("the condition never uses selection {}", selection.name)),
+        None => (Verdict::CanFire, String::new()),
+    }
+}
+
+impl Supplied {
+    fn serves(&self, wanted: &LogSource) -> bool {
+        let agrees = |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
+        let has_service = wanted
+            .service
+            .as_ref()
+            .is_none_or(|service| self.services.iter().any(|pattern| fits(pattern.as_bytes(), service.as_bytes())));
+        agrees(&wanted.category, &self.category) && agrees(&wanted.product, &self.product) && has_service
+    }
+}
+
+/// What can come out of a condition.
+#[derive(Clone, Copy)]
+struct Possible {
+    can_be_true: bool,
+    can_be_false: bool,
+}
+
+/// Depth is that of the condition, which the parser has capped.
+fn possible(rule: &Rule, expr: &Expr, is_supplied: &dyn Fn(&str) -> bool) -> Possible {
+    match expr {
+        Expr::All(parts) => {
+            let start = Possible { can_be_true: true, can_be_false: false };
+            parts.iter().map(|part| possible(rule, part, is_supplied)).fold(start, |sum, part| Possible {
+                can_be_true: sum.can_be_true && part.can_be_true,
+                can_be_false: sum.can_be_false || part.can_be_false,
+            })
+        }
+        Expr::Any(parts) => {
+            let start = Possible { can_be_true: false, can_be_false: true };
+            parts.iter().map(|part| possible(rule, part, is_supplied)).fold(start, |sum, part| Possible {
+                can_be_true: sum.can_be_true || part.can_be_true,
+                can_be_false: sum.can_be_false && part.can_be_false,
+            })
+        }
+        Expr::Not(part) => {
+            let inner = possible(rule, part, is_supplied);
+            Possible { can_be_true: inner.can_be_false, can_be_false: inner.can_be_true }
+        }
+        Expr::Selection(position) => match rule.selections.get(*position) {
+            Some(selection) => possible(rule, &selection.body, is_supplied),
+            None => Possible { can_be_true: false, can_be_false: true },
+        },
+        Expr::Is(predicate) => {
+            let field_is_there = predicate.field.as_deref().is_none_or(is_supplied);
+            let other_is_there = match &predicate.op {
+                Op::SameAs { field, .. } => is_supplied(field),
+                _ => true,
+            };
+            let holds_when_absent = matches!(predicate.op, Op::Null | Op::Exists(false));
+            match field_is_there && other_is_there {
+                true => Possible { can_be_true: true, can_be_false: true },
+                false => Possible { can_be_true: holds_when_absent, can_be_false: !holds_when_absent },
+            }
+        }
+    }
+}
+
+/// What a condition asks for.
+#[derive(Default)]
+struct Asked<'r> {
+    fields: BTreeSet<&'r str>,
+    selections: BTreeSet<usize>,
+}
+
+impl<'r> Asked<'r> {
+    fn collect(&mut self, rule: &'r Rule, expr: &'r Expr) {
+        match expr {
+            Expr::All(parts) | Expr::Any(parts) => parts.iter().for_each(|part| self.collect(rule, part)),
+            Expr::Not(part) => self.collect(rule, part),
+            Expr::Selection(position) => {
+                if self.selections.insert(*position) {
+                    if let Some(selection) = rule.selections.get(*position) {
+                        self.collect(rule, &selection.body);
+                    }
+                }
+            }
+            Expr::Is(predicate) => {
+                self.fields.extend(predicate.field.as_deref());
+                if let Op::SameAs { field, .. } = &predicate.op {
+                    self.fields.insert(field);
+                }
+            }
+        }
+    }
+}
+
+fn named(fields: &[&str]) -> String {
+    let shown: Vec<&str> = fields.iter().copied().take(NAMED_FIELDS_MAX).collect();
+    match fields.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn shown(logsource: &LogSource) -> String {
+    let parts = [("category", &logsource.category), ("product", &logsource.product), ("service", &logsource.service)];
+    let set = parts.iter().filter_map(|(name, part)| part.as_ref().map(|part| format!("{name} {part}")));
+    set.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,39 @@
+//! How the engine asks an event for its fields.
+//!
+//! A trait with callbacks instead of a value tree, so that a typed event answers from its own memory: no copy, no
+//! allocation, and a field with several values (a list) is simply several calls.
+
+/// A field that rules name: its slot in `Ruleset::fields`, by which an event prepared for that ruleset can answer without
+/// comparing names, and the name itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'r> {
+    /// Position of the name in `Ruleset::fields`.
+    pub slot: u16,
+    /// The name as rules write it, for example `CommandLine`.
+    pub name: &'r str,
+}
+
+/// One value of a field.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'e> {
+    /// The field is there and says that it has no value.
+    Null,
+    /// A truth value; to text patterns it reads `true` or `false`.
+    Bool(bool),
+    /// A whole number; to text patterns it reads as its decimal digits.
+    Int(i64),
+    /// A number with a fraction; to text patterns it reads as Rust prints it.
+    Real(f64),
+    /// Text as the machine gave it: mostly UTF-8, but nothing relies on that.
+    Text(&'e [u8]),
+}
+
+/// An event as rules see it.
+pub trait Fields {
+    /// Calls `each` once for every value of `field`; not at all when the event has no such field.
+    fn get<'e>(&'e self, field: Field<'_>, each: &mut dyn FnMut(Value<'e>));
+
+    /// Calls `each` for every value of every field, those that no rule names included: what keyword searches read. The slot
+    /// is that of the ruleset the event was prepared for, `None` when no rule of it names the field.
+    fn all<'e>(&'e self, each: &mut dyn FnMut(Option<u16>, &'e str, Value<'e>));
+}

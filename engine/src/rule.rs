@@ -1,0 +1,196 @@
+//! The form of a detection rule that the engine evaluates, whatever language it was written in.
+//!
+//! Plain data without behaviour: the content compiler builds it, and it can be laid out as a flat image without change of
+//! meaning. Everything a language resolves by name (selections, `1 of x*`, modifiers) is already resolved here.
+
+use crate::{Network, Pattern, RegexFlags};
+
+/// A rule: to which events it applies and what must be true of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// The rule's identity: a UUID for Sigma rules.
+    pub id: String,
+    /// What an analyst reads first.
+    pub title: String,
+    /// How grave a hit is, when the author said so.
+    pub level: Option<Level>,
+    /// The author's tags, `attack.t1059` and such.
+    pub tags: Vec<String>,
+    /// Where its events come from.
+    pub logsource: LogSource,
+    /// Named parts that `condition` refers to by position.
+    pub selections: Vec<Selection>,
+    /// What must be true for the rule to fire.
+    pub condition: Expr,
+}
+
+/// How grave a hit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Context for other findings; no alert by itself.
+    Informational,
+    /// Rarely worth a look by itself.
+    Low,
+    /// Worth a look within a day.
+    Medium,
+    /// Worth a look now.
+    High,
+    /// Worth waking somebody up.
+    Critical,
+}
+
+/// The source of events. For a rule: each part that is set must equal the event's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LogSource {
+    /// `process_creation` and such.
+    pub category: Option<String>,
+    /// `linux` and such.
+    pub product: Option<String>,
+    /// `auditd` and such.
+    pub service: Option<String>,
+}
+
+impl LogSource {
+    /// Whether a rule with this log source applies to events of `event`'s.
+    #[must_use]
+    pub fn applies_to(&self, event: &Self) -> bool {
+        let agrees = |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
+        agrees(&self.category, &event.category)
+            && agrees(&self.product, &event.product)
+            && agrees(&self.service, &event.service)
+    }
+}
+
+/// A named part of a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    /// The author's name for it; explanations use it.
+    pub name: String,
+    /// What it demands.
+    pub body: Expr,
+}
+
+/// A boolean tree.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// True when every part is; true when there are none.
+    All(Vec<Expr>),
+    /// True when some part is; false when there are none.
+    Any(Vec<Expr>),
+    /// True when the part is not.
+    Not(Box<Expr>),
+    /// The selection at this position of `Rule::selections`. Selections do not refer to selections.
+    Selection(usize),
+    /// A question about one field.
+    Is(Predicate),
+}
+
+/// A question about one field, or about any field when it has no name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predicate {
+    /// The field, `None` for a keyword: some value of some field must satisfy `op`.
+    pub field: Option<String>,
+    /// The question.
+    pub op: Op,
+    /// The question as its author wrote it, for explanations: `contains '/tmp/'`.
+    pub source: String,
+}
+
+/// What is asked of a field's values. A field with several values satisfies it when one of them does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// The text is, begins, ends with or contains this, possibly with wildcards.
+    Text(Pattern),
+    /// The text has a part that the expression describes. Linear time; the size is capped.
+    Regex {
+        /// The expression.
+        pattern: String,
+        /// `i`, `m`, `s`.
+        flags: RegexFlags,
+    },
+    /// The number stands in this relation to `than`. Text that reads as a number counts as one.
+    Compare {
+        /// The relation.
+        by: Comparison,
+        /// The right-hand side.
+        than: Number,
+    },
+    /// A part of the timestamp stands in this relation to `than`.
+    Time {
+        /// Which part.
+        part: TimePart,
+        /// The relation.
+        by: Comparison,
+        /// The right-hand side.
+        than: Number,
+    },
+    /// The text is an address within this network.
+    Within(Network),
+    /// The field is there, null or not (`true`), or is absent (`false`).
+    Exists(bool),
+    /// The field is absent or null.
+    Null,
+    /// A value of this other field is, begins, ends or is contained in a value of the field.
+    SameAs {
+        /// The other field.
+        field: String,
+        /// Where in the value the other field's value must stand.
+        place: Place,
+        /// Whether case matters.
+        is_cased: bool,
+    },
+}
+
+/// Where a text must stand within a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// It is the whole value.
+    Whole,
+    /// At its beginning.
+    Start,
+    /// At its end.
+    End,
+    /// Anywhere.
+    Anywhere,
+}
+
+/// A relation between numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// `==`
+    Equal,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+/// A number in a rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// A whole number.
+    Int(i64),
+    /// One with a fraction.
+    Real(f64),
+}
+
+/// A part of a timestamp, as the timestamp writes it: no time zone conversion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimePart {
+    /// 0 to 59.
+    Minute,
+    /// 0 to 23.
+    Hour,
+    /// Of the month, 1 to 31.
+    Day,
+    /// ISO 8601 week, 1 to 53.
+    Week,
+    /// 1 to 12.
+    Month,
+    /// 1970 and such.
+    Year,
+}
