@@ -1,1 +1,24 @@
 //! The detection rules that ship with the product, embedded, each with events that must and must not fire it.
+//!
+//! Text, not compiled matchers: the content compiler is the only reader of rules, so a rule that ships is judged by the
+//! same door as a rule that a customer writes. `build.rs` finds the files; this crate has no other state.
+
+/// One rule as it lies in this folder, with the events that hold it to its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shipped {
+    /// Path of the rule from this crate's folder, such as `linux/execution/memfd_execution.yml`.
+    pub path: &'static str,
+    /// The rule: one Sigma document in YAML.
+    pub source: &'static str,
+    /// YAML with two lists of events, `fires` and `silent`.
+    pub tests: &'static str,
+}
+
+/// Every rule, ordered by path.
+static SHIPPED: &[Shipped] = include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+
+/// Every rule that ships with the product, ordered by path.
+#[must_use]
+pub fn shipped() -> &'static [Shipped] {
+    SHIPPED
+}

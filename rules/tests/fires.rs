@@ -1,0 +1,39 @@
+//! Every shipped rule, read and evaluated by our own compiler and engine, keeps its word on the events beside it.
+
+use serde_json::{json, Value};
+use watertight_content::sigma::{detect::Detector, load_texts, Library, Source};
+use watertight_rules::shipped;
+
+fn library() -> Library {
+    load_texts(shipped().iter().map(|rule| Source { file: rule.path, text: rule.source }))
+}
+
+#[test]
+fn the_content_compiler_refuses_no_shipped_rule() {
+    let library = library();
+    assert!(library.rejections.is_empty(), "{:#?}", library.rejections);
+    assert_eq!(library.rules.len(), shipped().len());
+}
+
+#[test]
+fn every_rule_fires_on_what_it_must_and_stays_silent_on_what_it_must_not() {
+    let mut detector = Detector::new(&library()).expect("the shipped rules build");
+    let mut wrong = Vec::new();
+    for rule in shipped() {
+        let source: Value = serde_norway::from_str(rule.source).expect("a rule is YAML");
+        let tests: Value = serde_norway::from_str(rule.tests).expect("events are YAML");
+        for (kind, must_fire) in [("fires", true), ("silent", false)] {
+            for case in tests[kind].as_array().expect("a list of events") {
+                let line = json!({
+                    "logsource": { "product": "linux", "category": case["category"] },
+                    "event": case["event"],
+                });
+                let hits = detector.line(&line.to_string(), false).expect("a well-formed event");
+                if hits.iter().any(|hit| source["id"] == hit.rule.as_str()) != must_fire {
+                    wrong.push(format!("{} ({kind}): {}", rule.path, case["event"]));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} events judged wrongly:\n{}", wrong.len(), wrong.join("\n"));
+}
