@@ -6,7 +6,7 @@
 
 use crate::tool;
 use anyhow::{bail, Context, Result};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -60,6 +60,9 @@ impl Kernel {
         let package = newest(series)?;
         let folder = cache.join("kernels").join(&package);
         let archive = folder.join("package.deb");
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let lock = File::create(folder.join("lock"))?;
+        lock.lock().with_context(|| format!("waiting for another lab at {}", folder.display()))?;
         let sum_file = folder.join("package.sha256");
         if !sum_file.exists() {
             download(&package, &folder, &archive)?;
@@ -114,7 +117,6 @@ fn download(package: &str, folder: &Path, archive: &Path) -> Result<()> {
     let staging = folder.join("download");
     let _ = fs::remove_dir_all(&staging);
     fs::create_dir_all(&staging).with_context(|| format!("making {}", staging.display()))?;
-    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     tool::run(Command::new("apt-get").args(["-q", "download", package]).current_dir(&staging))?;
     let downloaded = fs::read_dir(&staging)?
         .filter_map(Result::ok)

@@ -195,7 +195,7 @@ impl Events {
         let Some(found) = self.of_kind(kind).find(|event| fits(event)) else {
             let shown: Vec<String> = self.of_kind(kind).take(EVENTS_SHOWN).map(Value::to_string).collect();
             let count = self.of_kind(kind).count();
-            bail!("none of {count} {kind} events among {} lines fits; e.g. {}", self.lines.len(), shown.join("  "));
+            bail!("none of {count} {kind} events among {} lines fits {}", self.lines.len(), shown.join("  "));
         };
         Ok(found)
     }

@@ -7,9 +7,14 @@ mod product;
 
 use crate::report::Report;
 use crate::world;
-use anyhow::Result;
-use std::panic;
+use anyhow::{bail, Result};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 use watertight_lab_guest::Line;
+
+/// Starting and stopping the product may each take a minute in emulation; a test that needs more hangs.
+const TEST_TIME_MAX: Duration = Duration::from_secs(150);
 
 /// One claim and the code that tries to break it.
 pub struct Test {
@@ -41,6 +46,17 @@ pub fn skip(reason: &'static str) -> Result<()> {
     Err(Skipped(reason).into())
 }
 
+/// Runs one test on a thread of its own, so that a panic is its failure and a hang costs only its own verdict.
+fn try_out(run: fn() -> Result<()>) -> Result<()> {
+    let (sender, verdict) = mpsc::channel();
+    thread::spawn(move || sender.send(run()));
+    match verdict.recv_timeout(TEST_TIME_MAX) {
+        Ok(verdict) => verdict,
+        Err(RecvTimeoutError::Disconnected) => bail!("panicked, see the console"),
+        Err(RecvTimeoutError::Timeout) => bail!("no end within {} s", TEST_TIME_MAX.as_secs()),
+    }
+}
+
 /// Runs what the filter leaves and says each verdict.
 pub fn run_all(report: &Report, filter: &str) {
     let (mut passed, mut failed) = (0_u32, 0_u32);
@@ -49,11 +65,10 @@ pub fn run_all(report: &Report, filter: &str) {
         report.say(&Line::Start(name.clone()));
         eprintln!("== {name}");
         let troubles_before = world::kernel_troubles();
-        let mut verdict = match panic::catch_unwind(test.run) {
-            Ok(Ok(())) => Line::Passed(name),
-            Ok(Err(error)) if error.is::<Skipped>() => Line::Skipped(name, error.to_string()),
-            Ok(Err(error)) => Line::Failed(name, format!("{error:#} (claim: {})", test.claim)),
-            Err(_) => Line::Failed(name, format!("panicked, see the console (claim: {})", test.claim)),
+        let mut verdict = match try_out(test.run) {
+            Ok(()) => Line::Passed(name),
+            Err(error) if error.is::<Skipped>() => Line::Skipped(name, error.to_string()),
+            Err(error) => Line::Failed(name, format!("{error:#} (claim: {})", test.claim)),
         };
         if world::kernel_troubles() != troubles_before {
             let reason = format!("the kernel warned, crashed or hung: see the console (claim: {})", test.claim);

@@ -1,0 +1,19 @@
+//! The README's table is the list of what the lab proves, so a test that is missing there is proof that nobody finds.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_test_of_the_guest_is_in_the_table() {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(lab.join("README.md")).expect("the README is beside the manifest");
+    let mut names = 0;
+    for file in fs::read_dir(lab.join("guest/src/test")).expect("the guest has tests") {
+        let source = fs::read_to_string(file.expect("a listable folder").path()).expect("a readable source");
+        for name in source.split("name: \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            names += 1;
+            assert!(readme.contains(&format!("`{name}`")), "{name} is not in lab/README.md");
+        }
+    }
+    assert!(names > 0, "the way in which tests are declared has changed: this check finds none");
+}
