@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use watertight_cli::command::{detect, rules};
+use watertight_cli::command::{detect, doctor, rules, run, status, worker};
 
 /// Endpoint security that a bad update cannot sink.
 #[derive(Debug, Parser)]
@@ -15,15 +15,24 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArgs),
+    Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     Detect(detect::DetectArgs),
     Rules(rules::RulesArgs),
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = match &args.command {
+        Command::Run(args) => run::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Detect(args) => detect::run(args),
         Command::Rules(args) => rules::run(args),
+        Command::Worker(args) => worker::run(args),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

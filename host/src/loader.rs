@@ -48,7 +48,10 @@ impl Loader {
             None => std::env::current_exe().context("finding our own executable")?.with_file_name("watertight-loader"),
         };
         if !executable.is_file() {
-            bail!("{} is not there: build or install it beside watertight, or name it with --loader", executable.display());
+            bail!(
+                "{} is not there: build or install it beside watertight, or name it with --loader",
+                executable.display()
+            );
         }
         Ok(Self { executable, pins: pins.to_owned() })
     }

@@ -254,7 +254,10 @@ mod tests {
         };
         let matrix = found.matrix(&Mend::of_this_machine());
         assert_eq!(matrix.level, Level::Observe);
-        assert_eq!(matrix.rows.iter().map(|row| row.source.as_str()).collect::<Vec<_>>(), ["tp_btf", "fanotify", "tp_btf", "none", "none"]);
+        assert_eq!(
+            matrix.rows.iter().map(|row| row.source.as_str()).collect::<Vec<_>>(),
+            ["tp_btf", "fanotify", "tp_btf", "none", "none"]
+        );
         assert!(!matrix.is_whole());
     }
 

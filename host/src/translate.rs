@@ -49,9 +49,11 @@ pub fn event_of(observed: Observed, now_boot_ns: u64) -> Option<Event> {
         }
         Observed::File(change) => file(&change, now_boot_ns),
         Observed::Connection(connection) => return socket(&connection, now_boot_ns),
-        Observed::Overflow { source } => Event::new(Kind::SensorOverflow, Outcome::Unknown, Source::Sensor, now_boot_ns)
-            .with(Field::Of, source.to_string().as_str())
-            .with(Field::Message, "the kernel dropped events of this source; it does not say how many"),
+        Observed::Overflow { source } => {
+            Event::new(Kind::SensorOverflow, Outcome::Unknown, Source::Sensor, now_boot_ns)
+                .with(Field::Of, source.to_string().as_str())
+                .with(Field::Message, "the kernel dropped events of this source; it does not say how many")
+        }
         Observed::WatchEnded { source, place } => {
             Event::new(Kind::SensorMode, Outcome::Unknown, Source::Sensor, now_boot_ns)
                 .with(Field::Of, source.to_string().as_str())
@@ -138,14 +140,17 @@ fn file(change: &FileChange, now_boot_ns: u64) -> Event {
         event.set(Field::Pid, id(pid));
     }
     if let Some(kind) = change.kind {
-        event.set(Field::FileType, match kind {
-            FileKind::File => "file",
-            FileKind::Directory => "dir",
-            FileKind::Fifo => "fifo",
-            FileKind::Socket => "socket",
-            FileKind::Symlink => "symlink",
-            FileKind::Device => "device",
-        });
+        event.set(
+            Field::FileType,
+            match kind {
+                FileKind::File => "file",
+                FileKind::Directory => "dir",
+                FileKind::Fifo => "fifo",
+                FileKind::Socket => "socket",
+                FileKind::Symlink => "symlink",
+                FileKind::Device => "device",
+            },
+        );
     }
     event
 }

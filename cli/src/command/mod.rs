@@ -1,5 +1,9 @@
 //! One file per subcommand. Each has its arguments and a `run` that gives the exit code.
 
 pub mod detect;
+pub mod doctor;
 pub mod rules;
+pub mod run;
+pub mod status;
 pub mod supply;
+pub mod worker;

@@ -1,0 +1,116 @@
+//! `watertight run`: protects and watches this machine until Ctrl-C or the end of `--for`.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use watertight_host::supervisor::{self, Options};
+use watertight_host::worker::protocol::Format;
+
+/// Where things are pinned unless told otherwise.
+pub const PINS: &str = "/sys/fs/bpf/watertight";
+/// Folder of the lock and the heartbeat unless told otherwise.
+pub const STATE: &str = "/run/watertight";
+
+/// Protect and watch this machine: events, alerts, and an account at the end.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// How long: `30s`, `5m`, `2h`. Until Ctrl-C when not given.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// `live` for people (the default on a terminal) or `json` for JSON Lines.
+    #[arg(short, long, value_enum)]
+    pub output: Option<Form>,
+    /// Names and shape of JSON events.
+    #[arg(long = "as", value_enum, default_value = "native")]
+    pub view: ViewName,
+    /// Folder with Sigma rules beside the shipped ones; may be given more than once.
+    #[arg(long, value_name = "DIR")]
+    pub rules: Vec<PathBuf>,
+    /// The loader, when it does not lie beside this executable.
+    #[arg(long, value_name = "FILE")]
+    pub loader: Option<PathBuf>,
+    /// Folder on a bpffs to pin under.
+    #[arg(long, value_name = "DIR", default_value = PINS)]
+    pub pins: PathBuf,
+    /// Folder for the lock.
+    #[arg(long, value_name = "DIR", default_value = STATE)]
+    pub state: PathBuf,
+}
+
+/// Forms of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// A readable line per event.
+    Live,
+    /// JSON Lines.
+    #[value(alias = "jsonl")]
+    Json,
+}
+
+/// Views of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ViewName {
+    /// Our own, complete form.
+    Native,
+    /// Sigma field names.
+    Sigma,
+    /// Elastic Common Schema.
+    Ecs,
+    /// Open Cybersecurity Schema Framework.
+    Ocsf,
+}
+
+/// Exit code 0 if the machine is protected as asked, 3 if a class or the enforcement is missing.
+///
+/// # Errors
+/// Nothing could be watched or a worker died.
+pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    let is_terminal = std::io::stdout().is_terminal();
+    let form = args.output.unwrap_or(if is_terminal { Form::Live } else { Form::Json });
+    let format = match (form, args.view) {
+        (Form::Live, _) => Format::Live,
+        (Form::Json, ViewName::Native) => Format::Native,
+        (Form::Json, ViewName::Sigma) => Format::Sigma,
+        (Form::Json, ViewName::Ecs) => Format::Ecs,
+        (Form::Json, ViewName::Ocsf) => Format::Ocsf,
+    };
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("watertight: not root: no kernel sensor, no file marks, no policy; run with sudo for these");
+    }
+    supervisor::run(&Options {
+        duration: args.duration,
+        format,
+        has_colour: is_terminal && std::env::var_os("NO_COLOR").is_none(),
+        rules: args.rules.clone(),
+        loader: args.loader.clone(),
+        pins: args.pins.clone(),
+        state: args.state.clone(),
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} begins with no number: write 30s, 5m or 2h"))?;
+    let seconds = match unit {
+        "ms" => return Ok(Duration::from_millis(number)),
+        "s" | "" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return Err(format!("{unit:?} is no unit of time: write 30s, 5m or 2h")),
+    };
+    Ok(Duration::from_secs(number.saturating_mul(seconds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_their_unit_and_nonsense_is_refused() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
+        assert!(duration("soon").is_err());
+        assert!(duration("3 days").is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! `watertight worker`: how the supervisor starts its own workers. Not for people.
+
+use watertight_host::worker::{detector, sources};
+
+/// A worker of `watertight run`.
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {
+    #[command(subcommand)]
+    worker: Worker,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Worker {
+    /// Reads rings and evaluates rules.
+    Detector,
+    /// Opens the sources that need privileges.
+    Sources {
+        #[arg(long)]
+        fanotify: bool,
+        #[arg(long)]
+        proc_connector: bool,
+        #[arg(long)]
+        sock_diag: bool,
+        #[arg(long = "ignore-pid")]
+        ignored_pids: Vec<i32>,
+    },
+}
+
+/// Runs the worker to its end.
+///
+/// # Errors
+/// As the worker's own.
+pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
+    match &args.worker {
+        Worker::Detector => detector::run(),
+        Worker::Sources { fanotify, proc_connector, sock_diag, ignored_pids } => {
+            let wanted = sources::Wanted {
+                fanotify: *fanotify,
+                proc_connector: *proc_connector,
+                sock_diag: *sock_diag,
+                ignored_pids: ignored_pids.clone(),
+            };
+            sources::run(&wanted).map(|()| 0)
+        }
+    }
+}

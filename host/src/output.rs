@@ -1,0 +1,318 @@
+//! What the detector writes: events, alerts and the summary, as JSON Lines or as lines for people.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Stdout, Write as _};
+
+use serde_json::{json, Value as Json};
+use watertight_engine::rule::Rule;
+use watertight_engine::Explanation;
+use watertight_event::{Event, Field, Kind, Outcome, Source, Value, View};
+
+use crate::account::{hook_rows, HookCounts, SourceCounts};
+use crate::tree::Tree;
+use crate::worker::protocol::Format;
+use crate::worker::rules::Rules;
+
+/// Longest value in a line for people, in characters.
+const SHOWN_CHARS_MAX: usize = 160;
+/// Deepest indentation in a line for people.
+const INDENT_MAX: u64 = 12;
+
+/// Writes to standard output.
+pub struct Output {
+    out: BufWriter<Stdout>,
+    format: Format,
+    has_colour: bool,
+    events: BTreeMap<Kind, u64>,
+    alerts: u64,
+    rules: usize,
+    rules_refused: usize,
+}
+
+/// The end of a run.
+pub struct Summary<'s> {
+    /// Kernel's counters by hook.
+    pub kernel: &'s [HookCounts],
+    /// Records received by hook.
+    pub received: &'s [u64],
+    /// Records and lines that could not be read.
+    pub malformed: u64,
+    /// Sequence numbers that did not come.
+    pub missing_sequences: u64,
+    /// Both halves of the account are of this run.
+    pub is_exact: bool,
+    /// Accounts of the other sources.
+    pub sources: &'s [SourceCounts],
+    /// Length of the run.
+    pub seconds: f64,
+    /// Processes that are known at the end.
+    pub processes: usize,
+}
+
+/// CLOCK_BOOTTIME in nanoseconds.
+#[must_use]
+pub fn boot_ns_now() -> u64 {
+    nanoseconds(rustix::time::ClockId::Boottime)
+}
+
+fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+impl Output {
+    /// An output in this format.
+    #[must_use]
+    pub fn new(format: Format, has_colour: bool, rules: usize, rules_refused: usize) -> Self {
+        let out = BufWriter::with_capacity(256 << 10, io::stdout());
+        Self { out, format, has_colour, events: BTreeMap::new(), alerts: 0, rules, rules_refused }
+    }
+
+    /// Writes an event and what the rules say of it.
+    ///
+    /// # Errors
+    /// Standard output is gone.
+    pub fn event(&mut self, event: &mut Event, rules: &mut Rules, tree: &Tree) -> io::Result<()> {
+        let to_unix = nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now());
+        event.unix_ns = event.boot_ns.saturating_add(to_unix);
+        let count = self.events.entry(event.kind).or_insert(0);
+        *count = count.saturating_add(1);
+        match self.view() {
+            Some(view) => writeln!(self.out, "{}", view.render(event))?,
+            None => writeln!(self.out, "{}", line(event))?,
+        }
+        let mut written = Ok(());
+        rules.evaluate(event, &mut |alert| {
+            self.alerts = self.alerts.saturating_add(1);
+            if written.is_ok() {
+                written = self.alert(event, alert.rule, alert.explanation.as_ref(), tree);
+            }
+        });
+        written
+    }
+
+    fn view(&self) -> Option<View> {
+        match self.format {
+            Format::Live => None,
+            Format::Native => Some(View::Native),
+            Format::Sigma => Some(View::Sigma),
+            Format::Ecs => Some(View::Ecs),
+            Format::Ocsf => Some(View::Ocsf),
+        }
+    }
+
+    fn alert(&mut self, event: &Event, rule: &Rule, why: Option<&Explanation>, tree: &Tree) -> io::Result<()> {
+        let ancestry = event.number(Field::Pid).map(|pid| tree.ancestry(pid)).unwrap_or_default();
+        let level = rule.level.map_or_else(|| "unknown".to_owned(), |level| format!("{level:?}").to_lowercase());
+        let matches: Vec<(&str, &str, &str)> = why
+            .iter()
+            .flat_map(|why| &why.selections)
+            .flat_map(|selection| &selection.matches)
+            .map(|found| (found.field.as_str(), found.value.as_str(), found.pattern.as_str()))
+            .collect();
+        if self.format != Format::Live {
+            let matches: Vec<Json> = matches
+                .iter()
+                .map(|(field, value, pattern)| json!({ "field": field, "value": value, "pattern": pattern }))
+                .collect();
+            let alert = json!({
+                "kind": "alert",
+                "rule": { "id": rule.id, "title": rule.title, "level": level, "tags": rule.tags },
+                "matches": matches,
+                "ancestry": ancestry,
+                "event": event.to_json(),
+            });
+            return writeln!(self.out, "{alert}");
+        }
+        let (begin, end) = if self.has_colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        writeln!(self.out, "{begin}ALERT [{level}] {}{end}", clean(&rule.title))?;
+        for (field, value, pattern) in matches {
+            writeln!(self.out, "    {field} = {}   matches {}", clean(value), clean(pattern))?;
+        }
+        if !ancestry.is_empty() {
+            writeln!(self.out, "    ancestry: {}", clean(&ancestry.join(" <- ")))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the account of the run. Returns whether it balances.
+    ///
+    /// # Errors
+    /// Standard output is gone.
+    pub fn summary(&mut self, summary: &Summary<'_>) -> io::Result<bool> {
+        let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.is_exact);
+        let is_balanced = is_balanced && summary.malformed == 0;
+        let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
+        let sources: Vec<Json> = summary
+            .sources
+            .iter()
+            .map(|counts| {
+                json!({
+                    "source": counts.source, "hits": "unknown", "received": counts.received,
+                    "filtered": counts.filtered, "malformed": counts.malformed, "overflows": counts.overflows,
+                })
+            })
+            .collect();
+        let line = json!({
+            "kind": "summary",
+            "seconds": summary.seconds,
+            "events": events,
+            "alerts": self.alerts,
+            "rules": self.rules,
+            "rules_rejected": self.rules_refused,
+            "hooks": hooks,
+            "sources": sources,
+            "malformed": summary.malformed,
+            "missing_sequences": summary.missing_sequences,
+            "account": if summary.is_exact { "exact" } else { "adopted: received before this run is not known" },
+            "balanced": is_balanced,
+            "processes_known": summary.processes,
+        });
+        if self.format == Format::Live {
+            self.summary_for_people(&line)?;
+        } else {
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(is_balanced)
+    }
+
+    fn summary_for_people(&mut self, line: &Json) -> io::Result<()> {
+        let total: u64 = self.events.values().sum();
+        writeln!(self.out, "\n{total} events, {} alerts, {} rules", self.alerts, self.rules)?;
+        writeln!(
+            self.out,
+            "  {:<18}{:>10}{:>10}{:>10}{:>10}{:>8}{:>10}",
+            "hook", "hits", "filtered", "submitted", "received", "lost", "balanced"
+        )?;
+        for hook in line.get("hooks").and_then(Json::as_array).into_iter().flatten() {
+            let number = |name: &str| hook.get(name).and_then(Json::as_u64).unwrap_or(0);
+            let lost = number("lost_ring_full").saturating_add(number("lost_no_scratch"));
+            writeln!(
+                self.out,
+                "  {:<18}{:>10}{:>10}{:>10}{:>10}{:>8}{:>10}",
+                hook.get("hook").and_then(Json::as_str).unwrap_or_default(),
+                number("hits"),
+                number("filtered"),
+                number("submitted"),
+                number("received"),
+                lost,
+                if hook.get("balanced") == Some(&Json::Bool(true)) { "yes" } else { "NO" }
+            )?;
+        }
+        for source in line.get("sources").and_then(Json::as_array).into_iter().flatten() {
+            let number = |name: &str| source.get(name).and_then(Json::as_u64).unwrap_or(0);
+            writeln!(
+                self.out,
+                "  {:<18}{:>10}{:>10}{:>10}{:>10}{:>8}",
+                source.get("source").and_then(Json::as_str).unwrap_or_default(),
+                "unknown",
+                number("filtered"),
+                "-",
+                number("received"),
+                format!("{}x", number("overflows"))
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Hands everything to the terminal or pipe.
+    ///
+    /// # Errors
+    /// Standard output is gone.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// An event of the sensor itself.
+#[must_use]
+pub fn sensor_event(kind: Kind, of: &str, message: &str) -> Event {
+    Event::new(kind, Outcome::Done, Source::Sensor, boot_ns_now()).with(Field::Of, of).with(Field::Message, message)
+}
+
+/// One readable line: kind, process indented by its depth, what it acts on.
+fn line(event: &Event) -> String {
+    let depth = event.number(Field::Depth).unwrap_or(0).min(INDENT_MAX);
+    let indent = usize::try_from(depth).unwrap_or(0);
+    let who = match (event.text(Field::Executable), event.text(Field::Comm), event.number(Field::Pid)) {
+        (Some(path), _, Some(pid)) => format!("{}[{pid}]", clean(path.rsplit('/').next().unwrap_or_default())),
+        (None, Some(name), Some(pid)) => format!("{}[{pid}]", clean(&name)),
+        (_, _, Some(pid)) => format!("[{pid}]"),
+        _ => "-".to_owned(),
+    };
+    let what = match event.kind {
+        Kind::ProcessExec => event.text(Field::CommandLine).map_or_else(String::new, |line| clean(&line)),
+        Kind::ProcessFork => event.number(Field::ChildPid).map_or_else(String::new, |pid| format!("-> [{pid}]")),
+        Kind::ProcessExit => match event.number(Field::ExitSignal) {
+            Some(signal) if signal != 0 => format!("signal {signal}"),
+            _ => format!("code {}", event.number(Field::ExitCode).unwrap_or(0)),
+        },
+        _ => object(event),
+    };
+    let outcome = match event.outcome {
+        Outcome::Denied => " DENIED",
+        _ => "",
+    };
+    format!("{:<18} {:indent$}{who} {what}{outcome}", event.kind.native(), "")
+}
+
+fn object(event: &Event) -> String {
+    let mut parts = Vec::new();
+    if let Some(Value::List(operations)) = event.get(Field::Operations) {
+        if operations.len() > 1 {
+            parts.push(operations.iter().map(|name| name.lossy().into_owned()).collect::<Vec<_>>().join("+"));
+        }
+    }
+    if let Some(old) = event.text(Field::OldPath) {
+        parts.push(format!("{} ->", clean(&old)));
+    }
+    for field in [Field::Path, Field::LinkTarget, Field::TargetExecutable, Field::ModuleName, Field::Message] {
+        if let Some(text) = event.text(field) {
+            parts.push(clean(&text));
+        }
+    }
+    if let (Some(Value::Address(local)), Some(port)) = (event.get(Field::LocalAddress), event.number(Field::LocalPort))
+    {
+        parts.push(format!("{local}:{port}"));
+    }
+    if let (Some(Value::Address(remote)), Some(port)) =
+        (event.get(Field::RemoteAddress), event.number(Field::RemotePort))
+    {
+        parts.push(format!("-> {remote}:{port}"));
+    }
+    parts.join(" ")
+}
+
+/// Text for a terminal: control characters, escapes and direction marks become visible, and what is too long is cut.
+fn clean(text: &str) -> String {
+    let mut cleaned = String::new();
+    for (count, letter) in text.chars().enumerate() {
+        if count >= SHOWN_CHARS_MAX {
+            cleaned.push('…');
+            break;
+        }
+        let is_direction =
+            matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if letter.is_control() || is_direction {
+            cleaned.extend(letter.escape_default());
+        } else {
+            cleaned.push(letter);
+        }
+    }
+    cleaned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_escapes_never_reaches_the_terminal_raw() {
+        let event = Event::new(Kind::FileUnlink, Outcome::Done, Source::Fanotify, 1)
+            .with(Field::Path, "/tmp/\u{1b}[31mred\nline\u{202e}");
+        let line = line(&event);
+        assert!(line.chars().all(|letter| !letter.is_control()), "{line:?}");
+        assert!(line.contains("\\u{1b}[31mred\\nline\\u{202e}"), "{line}");
+    }
+}

@@ -1,0 +1,74 @@
+//! What the supervisor tells the detector, one JSON line each, on its standard input: the set-up, processes that were there
+//! before, `go`, and at the end the kernel's half of the accounts.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::HookCounts;
+
+/// A ring that the detector inherits.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct InheritedRing {
+    /// Place in [`Ring::ALL`](watertight_sensor_abi::Ring::ALL).
+    pub ring: usize,
+    /// Its descriptor.
+    pub fd: i32,
+    /// Size of its data, bytes.
+    pub bytes: u32,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A readable line per event.
+    Live,
+    /// JSON Lines in the native form.
+    #[default]
+    Native,
+    /// JSON Lines in Sigma names.
+    Sigma,
+    /// JSON Lines in ECS.
+    Ecs,
+    /// JSON Lines in OCSF.
+    Ocsf,
+}
+
+/// First line.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Setup {
+    /// Rings to drain.
+    pub rings: Vec<InheritedRing>,
+    /// Pipe from which events of the fallback sources come.
+    pub events_fd: Option<i32>,
+    /// The machine's boot id, without dashes.
+    pub boot_id: String,
+    /// How to write.
+    pub format: Format,
+    /// Colours are wanted.
+    pub has_colour: bool,
+    /// Folders with rules beside the shipped ones.
+    pub rules: Vec<PathBuf>,
+    /// The rings were filled by an earlier run: its half of the accounts is not known.
+    pub is_adopted: bool,
+}
+
+/// What follows.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// A process that was there before, as a native event.
+    Process(serde_json::Value),
+    /// An event of the sensor itself, to be shown.
+    Event(serde_json::Value),
+    /// Everything has been said: begin.
+    Go,
+    /// The programs are detached: drain, write the summary, end.
+    Stop {
+        /// Counters by hook since the start of this run.
+        kernel: Vec<HookCounts>,
+        /// Seconds that the run took.
+        seconds: f64,
+    },
+}

@@ -1,0 +1,190 @@
+//! The shipped rules and those of the user, over typed events: the event answers from its own fields, nothing is copied.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use watertight_content::sigma::{load_dir, load_texts, Library, Source};
+use watertight_engine::rule::{LogSource, Rule};
+use watertight_engine::{Explanation, Field as RuleField, Fields, Plan, Ruleset, Scratch, Value as RuleValue};
+use watertight_event::{Event, Field, Kind, Value};
+
+/// Rules, ready for events.
+pub struct Rules {
+    ruleset: Arc<Ruleset>,
+    /// By kind of event: the rules for its log source, and for each slot the field that answers.
+    by_kind: Vec<Option<KindRules>>,
+    scratch: Scratch,
+    hits: Vec<u32>,
+}
+
+struct KindRules {
+    plan: Plan,
+    field_by_slot: Vec<Option<Field>>,
+}
+
+/// A rule that fired.
+pub struct Alert<'r> {
+    /// The rule.
+    pub rule: &'r Rule,
+    /// Which selections and values made it fire.
+    pub explanation: Option<Explanation>,
+}
+
+/// Reads the rules: the shipped ones and each folder's. Rules that are refused come back by name, they are never skipped in
+/// silence.
+///
+/// # Errors
+/// A folder can't be read, or the rules together exceed what the engine takes.
+pub fn load(folders: &[PathBuf]) -> Result<(Rules, Vec<String>)> {
+    let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
+    let mut library = load_texts(shipped);
+    for folder in folders {
+        let Library { rules, rejections, unreadable } = load_dir(folder);
+        if let Some(error) = unreadable.into_iter().next() {
+            return Err(error).with_context(|| format!("reading rules under {}", folder.display()));
+        }
+        library.rules.extend(rules);
+        library.rejections.extend(rejections);
+    }
+    let refused = library.rejections.iter().map(ToString::to_string).collect();
+    let ruleset = library.ruleset().context("putting the rules together")?;
+    let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, &ruleset)).collect();
+    Ok((Rules { ruleset, by_kind, scratch: Scratch::new(), hits: Vec::new() }, refused))
+}
+
+impl KindRules {
+    fn of(kind: Kind, ruleset: &Arc<Ruleset>) -> Option<Self> {
+        let category = kind.sigma_logsource()?.category;
+        let logsource = LogSource { category: Some(category.into()), product: Some("linux".into()), service: None };
+        let plan = ruleset.plan(&logsource);
+        if plan.is_empty() {
+            return None;
+        }
+        let supplied: Vec<Field> =
+            Field::ALL.iter().copied().filter(|field| field.is_of_process() || kind.fields().contains(field)).collect();
+        let by_name = |name: &String| supplied.iter().copied().find(|field| kind.sigma_name(*field) == name);
+        Some(Self { plan, field_by_slot: ruleset.fields().iter().map(by_name).collect() })
+    }
+}
+
+impl Rules {
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ruleset.rules().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `alert` for each rule that fires on the event.
+    pub fn evaluate(&mut self, event: &Event, alert: &mut dyn FnMut(Alert<'_>)) {
+        let Self { by_kind, scratch, hits, .. } = self;
+        let Some(Some(rules)) = by_kind.get(event.kind as usize) else { return };
+        let fields = TypedEvent::new(event, &rules.field_by_slot);
+        hits.clear();
+        rules.plan.evaluate(&fields, scratch, &mut |position| hits.push(position));
+        for position in hits.iter().copied() {
+            let explanation = rules.plan.explain(position, &fields, scratch);
+            if let Some(rule) = rules.plan.rule(position) {
+                alert(Alert { rule, explanation });
+            }
+        }
+    }
+}
+
+/// An event as rules see it.
+struct TypedEvent<'e> {
+    event: &'e Event,
+    field_by_slot: &'e [Option<Field>],
+    /// Addresses as text; only network events have any.
+    addresses: Vec<(Field, String)>,
+}
+
+impl<'e> TypedEvent<'e> {
+    fn new(event: &'e Event, field_by_slot: &'e [Option<Field>]) -> Self {
+        let address = |(field, value): (Field, &Value)| match value {
+            Value::Address(address) => Some((field, shown(*address))),
+            _ => None,
+        };
+        Self { event, field_by_slot, addresses: event.fields().filter_map(address).collect() }
+    }
+
+    fn values<'s>(&'s self, field: Field, value: &'s Value, each: &mut dyn FnMut(RuleValue<'s>)) {
+        match value {
+            Value::Bool(is) => each(RuleValue::Bool(*is)),
+            Value::Number(number) => each(RuleValue::Int(i64::try_from(*number).unwrap_or(i64::MAX))),
+            Value::Signed(number) => each(RuleValue::Int(*number)),
+            Value::Text(text) => each(RuleValue::Text(&text.bytes)),
+            Value::List(items) | Value::CutList(items) => {
+                items.iter().for_each(|item| each(RuleValue::Text(&item.bytes)))
+            }
+            Value::Address(_) => {
+                let text = self.addresses.iter().find(|(name, _)| *name == field);
+                text.iter().for_each(|(_, text)| each(RuleValue::Text(text.as_bytes())));
+            }
+        }
+    }
+}
+
+/// IPv4 in IPv6 clothes is IPv4 to a rule: `::ffff:10.0.0.1` would pass every IPv4 filter.
+fn shown(address: IpAddr) -> String {
+    address.to_canonical().to_string()
+}
+
+impl Fields for TypedEvent<'_> {
+    fn get<'s>(&'s self, field: RuleField<'_>, each: &mut dyn FnMut(RuleValue<'s>)) {
+        let Some(Some(name)) = self.field_by_slot.get(usize::from(field.slot)) else { return };
+        if let Some(value) = self.event.get(*name) {
+            self.values(*name, value, each);
+        }
+    }
+
+    fn all<'s>(&'s self, each: &mut dyn FnMut(Option<u16>, &'s str, RuleValue<'s>)) {
+        for (field, value) in self.event.fields() {
+            let name = self.event.kind.sigma_name(field);
+            if !name.is_empty() {
+                let slot = self.field_by_slot.iter().position(|at| *at == Some(field));
+                let slot = slot.and_then(|slot| u16::try_from(slot).ok());
+                self.values(field, value, &mut |value| each(slot, name, value));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use watertight_event::{Outcome, Source};
+
+    use super::*;
+
+    #[test]
+    fn a_shipped_rule_fires_on_a_typed_event_and_says_why() {
+        let (mut rules, refused) = load(&[]).expect("the shipped rules");
+        assert_eq!(refused, Vec::<String>::new());
+        let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
+            .with(Field::Executable, "memfd:x")
+            .with(Field::IsMemfd, true)
+            .with(Field::CommandLine, "x");
+        let mut fired = Vec::new();
+        rules.evaluate(&event, &mut |alert| fired.push((alert.rule.title.clone(), alert.explanation.is_some())));
+        assert!(
+            fired.iter().any(|(title, is_explained)| title.to_lowercase().contains("memfd") && *is_explained),
+            "{fired:?}"
+        );
+    }
+
+    #[test]
+    fn a_quiet_event_fires_nothing() {
+        let (mut rules, _) = load(&[]).expect("the shipped rules");
+        let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
+            .with(Field::Executable, "/usr/bin/true")
+            .with(Field::CommandLine, "true");
+        rules.evaluate(&event, &mut |alert| panic!("{} fired", alert.rule.title));
+    }
+}
