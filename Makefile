@@ -1,0 +1,37 @@
+# Two commands: `make run` watches this machine, `make test` proves it. Both install what is missing first.
+SHELL := /bin/bash
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/release/watertight
+
+.PHONY: run test deps build lint unit lab help
+
+help:                ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps:                ## install the Debian packages of packages.txt that are missing
+	@scripts/deps packages.txt
+
+build: deps          ## build both executables
+	@echo "== build"
+	$(CARGO) build --release -p watertight-cli -p watertight-sensor-loader
+
+run: build           ## watch this machine until Ctrl-C; ARGS="--for 30s -o json" are passed on
+	@[ "$$(id -u)" = 0 ] || echo "not root: no kernel sensor, no file marks; use sudo make run for these" >&2
+	$(BIN) run $(ARGS)
+
+lint: deps           ## format and lints
+	@echo "== format and lints"
+	$(CARGO) fmt --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+unit: deps           ## every test that needs no guest
+	@echo "== tests on this machine"
+	$(CARGO) test --workspace --quiet
+
+lab: build           ## every test in guests on Debian's 6.1 and 6.12 kernels
+	@echo "== tests in guests"
+	$(CARGO) run --release --quiet -p watertight-lab -- test
+
+test: lint unit lab  ## everything; what CI runs
+	@echo "== all passed"
