@@ -1,20 +1,25 @@
 //! The rules that apply to one log source, with the index that spares evaluating most of them.
 //!
 //! Per field one Aho-Corasick automaton over all witness literals: a single pass over a field's text gives every rule whose
-//! witness occurs in it. Keyword literals are part of every field's automaton, so that no text is read twice. The automata
-//! are the compact kind: measured on public rules, a third of the memory of the dense one for a tenth of the speed.
+//! witness occurs in it. Keyword literals are part of every field's automaton, so that no text is read twice. Small automata
+//! are dense (fast), large ones compact: dense ones of large rulesets would take several times the memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use aho_corasick::automaton::{Automaton as _, OverlappingState};
-use aho_corasick::nfa::contiguous;
-use aho_corasick::{Anchored, Input, MatchKind};
+use aho_corasick::dfa::DFA;
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, BuildError, Input, MatchError, MatchKind, StartKind};
 
 use crate::rule::{LogSource, Rule};
 use crate::scratch::{write_text, Scratch};
 use crate::witness::Literal;
 use crate::{Explanation, Fields, Ruleset, Value};
+
+/// Literals of an automaton that may be dense, in bytes all together: about the number of its states, each of which takes some
+/// 250 bytes, so that one automaton takes at most 1 MB.
+const DENSE_LITERALS_BYTES_MAX: usize = 4096;
 
 /// The rules of a ruleset that apply to one log source, ready to be evaluated over its events.
 #[derive(Debug)]
@@ -32,9 +37,34 @@ pub struct Plan {
 
 #[derive(Debug)]
 struct Automaton {
-    search: contiguous::NFA,
+    search: Search,
     /// By literal: the rules that it makes candidates.
     rules: Vec<Vec<u32>>,
+}
+
+#[derive(Debug)]
+enum Search {
+    Dense(DFA),
+    Compact(NFA),
+}
+
+impl Search {
+    fn new(texts: &[Vec<u8>]) -> Result<Self, BuildError> {
+        let bytes = texts.iter().map(Vec::len).sum::<usize>();
+        if bytes <= DENSE_LITERALS_BYTES_MAX {
+            let mut builder = DFA::builder();
+            builder.match_kind(MatchKind::Standard).start_kind(StartKind::Unanchored).ascii_case_insensitive(true);
+            return builder.build(texts).map(Self::Dense);
+        }
+        NFA::builder().match_kind(MatchKind::Standard).ascii_case_insensitive(true).build(texts).map(Self::Compact)
+    }
+
+    fn next(&self, input: &Input<'_>, state: &mut OverlappingState) -> Result<(), MatchError> {
+        match self {
+            Self::Dense(dense) => dense.try_find_overlapping(input, state),
+            Self::Compact(compact) => compact.try_find_overlapping(input, state),
+        }
+    }
 }
 
 impl Plan {
@@ -88,11 +118,7 @@ impl Plan {
     }
 
     fn automaton(&mut self, literals: Literals) -> Option<Automaton> {
-        let search = contiguous::NFA::builder()
-            .match_kind(MatchKind::Standard)
-            .ascii_case_insensitive(true)
-            .build(&literals.texts);
-        match search {
+        match Search::new(&literals.texts) {
             Ok(search) => Some(Automaton { search, rules: literals.rules }),
             Err(_) => {
                 self.unwitnessed.extend(literals.rules.into_iter().flatten());
@@ -203,7 +229,7 @@ impl Automaton {
         let mut state = OverlappingState::start();
         loop {
             // Fails only for automata built another way than ours are.
-            if self.search.try_find_overlapping(&input, &mut state).is_err() {
+            if self.search.next(&input, &mut state).is_err() {
                 return;
             }
             let Some(found) = state.get_match() else { return };
