@@ -187,9 +187,7 @@ fn exact(hir: &Hir) -> Option<Vec<Vec<u8>>> {
             }
             (texts.len() <= CROSSED_MAX).then_some(texts)
         }
-        HirKind::Concat(parts) => {
-            parts.iter().try_fold(vec![Vec::new()], |run, part| crossed(&run, &exact(part)?))
-        }
+        HirKind::Concat(parts) => parts.iter().try_fold(vec![Vec::new()], |run, part| crossed(&run, &exact(part)?)),
         _ => None,
     }
 }

@@ -47,9 +47,18 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     let pattern = (prop::collection::vec(part, 1..4), place, any::<bool>())
         .prop_map(|(parts, place, is_cased)| Op::Text(Pattern::new(parts, place, is_cased)));
-    let regex = (prop_oneof![
-        Just("a+b"), Just("(?:ab|K)\\s"), Just("[kK]"), Just("^b"), Just("a?b*"), Just("(a|b)k"), Just("\\w{2}")
-    ], any::<bool>())
+    let regex = (
+        prop_oneof![
+            Just("a+b"),
+            Just("(?:ab|K)\\s"),
+            Just("[kK]"),
+            Just("^b"),
+            Just("a?b*"),
+            Just("(a|b)k"),
+            Just("\\w{2}")
+        ],
+        any::<bool>(),
+    )
         .prop_map(|(pattern, ignores_case)| Op::Regex {
             pattern: pattern.to_owned(),
             flags: RegexFlags { ignores_case, ..RegexFlags::default() },
