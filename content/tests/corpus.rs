@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json};
 use watertight_content::sigma::detect::Detector;
 use watertight_content::sigma::verdict::{rows, Supply};
-use watertight_content::sigma::{load_dir, Library, Reason};
+use watertight_content::sigma::{load_dirs, Library, Reason};
 use watertight_engine::rule::LogSource;
 
 const LIVE: [&str; 4] = ["rules", "rules-emerging-threats", "rules-threat-hunting", "rules-compliance"];
@@ -24,14 +24,7 @@ fn corpus() -> Option<PathBuf> {
 }
 
 fn live_rules(root: &Path) -> Library {
-    let mut all = Library::default();
-    for folder in LIVE {
-        let library = load_dir(&root.join(folder));
-        all.rules.extend(library.rules);
-        all.rejections.extend(library.rejections);
-        all.unreadable.extend(library.unreadable);
-    }
-    all
+    load_dirs(LIVE.map(|folder| root.join(folder)))
 }
 
 #[test]

@@ -84,7 +84,25 @@ pub(crate) enum TextTest {
     Start(Vec<u8>),
     End(Vec<u8>),
     Anywhere(Box<memmem::Finder<'static>>),
-    Wild { segments: Vec<Vec<Part>>, is_open_start: bool, is_open_end: bool },
+    Wild { segments: Vec<Segment>, is_open_start: bool, is_open_end: bool },
+}
+
+/// Parts without `AnyMany`: what stands between two of those.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    parts: Vec<Part>,
+    /// Finds the first part, when that is a literal.
+    finder: Option<Box<memmem::Finder<'static>>>,
+}
+
+impl Segment {
+    fn new(parts: &[Part]) -> Self {
+        let finder = match parts.first() {
+            Some(Part::Literal(literal)) => Some(Box::new(memmem::Finder::new(literal).into_owned())),
+            _ => None,
+        };
+        Self { parts: parts.to_vec(), finder }
+    }
 }
 
 impl TextTest {
@@ -102,7 +120,7 @@ impl TextTest {
                 segments: parts
                     .split(|part| *part == Part::AnyMany)
                     .filter(|segment| !segment.is_empty())
-                    .map(<[Part]>::to_vec)
+                    .map(Segment::new)
                     .collect(),
                 is_open_start: parts.first() == Some(&Part::AnyMany),
                 is_open_end: parts.last() == Some(&Part::AnyMany),
@@ -125,14 +143,14 @@ impl TextTest {
     }
 }
 
-fn wild_fits(segments: &[Vec<Part>], is_open_start: bool, is_open_end: bool, value: &[u8]) -> bool {
+fn wild_fits(segments: &[Segment], is_open_start: bool, is_open_end: bool, value: &[u8]) -> bool {
     let mut rest = value;
     let last = segments.len().saturating_sub(1);
     for (position, segment) in segments.iter().enumerate() {
         let must_start_here = position == 0 && !is_open_start;
         let must_end_at_end = position == last && !is_open_end;
         let after = if must_start_here {
-            strip_segment(segment, rest).filter(|after| !must_end_at_end || after.is_empty())
+            strip_segment(&segment.parts, rest).filter(|after| !must_end_at_end || after.is_empty())
         } else {
             find_segment(segment, rest, must_end_at_end)
         };
@@ -145,29 +163,26 @@ fn wild_fits(segments: &[Vec<Part>], is_open_start: bool, is_open_end: bool, val
 }
 
 /// What follows the leftmost place at which the segment fits (and ends the value, when it must).
-fn find_segment<'v>(segment: &[Part], value: &'v [u8], must_end_at_end: bool) -> Option<&'v [u8]> {
+fn find_segment<'v>(segment: &Segment, value: &'v [u8], must_end_at_end: bool) -> Option<&'v [u8]> {
     let attempt = |start: &'v [u8]| {
         // A character must not be cut in half to count as two.
-        if segment.first() == Some(&Part::AnyOne) && start.first().is_some_and(|byte| is_continuation(*byte)) {
+        if segment.parts.first() == Some(&Part::AnyOne) && start.first().is_some_and(|byte| is_continuation(*byte)) {
             return ControlFlow::Continue(());
         }
-        match strip_segment(segment, start) {
+        match strip_segment(&segment.parts, start) {
             Some(after) if !must_end_at_end || after.is_empty() => ControlFlow::Break(after),
             _ => ControlFlow::Continue(()),
         }
     };
-    let outcome = match segment.first() {
-        Some(Part::Literal(literal)) => {
-            memmem_overlapping(value, literal).filter_map(|at| value.get(at..)).try_for_each(attempt)
-        }
-        _ => (0..=value.len()).filter_map(|at| value.get(at..)).try_for_each(attempt),
+    let outcome = match &segment.finder {
+        Some(finder) => overlapping(finder, value).filter_map(|at| value.get(at..)).try_for_each(attempt),
+        None => (0..=value.len()).filter_map(|at| value.get(at..)).try_for_each(attempt),
     };
     outcome.break_value()
 }
 
-/// Every position of `literal` in `value`, overlapping ones included.
-fn memmem_overlapping<'v>(value: &'v [u8], literal: &'v [u8]) -> impl Iterator<Item = usize> + 'v {
-    let finder = memmem::Finder::new(literal);
+/// Every position of a literal in `value`, overlapping ones included.
+fn overlapping<'v>(finder: &'v memmem::Finder<'static>, value: &'v [u8]) -> impl Iterator<Item = usize> + 'v {
     let mut from = 0_usize;
     std::iter::from_fn(move || {
         let found = from.checked_add(finder.find(value.get(from..)?)?)?;

@@ -1,20 +1,25 @@
 //! The rules that apply to one log source, with the index that spares evaluating most of them.
 //!
 //! Per field one Aho-Corasick automaton over all witness literals: a single pass over a field's text gives every rule whose
-//! witness occurs in it. Keyword literals are part of every field's automaton, so that no text is read twice. The automata
-//! are the compact kind: measured on public rules, a third of the memory of the dense one for a tenth of the speed.
+//! witness occurs in it. Keyword literals are part of every field's automaton, so that no text is read twice. Small automata
+//! are dense (fast), large ones compact: dense ones of large rulesets would take several times the memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use aho_corasick::automaton::{Automaton as _, OverlappingState};
-use aho_corasick::nfa::contiguous;
-use aho_corasick::{Anchored, Input, MatchKind};
+use aho_corasick::automaton::Automaton;
+use aho_corasick::dfa::DFA;
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, BuildError, MatchKind, StartKind};
 
 use crate::rule::{LogSource, Rule};
 use crate::scratch::{write_text, Scratch};
 use crate::witness::Literal;
 use crate::{Explanation, Fields, Ruleset, Value};
+
+/// Literals of an automaton that may be dense, in bytes all together: about the number of its states, each of which takes some
+/// 250 bytes, so that one automaton takes at most 1 MB.
+const DENSE_LITERALS_BYTES_MAX: usize = 4096;
 
 /// The rules of a ruleset that apply to one log source, ready to be evaluated over its events.
 #[derive(Debug)]
@@ -25,16 +30,59 @@ pub struct Plan {
     /// Those without a witness: candidates of every event.
     unwitnessed: Vec<u32>,
     /// By field slot.
-    by_slot: Vec<Option<Automaton>>,
+    by_slot: Vec<Option<FieldIndex>>,
     /// For values of fields that have no automaton of their own; there only if some rule searches all fields.
-    keywords: Option<Automaton>,
+    keywords: Option<FieldIndex>,
 }
 
 #[derive(Debug)]
-struct Automaton {
-    search: contiguous::NFA,
+struct FieldIndex {
+    search: Search,
     /// By literal: the rules that it makes candidates.
     rules: Vec<Vec<u32>>,
+}
+
+#[derive(Debug)]
+enum Search {
+    Dense(DFA),
+    Compact(NFA),
+}
+
+impl Search {
+    fn new(texts: &[Vec<u8>]) -> Result<Self, BuildError> {
+        let bytes = texts.iter().map(Vec::len).sum::<usize>();
+        if bytes <= DENSE_LITERALS_BYTES_MAX {
+            let mut builder = DFA::builder();
+            builder.match_kind(MatchKind::Standard).start_kind(StartKind::Unanchored).ascii_case_insensitive(true);
+            return builder.build(texts).map(Self::Dense);
+        }
+        NFA::builder().match_kind(MatchKind::Standard).ascii_case_insensitive(true).build(texts).map(Self::Compact)
+    }
+
+    fn scan(&self, text: &[u8], found: &mut dyn FnMut(usize)) {
+        match self {
+            Self::Dense(dense) => walk(dense, text, found),
+            Self::Compact(compact) => walk(compact, text, found),
+        }
+    }
+}
+
+/// Calls `found` for every literal that occurs in the text, as often as it does. The library's own search for overlapping
+/// matches starts anew after each of them; this is one step per byte whatever occurs.
+fn walk<A: Automaton>(automaton: &A, text: &[u8], found: &mut dyn FnMut(usize)) {
+    // Fails only for automata built another way than ours are.
+    let Ok(mut state) = automaton.start_state(Anchored::No) else { return };
+    let mut last_match = state;
+    for byte in text {
+        state = automaton.next_state(Anchored::No, state, *byte);
+        // The same state again says the same again: long runs of one letter are common in hostile input.
+        if automaton.is_special(state) && automaton.is_match(state) && state != last_match {
+            last_match = state;
+            for position in 0..automaton.match_len(state) {
+                found(automaton.match_pattern(state, position).as_usize());
+            }
+        }
+    }
 }
 
 impl Plan {
@@ -87,13 +135,9 @@ impl Plan {
         }
     }
 
-    fn automaton(&mut self, literals: Literals) -> Option<Automaton> {
-        let search = contiguous::NFA::builder()
-            .match_kind(MatchKind::Standard)
-            .ascii_case_insensitive(true)
-            .build(&literals.texts);
-        match search {
-            Ok(search) => Some(Automaton { search, rules: literals.rules }),
+    fn automaton(&mut self, literals: Literals) -> Option<FieldIndex> {
+        match Search::new(&literals.texts) {
+            Ok(search) => Some(FieldIndex { search, rules: literals.rules }),
             Err(_) => {
                 self.unwitnessed.extend(literals.rules.into_iter().flatten());
                 self.unwitnessed.sort_unstable();
@@ -185,7 +229,7 @@ impl Plan {
     }
 }
 
-impl Automaton {
+impl FieldIndex {
     fn scan(&self, value: Value<'_>, buffer: &mut Vec<u8>, scratch: &mut Scratch) {
         match value {
             Value::Null => {}
@@ -199,18 +243,11 @@ impl Automaton {
     }
 
     fn scan_text(&self, text: &[u8], scratch: &mut Scratch) {
-        let input = Input::new(text).anchored(Anchored::No);
-        let mut state = OverlappingState::start();
-        loop {
-            // Fails only for automata built another way than ours are.
-            if self.search.try_find_overlapping(&input, &mut state).is_err() {
-                return;
-            }
-            let Some(found) = state.get_match() else { return };
-            for rule in self.rules.get(found.pattern().as_usize()).into_iter().flatten() {
+        self.search.scan(text, &mut |literal| {
+            for rule in self.rules.get(literal).into_iter().flatten() {
                 scratch.add_candidate(*rule);
             }
-        }
+        });
     }
 }
 

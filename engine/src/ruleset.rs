@@ -8,7 +8,7 @@ use crate::matcher::Matcher;
 use crate::plan::Plan;
 use crate::regex::RegexError;
 use crate::rule::{Expr, LogSource, Op, Predicate, Rule};
-use crate::scratch::{Scratch, Seen};
+use crate::scratch::Scratch;
 use crate::witness::Witness;
 use crate::{Field, Fields};
 
@@ -172,7 +172,10 @@ impl Ruleset {
                 self.load(slot, &ready.matcher, event, scratch);
                 ready.matcher.holds(scratch, slot)
             }
-            Target::AnyField => any_field_fits(&ready.matcher, event),
+            Target::AnyField => {
+                scratch.load_everything(event);
+                scratch.seen_everything().any(|seen| ready.matcher.fits(seen))
+            }
         });
         scratch.remember(predicate, verdict);
         verdict
@@ -188,22 +191,6 @@ impl Ruleset {
             }
         }
     }
-}
-
-/// Keywords are rare candidates by the time they get here: their texts are folded anew.
-fn any_field_fits(matcher: &Matcher, event: &dyn Fields) -> bool {
-    let (mut is_found, mut raw, mut folded) = (false, Vec::new(), Vec::new());
-    event.all(&mut |_, _, value| {
-        if is_found || value == crate::Value::Null {
-            return;
-        }
-        raw.clear();
-        folded.clear();
-        crate::scratch::write_text(value, &mut raw);
-        crate::fold::fold_into(&raw, &mut folded);
-        is_found = matcher.fits(Seen { value, raw: Some(&raw), folded: Some(&folded) });
-    });
-    is_found
 }
 
 #[derive(Default)]

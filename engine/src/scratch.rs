@@ -18,6 +18,9 @@ pub struct Scratch {
     epoch: u32,
     slots: Vec<Slot>,
     values: Vec<Cached>,
+    /// Every value of every field, when a keyword was asked for; the epoch says of which event.
+    everything: Vec<Cached>,
+    everything_epoch: u32,
     text: Vec<u8>,
     verdicts: Vec<(u32, bool)>,
     candidates: Vec<u32>,
@@ -76,6 +79,7 @@ impl Scratch {
             self.slots.clear();
             self.verdicts.clear();
             self.is_candidate.clear();
+            self.everything_epoch = 0;
             1
         });
         if self.slots.len() < slots {
@@ -144,6 +148,22 @@ impl Scratch {
         let first = values.len();
         event.get(field, &mut |value| values.push(cache(value, text)));
         *slot = Slot { epoch: *epoch, values: first..values.len() };
+    }
+
+    /// Reads every value of every field from the event unless that was done.
+    pub(crate) fn load_everything(&mut self, event: &dyn Fields) {
+        if self.everything_epoch == self.epoch {
+            return;
+        }
+        self.everything_epoch = self.epoch;
+        let Self { everything, text, .. } = self;
+        everything.clear();
+        event.all(&mut |_, _, value| everything.push(cache(value, text)));
+    }
+
+    /// Every value of every field, after `load_everything`.
+    pub(crate) fn seen_everything(&self) -> impl Iterator<Item = Seen<'_>> {
+        self.everything.iter().map(|cached| self.open(cached))
     }
 
     /// The field's values, after `load`.

@@ -4,6 +4,8 @@
 //! plan looks for all witnesses of all rules in one pass per field and evaluates only rules that have one. A rule without a
 //! witness (negations only, comparisons, very short patterns) is evaluated on every event.
 
+use std::collections::BTreeSet;
+
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use crate::fold::{fold_char, fold_text};
@@ -15,6 +17,12 @@ const LITERALS_MAX: usize = 512;
 
 /// Literals longer than this are cut: the index only needs to be rare, not complete.
 const LITERAL_BYTES_MAX: usize = 32;
+
+/// Most texts that a run of an expression's alternatives is written out to.
+const CROSSED_MAX: usize = 64;
+
+/// Most characters of a class that are written out.
+const CLASS_CHARACTERS_MAX: u32 = 16;
 
 /// A literal in a field, or in any field.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -117,7 +125,7 @@ fn rarer(left: Option<Vec<Vec<u8>>>, right: Option<Vec<Vec<u8>>>) -> Option<Vec<
 fn of_hir(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => None,
-        HirKind::Literal(_) | HirKind::Class(_) => exact(hir).map(|text| vec![text]),
+        HirKind::Literal(_) | HirKind::Class(_) => exact(hir).and_then(not_empty),
         HirKind::Repetition(repetition) => (repetition.min > 0).then(|| of_hir(&repetition.sub)).flatten(),
         HirKind::Capture(capture) => of_hir(&capture.sub),
         HirKind::Alternation(branches) => {
@@ -128,38 +136,58 @@ fn of_hir(hir: &Hir) -> Option<Vec<Vec<u8>>> {
             (texts.len() <= LITERALS_MAX).then_some(texts)
         }
         HirKind::Concat(parts) => {
-            let (mut best, mut run) = (None, Vec::new());
+            let (mut best, mut run) = (None, vec![Vec::new()]);
             for part in parts {
-                if let Some(text) = exact(part) {
-                    run.extend(text);
+                if let Some(longer) = exact(part).and_then(|texts| crossed(&run, &texts)) {
+                    run = longer;
                     continue;
                 }
-                let finished = std::mem::take(&mut run);
-                best = rarer(best, (!finished.is_empty()).then(|| vec![finished]));
+                best = rarer(best, not_empty(std::mem::replace(&mut run, vec![Vec::new()])));
                 best = rarer(best, of_hir(part));
             }
-            rarer(best, (!run.is_empty()).then(|| vec![run]))
+            rarer(best, not_empty(run))
         }
     }
 }
 
-/// The one folded text that this piece stands for. A literal that is not whole characters could fold differently beside its
-/// neighbours, so it does not count.
-fn exact(hir: &Hir) -> Option<Vec<u8>> {
+/// Every text of one set followed by every text of the other, unless those are too many.
+fn crossed(left: &[Vec<u8>], right: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    if left.len().saturating_mul(right.len()) > CROSSED_MAX {
+        return None;
+    }
+    Some(left.iter().flat_map(|left| right.iter().map(move |right| [left.as_slice(), right].concat())).collect())
+}
+
+/// The set, unless it has a text that says nothing.
+fn not_empty(texts: Vec<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
+    (!texts.is_empty() && texts.iter().all(|text| !text.is_empty())).then_some(texts)
+}
+
+/// The few folded texts that this piece stands for, all of them. A literal that is not whole characters could fold
+/// differently beside its neighbours, so it does not count.
+fn exact(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
-        HirKind::Literal(literal) => std::str::from_utf8(&literal.0).ok().map(|text| fold_text(text.as_bytes())),
+        HirKind::Literal(literal) => std::str::from_utf8(&literal.0).ok().map(|text| vec![fold_text(text.as_bytes())]),
         HirKind::Class(Class::Unicode(class)) => {
             let characters = class.iter().try_fold(0_u32, |sum, range| {
                 sum.checked_add(u32::from(range.end()).checked_sub(u32::from(range.start()))?.checked_add(1)?)
             })?;
-            if characters == 0 || characters > 4 {
+            if characters == 0 || characters > CLASS_CHARACTERS_MAX {
                 return None;
             }
-            let mut folded = class.iter().flat_map(|range| range.start()..=range.end()).map(fold_char);
-            let first = folded.next()?;
-            folded.all(|other| other == first).then(|| first.to_string().into_bytes())
+            let folded = class.iter().flat_map(|range| range.start()..=range.end()).map(fold_char);
+            let distinct: BTreeSet<char> = folded.collect();
+            Some(distinct.into_iter().map(|character| character.to_string().into_bytes()).collect())
         }
         HirKind::Capture(capture) => exact(&capture.sub),
+        HirKind::Alternation(branches) => {
+            let mut texts = Vec::new();
+            for branch in branches {
+                texts.extend(exact(branch)?);
+            }
+            (texts.len() <= CROSSED_MAX).then_some(texts)
+        }
+        HirKind::Concat(parts) => parts.iter().try_fold(vec![Vec::new()], |run, part| crossed(&run, &exact(part)?)),
         _ => None,
     }
 }
@@ -178,6 +206,8 @@ mod tests {
     fn an_expression_gives_the_longest_text_that_it_can_not_match_without() {
         assert_eq!(texts(r"\s+Invoke-[a-z]+Kit.*x"), ["invoke-"]);
         assert_eq!(texts(r"(foo|bar)\d"), ["foo", "bar"]);
+        assert_eq!(texts(r"-(W|R)\s"), ["-r", "-w"]);
+        assert_eq!(texts(r"a[xy]\d"), ["ax", "ay"]);
         assert_eq!(texts(r"(foo|\d)?abc+"), ["ab"]);
         assert!(texts(r"[a-z]{3}\d*").is_empty());
         assert!(texts(r"(foo)?(bar)*").is_empty());

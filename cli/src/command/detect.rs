@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde_json::json;
 use watertight_content::sigma::detect::{Detector, Hit};
-use watertight_content::sigma::{load_dir, Library};
+use watertight_content::sigma::{load_dirs, Library};
 
 /// Exit code when everything was evaluated.
 const OK: u8 = 0;
@@ -66,13 +66,7 @@ pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
 
 /// The rules below all folders; what was rejected is named on standard error.
 fn read_rules(folders: &[PathBuf]) -> anyhow::Result<Library> {
-    let mut all = Library::default();
-    for folder in folders {
-        let library = load_dir(folder);
-        all.rules.extend(library.rules);
-        all.rejections.extend(library.rejections);
-        all.unreadable.extend(library.unreadable);
-    }
+    let mut all = load_dirs(folders);
     for rejection in &all.rejections {
         eprintln!("watertight: {rejection}");
     }

@@ -51,12 +51,12 @@ pub struct Library {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The system said no.
-    #[error("{} can't be read: {source}", path.display())]
+    #[error("{} can't be read: {cause}", path.display())]
     Io {
         /// What was to be read.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file is too large for a rule file.
     #[error("{} has {size_bytes} bytes, more than the {FILE_SIZE_BYTES_MAX} that a rule file may have: split it", path.display())]
@@ -96,11 +96,20 @@ pub fn load_texts<'s>(sources: impl IntoIterator<Item = Source<'s>>) -> Library 
 /// Reads every `.yml` and `.yaml` file below a folder, in the order of their paths; or the one file that is named.
 #[must_use]
 pub fn load_dir(path: &Path) -> Library {
+    load_dirs([path])
+}
+
+/// Reads several folders as one library: an id that two of them have is refused the second time.
+#[must_use]
+pub fn load_dirs<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Library {
     let mut loader = Loader::default();
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => loader.folder(path, 0),
-        Ok(_) => loader.file(path),
-        Err(source) => loader.library.unreadable.push(LoadError::Io { path: path.to_owned(), source }),
+    for path in paths {
+        let path = path.as_ref();
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => loader.folder(path, 0),
+            Ok(_) => loader.file(path),
+            Err(cause) => loader.library.unreadable.push(LoadError::Io { path: path.to_owned(), cause }),
+        }
     }
     loader.library
 }
@@ -142,8 +151,8 @@ impl Loader {
         let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let mut entries = match entries {
             Ok(entries) => entries,
-            Err(source) => {
-                self.library.unreadable.push(LoadError::Io { path: path.to_owned(), source });
+            Err(cause) => {
+                self.library.unreadable.push(LoadError::Io { path: path.to_owned(), cause });
                 return;
             }
         };
@@ -154,7 +163,7 @@ impl Loader {
                 Ok(kind) if kind.is_dir() => self.folder(&path, depth.saturating_add(1)),
                 Ok(_) if is_rule_file(&path) && !path.is_dir() => self.file(&path),
                 Ok(_) => {}
-                Err(source) => self.library.unreadable.push(LoadError::Io { path, source }),
+                Err(cause) => self.library.unreadable.push(LoadError::Io { path, cause }),
             }
         }
     }
@@ -172,7 +181,7 @@ fn is_rule_file(path: &Path) -> bool {
 }
 
 fn read_text(path: &Path) -> Result<String, LoadError> {
-    let failed = |source| LoadError::Io { path: path.to_owned(), source };
+    let failed = |cause| LoadError::Io { path: path.to_owned(), cause };
     let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
     if size_bytes > FILE_SIZE_BYTES_MAX {
         return Err(LoadError::TooLarge { path: path.to_owned(), size_bytes });

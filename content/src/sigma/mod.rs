@@ -22,6 +22,6 @@ pub mod verdict;
 mod yaml;
 
 pub use document::parse;
-pub use event::JsonEvent;
-pub use load::{load_dir, load_texts, Library, LoadError, Source};
+pub use event::{JsonEvent, Slots};
+pub use load::{load_dir, load_dirs, load_texts, Library, LoadError, Loaded, Source};
 pub use rejection::{Reason, Rejection};
