@@ -17,7 +17,8 @@ int BPF_PROG(sock_bind, struct socket *sock, struct sockaddr *address, int addrl
 	COUNT(HOOK_SOCK_BIND, hits);
 	is_unix = address->sa_family == AF_UNIX;
 	is_inet_address = read_endpoint(&endpoint, address, addrlen);
-	if (!is_unix && !is_inet_address) {
+	sk = sock->sk;
+	if (is_null(sk) || (!is_unix && !is_inet_address)) {
 		COUNT(HOOK_SOCK_BIND, filtered);
 		return 0;
 	}
@@ -25,7 +26,6 @@ int BPF_PROG(sock_bind, struct socket *sock, struct sockaddr *address, int addrl
 	if (!scratch)
 		return 0;
 	body = BODY(scratch, wt_socket);
-	sk = sock->sk;
 	fill_socket(body, sk);
 	if (is_unix) {
 		body->family = AF_UNIX;

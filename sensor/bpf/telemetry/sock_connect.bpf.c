@@ -18,7 +18,8 @@ int BPF_PROG(sock_connect, struct socket *sock, struct sockaddr *address, int ad
 	COUNT(HOOK_SOCK_CONNECT, hits);
 	is_unix = address->sa_family == AF_UNIX;
 	is_inet_address = read_endpoint(&endpoint, address, addrlen);
-	if (!is_unix && !is_inet_address) {
+	sk = sock->sk;
+	if (is_null(sk) || (!is_unix && !is_inet_address)) {
 		COUNT(HOOK_SOCK_CONNECT, filtered);
 		return 0;
 	}
@@ -26,7 +27,6 @@ int BPF_PROG(sock_connect, struct socket *sock, struct sockaddr *address, int ad
 	if (!scratch)
 		return 0;
 	body = BODY(scratch, wt_socket);
-	sk = sock->sk;
 	fill_socket(body, sk);
 	body->is_initiated = 1;
 	if (is_unix) {

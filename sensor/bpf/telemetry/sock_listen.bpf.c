@@ -8,15 +8,13 @@ int BPF_PROG(sock_listen, struct socket *sock, int backlog, int ret)
 {
 	struct scratch *scratch;
 	struct wt_socket *body;
-	__u16 family;
 	struct sock *sk;
 
 	if (ret)
 		return ret;
 	COUNT(HOOK_SOCK_LISTEN, hits);
 	sk = sock->sk;
-	family = sk->__sk_common.skc_family;
-	if (!is_inet(family) && family != AF_UNIX) {
+	if (is_null(sk) || !(is_inet(sk->__sk_common.skc_family) || sk->__sk_common.skc_family == AF_UNIX)) {
 		COUNT(HOOK_SOCK_LISTEN, filtered);
 		return 0;
 	}
