@@ -107,6 +107,8 @@ hooks! {
     UringSqpoll = 36 "uring_sqpoll" Lsm Critical "uring_sqpoll",
     UringCreds = 37 "uring_creds" Lsm Critical "uring_override_creds",
     TimeSet = 38 "time_set" Lsm Critical "settime",
+    FileRmdir = 39 "file_rmdir" Lsm File "path_rmdir",
+    FileFtruncate = 40 "file_ftruncate" Lsm File "file_truncate",
 }
 
 #[cfg(test)]

@@ -273,7 +273,7 @@ layouts! {
     }
     /// A file.
     File "wt_file" {
-        /// Inode number, 0 before it exists.
+        /// Inode number, 0 before it exists or where there is none.
         inode: u64,
         /// Device.
         dev: u32,
@@ -283,11 +283,11 @@ layouts! {
         mode: u32,
         /// Open flags, rename flags, protection or map flags, by hook.
         flags: u32,
-        /// New owner, or what was asked for.
+        /// New owner, all ones for one that stays.
         uid: u32,
-        /// New group.
+        /// New group, all ones for one that stays.
         gid: u32,
-        /// New size.
+        /// New size where the hook knows it; size of an attribute; flags of a mapping or memory area.
         size: u64,
     }
     /// A socket.
@@ -300,7 +300,7 @@ layouts! {
         local_port: u16,
         /// Host byte order.
         remote_port: u16,
-        /// TCP state before.
+        /// TCP state before. With AF_UNIX: 1 if the name is abstract, and without its first NUL.
         old_state: u16,
         /// TCP state after.
         new_state: u16,

@@ -27,6 +27,7 @@ typedef unsigned int fmode_t;
 typedef u32 dev_t;
 typedef int pid_t;
 typedef long long loff_t;
+typedef unsigned long size_t;
 #define true 1
 #define false 0
 #define NULL ((void *)0)
@@ -121,6 +122,16 @@ union bpf_attr { u32 word[4]; };
 #define FMODE_WRITE 2
 #define O_CREAT 0100
 #define O_PATH 010000000
+#define S_IFREG 0100000
+#define S_IFDIR 0040000
+#define S_IFLNK 0120000
+#define S_IFCHR 0020000
+#define S_IFSOCK 0140000
 #define PROT_EXEC 4
+#define VM_EXEC 4
+#define SOCK_RAW 3
+#define PROC_SUPER_MAGIC 0x9fa0
+#define SYSFS_MAGIC 0x62656572
+#define DEVPTS_SUPER_MAGIC 0x1cd1
 #define PTRACE_MODE_ATTACH 2
 #define PF_KTHREAD 0x00200000

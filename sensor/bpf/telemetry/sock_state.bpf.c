@@ -2,7 +2,7 @@
 // A TCP socket changes its state. Only CLOSE -> SYN_SENT and CLOSE -> LISTEN run in the process that acts; what comes later
 // runs wherever the packet arrived, so the opener is remembered with the socket.
 // Prototype (6.1, 6.12, 6.18): void inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
-#include "event.h"
+#include "socket.h"
 
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10, TCP_NEW_SYN_RECV = 12 };
 
@@ -12,26 +12,6 @@ struct {
 	__type(key, int);
 	__type(value, struct wt_process);
 } socket_openers SEC(".maps");
-
-static __always_inline void fill_socket(struct wt_socket *to, const struct sock *sk)
-{
-	__builtin_memset(to, 0, sizeof(*to));
-	to->family = sk->__sk_common.skc_family;
-	to->protocol = sk->sk_protocol;
-	to->local_port = sk->__sk_common.skc_num;
-	to->remote_port = __builtin_bswap16(sk->__sk_common.skc_dport);
-	to->socket_type = SOCK_STREAM;
-	if (to->family == AF_INET) {
-		__u32 local = sk->__sk_common.skc_rcv_saddr;
-		__u32 remote = sk->__sk_common.skc_daddr;
-
-		__builtin_memcpy(to->local, &local, sizeof(local));
-		__builtin_memcpy(to->remote, &remote, sizeof(remote));
-	} else {
-		bpf_probe_read_kernel(to->local, sizeof(to->local), &sk->__sk_common.skc_v6_rcv_saddr);
-		bpf_probe_read_kernel(to->remote, sizeof(to->remote), &sk->__sk_common.skc_v6_daddr);
-	}
-}
 
 static __always_inline bool is_reported(int old, int new)
 {

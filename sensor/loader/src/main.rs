@@ -4,6 +4,7 @@
 //! links that are not yet pinned end with this process and pins already made are taken back.
 
 mod bpffs;
+mod counters;
 mod objects;
 mod pin;
 mod trial;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Loads, pins and unloads Watertight's kernel programs. One JSON line on stdout says what is in force.
+/// Loads, pins and unloads Watertight's kernel programs. JSON lines on stdout say what is in force.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -37,6 +38,8 @@ enum Command {
     Detach,
     /// Remove every pin of telemetry.
     Unload,
+    /// Print what each hook has counted, one JSON line a hook.
+    Counters,
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,10 @@ fn run(args: &Args) -> anyhow::Result<String> {
             pins.detach()?;
             pins.remove()?;
             Ok(serde_json::json!({ "unloaded": true }).to_string())
+        }
+        Command::Counters => {
+            let rows = pins.counters()?;
+            Ok(rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?.join("\n"))
         }
     }
 }

@@ -9,6 +9,7 @@ use libbpf_rs::{MapCore as _, ObjectBuilder, OpenObject};
 use serde::Serialize;
 use watertight_sensor_abi::{Hook, HookClass, HOOKS, SCRATCH_SLOTS};
 
+use crate::counters;
 use crate::objects::TELEMETRY;
 use crate::trial::{self, Refusals};
 
@@ -78,6 +79,11 @@ impl Pins {
         Ok(())
     }
 
+    /// The counters of this executable's build.
+    pub fn counters(&self) -> Result<Vec<counters::Row>> {
+        counters::read(&self.root.join(TELEMETRY.build_id()))
+    }
+
     fn drop_other_builds(&self, keep: &str) -> Result<()> {
         for build in folders(&self.root)? {
             if build.file_name().is_none_or(|name| name != keep) {
@@ -111,7 +117,7 @@ fn load_new(build: &str, directory: &Path, without_lsm: bool) -> Result<Report> 
         trial::refuse_class(HookClass::Lsm, "left out by --without-lsm")
     } else {
         match trial::admits_lsm() {
-            Ok(()) => Refusals::new(),
+            Ok(()) => trial::absent(),
             Err(why) => trial::refuse_class(HookClass::Lsm, &why),
         }
     };

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use libbpf_rs::btf::types::Func;
+use libbpf_rs::btf::Btf;
 use libbpf_rs::{ObjectBuilder, PrintLevel};
 use watertight_sensor_abi::{Hook, HookClass, HOOKS};
 
@@ -26,6 +28,16 @@ pub fn admits_lsm() -> Result<(), String> {
         Ok(())
     };
     trial().map_err(|error| format!("the kernel refuses BPF LSM programs ({})", root_cause(&error)))
+}
+
+/// LSM hooks that the kernel does not have, by its own types. None where those can't be read: the trial says the same, later.
+pub fn absent() -> Refusals {
+    let Ok(kernel) = Btf::from_vmlinux() else { return Refusals::new() };
+    let has = |hook: &&Hook| kernel.type_by_name::<Func<'_>>(&format!("bpf_lsm_{}", hook.attach_point())).is_some();
+    let lsm = HOOKS.iter().filter(|hook| hook.class() == HookClass::Lsm);
+    lsm.filter(|hook| !has(hook))
+        .map(|hook| (hook.program(), format!("this kernel has no LSM hook {}", hook.attach_point())))
+        .collect()
 }
 
 /// Tries each program by itself and returns those that do not load, with the verifier's last words.

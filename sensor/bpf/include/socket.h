@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* What the socket hooks share: a socket as the kernel knows it, and the address that a call names. */
+#pragma once
+#include "event.h"
+
+#define SUN_PATH_BYTES_MAX 108
+
+static __always_inline bool is_inet(__u16 family)
+{
+	return family == AF_INET || family == AF_INET6;
+}
+
+static __always_inline void fill_socket(struct wt_socket *to, const struct sock *sk)
+{
+	__builtin_memset(to, 0, sizeof(*to));
+	to->family = sk->__sk_common.skc_family;
+	to->protocol = sk->sk_protocol;
+	to->socket_type = sk->sk_type;
+	if (!is_inet(to->family))
+		return;
+	to->local_port = sk->__sk_common.skc_num;
+	to->remote_port = __builtin_bswap16(sk->__sk_common.skc_dport);
+	if (to->family == AF_INET) {
+		__u32 local = sk->__sk_common.skc_rcv_saddr;
+		__u32 remote = sk->__sk_common.skc_daddr;
+
+		__builtin_memcpy(to->local, &local, sizeof(local));
+		__builtin_memcpy(to->remote, &remote, sizeof(remote));
+	} else {
+		bpf_probe_read_kernel(to->local, sizeof(to->local), &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_probe_read_kernel(to->remote, sizeof(to->remote), &sk->__sk_common.skc_v6_daddr);
+	}
+}
+
+/* What of an AF_INET or AF_INET6 address goes into a record. */
+struct endpoint {
+	__u8 address[16];
+	__u16 family;
+	__u16 port;
+};
+
+/* False if it is of another family or shorter than one of its family. */
+static __always_inline bool read_endpoint(struct endpoint *to, const void *address, int bytes)
+{
+	__u16 family = 0;
+	__be16 port = 0;
+
+	__builtin_memset(to, 0, sizeof(*to));
+	if (bytes < (int)sizeof(struct sockaddr_in))
+		return false;
+	bpf_probe_read_kernel(&family, sizeof(family), address);
+	if (family == AF_INET) {
+		const struct sockaddr_in *inet = address;
+
+		bpf_probe_read_kernel(&port, sizeof(port), &inet->sin_port);
+		bpf_probe_read_kernel(to->address, sizeof(inet->sin_addr), &inet->sin_addr);
+	} else if (family == AF_INET6) {
+		const struct sockaddr_in6 *inet6 = address;
+
+		if (bytes < (int)__builtin_offsetof(struct sockaddr_in6, sin6_addr) + 16)
+			return false;
+		bpf_probe_read_kernel(&port, sizeof(port), &inet6->sin6_port);
+		bpf_probe_read_kernel(to->address, sizeof(to->address), &inet6->sin6_addr);
+	} else {
+		return false;
+	}
+	to->family = family;
+	to->port = __builtin_bswap16(port);
+	return true;
+}
+
+/* The address that a call names wins over the socket's own; of the other end only what is of the same family is kept. */
+static __always_inline void set_remote(struct wt_socket *to, const struct endpoint *from)
+{
+	if (to->family != from->family)
+		__builtin_memset(to->local, 0, sizeof(to->local));
+	to->family = from->family;
+	to->remote_port = from->port;
+	__builtin_memcpy(to->remote, from->address, sizeof(to->remote));
+}
+
+static __always_inline void set_local(struct wt_socket *to, const struct endpoint *from)
+{
+	if (to->family != from->family)
+		__builtin_memset(to->remote, 0, sizeof(to->remote));
+	to->family = from->family;
+	to->local_port = from->port;
+	__builtin_memcpy(to->local, from->address, sizeof(to->local));
+}
+
+/*
+ * The name of an AF_UNIX address. The caller's length counts: a path may lack its NUL, an abstract name holds any bytes.
+ * old_state 1 says that the name is abstract, and it is without its first NUL then.
+ */
+static __always_inline void append_unix_name(struct scratch *scratch, struct wt_socket *body, const void *address,
+					     int address_bytes)
+{
+	const struct sockaddr_un *named = address;
+	__u32 at = scratch->bytes;
+	__u32 bytes;
+	char first = 0;
+	long taken;
+
+	if (address_bytes <= (int)sizeof(named->sun_family))
+		return;                         /* no name: the kernel picks one at bind */
+	bytes = address_bytes - sizeof(named->sun_family);
+	if (bytes > SUN_PATH_BYTES_MAX)
+		bytes = SUN_PATH_BYTES_MAX;
+	bpf_probe_read_kernel(&first, sizeof(first), named->sun_path);
+	if (!first) {
+		body->old_state = 1;
+		append_bytes(scratch, TAG_NAME, named->sun_path + 1, bytes - 1);
+		return;
+	}
+	if (!HAS_ROOM(at, STRING_BYTES_MAX))
+		return;
+	taken = bpf_probe_read_kernel_str(scratch->data + at + ATTACHMENT_BYTES, bytes + 1, named->sun_path);
+	if (taken <= 0)
+		close_attachment(scratch, at, TAG_NAME, ATTACHMENT_UNREADABLE, 0);
+	else
+		close_attachment(scratch, at, TAG_NAME, 0, taken - 1);
+}

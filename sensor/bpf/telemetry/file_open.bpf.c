@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+// A file is opened for writing, or a FIFO is opened at all. Runs at every open, so what is left out leaves at once: reading,
+// character devices, sockets, and the kernel's own file systems, where a write is a setting and not content.
+// Prototype (6.1, 6.12): int file_open(struct file *file)
+#include "event.h"
+
+static __always_inline bool is_reported_open(const struct file *file, const struct inode *inode)
+{
+	umode_t type = inode->i_mode & S_IFMT;
+	unsigned long magic;
+
+	if (type == S_IFIFO)
+		return !(file->f_flags & O_PATH);
+	if (!(file->f_mode & FMODE_WRITE) || type == S_IFCHR || type == S_IFSOCK)
+		return false;
+	magic = inode->i_sb->s_magic;
+	return magic != PROC_SUPER_MAGIC && magic != SYSFS_MAGIC && magic != DEVPTS_SUPER_MAGIC;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(file_open, struct file *file, int ret)
+{
+	struct scratch *scratch;
+	struct wt_file *body;
+	struct inode *inode;
+
+	if (ret)
+		return ret;
+	inode = file->f_inode;
+	if (!is_reported_open(file, inode)) {
+		COUNT_HIT_FILTERED(HOOK_FILE_OPEN);
+		return 0;
+	}
+	COUNT(HOOK_FILE_OPEN, hits);
+	scratch = begin(HOOK_FILE_OPEN, RECORD_FILE, sizeof(*body));
+	if (!scratch)
+		return 0;
+	body = BODY(scratch, wt_file);
+	fill_identity(body, inode);
+	body->flags = file->f_flags;
+	append_path(scratch, TAG_PATH, file->f_path.dentry, file->f_path.mnt);
+	submit_file(scratch, HOOK_FILE_OPEN);
+	return 0;
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+// A name moves. RENAME_EXCHANGE runs it twice, once for each way.
+// Prototype (6.1, 6.12): int path_rename(const struct path *old_dir, struct dentry *old_dentry,
+// const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)
+#include "event.h"
+
+SEC("lsm/path_rename")
+int BPF_PROG(file_rename, const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir,
+	     struct dentry *new_dentry, unsigned int flags, int ret)
+{
+	struct scratch *scratch;
+	struct wt_file *body;
+
+	if (ret)
+		return ret;
+	COUNT(HOOK_FILE_RENAME, hits);
+	scratch = begin(HOOK_FILE_RENAME, RECORD_FILE, sizeof(*body));
+	if (!scratch)
+		return 0;
+	body = BODY(scratch, wt_file);
+	fill_identity(body, old_dentry->d_inode);
+	body->flags = flags;
+	append_path(scratch, TAG_OLD_PATH, old_dentry, old_dir->mnt);
+	append_path(scratch, TAG_PATH, new_dentry, new_dir->mnt);
+	submit_file(scratch, HOOK_FILE_RENAME);
+	return 0;
+}
