@@ -1,5 +1,6 @@
 //! What every shipped rule must be before any engine looks at it: named, identified, tagged, explained, written only for
 //! fields that this sensor sends, and held to its word by events that must and must not fire it.
+#![allow(clippy::panic, reason = "a test's panic is its verdict; these functions serve tests alone")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! The product in force: what it must say of what happens in the guest.
 
 use super::Test;
-use crate::action::process;
+use crate::action::{memory, network, process};
 use crate::product::{by, watertight, Watertight};
 use anyhow::{ensure, Context, Result};
 
@@ -16,6 +16,46 @@ pub const TESTS: &[Test] = &[
         name: "product.process.exec",
         claim: "a program that runs while the product watches is reported",
         run: exec_is_reported,
+    },
+    Test {
+        name: "product.process.exec_fields",
+        claim: "an exec event has executable, complete argv, folder, parent, namespaces and inode identity",
+        run: exec_has_every_field,
+    },
+    Test {
+        name: "product.process.argv_cut",
+        claim: "arguments beyond the bound are cut, and the event says so and tells their size",
+        run: long_argv_is_cut_and_flagged,
+    },
+    Test {
+        name: "product.process.fork_and_exit",
+        claim: "a fork names the child, an exit its code, a death its signal",
+        run: fork_and_exit_are_reported,
+    },
+    Test {
+        name: "product.network.connect",
+        claim: "a TCP connection is reported with both ends and the process that opened it",
+        run: connect_is_reported,
+    },
+    Test {
+        name: "product.alert.memfd",
+        claim: "a program run from memory raises an alert that says why",
+        run: memfd_raises_an_alert,
+    },
+    Test {
+        name: "product.account.storm",
+        claim: "2,000 processes are forked, started and ended, each is counted and none is lost",
+        run: storm_is_accounted,
+    },
+    Test {
+        name: "product.run.second_refused",
+        claim: "a second run is refused and names the first",
+        run: second_run_is_refused,
+    },
+    Test {
+        name: "product.run.killed_and_adopted",
+        claim: "after kill -9 the programs stay, and the next run reads what the rings held and reports the gap",
+        run: killed_run_is_adopted,
     },
     Test {
         name: "product.status",
@@ -45,5 +85,136 @@ fn status_is_json() -> Result<()> {
     let output = watertight(&["status", "-o", "json"])?;
     let text = String::from_utf8_lossy(&output.stdout);
     let _: serde_json::Value = serde_json::from_str(text.trim()).with_context(|| format!("status printed {text:?}"))?;
+    Ok(())
+}
+
+fn exec_has_every_field() -> Result<()> {
+    let run = Watertight::start()?;
+    let act = process::exec_many("wt-fields", "3")?;
+    let events = run.stop()?;
+    let event = events.expect("process.exec", |event| by(event, &act) && event.to_string().contains("wt-fields-2"))?;
+    for field in [
+        "executable",
+        "argv",
+        "argv_bytes",
+        "command_line",
+        "cwd",
+        "id",
+        "start_ns",
+        "name",
+        "uid",
+        "gid",
+        "euid",
+        "egid",
+        "user",
+        "capabilities",
+        "pid_ns",
+        "mnt_ns",
+        "user_ns",
+        "cgroup_id",
+        "executable_inode",
+        "executable_dev",
+        "executable_generation",
+        "is_memfd",
+        "is_deleted",
+        "parent",
+        "loginuid",
+        "tid",
+    ] {
+        ensure!(!event["process"][field].is_null(), "the event has no process.{field}: {event}");
+    }
+    let process = &event["process"];
+    ensure!(process["executable"].as_str().is_some_and(|path| path.ends_with("/true")), "executable: {event}");
+    ensure!(process["argv"][2] == "wt-fields-1", "argv: {event}");
+    ensure!(event["outcome"] == "done" && event.get("truncated").is_none(), "outcome and cuts: {event}");
+    Ok(())
+}
+
+fn long_argv_is_cut_and_flagged() -> Result<()> {
+    let run = Watertight::start()?;
+    let act = process::exec_many("wt-long-argument-that-fills-the-bound", "5000")?;
+    let events = run.stop()?;
+    let event =
+        events.expect("process.exec", |event| by(event, &act) && event.to_string().contains("fills-the-bound-9"))?;
+    let cut = event["truncated"].to_string();
+    ensure!(cut.contains("process.argv") && cut.contains("process.command_line"), "not flagged: {cut}");
+    let bytes = event["process"]["argv_bytes"].as_u64().context("argv_bytes")?;
+    ensure!(bytes > 200_000, "the size before the cut is {bytes}");
+    Ok(())
+}
+
+fn fork_and_exit_are_reported() -> Result<()> {
+    let run = Watertight::start()?;
+    let fork = process::fork()?;
+    let child = fork.number("child")?;
+    let exit = process::exit_with("41")?;
+    let killed = process::exit_by_signal("9")?;
+    let events = run.stop()?;
+    events.expect("process.fork", |event| by(event, &fork) && event["child"]["pid"] == child)?;
+    events.expect("process.exit", |event| by(event, &exit) && event["exit"]["code"] == 41)?;
+    events.expect("process.exit", |event| by(event, &killed) && event["exit"]["signal"] == 9)?;
+    Ok(())
+}
+
+fn connect_is_reported() -> Result<()> {
+    let run = Watertight::start()?;
+    let act = network::tcp_accept("127.0.0.1:0")?;
+    let (port, peer_port) = (act.number("port")?, act.number("peer_port")?);
+    let events = run.stop()?;
+    let is_ours = |event: &serde_json::Value| event["network"]["remote"]["port"] == port && event["outcome"] == "done";
+    let event = events.expect("network.connect", |event| by(event, &act) && is_ours(event))?;
+    ensure!(event["network"]["remote"]["address"] == "127.0.0.1", "remote: {event}");
+    ensure!(event["network"]["local"]["port"] == peer_port, "local port: {event}");
+    Ok(())
+}
+
+fn memfd_raises_an_alert() -> Result<()> {
+    let run = Watertight::start()?;
+    memory::exec_memfd("/bin/true", "wt-memory")?;
+    let events = run.stop()?;
+    let alert = events.expect("alert", |alert| alert["rule"]["title"].to_string().to_lowercase().contains("memfd"))?;
+    ensure!(alert["matches"].as_array().is_some_and(|matches| !matches.is_empty()), "no reason: {alert}");
+    ensure!(alert["ancestry"].as_array().is_some_and(|line| line.len() > 1), "no ancestry: {alert}");
+    Ok(())
+}
+
+fn storm_is_accounted() -> Result<()> {
+    const RUNS: u64 = 2_000;
+    let run = Watertight::start()?;
+    let act = process::storm(&RUNS.to_string())?;
+    act.done()?;
+    let events = run.stop()?;
+    let summary = events.summary()?;
+    ensure!(summary["balanced"] == true, "the account does not balance: {summary}");
+    for hook in summary["hooks"].as_array().context("hooks")? {
+        ensure!(hook["lost_ring_full"] == 0 && hook["lost_no_scratch"] == 0, "lost: {hook}");
+    }
+    let children = events.count("process.fork", |event| by(event, &act));
+    ensure!(children as u64 == RUNS, "{children} forks of {RUNS} were reported");
+    let pid = u64::from(act.pid);
+    let execs = events.count("process.exec", |event| event["process"]["parent"]["pid"] == pid);
+    let exits = events.count("process.exit", |event| event["process"]["parent"]["pid"] == pid);
+    ensure!(execs as u64 == RUNS && exits as u64 == RUNS, "{execs} execs and {exits} exits of {RUNS}");
+    Ok(())
+}
+
+fn second_run_is_refused() -> Result<()> {
+    let run = Watertight::start()?;
+    let second = watertight(&["run", "--for", "1s", "-o", "json"])?;
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    ensure!(second.status.code() == Some(1), "the second run ended with {}", second.status);
+    ensure!(said.contains(&format!("process {}", run.pid())), "it did not name the first: {said}");
+    run.stop()?;
+    Ok(())
+}
+
+fn killed_run_is_adopted() -> Result<()> {
+    let first = Watertight::start()?;
+    first.kill()?;
+    let unread = process::exec_many("wt-unread", "2")?;
+    let second = Watertight::start()?;
+    let events = second.stop()?;
+    events.expect("process.exec", |event| by(event, &unread) && event.to_string().contains("wt-unread-1"))?;
+    events.expect("sensor.gap", |_| true)?;
     Ok(())
 }
