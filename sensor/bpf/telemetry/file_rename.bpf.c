@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-// A name moves. RENAME_EXCHANGE runs it twice, once for each way.
+// A name moves. With RENAME_EXCHANGE in `flags` the two names change places; it runs once for both.
 // Prototype (6.1, 6.12): int path_rename(const struct path *old_dir, struct dentry *old_dentry,
 // const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)
 #include "event.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-// A mount is put somewhere: moved, or put there for the first time by the newer calls (fsmount, open_tree).
+// A mount is put somewhere: moved, or put there for the first time by the newer calls (fsmount, open_tree); the old path is
+// empty then.
 // Prototype (6.1, 6.12): int move_mount(const struct path *from_path, const struct path *to_path)
 #include "event.h"
 
