@@ -80,17 +80,20 @@ impl Detector {
     }
 
     fn run(&mut self, control: &mut Lines<io::StdinLock<'_>>) -> Result<u8> {
+        // Processes that were there before come first: the first event may already name one. The rings hold it meanwhile.
+        while let Some(line) = control.wait_line()? {
+            match read(&line)? {
+                Message::Process(event) => self.tree.enrich(&mut Event::from_json(&event.to_string())?),
+                Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
+                Message::Go => break,
+                Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
+            }
+        }
         loop {
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
-                match serde_json::from_slice(&line).context("reading what the supervisor said")? {
-                    Message::Process(event) => {
-                        let mut event = Event::from_json(&event.to_string())?;
-                        self.tree.enrich(&mut event);
-                    }
-                    Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
-                    Message::Go => {}
-                    Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
+                if let Message::Stop { kernel, seconds } = read(&line)? {
+                    return self.finish(&kernel, seconds);
                 }
             }
             if control.is_ended() {
@@ -174,6 +177,10 @@ impl Detector {
         self.output.flush()?;
         Ok(if is_balanced { 0 } else { 3 })
     }
+}
+
+fn read(line: &[u8]) -> Result<Message> {
+    serde_json::from_slice(line).context("reading what the supervisor said")
 }
 
 fn source_line(text: &str) -> Option<SourceCounts> {

@@ -28,6 +28,13 @@ pub enum RingError {
     },
 }
 
+/// From the C library, which had it from the kernel at start: /proc/self/auxv is closed to a process that gave up root.
+fn page_bytes() -> usize {
+    // SAFETY: sysconf takes no pointer.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).unwrap_or(4096)
+}
+
 /// A mapped ring.
 pub struct RingBuffer {
     fd: OwnedFd,
@@ -47,7 +54,7 @@ impl RingBuffer {
     /// # Errors
     /// The descriptor is no ring or the size is not its size.
     pub fn map(fd: OwnedFd, data_bytes: u32) -> Result<Self, RingError> {
-        let page_bytes = rustix::param::page_size();
+        let page_bytes = page_bytes();
         let size = usize::try_from(data_bytes).map_err(|_| RingError::Size { bytes: data_bytes })?;
         if !size.is_power_of_two() || size < page_bytes {
             return Err(RingError::Size { bytes: data_bytes });
