@@ -97,10 +97,13 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
         eprintln!("watertight: missing: {class}");
     }
     // Put back when this function is left, whatever became of the detector.
-    let _terminal = is_live(options).then(|| Saved::take().ok());
+    let terminal = is_live(options).then(|| Saved::take().ok());
     let mut detector = start_detector(options, pins.as_ref(), sources.as_mut(), &found)?;
     let started = Instant::now();
     let died = wait(options, &mut detector, started);
+    if died.is_some() {
+        drop(terminal); // before anything is said about it
+    }
     if pins.is_some() {
         loader.detach()?;
         std::thread::sleep(GRACE);

@@ -146,10 +146,11 @@ impl Live {
         let state = self.view.state();
         let gap = if state.is_empty() { "" } else { " | " };
         format!(
-            "{state}{gap}{} | {} alerts | {} lost | cpu {:.1}% rss {} MiB | {} procs | ? help",
-            self.rates,
+            "{state}{gap}{}/s | {} alerts | {} lost | {} | cpu {:.1}% rss {} MiB | {} procs | ? help",
+            self.rates.total(),
             self.rates.alerts(),
             self.facts.lost,
+            self.rates,
             self.usage.cpu_percent(),
             self.usage.rss_mib(),
             self.facts.processes,

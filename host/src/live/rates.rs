@@ -47,6 +47,12 @@ impl Rates {
         self.alerts
     }
 
+    /// Events of all classes a second.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.rates.iter().fold(0, |sum, rate| sum.saturating_add(*rate))
+    }
+
     /// Computes the rates anew.
     pub fn tick(&mut self, now: Instant) {
         self.history.push_back((now, self.counts));
@@ -63,11 +69,8 @@ impl Rates {
 
 impl fmt::Display for Rates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/s", self.rates.iter().fold(0_u64, |sum, rate| sum.saturating_add(*rate)))?;
-        for (name, rate) in ["proc", "file", "net", "sys"].iter().zip(self.rates) {
-            write!(f, " {name} {rate}")?;
-        }
-        Ok(())
+        let [process, file, network, system] = self.rates;
+        write!(f, "proc {process} file {file} net {network} sys {system}")
     }
 }
 
@@ -134,11 +137,12 @@ mod tests {
             rates.count(Class::File);
         }
         rates.tick(start + Duration::from_secs(1));
-        assert_eq!(rates.to_string(), "100/s proc 0 file 100 net 0 sys 0");
+        assert_eq!(rates.total(), 100);
+        assert_eq!(rates.to_string(), "proc 0 file 100 net 0 sys 0");
         for tick in 2..9 {
             rates.tick(start + Duration::from_millis(500 * tick));
         }
-        assert_eq!(rates.to_string(), "0/s proc 0 file 0 net 0 sys 0");
+        assert_eq!(rates.to_string(), "proc 0 file 0 net 0 sys 0");
     }
 
     #[test]
