@@ -110,9 +110,13 @@ impl View {
 
     /// The end: what a pause still held back is counted and not shown.
     pub fn leave(&mut self) -> Option<Line> {
-        self.not_shown = self.not_shown.saturating_add(u64::try_from(self.lines.len()).unwrap_or(u64::MAX));
+        let held = u64::try_from(self.lines.len()).unwrap_or(u64::MAX);
         self.lines.clear();
-        self.missing()
+        let count = std::mem::take(&mut self.not_shown).saturating_add(held);
+        (count > 0).then(|| Line {
+            part: Part::Note,
+            text: format!("... {count} lines not shown: held back until the end (the events were read and counted)"),
+        })
     }
 
     /// Hears a key.
