@@ -4,6 +4,7 @@
 //! The workers are processes of their own: `worker::sources` opens what needs privileges, `worker::detector` has none.
 
 pub mod account;
+pub mod live;
 pub mod loader;
 pub mod lock;
 pub mod matrix;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Stdout, Write as _};
+use std::os::fd::BorrowedFd;
 
 use serde_json::{json, Value as Json};
 use watertight_engine::rule::Rule;
@@ -9,6 +10,7 @@ use watertight_engine::Explanation;
 use watertight_event::{Event, Field, Kind, Outcome, Source, Value, View};
 
 use crate::account::{hook_rows, HookCounts, SourceCounts};
+use crate::live::{Facts, Line, Live, Part};
 use crate::tree::Tree;
 use crate::worker::protocol::Format;
 use crate::worker::rules::Rules;
@@ -23,6 +25,7 @@ pub struct Output {
     out: BufWriter<Stdout>,
     format: Format,
     has_colour: bool,
+    live: Option<Live>,
     events: BTreeMap<Kind, u64>,
     alerts: u64,
     rules: usize,
@@ -62,11 +65,11 @@ fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
 }
 
 impl Output {
-    /// An output in this format.
+    /// An output in this format; through the live view where there is one.
     #[must_use]
-    pub fn new(format: Format, has_colour: bool, rules: usize, rules_refused: usize) -> Self {
+    pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: usize, rules_refused: usize) -> Self {
         let out = BufWriter::with_capacity(256 << 10, io::stdout());
-        Self { out, format, has_colour, events: BTreeMap::new(), alerts: 0, rules, rules_refused }
+        Self { out, format, has_colour, live, events: BTreeMap::new(), alerts: 0, rules, rules_refused }
     }
 
     /// Writes an event and what the rules say of it.
@@ -78,9 +81,10 @@ impl Output {
         event.unix_ns = event.boot_ns.saturating_add(to_unix);
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
-        match self.view() {
-            Some(view) => writeln!(self.out, "{}", view.render(event))?,
-            None => writeln!(self.out, "{}", line(event))?,
+        match (self.view(), &mut self.live) {
+            (Some(view), _) => writeln!(self.out, "{}", view.render(event))?,
+            (None, Some(live)) => live.event(event.kind.class(), || line(event)),
+            (None, None) => writeln!(self.out, "{}", line(event))?,
         }
         let mut written = Ok(());
         rules.evaluate(event, &mut |alert| {
@@ -125,13 +129,16 @@ impl Output {
             });
             return writeln!(self.out, "{alert}");
         }
-        let (begin, end) = if self.has_colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        writeln!(self.out, "{begin}ALERT [{level}] {}{end}", clean(&rule.title))?;
-        for (field, value, pattern) in matches {
-            writeln!(self.out, "    {field} = {}   matches {}", clean(value), clean(pattern))?;
+        let lines = alert_lines(event, rule, &level, &matches, &ancestry);
+        if let Some(live) = &mut self.live {
+            live.alert(lines);
+            return Ok(());
         }
-        if !ancestry.is_empty() {
-            writeln!(self.out, "    ancestry: {}", clean(&ancestry.join(" <- ")))?;
+        for Line { part, text } in lines {
+            match part {
+                Part::Alert if self.has_colour => writeln!(self.out, "\x1b[1;31m{text}\x1b[0m")?,
+                _ => writeln!(self.out, "{text}")?,
+            }
         }
         Ok(())
     }
@@ -169,6 +176,9 @@ impl Output {
             "balanced": is_balanced,
             "processes_known": summary.processes,
         });
+        if let Some(live) = &mut self.live {
+            live.close()?;
+        }
         if self.format == Format::Live {
             self.summary_for_people(&line)?;
         } else {
@@ -216,6 +226,26 @@ impl Output {
         Ok(())
     }
 
+    /// Gives the live view its turn: keys, lines, status. Returns whether the user asked to quit.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn beat(&mut self, facts: Facts) -> io::Result<bool> {
+        self.live.as_mut().map_or(Ok(false), |live| live.beat(facts))
+    }
+
+    /// Reports of sources that they lost events; how many, they do not know.
+    #[must_use]
+    pub fn overflows(&self) -> u64 {
+        self.events.get(&Kind::SensorOverflow).copied().unwrap_or(0)
+    }
+
+    /// The terminal, if keys can come from it.
+    #[must_use]
+    pub fn keys_from(&self) -> Option<BorrowedFd<'_>> {
+        self.live.as_ref()?.keys_from()
+    }
+
     /// Hands everything to the terminal or pipe.
     ///
     /// # Errors
@@ -231,17 +261,51 @@ pub fn sensor_event(kind: Kind, of: &str, message: &str) -> Event {
     Event::new(kind, Outcome::Done, Source::Sensor, boot_ns_now()).with(Field::Of, of).with(Field::Message, message)
 }
 
+/// An alert for people: what, by which event, why, and where the process comes from, the eldest ancestor first.
+fn alert_lines(
+    event: &Event,
+    rule: &Rule,
+    level: &str,
+    matches: &[(&str, &str, &str)],
+    ancestry: &[String],
+) -> Vec<Line> {
+    let mut lines = vec![Line { part: Part::Alert, text: format!("ALERT [{level}] {}", clean(&rule.title)) }];
+    let mut why = |text: String| lines.push(Line { part: Part::Why, text });
+    why(format!("    event     {} {} {}", event.kind.native(), who(event), what(event)));
+    for (field, value, pattern) in matches {
+        why(format!("    because   {} = {}   matches {}", clean(field), clean(value), clean(pattern)));
+    }
+    for (depth, name) in ancestry.iter().rev().enumerate() {
+        let begin = if depth == 0 { "    ancestry  " } else { "              " };
+        let branch = if depth == 0 { "" } else { "└ " };
+        let indent = depth.saturating_sub(1).min(usize::try_from(INDENT_MAX).unwrap_or(0)).saturating_mul(2);
+        why(format!("{begin}{:indent$}{branch}{}", "", clean(name)));
+    }
+    lines
+}
+
 /// One readable line: kind, process indented by its depth, what it acts on.
 fn line(event: &Event) -> String {
     let depth = event.number(Field::Depth).unwrap_or(0).min(INDENT_MAX);
     let indent = usize::try_from(depth).unwrap_or(0);
-    let who = match (event.text(Field::Executable), event.text(Field::Comm), event.number(Field::Pid)) {
+    let outcome = match event.outcome {
+        Outcome::Denied => " DENIED",
+        _ => "",
+    };
+    format!("{:<18} {:indent$}{} {}{outcome}", event.kind.native(), "", who(event), what(event))
+}
+
+fn who(event: &Event) -> String {
+    match (event.text(Field::Executable), event.text(Field::Comm), event.number(Field::Pid)) {
         (Some(path), _, Some(pid)) => format!("{}[{pid}]", clean(path.rsplit('/').next().unwrap_or_default())),
         (None, Some(name), Some(pid)) => format!("{}[{pid}]", clean(&name)),
         (_, _, Some(pid)) => format!("[{pid}]"),
         _ => "-".to_owned(),
-    };
-    let what = match event.kind {
+    }
+}
+
+fn what(event: &Event) -> String {
+    match event.kind {
         Kind::ProcessExec => event.text(Field::CommandLine).map_or_else(String::new, |line| clean(&line)),
         Kind::ProcessFork => event.number(Field::ChildPid).map_or_else(String::new, |pid| format!("-> [{pid}]")),
         Kind::ProcessExit => match event.number(Field::ExitSignal) {
@@ -249,12 +313,7 @@ fn line(event: &Event) -> String {
             _ => format!("code {}", event.number(Field::ExitCode).unwrap_or(0)),
         },
         _ => object(event),
-    };
-    let outcome = match event.outcome {
-        Outcome::Denied => " DENIED",
-        _ => "",
-    };
-    format!("{:<18} {:indent$}{who} {what}{outcome}", event.kind.native(), "")
+    }
 }
 
 fn object(event: &Event) -> String {

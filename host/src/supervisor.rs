@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context as _, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::pipe::{pipe_with, PipeFlags};
 use serde_json::Value as Json;
 use watertight_event::Kind;
 use watertight_sensor_abi::Ring;
@@ -17,6 +19,7 @@ use watertight_sensor_fallback::snapshot;
 use watertight_sensor_reader::{open_pinned, read_counters, ring_size};
 
 use crate::account::HookCounts;
+use crate::live::Saved;
 use crate::loader::{Loader, Report};
 use crate::lock::RunLock;
 use crate::matrix::{Fallbacks, Found, Matrix, Mend};
@@ -40,6 +43,8 @@ pub struct Options {
     pub format: Format,
     /// Colours are wanted.
     pub has_colour: bool,
+    /// Standard output is a terminal that can show a live view.
+    pub is_terminal: bool,
     /// Rule folders beside the shipped rules.
     pub rules: Vec<PathBuf>,
     /// The loader, if not beside our own executable.
@@ -91,9 +96,14 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
     for class in matrix.absent() {
         eprintln!("watertight: missing: {class}");
     }
+    // Put back when this function is left, whatever became of the detector.
+    let terminal = is_live(options).then(|| Saved::take().ok());
     let mut detector = start_detector(options, pins.as_ref(), sources.as_mut(), &found)?;
     let started = Instant::now();
-    let died = wait(options, &mut detector.child, started);
+    let died = wait(options, &mut detector, started);
+    if died.is_some() {
+        drop(terminal); // before anything is said about it
+    }
     if pins.is_some() {
         loader.detach()?;
         std::thread::sleep(GRACE);
@@ -130,17 +140,19 @@ fn since(after: &[HookCounts], before: &[HookCounts]) -> Vec<HookCounts> {
     after.iter().enumerate().map(|(at, counts)| counts.since(before.get(at).unwrap_or(&zero))).collect()
 }
 
-/// Until a signal, the end of the time, or the detector's death, which is returned.
-fn wait(options: &Options, detector: &mut Child, started: Instant) -> Option<String> {
+/// Until a signal, a `q` at the terminal, the end of the time, or the detector's death, which is returned.
+fn wait(options: &Options, detector: &mut DetectorProcess, started: Instant) -> Option<String> {
     loop {
         if IS_STOPPING.load(Ordering::Relaxed) || options.duration.is_some_and(|most| started.elapsed() >= most) {
             return None;
         }
-        if let Ok(Some(status)) = detector.try_wait() {
+        if let Ok(Some(status)) = detector.child.try_wait() {
             return Some(status.to_string());
         }
         note_alive(&options.state);
-        std::thread::sleep(BEAT);
+        if detector.is_quit_within(BEAT) {
+            return None;
+        }
     }
 }
 
@@ -253,9 +265,27 @@ fn start_sources(found: &mut Found) -> Result<Option<Sources>> {
 struct DetectorProcess {
     child: Child,
     input: ChildStdin,
+    /// Brings one byte when the user asks to quit.
+    quit: Option<OwnedFd>,
 }
 
 impl DetectorProcess {
+    /// Waits this long, or until the user asked to quit at the terminal.
+    fn is_quit_within(&mut self, most: Duration) -> bool {
+        let Some(quit) = &self.quit else {
+            std::thread::sleep(most);
+            return false;
+        };
+        let most = Timespec { tv_sec: 0, tv_nsec: i64::from(most.subsec_nanos()) };
+        let mut fds = [PollFd::new(quit, PollFlags::IN)];
+        if !matches!(poll(&mut fds, Some(&most)), Ok(1..)) {
+            return false;
+        }
+        let is_asked = matches!(rustix::io::read(quit, &mut [0_u8; 1]), Ok(1));
+        self.quit = None; // asked, or the other end is gone: there is nothing to wait for any more
+        is_asked
+    }
+
     fn tell(&mut self, message: &Message) -> Result<()> {
         let line = serde_json::to_string(message)?;
         writeln!(self.input, "{line}").and_then(|()| self.input.flush()).context("speaking to the detector")
@@ -284,17 +314,25 @@ fn start_detector(
     found: &Found,
 ) -> Result<DetectorProcess> {
     let events = sources.and_then(|sources| sources.events.take());
+    let (quit, quit_end) = if is_live(options) {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
+        (Some(reader), Some(writer))
+    } else {
+        (None, None)
+    };
     let is_adopted = found.kernel.as_ref().is_some_and(|report| report.adopted);
     let mut setup = Setup {
         boot_id: boot_id(),
         format: options.format,
         has_colour: options.has_colour,
+        is_terminal: is_live(options),
+        quit_fd: quit_end.as_ref().map(|fd| fd.as_raw_fd()),
         rules: options.rules.clone(),
         is_adopted,
         events_fd: events.as_ref().map(|fd| fd.as_raw_fd()),
         ..Setup::default()
     };
-    let mut inherited: Vec<&OwnedFd> = events.iter().collect();
+    let mut inherited: Vec<&OwnedFd> = events.iter().chain(&quit_end).collect();
     for (ring, (fd, bytes)) in pins.iter().flat_map(|pins| &pins.rings).enumerate() {
         setup.rings.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
         inherited.push(fd);
@@ -308,7 +346,7 @@ fn start_detector(
         rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC).context("taking a descriptor back")?;
     }
     let input = child.stdin.take().context("the detector has no input")?;
-    let mut detector = DetectorProcess { child, input };
+    let mut detector = DetectorProcess { child, input, quit };
     writeln!(detector.input, "{}", serde_json::to_string(&setup)?).context("speaking to the detector")?;
     for process in snapshot() {
         detector.tell(&Message::Process(process_there(&process).to_json()))?;
@@ -318,6 +356,10 @@ fn start_detector(
     }
     detector.tell(&Message::Go)?;
     Ok(detector)
+}
+
+fn is_live(options: &Options) -> bool {
+    options.is_terminal && options.format == Format::Live
 }
 
 /// An earlier run ended without taking its leave: how long nobody read, as far as it is known.

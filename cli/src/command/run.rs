@@ -81,7 +81,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     supervisor::run(&Options {
         duration: args.duration,
         format,
-        has_colour: is_terminal && std::env::var_os("NO_COLOR").is_none(),
+        has_colour: is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        is_terminal: is_terminal && std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb"),
         rules: args.rules.clone(),
         loader: args.loader.clone(),
         pins: args.pins.clone(),

@@ -11,9 +11,10 @@ use watertight_event::Event;
 use watertight_sensor_abi::Ring;
 use watertight_sensor_reader::Reader;
 
-use super::protocol::{Message, Setup};
+use super::protocol::{Format, Message, Setup};
 use super::rules::{self, Rules};
 use crate::account::{HookCounts, SourceCounts};
+use crate::live::{Facts, Live};
 use crate::output::{Output, Summary};
 use crate::tree::Tree;
 use crate::users::Names;
@@ -36,11 +37,14 @@ pub fn run() -> Result<u8> {
     let setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
     // Rule folders may be the administrator's own: they are read before the privileges go.
     let (rules, refused) = rules::load(&setup.rules)?;
+    // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
+    let is_live = setup.is_terminal && setup.format == Format::Live;
+    let live = if is_live { Live::open(setup.has_colour).ok() } else { None };
     super::privileges::drop_all().context("giving up privileges: the detector does not run with them")?;
     for refusal in &refused {
         eprintln!("watertight: {refusal}");
     }
-    let mut detector = Detector::new(setup, rules, refused.len())?;
+    let mut detector = Detector::new(setup, rules, refused.len(), live)?;
     detector.run(&mut control)
 }
 
@@ -54,10 +58,12 @@ struct Detector {
     /// Lines from the sources that are no events.
     malformed: u64,
     is_adopted: bool,
+    /// Takes one byte when the user asks to quit; `None` once it has.
+    quit: Option<OwnedFd>,
 }
 
 impl Detector {
-    fn new(setup: Setup, rules: Rules, refused: usize) -> Result<Self> {
+    fn new(setup: Setup, rules: Rules, refused: usize, live: Option<Live>) -> Result<Self> {
         let mut rings = Vec::new();
         for inherited in &setup.rings {
             let ring = Ring::ALL.get(inherited.ring).copied().context("the set-up names a ring that does not exist")?;
@@ -67,15 +73,18 @@ impl Detector {
         }
         // SAFETY: as above.
         let sources = setup.events_fd.map(|fd| Lines::new(unsafe { std::fs::File::from_raw_fd(fd) }));
+        // SAFETY: as above.
+        let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         Ok(Self {
             reader: Reader::new(rings, &setup.boot_id)?,
             tree: Tree::new(Names::of_this_machine()),
-            output: Output::new(setup.format, setup.has_colour, rules.len(), refused),
+            output: Output::new(setup.format, setup.has_colour, live, rules.len(), refused),
             rules,
             sources,
             source_counts: Vec::new(),
             malformed: 0,
             is_adopted: setup.is_adopted,
+            quit,
         })
     }
 
@@ -99,11 +108,23 @@ impl Detector {
             if control.is_ended() {
                 return Ok(1); // the supervisor died: what is in the rings stays for the next run
             }
+            self.beat()?;
             if taken == 0 {
                 self.output.flush()?;
                 self.wait(control);
             }
         }
+    }
+
+    /// The live view's turn; the supervisor hears of a `q` and stops us in good order.
+    fn beat(&mut self) -> Result<()> {
+        let lost = self.reader.account().missing.saturating_add(self.output.overflows());
+        if self.output.beat(Facts { lost, processes: self.tree.len() })? {
+            if let Some(quit) = self.quit.take() {
+                rustix::io::write(&quit, b"q").context("asking the supervisor to stop")?;
+            }
+        }
+        Ok(())
     }
 
     /// Everything that is there now: rings, critical first, then the other sources.
@@ -153,6 +174,9 @@ impl Detector {
         fds.push(PollFd::from_borrowed_fd(control.fd(), PollFlags::IN));
         if let Some(sources) = &self.sources {
             fds.push(PollFd::from_borrowed_fd(sources.fd(), PollFlags::IN));
+        }
+        if let Some(terminal) = self.output.keys_from() {
+            fds.push(PollFd::from_borrowed_fd(terminal, PollFlags::IN));
         }
         let look = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY_NS };
         // A poll that a signal cut short only makes the next pass an empty one.

@@ -48,6 +48,10 @@ pub struct Setup {
     pub format: Format,
     /// Colours are wanted.
     pub has_colour: bool,
+    /// Standard output is a terminal that can show a live view.
+    pub is_terminal: bool,
+    /// Pipe that takes one byte when the user asks to quit at the terminal.
+    pub quit_fd: Option<i32>,
     /// Folders with rules beside the shipped ones.
     pub rules: Vec<PathBuf>,
     /// The rings were filled by an earlier run: its half of the accounts is not known.

@@ -174,7 +174,7 @@ mod tests {
         let mut fired = Vec::new();
         rules.evaluate(&event, &mut |alert| fired.push((alert.rule.title.clone(), alert.explanation.is_some())));
         assert!(
-            fired.iter().any(|(title, is_explained)| title.to_lowercase().contains("memfd") && *is_explained),
+            fired.iter().any(|(title, is_explained)| title.contains("started from memory") && *is_explained),
             "{fired:?}"
         );
     }

@@ -1,0 +1,154 @@
+//! Events a second by class over the last seconds, and what the worker itself costs.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
+
+use watertight_event::Class;
+
+/// The classes of the status line, with their keys 1 to 4. What the sensor says of itself is always shown.
+pub const CLASSES: [Class; 4] = [Class::Process, Class::File, Class::Network, Class::System];
+
+/// Rates are over this many ticks of half a second: 2 s, short enough to follow and long enough to read.
+const TICKS: usize = 4;
+
+/// Counts by class and their change.
+pub struct Rates {
+    counts: [u64; 4],
+    alerts: u64,
+    history: VecDeque<(Instant, [u64; 4])>,
+    rates: [u64; 4],
+}
+
+impl Rates {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { counts: [0; 4], alerts: 0, history: VecDeque::from([(now, [0; 4])]), rates: [0; 4] }
+    }
+
+    /// One event more.
+    pub fn count(&mut self, class: Class) {
+        for (count, _) in self.counts.iter_mut().zip(CLASSES).filter(|(_, counted)| *counted == class) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// One alert more.
+    pub fn count_alert(&mut self) {
+        self.alerts = self.alerts.saturating_add(1);
+    }
+
+    /// Alerts since the start.
+    #[must_use]
+    pub fn alerts(&self) -> u64 {
+        self.alerts
+    }
+
+    /// Events of all classes a second.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.rates.iter().fold(0, |sum, rate| sum.saturating_add(*rate))
+    }
+
+    /// Computes the rates anew.
+    pub fn tick(&mut self, now: Instant) {
+        self.history.push_back((now, self.counts));
+        while self.history.len() > TICKS.saturating_add(1) {
+            self.history.pop_front();
+        }
+        let Some((since, before)) = self.history.front() else { return };
+        let ms = u64::try_from(now.saturating_duration_since(*since).as_millis()).unwrap_or(u64::MAX).max(1);
+        for ((rate, count), before) in self.rates.iter_mut().zip(self.counts).zip(before) {
+            *rate = count.saturating_sub(*before).saturating_mul(1_000) / ms;
+        }
+    }
+}
+
+impl fmt::Display for Rates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [process, file, network, system] = self.rates;
+        write!(f, "proc {process} file {file} net {network} sys {system}")
+    }
+}
+
+/// What this process costs: processor time in percent of one core, and resident memory.
+pub struct Usage {
+    /// Kept open: opening it each time would be an event of its own.
+    statm: Option<File>,
+    last: (Instant, Duration),
+    permille: u128,
+    rss_bytes: u64,
+}
+
+impl Usage {
+    /// Begins to measure.
+    #[must_use]
+    pub fn open(now: Instant) -> Self {
+        Self { statm: File::open("/proc/self/statm").ok(), last: (now, own_time()), permille: 0, rss_bytes: 0 }
+    }
+
+    /// Measures.
+    pub fn tick(&mut self, now: Instant) {
+        let spent = own_time();
+        let wall = now.saturating_duration_since(self.last.0).as_micros();
+        let spent_permille = spent.saturating_sub(self.last.1).as_micros().saturating_mul(1_000);
+        if let Some(permille) = spent_permille.checked_div(wall) {
+            self.permille = permille;
+            self.last = (now, spent);
+        }
+        let mut text = [0_u8; 128];
+        let length = self.statm.as_ref().and_then(|statm| statm.read_at(&mut text, 0).ok()).unwrap_or(0);
+        let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
+        let pages: Option<u64> = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+        let page_bytes = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
+        self.rss_bytes = pages.unwrap_or(0).saturating_mul(page_bytes);
+    }
+
+    /// Percent of one core since the last tick.
+    #[must_use]
+    pub fn cpu_percent(&self) -> f64 {
+        f64::from(u32::try_from(self.permille).unwrap_or(u32::MAX)) / 10.0
+    }
+
+    /// Resident memory, MiB; 0 where /proc does not tell.
+    #[must_use]
+    pub fn rss_mib(&self) -> u64 {
+        self.rss_bytes >> 20
+    }
+}
+
+fn own_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_follow_the_last_two_seconds_only() {
+        let start = Instant::now();
+        let mut rates = Rates::new(start);
+        for _ in 0..100 {
+            rates.count(Class::File);
+        }
+        rates.tick(start + Duration::from_secs(1));
+        assert_eq!(rates.total(), 100);
+        assert_eq!(rates.to_string(), "proc 0 file 100 net 0 sys 0");
+        for tick in 2..9 {
+            rates.tick(start + Duration::from_millis(500 * tick));
+        }
+        assert_eq!(rates.to_string(), "proc 0 file 0 net 0 sys 0");
+    }
+
+    #[test]
+    fn own_memory_is_known() {
+        let mut usage = Usage::open(Instant::now());
+        usage.tick(Instant::now());
+        assert!(usage.rss_bytes > 0);
+    }
+}
