@@ -3,15 +3,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use libbpf_rs::{MapCore as _, ObjectBuilder, OpenObject};
+use libbpf_rs::{Link, MapCore as _, ObjectBuilder, OpenObject, Program};
 use serde::Serialize;
 use watertight_sensor_abi::{Hook, HookClass, HOOKS, SCRATCH_SLOTS};
 
 use crate::counters;
 use crate::objects::TELEMETRY;
 use crate::trial::{self, Refusals};
+
+/// How long the kernel may take to let unpinned programs go: grace periods of some milliseconds each, seconds in emulation.
+const GONE_MAX: Duration = Duration::from_secs(20);
 
 /// Where everything is pinned.
 pub struct Pins {
@@ -59,16 +63,19 @@ impl Pins {
         loaded
     }
 
-    /// Unpins the links of every build and returns how many there were.
+    /// Unpins the links of every build, waits until the kernel has let their programs go, and returns how many there were.
     pub fn detach(&self) -> Result<usize> {
-        let mut count = 0;
+        let mut programs = Vec::new();
         for build in folders(&self.root)? {
-            for link in entries(&build.join("links"))? {
-                fs::remove_file(&link).with_context(|| format!("unpinning {}", link.display()))?;
-                count += 1;
+            for path in entries(&build.join("links"))? {
+                let link = Link::open(&path).with_context(|| format!("opening {}", path.display()))?;
+                programs.push(link.info().with_context(|| format!("asking about {}", path.display()))?.prog_id);
+                drop(link);
+                fs::remove_file(&path).with_context(|| format!("unpinning {}", path.display()))?;
             }
         }
-        Ok(count)
+        wait_until_gone(&programs)?;
+        Ok(programs.len())
     }
 
     /// Removes every pin.
@@ -92,6 +99,20 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// The kernel frees a link some time after its last pin: only once the program is gone does it run no more.
+fn wait_until_gone(programs: &[u32]) -> Result<()> {
+    let asked = Instant::now();
+    while programs.iter().any(|id| Program::fd_from_id(*id).is_ok()) {
+        anyhow::ensure!(
+            asked.elapsed() < GONE_MAX,
+            "the kernel still holds unpinned programs after {} s: does another process hold their links?",
+            GONE_MAX.as_secs()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// Links that are pinned already, if every map is there with them.

@@ -3,6 +3,7 @@
 mod actions;
 mod boot;
 mod harness;
+mod hooks;
 mod product;
 
 use crate::report::Report;
@@ -27,7 +28,7 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 4] = [boot::TESTS, actions::TESTS, harness::TESTS, product::TESTS];
+const GROUPS: [&[Test]; 5] = [boot::TESTS, actions::TESTS, harness::TESTS, product::TESTS, hooks::TESTS];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]
