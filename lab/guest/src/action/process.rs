@@ -7,6 +7,8 @@ use serde_json::json;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 actions! {
     /// Forks; the child exits at once with code 0. Gives `child`.
@@ -91,6 +93,9 @@ actions! {
     }
 }
 
+/// How long a program may take to start in emulation.
+const SLEEP_MAX: Duration = Duration::from_secs(20);
+
 /// A sleeping child that others act upon; ended when dropped.
 pub struct Victim {
     /// The sleeper.
@@ -98,10 +103,25 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// Starts a sleeper and waits until it has become /usr/bin/sleep.
+    /// Starts a sleeper and waits until it sleeps: before that its loader still maps and protects memory.
     pub fn start() -> io::Result<Self> {
         let child = Command::new("/usr/bin/sleep").arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        Ok(Self { child })
+        let victim = Self { child };
+        let started = Instant::now();
+        while !victim.sleeps()? {
+            if started.elapsed() > SLEEP_MAX {
+                return Err(io::Error::other("the victim does not begin to sleep"));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(victim)
+    }
+
+    /// Whether it is in nanosleep or clock_nanosleep: the first word of /proc/PID/syscall is the call's number.
+    fn sleeps(&self) -> io::Result<bool> {
+        let call = std::fs::read_to_string(format!("/proc/{}/syscall", self.child.id()))?;
+        let number = call.split(' ').next().and_then(|word| word.parse::<i64>().ok());
+        Ok(matches!(number, Some(libc::SYS_nanosleep | libc::SYS_clock_nanosleep)))
     }
 
     /// Its process id.

@@ -142,6 +142,7 @@ fn system_hooks() -> Result<()> {
         expected(process::new_user_namespace(), "process.userns_create", &[])?,
         expected(memory::make_executable(), "memory.protect", &[])?,
         expected(memory::trace(), "process.access", &[])?,
+        expected(memory::write_process_vm(), "process.access", &[])?,
         expected(kernel::bpf_map("wt_map"), "bpf.use", &[])?,
         expected(kernel::bpf_program("wt_prog"), "bpf.use", &[("/bpf/command", "5")])?,
         expected(kernel::perf_event(), "perf.open", &[])?,
