@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // The guard object: every hook that denies, each in a file of its own. It needs nothing of the telemetry object, and once
 // pinned nothing of user mode.
+#include "guard/trust.bpf.c"
+#include "guard/own_memory.bpf.c"
+#include "guard/own_maps.bpf.c"
+#include "guard/own_mount.bpf.c"
 #include "guard/open.bpf.c"
 #include "guard/digest.bpf.c"
 #include "guard/map.bpf.c"

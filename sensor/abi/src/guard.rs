@@ -64,6 +64,7 @@ pub(crate) const C_CONSTANTS: &[(&str, u64)] = &[
     ("POLICY_RULE", EntryKind::Rule as u64),
     ("POLICY_TOO_DEEP", EntryKind::TooDeep as u64),
     ("POLICY_UNNAMED", EntryKind::Unnamed as u64),
+    ("POLICY_OWN", EntryKind::Own as u64),
 ];
 
 /// What a policy rules on. The number is the place of its bit and of its byte in an entry.
@@ -151,6 +152,8 @@ pub enum EntryKind {
     TooDeep = 8,
     /// Not an entry: a module came from memory and has no name, and some rule is about modules.
     Unnamed = 9,
+    /// Not an entry: something of the guard itself.
+    Own = 10,
 }
 
 impl EntryKind {
@@ -167,6 +170,7 @@ impl EntryKind {
             6 => Self::Rule,
             8 => Self::TooDeep,
             9 => Self::Unnamed,
+            10 => Self::Own,
             _ => return None,
         })
     }
@@ -184,6 +188,7 @@ impl EntryKind {
             Self::Rule => "rule",
             Self::TooDeep => "too-deep",
             Self::Unnamed => "module-from-memory",
+            Self::Own => "guard",
         }
     }
 }
@@ -246,6 +251,13 @@ guard_hooks! {
     ModuleMemory = 271 "guard_blob" "kernel_load_data",
     Connect = 272 "guard_connect" "socket_connect",
     Send = 273 "guard_send" "socket_sendmsg",
+    Ptrace = 274 "guard_ptrace" "ptrace_access_check",
+    BpfMap = 275 "guard_bpf_map" "bpf_map",
+    Umount = 276 "guard_umount" "sb_umount",
+    Mount = 277 "guard_mount" "sb_mount",
+    MoveMount = 278 "guard_move_mount" "move_mount",
+    Exec = 279 "guard_exec" "sched_process_exec",
+    Fork = 280 "guard_fork" "sched_process_fork",
 }
 
 /// A verdict as it comes out of the guard's ring.

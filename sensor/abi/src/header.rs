@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::guard::{self, GUARD_HOOKS};
 use crate::hook::HOOKS;
-use crate::layout::{self, FieldKind, RecordType, Tag, LAYOUTS};
+use crate::layout::{self, FieldKind, RecordType, Role, Tag, LAYOUTS};
 
 /// `abi.h`: constants, enumerations and structs, each struct's size and offsets asserted.
 #[must_use]
@@ -29,7 +29,7 @@ pub fn c_header() -> String {
     for (name, value) in constants {
         let _ = writeln!(text, "#define {name} {value}u");
     }
-    for (name, number) in RecordType::C_NAMES.iter().chain(Tag::C_NAMES) {
+    for (name, number) in RecordType::C_NAMES.iter().chain(Tag::C_NAMES).chain(Role::C_NAMES) {
         let _ = writeln!(text, "#define {name} {number}u");
     }
     for (name, value) in guard::C_CONSTANTS {

@@ -4,6 +4,7 @@
 // not counted: this is the busiest hook of all.
 // Prototype (6.1, 6.12): int file_open(struct file *file)
 #include "overlay.h"
+#include "own.h"
 
 SEC("lsm/file_open")
 int BPF_PROG(guard_open, struct file *file, int ret)
@@ -21,8 +22,11 @@ int BPF_PROG(guard_open, struct file *file, int ret)
 	else
 		return 0;
 	GUARD_COUNT(GUARD_GUARD_OPEN, hits);
-	if (operation == ON_WRITE)
+	if (operation == ON_WRITE) {
+		if (is_own_executable(file->f_inode))
+			return refuse_tampering(GUARD_GUARD_OPEN, file->f_inode, file->f_path.dentry, file->f_path.mnt);
 		note_write(file->f_inode);
+	}
 	if (!ask(&question, operation)) {
 		GUARD_COUNT(GUARD_GUARD_OPEN, filtered);
 		return 0;

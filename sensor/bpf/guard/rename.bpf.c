@@ -3,7 +3,7 @@
 // (an unlink of that, and a write to its place), may the new folder be written. The hook runs twice for an exchange.
 // Prototype (6.1, 6.12): int inode_rename(struct inode *old_dir, struct dentry *old_dentry, struct inode *new_dir,
 // struct dentry *new_dentry)
-#include "guard.h"
+#include "own.h"
 
 SEC("lsm/inode_rename")
 int BPF_PROG(guard_rename, struct inode *old_dir, struct dentry *old_dentry, struct inode *new_dir,
@@ -20,6 +20,8 @@ int BPF_PROG(guard_rename, struct inode *old_dir, struct dentry *old_dentry, str
 	new_folder = BPF_CORE_READ(new_dentry, d_parent);
 	moved = BPF_CORE_READ(old_dentry, d_inode);
 	replaced = BPF_CORE_READ(new_dentry, d_inode);
+	if ((is_own_pin(old_dentry) || is_own_pin(new_folder)) && !is_trusted_now())
+		return refuse_tampering(GUARD_GUARD_RENAME, NULL, old_dentry, NULL);
 	if (ask(&question, ON_RENAME)) {
 		weigh_file(&question, moved, old_dentry, NULL);
 		if (question.mode)

@@ -2,7 +2,7 @@
 // A name or an empty folder is removed. inode_ and not path_ hooks: an overlay removes files of its upper layer without a path.
 // Prototypes (6.1, 6.12): int inode_unlink(struct inode *dir, struct dentry *dentry)
 // int inode_rmdir(struct inode *dir, struct dentry *dentry)
-#include "guard.h"
+#include "own.h"
 
 static __always_inline int judge_removal(__u32 hook, struct inode *dir, struct dentry *dentry, int ret)
 {
@@ -12,6 +12,8 @@ static __always_inline int judge_removal(__u32 hook, struct inode *dir, struct d
 	if (ret)
 		return ret;
 	GUARD_COUNT(hook, hits);
+	if (is_own_pin(dentry) && !is_trusted_now())
+		return refuse_tampering(hook, NULL, dentry, NULL);
 	if (!ask(&question, ON_UNLINK)) {
 		GUARD_COUNT(hook, filtered);
 		return 0;
