@@ -91,16 +91,8 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation, by number.
-    pub const ALL: [Self; 8] = [
-        Self::Exec,
-        Self::Write,
-        Self::Unlink,
-        Self::Rename,
-        Self::Module,
-        Self::Connect,
-        Self::Leave,
-        Self::Tamper,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Exec, Self::Write, Self::Unlink, Self::Rename, Self::Module, Self::Connect, Self::Leave, Self::Tamper];
 
     /// The operation with this number.
     #[must_use]
@@ -306,8 +298,7 @@ impl<'a> VerdictRecord<'a> {
         let verdict = Verdict::read(rest).ok_or(short("a verdict"))?;
         let rest = rest.get(Verdict::BYTES..).unwrap_or_default();
         let unknown = |what, number| DecodeError::Unknown { what, number };
-        let operation =
-            Operation::from_number(verdict.operation).ok_or(unknown("operation", verdict.operation))?;
+        let operation = Operation::from_number(verdict.operation).ok_or(unknown("operation", verdict.operation))?;
         let matched = EntryKind::from_number(verdict.matched).ok_or(unknown("kind of entry", verdict.matched))?;
         if !matches!(verdict.mode, POLICY_DENY | POLICY_AUDIT) {
             return Err(unknown("mode", verdict.mode));

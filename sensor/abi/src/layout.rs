@@ -36,7 +36,7 @@ macro_rules! layouts {
     ($($(#[$doc:meta])* $name:ident $c_name:literal { $($(#[$field_doc:meta])* $field:ident: $type:tt,)* })*) => {
         $(
             $(#[$doc])*
-            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
             pub struct $name { $($(#[$field_doc])* pub $field: layouts!(@rust $type),)* }
 
             // By hand: arrays of more than 32 elements have no default.
@@ -369,6 +369,15 @@ layouts! {
         address: b16,
         /// The rule's id, filled up with NULs.
         id: b64,
+    }
+    /// What the guard is told before it is loaded.
+    GuardSettings "wt_guard_settings" {
+        /// Inode of the folder that holds its pins.
+        pins_inode: u64,
+        /// Device of the bpffs that the folder is on.
+        pins_dev: u32,
+        /// Mount namespace in which that is mounted.
+        pins_mnt_ns: u32,
     }
     /// What an entry of a policy's generation is found by.
     PolicyKey "wt_policy_key" {

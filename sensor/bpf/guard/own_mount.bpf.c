@@ -9,12 +9,9 @@
 
 #define MS_MOVE 8192
 
-/* Mount namespace in which the pins are mounted; set by the loader before the load. */
-const volatile __u32 pins_mnt_ns;
-
 static __always_inline bool is_own_mount(struct vfsmount *mnt)
 {
-	return BPF_CORE_READ(mnt, mnt_sb, s_dev) == pins_dev;
+	return BPF_CORE_READ(mnt, mnt_sb, s_dev) == guard_settings.pins_dev;
 }
 
 SEC("lsm/sb_umount")
@@ -40,7 +37,7 @@ int BPF_PROG(guard_mount, const char *source, const struct path *path, const cha
 	if (ret)
 		return ret;
 	GUARD_COUNT(GUARD_GUARD_MOUNT, hits);
-	is_move = flags & MS_MOVE && task->tgid != 1 && task->nsproxy->mnt_ns->ns.inum == pins_mnt_ns;
+	is_move = flags & MS_MOVE && task->tgid != 1 && task->nsproxy->mnt_ns->ns.inum == guard_settings.pins_mnt_ns;
 	if ((!is_move && !is_own_mount(path->mnt)) || is_trusted_now()) {
 		GUARD_COUNT(GUARD_GUARD_MOUNT, filtered);
 		return 0;

@@ -16,7 +16,7 @@ struct {
 } wtg_copying SEC(".maps");
 
 /* Tasks in the map above, so that other opens need not look there. */
-__u64 wtg_copies;
+__u64 wtg_copies SEC(".bss.wtg");
 
 /* Whether this open reads what is being copied up; forgets it, for one copy makes one such open. */
 static __always_inline bool is_copied_up(void)
@@ -78,7 +78,7 @@ struct {
 } wtg_digests SEC(".maps");
 
 /* Opens for write so far: tells whether there was one while a digest was made. */
-__u64 wtg_writes;
+__u64 wtg_writes SEC(".bss.wtg");
 
 static __always_inline void note_write(struct inode *inode)
 {

@@ -8,21 +8,20 @@
 #define TRUST_NAME(name) wtg_##name
 #include "trust.h"
 
-/* The bpffs and the folder in it that holds our pins; set by the loader before the load. */
-const volatile __u32 pins_dev;
-const volatile __u64 pins_inode;
+/* Where our pins are; set by the loader before the load, and read-only from then on. */
+const volatile struct wt_guard_settings guard_settings SEC(".rodata.guard");
 
 #define PIN_STEPS_MAX 8
 
 /* Whether this is our folder of pins or something in it. */
 static __always_inline bool is_own_pin(struct dentry *dentry)
 {
-	if (BPF_CORE_READ(dentry, d_sb, s_dev) != pins_dev)
+	if (BPF_CORE_READ(dentry, d_sb, s_dev) != guard_settings.pins_dev)
 		return false;
 	for (int step = 0; step < PIN_STEPS_MAX; step++) {
 		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
 
-		if (BPF_CORE_READ(dentry, d_inode, i_ino) == pins_inode)
+		if (BPF_CORE_READ(dentry, d_inode, i_ino) == guard_settings.pins_inode)
 			return true;
 		if (parent == dentry)
 			return false;

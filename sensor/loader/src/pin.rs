@@ -136,7 +136,7 @@ impl Pins {
 }
 
 /// The kernel frees a link some time after its last pin: only once the program is gone does it run no more.
-fn wait_until_gone(programs: &[u32]) -> Result<()> {
+pub fn wait_until_gone(programs: &[u32]) -> Result<()> {
     let asked = Instant::now();
     while programs.iter().any(|id| Program::fd_from_id(*id).is_ok()) {
         anyhow::ensure!(
@@ -265,7 +265,7 @@ fn open_without(refusals: &Refusals) -> Result<OpenObject> {
     Ok(open)
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => Ok(entries.collect::<Result<Vec<_>, _>>()?.into_iter().map(|entry| entry.path()).collect()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -273,11 +273,11 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-fn remove_tree(folder: &Path) -> Result<()> {
+pub fn remove_tree(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing the pins under {}", folder.display()))
