@@ -42,8 +42,8 @@ struct wtg_generation {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_RDONLY_PROG);
-	__type(key, struct wt_policy_key);
-	__type(value, struct wt_policy_entry);
+	__uint(key_size, sizeof(struct wt_policy_key));     /* sizes: clang leaves the types of an inner map incomplete */
+	__uint(value_size, sizeof(struct wt_policy_entry));
 };
 
 /* The generation in force, and the last that was confirmed: what holds when the first one's time to be confirmed is over. */
@@ -351,6 +351,7 @@ static __always_inline void write_path(struct verdict_record *record, struct den
 			record->path_flags = ATTACHMENT_DETACHED;
 			break;
 		}
+		asm volatile("" : "+r"(at));    /* the bound is tested on the register that is used */
 		if (at > VERDICT_PATH_BYTES - NAME_BYTES_MAX)
 			break;
 		bytes = bpf_probe_read_kernel_str(record->path + at, NAME_BYTES_MAX, BPF_CORE_READ(dentry, d_name.name));
