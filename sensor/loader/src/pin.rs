@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use watertight_sensor_abi::{Hook, HookClass, HOOKS, SCRATCH_SLOTS};
 
 use crate::counters;
+use crate::filter;
 use crate::manifest;
 use crate::objects::TELEMETRY;
 use crate::trial::{self, Refusals};
@@ -33,6 +34,8 @@ pub struct Wanted {
     pub manifest: Vec<manifest::Entry>,
     /// Why the manifest is empty.
     pub manifest_refused: Option<String>,
+    /// File and network events that are not wanted.
+    pub filters: Vec<filter::Entry>,
 }
 
 impl Wanted {
@@ -46,6 +49,12 @@ impl Wanted {
             entry.file.write(&mut bytes);
             digest.update(bytes);
             digest.update((entry.role as u16).to_le_bytes());
+        }
+        for entry in &self.filters {
+            let mut bytes = Vec::new();
+            entry.key.write(&mut bytes);
+            entry.rule.write(&mut bytes);
+            digest.update(bytes);
         }
         digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -183,15 +192,16 @@ fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
             Err(why) => trial::refuse_class(HookClass::Lsm, &why),
         }
     };
-    let mut object = match open_without(&refusals)?.load() {
+    let mut object = match open_without(&refusals, wanted)?.load() {
         Ok(object) => object,
         Err(_) => {
             let alone = trial::each_alone(&TELEMETRY, &refusals)?;
             refusals.extend(alone);
-            open_without(&refusals)?.load().context("loading the telemetry programs that load one by one")?
+            open_without(&refusals, wanted)?.load().context("loading the telemetry programs that load one by one")?
         }
     };
     manifest::fill(&handle(&mut object, "manifest")?, &wanted.manifest)?;
+    filter::fill(&handle(&mut object, "filters")?, &wanted.filters)?;
     fs::create_dir_all(directory.join("links")).with_context(|| format!("making {}", directory.display()))?;
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
@@ -247,13 +257,17 @@ fn handle(object: &mut Object, name: &str) -> Result<MapHandle> {
     MapHandle::try_from(&map).with_context(|| format!("taking hold of map {name}"))
 }
 
-fn open_without(refusals: &Refusals) -> Result<OpenObject> {
+fn open_without(refusals: &Refusals, wanted: &Wanted) -> Result<OpenObject> {
     let mut open =
         ObjectBuilder::default().open_memory(TELEMETRY.verified()?).context("opening the telemetry object")?;
     let processors = u32::try_from(libbpf_rs::num_possible_cpus()?).context("counting processors")?;
+    let mut settings = Vec::new();
+    filter::settings(&wanted.filters).write(&mut settings);
     for mut map in open.maps_mut() {
         if map.name() == "scratches" {
             map.set_max_entries(processors.saturating_mul(SCRATCH_SLOTS)).context("sizing the scratch map")?;
+        } else if map.name() == ".rodata.settings" {
+            map.set_initial_value(&settings).context("setting what is filtered")?;
         }
     }
     for mut program in open.progs_mut() {
