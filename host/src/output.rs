@@ -38,6 +38,8 @@ pub struct Summary<'s> {
     pub kernel: &'s [HookCounts],
     /// Records received by hook.
     pub received: &'s [u64],
+    /// Operations by hook that were told as counted by process.
+    pub aggregated: &'s [u64],
     /// Records and lines that could not be read.
     pub malformed: u64,
     /// Sequence numbers that did not come.
@@ -148,7 +150,7 @@ impl Output {
     /// # Errors
     /// Standard output is gone.
     pub fn summary(&mut self, summary: &Summary<'_>) -> io::Result<bool> {
-        let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.is_exact);
+        let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.aggregated, summary.is_exact);
         let is_balanced = is_balanced && summary.malformed == 0;
         let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
         let sources: Vec<Json> = summary

@@ -35,7 +35,8 @@ pub fn c_header() -> String {
     for (name, value) in constants {
         let _ = writeln!(text, "#define {name} {value}u");
     }
-    for (name, number) in RecordType::C_NAMES.iter().chain(Tag::C_NAMES).chain(Role::C_NAMES).chain(FilterKind::C_NAMES) {
+    for (name, number) in RecordType::C_NAMES.iter().chain(Tag::C_NAMES).chain(Role::C_NAMES).chain(FilterKind::C_NAMES)
+    {
         let _ = writeln!(text, "#define {name} {number}u");
     }
     for hook in HOOKS {

@@ -60,7 +60,11 @@ pub struct Entry {
 /// The list is not of this form, names what does not exist, or is longer than the map.
 pub fn resolve(json: &str) -> Result<Vec<Entry>> {
     let filters: Vec<Filter> = serde_json::from_str(json).context("reading --filters: a JSON list of filters")?;
-    ensure!(filters.len() <= FILTERS_MAX as usize, "{} filters are more than the {FILTERS_MAX} that fit", filters.len());
+    ensure!(
+        filters.len() <= FILTERS_MAX as usize,
+        "{} filters are more than the {FILTERS_MAX} that fit",
+        filters.len()
+    );
     let mut entries = Vec::with_capacity(filters.len());
     let mut ranges = 0;
     for filter in &filters {
@@ -165,7 +169,8 @@ mod tests {
         let list = r#"[{"classes":["file"],"by":{"users":{"first":1000,"last":1999}}},
                        {"classes":["file","net"],"by":{"users":{"first":5,"last":5}}}]"#;
         let entries = resolve(list).expect("a good list");
-        let numbers: Vec<_> = entries.iter().map(|entry| (entry.key.number, entry.rule.low, entry.rule.classes)).collect();
+        let numbers: Vec<_> =
+            entries.iter().map(|entry| (entry.key.number, entry.rule.low, entry.rule.classes)).collect();
         assert_eq!(numbers, [(0, 1000, CLASS_FILE), (1, 5, CLASS_FILE | CLASS_NET)]);
         assert_eq!(settings(&entries), Settings { users: 2, ..Settings::default() });
     }
