@@ -7,6 +7,7 @@ mod bpffs;
 mod counters;
 mod objects;
 mod pin;
+mod stop;
 mod trial;
 
 use std::io::Write as _;
