@@ -23,6 +23,8 @@ const INDENT_MAX: u64 = 12;
 /// Writes to standard output.
 pub struct Output {
     out: BufWriter<Stdout>,
+    /// Room for one line, used again for each.
+    line: Vec<u8>,
     format: Format,
     has_colour: bool,
     live: Option<Live>,
@@ -71,7 +73,17 @@ impl Output {
     #[must_use]
     pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: usize, rules_refused: usize) -> Self {
         let out = BufWriter::with_capacity(256 << 10, io::stdout());
-        Self { out, format, has_colour, live, events: BTreeMap::new(), alerts: 0, rules, rules_refused }
+        Self {
+            out,
+            line: Vec::new(),
+            format,
+            has_colour,
+            live,
+            events: BTreeMap::new(),
+            alerts: 0,
+            rules,
+            rules_refused,
+        }
     }
 
     /// Writes an event and what the rules say of it.
@@ -84,6 +96,12 @@ impl Output {
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
         match (self.view(), &mut self.live) {
+            (Some(View::Native), _) => {
+                self.line.clear();
+                event.write_json(&mut self.line);
+                self.line.push(b'\n');
+                self.out.write_all(&self.line)?;
+            }
             (Some(view), _) => writeln!(self.out, "{}", view.render(event))?,
             (None, Some(live)) => live.event(event.kind.class(), || line(event)),
             (None, None) => writeln!(self.out, "{}", line(event))?,

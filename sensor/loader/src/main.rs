@@ -10,6 +10,7 @@ mod identify;
 mod manifest;
 mod objects;
 mod pin;
+mod stop;
 mod trial;
 
 use std::io::Write as _;
