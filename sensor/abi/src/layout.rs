@@ -23,6 +23,21 @@ pub const SCRATCH_SLOTS: u32 = 4;
 /// Data in a ring from which a record wakes the reader; below, the reader's timer finds it.
 pub const WAKE_BYTES: u32 = 16_384;
 
+/// Bit of file events in a filter's classes.
+pub const CLASS_FILE: u32 = 1;
+/// Bit of network events in a filter's classes.
+pub const CLASS_NET: u32 = 2;
+/// Filters in the map, of all kinds.
+pub const FILTERS_MAX: u32 = 256;
+/// Ranges of users among them: they are compared one by one.
+pub const USER_RANGES_MAX: u32 = 16;
+/// Size of the ring of file events, bytes.
+pub const RING_FILE_BYTES: u32 = 8 << 20;
+/// Size of the ring of network events, bytes.
+pub const RING_NET_BYTES: u32 = 4 << 20;
+/// Pairs of process and hook that are counted between two looks of user space; more are written to the ring, or lost.
+pub const AGGREGATES_MAX: u32 = 4_096;
+
 /// The record names the process in whose context the hook ran.
 pub const FLAG_HAS_PROCESS: u16 = 1;
 /// The attachment was cut.
@@ -444,6 +459,61 @@ layouts! {
         /// Reserved, 0.
         reserved: u32,
     }
+    /// What a filter looks for. Key of the map `filters`; what a kind does not use is 0.
+    FilterKey "wt_filter_key" {
+        /// [`FilterKind`].
+        kind: u32,
+        /// Device of an executable or folder.
+        dev: u32,
+        /// Inode number of an executable or folder, id of a cgroup, or the place of a range of users.
+        number: u64,
+        /// Inode generation of an executable or folder.
+        generation: u32,
+        /// Reserved, 0.
+        reserved: u32,
+    }
+    /// What a filter leaves out.
+    FilterRule "wt_filter_rule" {
+        /// `CLASS_*` bits.
+        classes: u32,
+        /// First user of a range.
+        low: u32,
+        /// Last user of a range.
+        high: u32,
+        /// Reserved, 0.
+        reserved: u32,
+    }
+    /// What is set once, before the load. The kernel removes code that a 0 here makes unreachable.
+    Settings "wt_settings" {
+        /// Filters of kind [`FilterKind::Executable`].
+        executables: u32,
+        /// Filters of kind [`FilterKind::Under`].
+        folders: u32,
+        /// Filters of kind [`FilterKind::Users`].
+        users: u32,
+        /// Filters of kind [`FilterKind::Cgroup`].
+        cgroups: u32,
+    }
+    /// Whether a ring's hooks count by process instead of writing, and since when. One for each ring.
+    Pressure "wt_pressure" {
+        /// 1 while they count.
+        is_counting: u64,
+        /// When they last began.
+        began_ns: u64,
+        /// When they last ended.
+        ended_ns: u64,
+        /// How often they began.
+        times: u64,
+    }
+    /// Whose operations at which hook are counted. Key of the maps behind `aggregates`.
+    AggregateKey "wt_aggregate_key" {
+        /// Thread group id; 0 where no process is known.
+        pid: u32,
+        /// [`Hook`](crate::Hook).
+        hook: u32,
+        /// Start of the process.
+        start_ns: u64,
+    }
     /// Counters of one hook on one processor.
     Counters "wt_counters" {
         /// Times that the hook ran.
@@ -538,5 +608,19 @@ numbered! {
         Watertight = 1 "WATERTIGHT",
         /// `watertight-loader`.
         Loader = 2 "LOADER",
+    }
+}
+
+numbered! {
+    /// By what a filter tells an operation.
+    FilterKind "FILTER_" {
+        /// The executable of the process, by identity.
+        Executable = 1 "EXECUTABLE",
+        /// A folder above the file, by identity.
+        Under = 2 "UNDER",
+        /// Real and effective user, by range.
+        Users = 3 "USERS",
+        /// The process's cgroup (v2) or one above it.
+        Cgroup = 4 "CGROUP",
     }
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* What the socket hooks share: a socket as the kernel knows it, and the address that a call names. */
 #pragma once
-#include "event.h"
 #include "endpoint.h"
+#include "pressure.h"
 
 #define SUN_PATH_BYTES_MAX 108
 

@@ -4,16 +4,20 @@
 use std::fs;
 use std::os::linux::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context as _, Result};
-use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder};
+use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, Program};
 use rustix::fs::{major, minor};
 use watertight_sensor_abi::{GuardHook, GuardSettings, GUARD_HOOKS};
 
 use crate::manifest;
 use crate::objects::GUARD;
-use crate::pin::{entries, folders, remove_tree, wait_until_gone};
+use crate::pin::{entries, folders, remove_tree};
 use crate::{bpffs, trial};
+
+/// How long the kernel may take to let unpinned programs go: grace periods of some milliseconds each, seconds in emulation.
+const GONE_MAX: Duration = Duration::from_secs(60);
 
 /// Map with the rules.
 pub const POLICY: &str = "wtg_policy";
@@ -187,6 +191,20 @@ impl GuardPins {
         }
         Ok(())
     }
+}
+
+/// The kernel frees a link some time after its last pin: only once the program is gone does it deny no more.
+fn wait_until_gone(programs: &[u32]) -> Result<()> {
+    let asked = Instant::now();
+    while programs.iter().any(|id| Program::fd_from_id(*id).is_ok()) {
+        anyhow::ensure!(
+            asked.elapsed() < GONE_MAX,
+            "the kernel still holds unpinned programs after {} s: does another process hold their links?",
+            GONE_MAX.as_secs()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// Programs without which the pins could be removed by others while the rest is taken away.
