@@ -4,6 +4,8 @@
 //! The workers are processes of their own: `worker::sources` opens what needs privileges, `worker::detector` has none.
 
 pub mod account;
+pub mod deny;
+pub mod guard;
 pub mod live;
 pub mod loader;
 pub mod lock;

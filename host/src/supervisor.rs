@@ -19,6 +19,7 @@ use watertight_sensor_fallback::snapshot;
 use watertight_sensor_reader::{open_pinned, read_counters, ring_size};
 
 use crate::account::HookCounts;
+use crate::deny::keeper::Keeper;
 use crate::live::Saved;
 use crate::loader::{Loader, Report};
 use crate::lock::RunLock;
@@ -91,6 +92,8 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
         _ => Vec::new(),
     };
     let mut sources = start_sources(&mut found)?;
+    let mut keeper = Keeper::start(&options.state, loader.executable(), found.has_lsm());
+    found.deny_by_fanotify = keeper.outcome();
     let matrix = found.matrix(&Mend::of_this_machine());
     show_matrix(&matrix, options.format)?;
     for class in matrix.absent() {
@@ -100,7 +103,8 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
     let terminal = is_live(options).then(|| Saved::take().ok());
     let mut detector = start_detector(options, pins.as_ref(), sources.as_mut(), &found)?;
     let started = Instant::now();
-    let died = wait(options, &mut detector, started);
+    let died = wait(options, &mut detector, &mut keeper, started);
+    keeper.stop();
     if died.is_some() {
         drop(terminal); // before anything is said about it
     }
@@ -141,7 +145,7 @@ fn since(after: &[HookCounts], before: &[HookCounts]) -> Vec<HookCounts> {
 }
 
 /// Until a signal, a `q` at the terminal, the end of the time, or the detector's death, which is returned.
-fn wait(options: &Options, detector: &mut DetectorProcess, started: Instant) -> Option<String> {
+fn wait(options: &Options, detector: &mut DetectorProcess, keeper: &mut Keeper, started: Instant) -> Option<String> {
     loop {
         if IS_STOPPING.load(Ordering::Relaxed) || options.duration.is_some_and(|most| started.elapsed() >= most) {
             return None;
@@ -150,6 +154,10 @@ fn wait(options: &Options, detector: &mut DetectorProcess, started: Instant) -> 
             return Some(status.to_string());
         }
         note_alive(&options.state);
+        for event in keeper.beat() {
+            // A detector that can't be told has died: the next look finds that out.
+            let _ = detector.tell(&Message::Event(event.to_json()));
+        }
         if detector.is_quit_within(BEAT) {
             return None;
         }

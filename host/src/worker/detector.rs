@@ -101,8 +101,10 @@ impl Detector {
         loop {
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
-                if let Message::Stop { kernel, seconds } = read(&line)? {
-                    return self.finish(&kernel, seconds);
+                match read(&line)? {
+                    Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
+                    Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
+                    Message::Process(_) | Message::Go => {}
                 }
             }
             if control.is_ended() {
