@@ -363,23 +363,29 @@ fn object(event: &Event) -> String {
     parts.join(" ")
 }
 
-/// Text for a terminal: control characters, escapes and direction marks become visible, and what is too long is cut.
-fn clean(text: &str) -> String {
-    let mut cleaned = String::new();
-    for (count, letter) in text.chars().enumerate() {
-        if count >= SHOWN_CHARS_MAX {
-            cleaned.push('…');
-            break;
-        }
+/// A value for a terminal: as [`harmless`] makes it, and cut where it is too long.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => harmless(text),
+        Some((end, _)) => harmless(text.get(..end).unwrap_or(text)) + "…",
+    }
+}
+
+/// Text for a terminal: control characters, escapes and direction marks become visible.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let mut harmless = String::new();
+    for letter in text.chars() {
         let is_direction =
             matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if letter.is_control() || is_direction {
-            cleaned.extend(letter.escape_default());
+            harmless.extend(letter.escape_default());
         } else {
-            cleaned.push(letter);
+            harmless.push(letter);
         }
     }
-    cleaned
+    harmless
 }
 
 #[cfg(test)]
