@@ -49,7 +49,7 @@ pub fn translate_verdict(record: &VerdictRecord<'_>, boot_id: &str) -> Event {
             if is_v4 { IpAddr::V4(Ipv4Addr::new(a, b, c, d)) } else { IpAddr::V6(Ipv6Addr::from(verdict.address)) };
         event.set(Field::Family, if is_v4 { "ipv4" } else { "ipv6" });
         event.set(Field::RemoteAddress, address);
-        event.set(Field::RemotePort, verdict.port);
+        event.set(Field::RemotePort, u32::from(verdict.port));
     }
     event
 }
