@@ -2,10 +2,12 @@
 
 mod actions;
 mod boot;
+mod guard;
 mod harness;
 mod hooks;
 mod product;
 mod routes;
+mod tamper;
 
 use crate::report::Report;
 use crate::world;
@@ -29,7 +31,16 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 6] = [boot::TESTS, actions::TESTS, routes::TESTS, harness::TESTS, product::TESTS, hooks::TESTS];
+const GROUPS: [&[Test]; 8] = [
+    boot::TESTS,
+    actions::TESTS,
+    routes::TESTS,
+    harness::TESTS,
+    product::TESTS,
+    hooks::TESTS,
+    guard::TESTS,
+    tamper::TESTS,
+];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]
