@@ -63,11 +63,12 @@ static const volatile struct wt_policy_key first_key = { .kind = POLICY_HEADER }
 		__sync_fetch_and_add(&count_row->member, 1); \
 } while (0)
 
-/* One operation on its way to a verdict. */
+/* One operation on its way to a verdict; begins as zeros. What is more than one operation for a policy is asked more than once. */
 struct question {
 	void *table;
 	struct wt_policy_entry *header;
-	__u32 operation;                        /* ON_* */
+	__u32 operation;                        /* ON_*, what is asked now */
+	__u32 decided;                          /* ON_*, what decided */
 	__u32 kinds;                            /* kinds of entries that the policy has for this operation */
 	__u16 mode;                             /* POLICY_DENY, POLICY_AUDIT, or 0: no rule */
 	__u16 rule;
@@ -84,35 +85,40 @@ static __always_inline struct wt_policy_entry *header_of(void *table)
 	return bpf_map_lookup_elem(table, (const void *)&first_key);
 }
 
-/* False if no policy says anything of this operation. */
-static __always_inline bool ask(struct question *question, __u32 operation)
+/* Picks the generation that answers everything this hook asks. */
+static __always_inline void pick(struct question *question)
 {
 	__u32 slot = POLICY_SLOT_CURRENT;
 	struct wt_policy_entry *header;
 	void *table = bpf_map_lookup_elem(&wtg_policy, &slot);
 
 	if (!table)
-		return false;
+		return;
 	header = header_of(table);
 	if (!header)
-		return false;
+		return;
 	if (header->deadline_ns && bpf_ktime_get_boot_ns() > header->deadline_ns) {
 		slot = POLICY_SLOT_CONFIRMED;
 		table = bpf_map_lookup_elem(&wtg_policy, &slot);
 		if (!table)
-			return false;
+			return;
 		header = header_of(table);
 		if (!header)
-			return false;
+			return;
 	}
 	question->table = table;
 	question->header = header;
+}
+
+/* False if the policy says nothing of this operation. */
+static __always_inline bool ask(struct question *question, __u32 operation)
+{
+	if (!question->header)
+		pick(question);
+	if (!question->header)
+		return false;
 	question->operation = operation;
-	question->kinds = (header->kinds >> (operation * 8)) & 0xff;
-	question->mode = 0;
-	question->rule = 0;
-	question->matched = 0;
-	question->family = 0;
+	question->kinds = (question->header->kinds >> (operation * 8)) & 0xff;
 	return question->kinds;
 }
 
@@ -133,6 +139,7 @@ static __always_inline void weigh(struct question *question, struct wt_policy_en
 	if (question->mode && question->mode <= mode)
 		return;
 	question->mode = mode;
+	question->decided = operation;
 	question->rule = ((const __u16 *)entry->rules)[operation];
 	question->matched = kind;
 }
@@ -240,8 +247,11 @@ static __always_inline void weigh_folders(struct question *question, struct dent
 	if (mnt)
 		climb.mount = (__u64)mnt - bpf_core_field_offset(struct mount, mnt);
 	bpf_loop(FOLDER_STEPS_MAX, climb_step, &climb, 0);
-	if (!climb.is_at_root) {
-		question->mode = POLICY_DENY;
+	if (!climb.is_at_root && question->mode != POLICY_DENY) {
+		bool is_denied = question->header->denies & (1u << (question->operation & 7));
+
+		question->mode = is_denied ? POLICY_DENY : POLICY_AUDIT;
+		question->decided = question->operation;
 		question->matched = POLICY_TOO_DEEP;
 	}
 }
@@ -351,13 +361,15 @@ static __always_inline void write_path(struct verdict_record *record, struct den
 			record->path_flags = ATTACHMENT_DETACHED;
 			break;
 		}
+		/* Changes nothing, as the test below keeps it smaller; but so the verifier has one range for all rounds. */
+		at &= VERDICT_PATH_BYTES - 1;
 		asm volatile("" : "+r"(at));    /* the bound is tested on the register that is used */
-		if (at > VERDICT_PATH_BYTES - NAME_BYTES_MAX)
+		if (at >= VERDICT_PATH_BYTES - NAME_BYTES_MAX)
 			break;
 		bytes = bpf_probe_read_kernel_str(record->path + at, NAME_BYTES_MAX, BPF_CORE_READ(dentry, d_name.name));
 		if (bytes <= 0)
 			break;
-		at += bytes;
+		at += bytes & (2 * NAME_BYTES_MAX - 1);
 		dentry = parent;
 	}
 	record->path_bytes = at;
@@ -415,7 +427,7 @@ static __noinline int report(struct question *question, __u32 hook, struct inode
 	record->header.boot_ns = bpf_ktime_get_boot_ns();
 	fill_process(&record->process, bpf_get_current_task_btf());
 	__builtin_memset(&record->body, 0, sizeof(record->body));
-	record->body.operation = question->operation;
+	record->body.operation = question->decided;
 	record->body.mode = question->mode;
 	record->body.rule = question->rule;
 	record->body.matched = question->matched;

@@ -62,7 +62,7 @@ fn vital() -> Result<()> {
         ("file: /init", "process 1"),
         ("file: /usr/bin/watertight-loader", "loader"),
         ("under: /usr/bin", "loader"),
-        ("under: /", "process 1"),
+        ("under: /bin", "rescue shell"),
     ] {
         let output = try_apply(&[rule("bad", "exec", target, "enforce")])?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
