@@ -163,25 +163,39 @@ static __always_inline void weigh_inode(struct question *question, struct inode 
 	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_FILE);
 }
 
+struct hashing {
+	const unsigned char *name;
+	__u64 hash;
+	__u32 length;
+};
+
+static long hash_step(__u32 step, void *context)
+{
+	struct hashing *hashing = context;
+	__u32 at = step * 8;
+	__u64 word = 0;
+
+	if (at >= hashing->length)
+		return 1;
+	bpf_probe_read_kernel(&word, sizeof(word), hashing->name + at);
+	if (hashing->length - at < 8)
+		word &= (1ull << ((hashing->length - at) * 8)) - 1;
+	hashing->hash = (hashing->hash ^ word) * PLACE_HASH_FACTOR;
+	hashing->hash ^= hashing->hash >> 32;
+	return 0;
+}
+
 /* A name's hash, the same as `place_hash` in the ABI: 8 bytes at a time, the last ones filled up with zeros. */
 static __always_inline __u64 name_hash(struct dentry *dentry)
 {
-	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
-	__u32 length = BPF_CORE_READ(dentry, d_name.len);
-	__u64 hash = PLACE_HASH_SEED;
+	struct hashing hashing = {
+		.name = BPF_CORE_READ(dentry, d_name.name),
+		.hash = PLACE_HASH_SEED,
+		.length = BPF_CORE_READ(dentry, d_name.len),
+	};
 
-	for (__u32 at = 0; at < NAME_BYTES_MAX; at += 8) {
-		__u64 word = 0;
-
-		if (at >= length)
-			break;
-		bpf_probe_read_kernel(&word, sizeof(word), name + at);
-		if (length - at < 8)
-			word &= (1ull << ((length - at) * 8)) - 1;
-		hash = (hash ^ word) * PLACE_HASH_FACTOR;
-		hash ^= hash >> 32;
-	}
-	return hash;
+	bpf_loop(NAME_BYTES_MAX / 8, hash_step, &hashing, 0);
+	return hashing.hash;
 }
 
 /* A name in a folder, whichever file has it: what a rule on a file means once the file has been replaced. */
@@ -327,52 +341,63 @@ struct verdict_record {
 	__u8 path[VERDICT_PATH_BYTES];
 };
 
-#define REPORT_STEPS_MAX 32
+#define REPORT_STEPS_MAX 64
 
-/* Names from the leaf up, for people to read; the verdict was made on identities. */
+/* A walk that writes names from the leaf up, for people to read; the verdict was made on identities. */
+struct naming {
+	struct verdict_record *record;
+	__u64 dentry;
+	__u64 mount;
+	__u64 root;
+};
+
+static long naming_step(__u32 step, void *context)
+{
+	struct naming *naming = context;
+	struct verdict_record *record = naming->record;
+	struct dentry *dentry = (struct dentry *)naming->dentry;
+	struct dentry *parent;
+	__u32 at = record->path_bytes;
+	long bytes;
+
+	if (naming->mount && naming->dentry == naming->root) {
+		struct mount *mount = (struct mount *)naming->mount;
+		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+		if (above == mount) {
+			record->path_flags = 0;
+			return 1;
+		}
+		naming->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		naming->mount = (__u64)above;
+		naming->root = (__u64)BPF_CORE_READ(above, mnt.mnt_root);
+		return 0;
+	}
+	parent = BPF_CORE_READ(dentry, d_parent);
+	if (parent == dentry) {
+		record->path_flags = ATTACHMENT_DETACHED;
+		return 1;
+	}
+	if (at >= VERDICT_PATH_BYTES - NAME_BYTES_MAX)
+		return 1;
+	bytes = bpf_probe_read_kernel_str(record->path + at, NAME_BYTES_MAX, BPF_CORE_READ(dentry, d_name.name));
+	if (bytes <= 0)
+		return 1;
+	record->path_bytes = at + bytes;
+	naming->dentry = (__u64)parent;
+	return 0;
+}
+
 static __always_inline void write_path(struct verdict_record *record, struct dentry *dentry, struct vfsmount *mnt)
 {
-	struct mount *mount = NULL;
-	struct dentry *root = NULL;
-	__u32 at = 0;
+	struct naming naming = { .record = record, .dentry = (__u64)dentry };
 
-	record->path_flags = ATTACHMENT_CUT;
+	record->path_flags = ATTACHMENT_CUT;    /* unless a step says that it came to the end */
 	if (mnt) {
-		mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-		root = BPF_CORE_READ(mnt, mnt_root);
+		naming.mount = (__u64)mnt - bpf_core_field_offset(struct mount, mnt);
+		naming.root = (__u64)BPF_CORE_READ(mnt, mnt_root);
 	}
-	for (int step = 0; step < REPORT_STEPS_MAX; step++) {
-		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-		long bytes;
-
-		if (mount && dentry == root) {
-			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
-
-			if (above == mount) {
-				record->path_flags = 0;
-				break;
-			}
-			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-			mount = above;
-			root = BPF_CORE_READ(mount, mnt.mnt_root);
-			continue;
-		}
-		if (parent == dentry) {
-			record->path_flags = ATTACHMENT_DETACHED;
-			break;
-		}
-		/* Changes nothing, as the test below keeps it smaller; but so the verifier has one range for all rounds. */
-		at &= VERDICT_PATH_BYTES - 1;
-		asm volatile("" : "+r"(at));    /* the bound is tested on the register that is used */
-		if (at >= VERDICT_PATH_BYTES - NAME_BYTES_MAX)
-			break;
-		bytes = bpf_probe_read_kernel_str(record->path + at, NAME_BYTES_MAX, BPF_CORE_READ(dentry, d_name.name));
-		if (bytes <= 0)
-			break;
-		at += bytes & (2 * NAME_BYTES_MAX - 1);
-		dentry = parent;
-	}
-	record->path_bytes = at;
+	bpf_loop(REPORT_STEPS_MAX, naming_step, &naming, 0);
 }
 
 static __always_inline void count_rule(const struct question *question)
