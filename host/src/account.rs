@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value as Json};
-use watertight_sensor_abi::{Counters, Hook, HOOKS};
+use watertight_sensor_abi::{Counters, Hook, Ring, HOOKS};
 
 /// The kernel's side of one hook, as the supervisor read it after the programs were detached.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -81,25 +81,38 @@ pub struct SourceCounts {
     pub overflows: u64,
 }
 
+/// The reader's side of the account, by hook.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Receipts<'r> {
+    /// Records taken from the rings.
+    pub taken: &'r [u64],
+    /// Of these, lost with a detector that died before it had written them.
+    pub lost: &'r [u64],
+    /// Detectors that died: each may have left one record a ring to be read again.
+    pub deaths: u64,
+}
+
 /// The rows of hooks that ran, and whether all of them balance. `is_exact` is false for an adopted ring, whose earlier
 /// reader is gone with its half of the account.
 #[must_use]
-pub fn hook_rows(kernel: &[HookCounts], received: &[u64], is_exact: bool) -> (Vec<Json>, bool) {
+pub fn hook_rows(kernel: &[HookCounts], receipts: &Receipts<'_>, is_exact: bool) -> (Vec<Json>, bool) {
+    let twice_max = receipts.deaths.saturating_mul(Ring::ALL.len() as u64);
     let mut is_balanced = true;
     let mut rows = Vec::new();
     for (hook, counts) in HOOKS.iter().zip(kernel) {
         if counts.hits == 0 {
             continue;
         }
-        let received = received.get(usize::from(*hook as u16)).copied().unwrap_or(0);
-        let is_even = counts.is_balanced() && (!is_exact || counts.submitted == received);
+        let of = |part: &[u64]| part.get(usize::from(*hook as u16)).copied().unwrap_or(0);
+        let (taken, lost) = (of(receipts.taken), of(receipts.lost));
+        let is_even = counts.is_balanced() && (!is_exact || taken.abs_diff(counts.submitted) <= twice_max);
         is_balanced &= is_even;
-        rows.push(row(*hook, counts, received, is_even));
+        rows.push(row(*hook, counts, taken.saturating_sub(lost), lost, is_even));
     }
     (rows, is_balanced)
 }
 
-fn row(hook: Hook, counts: &HookCounts, received: u64, is_even: bool) -> Json {
+fn row(hook: Hook, counts: &HookCounts, received: u64, lost_with_detector: u64, is_even: bool) -> Json {
     json!({
         "hook": hook.program(),
         "hits": counts.hits,
@@ -108,6 +121,7 @@ fn row(hook: Hook, counts: &HookCounts, received: u64, is_even: bool) -> Json {
         "aggregated": counts.aggregated,
         "lost_ring_full": counts.lost_ring_full,
         "lost_no_scratch": counts.lost_no_scratch,
+        "lost_with_detector": lost_with_detector,
         "received": received,
         "helper_failures": counts.helper_failures,
         "balanced": is_even,
@@ -123,9 +137,20 @@ mod tests {
         let even = HookCounts { hits: 10, filtered: 3, submitted: 5, lost_ring_full: 2, ..HookCounts::default() };
         assert!(even.is_balanced());
         assert!(!HookCounts { hits: 11, ..even }.is_balanced());
-        let (_, is_balanced) = hook_rows(&[even], &[5], true);
+        let (_, is_balanced) = hook_rows(&[even], &Receipts { taken: &[5], ..Receipts::default() }, true);
         assert!(is_balanced);
-        let (_, is_balanced) = hook_rows(&[even], &[4], true);
+        let (_, is_balanced) = hook_rows(&[even], &Receipts { taken: &[4], ..Receipts::default() }, true);
         assert!(!is_balanced, "one that was submitted was not received");
+    }
+
+    #[test]
+    fn what_was_lost_with_a_detector_is_a_loss_of_its_own() {
+        let counts = HookCounts { hits: 90, submitted: 90, ..HookCounts::default() };
+        let receipts = Receipts { taken: &[90], lost: &[7], deaths: 1 };
+        let (rows, is_balanced) = hook_rows(&[counts], &receipts, true);
+        assert!(is_balanced);
+        assert_eq!((&rows[0]["received"], &rows[0]["lost_with_detector"]), (&json!(83), &json!(7)));
+        let (_, is_balanced) = hook_rows(&[counts], &Receipts { taken: &[86], ..receipts }, true);
+        assert!(!is_balanced, "four went unaccounted: a death explains one a ring");
     }
 }

@@ -65,6 +65,17 @@ impl Loader {
         serde_json::from_str(&line).with_context(|| format!("the loader answered {line:?}: is it of this version?"))
     }
 
+    /// Loads, and where that fails takes back what may be half attached: a loader that was killed leaves what it had pinned.
+    ///
+    /// # Errors
+    /// In words: why nothing is attached, and what stays behind if even that could not be cleared.
+    pub fn load_or_clear(&self) -> Result<Report, String> {
+        self.load().map_err(|error| match self.unload() {
+            Ok(()) => format!("{error:#}"),
+            Err(left) => format!("{error:#}; clearing up failed too ({left:#})"),
+        })
+    }
+
     /// Ends telemetry: no program of it runs when this returns, except in calls that began before.
     ///
     /// # Errors
@@ -91,7 +102,16 @@ impl Loader {
             .with_context(|| format!("running {}", self.executable.display()))?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
-            bail!("{}", words.trim().trim_start_matches("watertight-loader: "));
+            let words = words.trim().trim_start_matches("watertight-loader: ");
+            if words.is_empty() {
+                let doing = arguments.first().copied().unwrap_or_default();
+                bail!(
+                    "the loader ended without a word ({}) at `{doing}`: run {} by hand to see",
+                    output.status,
+                    self.executable.display()
+                );
+            }
+            bail!("{words}");
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }

@@ -2,6 +2,8 @@
 
 use watertight_host::worker::{detector, sources};
 
+use super::confined;
+
 /// A worker of `watertight run`.
 #[derive(Debug, clap::Args)]
 pub struct WorkerArgs {
@@ -12,7 +14,12 @@ pub struct WorkerArgs {
 #[derive(Debug, clap::Subcommand)]
 enum Worker {
     /// Reads rings and evaluates rules.
-    Detector,
+    Detector {
+        #[arg(long = "report-fd")]
+        report: i32,
+    },
+    /// Confines itself like the detector and makes a call, to show what becomes of it.
+    Confined { call: confined::Call },
     /// Opens the sources that need privileges.
     Sources {
         #[arg(long)]
@@ -21,6 +28,8 @@ enum Worker {
         proc_connector: bool,
         #[arg(long)]
         sock_diag: bool,
+        #[arg(long = "report-fd")]
+        report: i32,
         #[arg(long = "ignore-pid")]
         ignored_pids: Vec<i32>,
     },
@@ -32,15 +41,16 @@ enum Worker {
 /// As the worker's own.
 pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
     match &args.worker {
-        Worker::Detector => detector::run(),
-        Worker::Sources { fanotify, proc_connector, sock_diag, ignored_pids } => {
+        Worker::Detector { report } => detector::run(*report),
+        Worker::Confined { call } => confined::run(*call).map(|()| 0),
+        Worker::Sources { fanotify, proc_connector, sock_diag, report, ignored_pids } => {
             let wanted = sources::Wanted {
                 fanotify: *fanotify,
                 proc_connector: *proc_connector,
                 sock_diag: *sock_diag,
                 ignored_pids: ignored_pids.clone(),
             };
-            sources::run(&wanted).map(|()| 0)
+            sources::run(&wanted, *report).map(|()| 0)
         }
     }
 }

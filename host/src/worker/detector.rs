@@ -2,7 +2,7 @@
 //! harm when it dies is itself; the rings hold the events meanwhile.
 
 use std::io::{self, BufRead as _, BufReader, Read};
-use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -12,7 +12,10 @@ use watertight_sensor_abi::Ring;
 use watertight_sensor_reader::Reader;
 
 use super::protocol::{Format, Message, Setup};
+use super::report::{Report, Reporter};
 use super::rules::{self, Rules};
+use super::sandbox::{self, Profile};
+use super::tally::Tally;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
 use crate::output::{Output, Summary};
@@ -25,13 +28,22 @@ const LOOK_EVERY_NS: i64 = 20_000_000;
 const PIPE_BYTES: usize = 256 << 10;
 /// Longest line that the pipe of the sources may bring: an event's largest strings, escaped.
 const LINE_BYTES_MAX: usize = 1 << 20;
+/// Exit code when nobody takes the output: starting again would not help.
+pub const EXIT_OUTPUT: u8 = 74;
 
-/// Runs until the supervisor says stop or is gone. Returns the exit code: 0, or 3 when the accounts do not balance.
+/// What is written can't be written: the reader is gone, the disk is full.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct OutputGone(#[from] io::Error);
+
+/// Runs until the supervisor says stop or is gone; what holds it is said on `report` before the first event. Returns the exit
+/// code: 0, 3 when the accounts do not balance, [`EXIT_OUTPUT`] when nobody takes what it writes.
 ///
 /// # Errors
-/// The set-up is damaged, a rule folder can't be read, or standard output is gone.
-pub fn run() -> Result<u8> {
-    super::privileges::die_with_parent().context("tying this worker to the supervisor")?;
+/// The set-up is damaged or a rule folder can't be read.
+pub fn run(report: RawFd) -> Result<u8> {
+    let mut reporter = Reporter::inherit(report).context("taking the report pipe")?;
+    sandbox::die_with_parent().context("tying this worker to the supervisor")?;
     let mut control = Lines::new(io::stdin().lock());
     let setup = control.wait_line()?.context("the supervisor ended before it said anything")?;
     let setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
@@ -40,12 +52,25 @@ pub fn run() -> Result<u8> {
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
     let is_live = setup.is_terminal && setup.format == Format::Live;
     let live = if is_live { Live::open(setup.has_colour).ok() } else { None };
-    super::privileges::drop_all().context("giving up privileges: the detector does not run with them")?;
-    for refusal in &refused {
-        eprintln!("watertight: {refusal}");
+    if !setup.is_restart {
+        for refusal in &refused {
+            eprintln!("watertight: {refusal}");
+        }
     }
     let mut detector = Detector::new(setup, rules, refused.len(), live)?;
-    detector.run(&mut control)
+    let sandbox = sandbox::enter(Profile::Detector, reporter.as_fd())
+        .context("giving up privileges: the detector does not run with them")?;
+    reporter.say(&Report::Ready { sandbox }).context("speaking to the supervisor")?;
+    match detector.run(&mut control) {
+        Err(error) => match error.downcast_ref::<OutputGone>() {
+            Some(gone) => {
+                reporter.say(&Report::Output { why: gone.to_string() }).context("speaking to the supervisor")?;
+                Ok(EXIT_OUTPUT)
+            }
+            None => Err(error),
+        },
+        ended => ended,
+    }
 }
 
 struct Detector {
@@ -53,11 +78,16 @@ struct Detector {
     tree: Tree,
     rules: Rules,
     output: Output,
+    tally: Tally,
     sources: Option<Lines<std::fs::File>>,
+    /// The first line of the sources may be the end of one that an earlier detector had begun to read.
+    is_line_broken: bool,
     source_counts: Vec<SourceCounts>,
     /// Lines from the sources that are no events.
     malformed: u64,
     is_adopted: bool,
+    /// Detectors of this run that died before this one.
+    deaths: u64,
     /// Takes one byte when the user asks to quit; `None` once it has.
     quit: Option<OwnedFd>,
 }
@@ -75,15 +105,22 @@ impl Detector {
         let sources = setup.events_fd.map(|fd| Lines::new(unsafe { std::fs::File::from_raw_fd(fd) }));
         // SAFETY: as above.
         let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        // SAFETY: as above.
+        let tally = Tally::map(unsafe { OwnedFd::from_raw_fd(setup.tally_fd) }).context("mapping the shared counts")?;
+        let mut output = Output::new(setup.format, setup.has_colour, live, rules.len(), refused);
+        output.resume(&tally);
         Ok(Self {
             reader: Reader::new(rings, &setup.boot_id)?,
             tree: Tree::new(Names::of_this_machine()),
-            output: Output::new(setup.format, setup.has_colour, live, rules.len(), refused),
+            output,
+            tally,
             rules,
             sources,
+            is_line_broken: setup.is_restart,
             source_counts: Vec::new(),
             malformed: 0,
             is_adopted: setup.is_adopted,
+            deaths: setup.deaths,
             quit,
         })
     }
@@ -101,25 +138,37 @@ impl Detector {
         loop {
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
-                if let Message::Stop { kernel, seconds } = read(&line)? {
-                    return self.finish(&kernel, seconds);
+                match read(&line)? {
+                    Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
+                    Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
+                    Message::Process(_) | Message::Go => {} // said before `go`
                 }
             }
             if control.is_ended() {
                 return Ok(1); // the supervisor died: what is in the rings stays for the next run
             }
             self.beat()?;
+            if taken == 0 || self.output.is_due() {
+                self.flush()?;
+            }
             if taken == 0 {
-                self.output.flush()?;
                 self.wait(control);
             }
         }
     }
 
+    /// Hands everything on, and notes what would no longer be lost with this process.
+    fn flush(&mut self) -> Result<(), OutputGone> {
+        self.output.flush()?;
+        self.output.note(&self.tally);
+        self.tally.settle();
+        Ok(())
+    }
+
     /// The live view's turn; the supervisor hears of a `q` and stops us in good order.
     fn beat(&mut self) -> Result<()> {
         let lost = self.reader.account().missing.saturating_add(self.output.overflows());
-        if self.output.beat(Facts { lost, processes: self.tree.len() })? {
+        if self.output.beat(Facts { lost, processes: self.tree.len() }).map_err(OutputGone)? {
             if let Some(quit) = self.quit.take() {
                 rustix::io::write(&quit, b"q").context("asking the supervisor to stop")?;
             }
@@ -129,28 +178,31 @@ impl Detector {
 
     /// Everything that is there now: rings, critical first, then the other sources.
     fn take(&mut self) -> Result<usize> {
-        let Self { reader, tree, rules, output, sources, source_counts, malformed, .. } = self;
+        let Self { reader, tree, rules, output, tally, sources, is_line_broken, source_counts, malformed, .. } = self;
         let mut written = Ok(());
         let mut taken = reader
-            .drain(&mut |mut event| {
+            .drain(&mut |hook, mut event| {
+                tally.note(hook);
                 if written.is_ok() {
                     tree.enrich(&mut event);
                     written = output.event(&mut event, rules, tree);
                 }
             })
             .records;
-        written?;
+        written.map_err(OutputGone)?;
         let Some(lines) = sources else { return Ok(taken) };
         while let Some(line) = lines.ready_line()? {
             taken = taken.saturating_add(1);
             let text = String::from_utf8_lossy(&line);
+            let is_rest = std::mem::take(is_line_broken);
             match Event::from_json(&text) {
                 Ok(mut event) => {
                     tree.enrich(&mut event);
-                    output.event(&mut event, rules, tree)?;
+                    output.event(&mut event, rules, tree).map_err(OutputGone)?;
                 }
                 Err(_) => match source_line(&text) {
                     Some(counts) => source_counts.push(counts),
+                    None if is_rest || text.is_empty() => {} // told with the gap
                     None => *malformed = malformed.saturating_add(1),
                 },
             }
@@ -164,7 +216,7 @@ impl Detector {
     fn show(&mut self, mut event: Event) -> Result<()> {
         let Self { tree, rules, output, .. } = self;
         tree.enrich(&mut event);
-        output.event(&mut event, rules, tree)?;
+        output.event(&mut event, rules, tree).map_err(OutputGone)?;
         Ok(())
     }
 
@@ -187,9 +239,12 @@ impl Detector {
     fn finish(&mut self, kernel: &[HookCounts], seconds: f64) -> Result<u8> {
         while self.take()? > 0 || self.sources.is_some() {}
         let account = self.reader.account();
+        let (received, lost) = self.tally.by_hook();
         let summary = Summary {
             kernel,
-            received: &account.received,
+            received: &received,
+            lost_with_detector: &lost,
+            deaths: self.deaths,
             malformed: account.malformed.saturating_add(self.malformed),
             missing_sequences: account.missing,
             is_exact: !self.is_adopted,
@@ -197,8 +252,8 @@ impl Detector {
             seconds,
             processes: self.tree.len(),
         };
-        let is_balanced = self.output.summary(&summary)?;
-        self.output.flush()?;
+        let is_balanced = self.output.summary(&summary).map_err(OutputGone)?;
+        self.flush()?;
         Ok(if is_balanced { 0 } else { 3 })
     }
 }

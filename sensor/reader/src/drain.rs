@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use watertight_event::Event;
-use watertight_sensor_abi::{DecodeError, Record, Ring, HOOKS};
+use watertight_sensor_abi::{DecodeError, Hook, Record, Ring, HOOKS};
 
 use crate::ring::{RingBuffer, RingError};
 use crate::translate::translate;
@@ -68,7 +68,7 @@ impl Reader {
     }
 
     /// Reads what the rings hold: all of the critical one, then a batch of each other. Call again while it returns records.
-    pub fn drain(&mut self, take: &mut dyn FnMut(Event)) -> Drained {
+    pub fn drain(&mut self, take: &mut dyn FnMut(Hook, Event)) -> Drained {
         let Self { rings, account, boot_id } = self;
         let mut records = 0_usize;
         for (which, ring) in rings {
@@ -76,7 +76,7 @@ impl Reader {
             let count = ring.drain(most, |bytes| match Record::read(bytes) {
                 Ok(record) => {
                     account.note(*which, &record);
-                    take(translate(&record, boot_id));
+                    take(record.hook, translate(&record, boot_id));
                 }
                 Err(error) => {
                     account.malformed = account.malformed.saturating_add(1);
