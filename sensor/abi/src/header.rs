@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::hook::HOOKS;
-use crate::layout::{self, FieldKind, RecordType, Tag, LAYOUTS};
+use crate::layout::{self, FieldKind, RecordType, Role, Tag, LAYOUTS};
 
 /// `abi.h`: constants, enumerations and structs, each struct's size and offsets asserted.
 #[must_use]
@@ -28,7 +28,7 @@ pub fn c_header() -> String {
     for (name, value) in constants {
         let _ = writeln!(text, "#define {name} {value}u");
     }
-    for (name, number) in RecordType::C_NAMES.iter().chain(Tag::C_NAMES) {
+    for (name, number) in RecordType::C_NAMES.iter().chain(Tag::C_NAMES).chain(Role::C_NAMES) {
         let _ = writeln!(text, "#define {name} {number}u");
     }
     for hook in HOOKS {

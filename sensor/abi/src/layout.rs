@@ -36,7 +36,7 @@ macro_rules! layouts {
     ($($(#[$doc:meta])* $name:ident $c_name:literal { $($(#[$field_doc:meta])* $field:ident: $type:tt,)* })*) => {
         $(
             $(#[$doc])*
-            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
             pub struct $name { $($(#[$field_doc])* pub $field: layouts!(@rust $type),)* }
 
             impl $name {
@@ -322,6 +322,28 @@ layouts! {
         /// Flags or a number, by hook.
         value: u64,
     }
+    /// A file as the kernel knows it: what a name, a path or a number of a process can't forge. Key of maps.
+    Identity "wt_identity" {
+        /// Inode number.
+        inode: u64,
+        /// Device of the file system, in the kernel's own encoding (major << 20 | minor).
+        dev: u32,
+        /// Inode generation: tells a number that was given anew.
+        generation: u32,
+    }
+    /// An open file of the process that asks, as the iterator of `identify.bpf.c` tells it.
+    OpenFile "wt_open_file" {
+        /// Inode number.
+        inode: u64,
+        /// Device of the file system.
+        dev: u32,
+        /// Inode generation.
+        generation: u32,
+        /// Number of the descriptor.
+        fd: u32,
+        /// Reserved, 0.
+        reserved: u32,
+    }
     /// Counters of one hook on one processor.
     Counters "wt_counters" {
         /// Times that the hook ran.
@@ -404,5 +426,15 @@ numbered! {
         Name = 7 "NAME",
         /// A second string: file system type.
         Type = 8 "TYPE",
+    }
+}
+
+numbered! {
+    /// What an executable in the manifest is: the value of the map `manifest` and of the bit that its processes carry.
+    Role "ROLE_" {
+        /// `watertight`: supervisor, workers and commands.
+        Watertight = 1 "WATERTIGHT",
+        /// `watertight-loader`.
+        Loader = 2 "LOADER",
     }
 }

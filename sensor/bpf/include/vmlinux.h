@@ -72,12 +72,14 @@ struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct v
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
 struct file { struct path f_path; struct inode *f_inode; unsigned int f_flags; fmode_t f_mode; };
 struct fs_struct { struct path pwd; };
-struct mm_struct { unsigned long arg_start; unsigned long arg_end; struct file *exe_file; };
+struct mm_struct {
+	unsigned long arg_start; unsigned long arg_end; unsigned long env_start; unsigned long env_end; struct file *exe_file;
+};
 struct vm_area_struct { struct file *vm_file; unsigned long vm_flags; };
 struct signal_struct { atomic_t live; int nr_threads; int group_exit_code; };
 
 struct task_struct {
-	pid_t pid; pid_t tgid; u64 start_boottime; unsigned int flags; int exit_code;
+	pid_t pid; pid_t tgid; u64 start_boottime; unsigned int flags; unsigned int ptrace; int exit_code;
 	struct task_struct *real_parent; struct task_struct *group_leader;
 	const struct cred *real_cred; const struct cred *cred;
 	struct mm_struct *mm; struct fs_struct *fs; struct nsproxy *nsproxy; struct signal_struct *signal;
@@ -97,6 +99,9 @@ struct msghdr { void *msg_name; int msg_namelen; };
 
 struct bpf_map { enum bpf_map_type map_type; u32 id; char name[16]; };
 struct timespec64 { long long tv_sec; long tv_nsec; };
+struct seq_file;
+struct bpf_iter_meta { struct seq_file *seq; u64 session_id; u64 seq_num; };
+struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; u32 fd; struct file *file; };
 struct perf_event_attr { u32 type; u64 config; };
 
 #pragma clang attribute pop

@@ -2,6 +2,7 @@
 // A process was created. Threads are counted as filtered: they are no processes.
 // Prototype (6.1, 6.12, 6.18): void sched_process_fork(struct task_struct *parent, struct task_struct *child)
 #include "event.h"
+#include "trust.h"
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
@@ -10,6 +11,7 @@ int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
 	struct wt_fork *fork;
 
 	COUNT(HOOK_TASK_FORK, hits);
+	trust_fork(parent, child);
 	if (child->pid != child->tgid) {
 		COUNT(HOOK_TASK_FORK, filtered);
 		return 0;

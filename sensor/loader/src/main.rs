@@ -5,6 +5,8 @@
 
 mod bpffs;
 mod counters;
+mod identify;
+mod manifest;
 mod objects;
 mod pin;
 mod trial;
@@ -33,6 +35,10 @@ enum Command {
         /// Do not try LSM programs.
         #[arg(long)]
         without_lsm: bool,
+        /// An executable `watertight` whose processes are ours; may be given more than once. The one beside this
+        /// executable when none is given.
+        #[arg(long, value_name = "FILE")]
+        watertight: Vec<PathBuf>,
     },
     /// Detach the telemetry programs; maps stay until `unload`.
     Detach,
@@ -62,10 +68,15 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<String> {
     let pins = pin::Pins::new(&args.pins);
-    match args.command {
-        Command::Load { without_lsm } => {
+    match &args.command {
+        Command::Load { without_lsm, watertight } => {
+            trial::silence_libbpf();
             bpffs::ensure(&args.pins)?;
-            let report = pins.load(without_lsm)?;
+            let (manifest, manifest_refused) = match manifest::ours(watertight) {
+                Ok(entries) => (entries, None),
+                Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+            };
+            let report = pins.load(&pin::Wanted { without_lsm: *without_lsm, manifest, manifest_refused })?;
             Ok(serde_json::to_string(&report)?)
         }
         Command::Detach => {

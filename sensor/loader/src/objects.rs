@@ -26,6 +26,13 @@ pub const PROBE: KernelObject = KernelObject {
     sha256: PROBE_SHA256,
 };
 
+/// Tells the loader what the kernel knows of its open files.
+pub const IDENTIFY: KernelObject = KernelObject {
+    name: "identify",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/identify.bpf.o")),
+    sha256: IDENTIFY_SHA256,
+};
+
 impl KernelObject {
     /// The bytes, once their digest has been checked.
     ///

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use libbpf_rs::{Link, MapCore as _, ObjectBuilder, OpenObject, Program};
+use libbpf_rs::{Link, MapCore as _, MapHandle, Object, ObjectBuilder, OpenObject, Program};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use watertight_sensor_abi::{Hook, HookClass, HOOKS, SCRATCH_SLOTS};
 
 use crate::counters;
+use crate::manifest;
 use crate::objects::TELEMETRY;
 use crate::trial::{self, Refusals};
 
@@ -22,9 +24,37 @@ pub struct Pins {
     root: PathBuf,
 }
 
+/// What is to be loaded, beside the object itself.
+#[derive(Default)]
+pub struct Wanted {
+    /// Do not try LSM programs.
+    pub without_lsm: bool,
+    /// Our own executables; empty where the kernel does not tell their identity.
+    pub manifest: Vec<manifest::Entry>,
+    /// Why the manifest is empty.
+    pub manifest_refused: Option<String>,
+}
+
+impl Wanted {
+    /// Eight bytes in hexadecimal over everything that can't change once it is loaded: the name of the build's folder.
+    /// Executables that were replaced are another build, and get another manifest.
+    fn build(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update(TELEMETRY.build_id());
+        for entry in &self.manifest {
+            let mut bytes = Vec::new();
+            entry.file.write(&mut bytes);
+            digest.update(bytes);
+            digest.update((entry.role as u16).to_le_bytes());
+        }
+        digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// What is in force after a load.
 #[derive(Serialize)]
 pub struct Report {
+    /// Digest of the object and of what was loaded with it.
     build: String,
     /// Folder of this build's pins.
     directory: PathBuf,
@@ -32,6 +62,8 @@ pub struct Report {
     adopted: bool,
     attached: Vec<&'static str>,
     refused: Vec<Refusal>,
+    /// Why our own processes are not known to the programs, if they are not.
+    untrusted: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -46,16 +78,15 @@ impl Pins {
     }
 
     /// Loads and attaches, or adopts what this build has pinned before. Pins of other builds are dropped once ours work.
-    pub fn load(&self, without_lsm: bool) -> Result<Report> {
-        trial::silence_libbpf();
-        let build = TELEMETRY.build_id();
+    pub fn load(&self, wanted: &Wanted) -> Result<Report> {
+        let build = wanted.build();
         let directory = self.root.join(&build);
-        if let Some(report) = adopt(&build, &directory)? {
+        if let Some(report) = adopt(&build, &directory, wanted)? {
             return Ok(report);
         }
         // What a load left that was cut short: links without their maps, or maps without links.
         remove_tree(&directory)?;
-        let loaded = load_new(&build, &directory, without_lsm);
+        let loaded = load_new(&build, &directory, wanted);
         match &loaded {
             Ok(_) => self.drop_other_builds(&build)?,
             Err(_) => remove_tree(&directory)?,
@@ -86,9 +117,12 @@ impl Pins {
         Ok(())
     }
 
-    /// The counters of this executable's build.
+    /// The counters of the build that is in force.
     pub fn counters(&self) -> Result<Vec<counters::Row>> {
-        counters::read(&self.root.join(TELEMETRY.build_id()))
+        let builds = folders(&self.root)?;
+        let whole = builds.iter().find(|build| build.join("complete").exists());
+        let found = whole.or(builds.first()).context("nothing is pinned: `watertight-loader load` pins the sensor")?;
+        counters::read(found)
     }
 
     fn drop_other_builds(&self, keep: &str) -> Result<()> {
@@ -116,7 +150,7 @@ fn wait_until_gone(programs: &[u32]) -> Result<()> {
 }
 
 /// Links that are pinned already, if every map is there with them.
-fn adopt(build: &str, directory: &Path) -> Result<Option<Report>> {
+fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report>> {
     let pinned: Vec<PathBuf> = entries(&directory.join("links"))?;
     let is_whole = directory.join("complete").exists();
     if pinned.is_empty() || !is_whole {
@@ -130,11 +164,18 @@ fn adopt(build: &str, directory: &Path) -> Result<Option<Report>> {
         .filter(|hook| !is_pinned(hook))
         .map(|hook| Refusal { program: hook.program(), why: "was not attached by the run that is adopted".into() })
         .collect();
-    Ok(Some(Report { build: build.to_owned(), directory: directory.to_owned(), adopted: true, attached, refused }))
+    Ok(Some(Report {
+        build: build.to_owned(),
+        directory: directory.to_owned(),
+        adopted: true,
+        attached,
+        refused,
+        untrusted: wanted.manifest_refused.clone(),
+    }))
 }
 
-fn load_new(build: &str, directory: &Path, without_lsm: bool) -> Result<Report> {
-    let mut refusals = if without_lsm {
+fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
+    let mut refusals = if wanted.without_lsm {
         trial::refuse_class(HookClass::Lsm, "left out by --without-lsm")
     } else {
         match trial::admits_lsm() {
@@ -150,6 +191,7 @@ fn load_new(build: &str, directory: &Path, without_lsm: bool) -> Result<Report> 
             open_without(&refusals)?.load().context("loading the telemetry programs that load one by one")?
         }
     };
+    manifest::fill(&handle(&mut object, "manifest")?, &wanted.manifest)?;
     fs::create_dir_all(directory.join("links")).with_context(|| format!("making {}", directory.display()))?;
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
@@ -189,7 +231,20 @@ fn load_new(build: &str, directory: &Path, without_lsm: bool) -> Result<Report> 
     // A folder and not a file: bpffs holds nothing but pins and folders.
     fs::create_dir(directory.join("complete")).context("marking the pins as complete")?;
     let refused = refusals.into_iter().map(|(program, why)| Refusal { program, why }).collect();
-    Ok(Report { build: build.to_owned(), directory: directory.to_owned(), adopted: false, attached, refused })
+    Ok(Report {
+        build: build.to_owned(),
+        directory: directory.to_owned(),
+        adopted: false,
+        attached,
+        refused,
+        untrusted: wanted.manifest_refused.clone(),
+    })
+}
+
+fn handle(object: &mut Object, name: &str) -> Result<MapHandle> {
+    let map = object.maps_mut().find(|map| map.name() == name);
+    let map = map.with_context(|| format!("the telemetry object has no map {name}"))?;
+    MapHandle::try_from(&map).with_context(|| format!("taking hold of map {name}"))
 }
 
 fn open_without(refusals: &Refusals) -> Result<OpenObject> {
