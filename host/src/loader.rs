@@ -15,6 +15,9 @@ pub struct Report {
     pub directory: PathBuf,
     /// It was pinned already, by an earlier run.
     pub adopted: bool,
+    /// Why what an earlier run had pinned could not be adopted; it was dropped with what its rings held.
+    #[serde(default)]
+    pub replaced: Option<String>,
     /// Programs that are attached.
     pub attached: Vec<String>,
     /// Programs that are not, and why.

@@ -12,6 +12,7 @@ use watertight_event::{Event, Field, Kind, Outcome, Source, Value, View};
 
 use crate::account::{hook_rows, HookCounts, Receipts, SourceCounts};
 use crate::live::{Facts, Line, Live, Part};
+use crate::printable::printable_start;
 use crate::tree::Tree;
 use crate::worker::protocol::Format;
 use crate::worker::rules::Rules;
@@ -387,23 +388,9 @@ fn object(event: &Event) -> String {
     parts.join(" ")
 }
 
-/// Text for a terminal: control characters, escapes and direction marks become visible, and what is too long is cut.
+/// Text of others for a line for people.
 fn clean(text: &str) -> String {
-    let mut cleaned = String::new();
-    for (count, letter) in text.chars().enumerate() {
-        if count >= SHOWN_CHARS_MAX {
-            cleaned.push('…');
-            break;
-        }
-        let is_direction =
-            matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if letter.is_control() || is_direction {
-            cleaned.extend(letter.escape_default());
-        } else {
-            cleaned.push(letter);
-        }
-    }
-    cleaned
+    printable_start(text, SHOWN_CHARS_MAX)
 }
 
 #[cfg(test)]

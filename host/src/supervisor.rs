@@ -25,6 +25,7 @@ use crate::loader::Loader;
 use crate::lock::RunLock;
 use crate::matrix::{Found, Matrix, Mend};
 use crate::output::sensor_event;
+use crate::printable::{printable, printable_lines};
 use crate::worker::protocol::{Format, Message};
 
 /// How often the supervisor looks after its workers and writes that it lives.
@@ -77,7 +78,7 @@ pub fn run(options: &Options) -> Result<u8> {
     // Telemetry ends with the run, whatever ended it; policy has pins of its own.
     if let Ok(loader) = &loader {
         if let Err(error) = loader.unload() {
-            eprintln!("watertight: {error:#}");
+            eprintln!("watertight: {}", printable(&format!("{error:#}")));
         }
     }
     ended
@@ -98,7 +99,8 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     }
     // Put back when this function is left, whatever became of the detector.
     let terminal = is_live(options).then(|| Saved::take().ok());
-    let first: Vec<Event> = is_adopted.then(|| gap(&options.state)).into_iter().collect();
+    let replaced = found.kernel.as_ref().and_then(|report| report.replaced.as_deref()).map(dropped);
+    let first: Vec<Event> = is_adopted.then(|| gap(&options.state)).into_iter().chain(replaced).collect();
     let mut crew = Crew::start(options, pins.as_ref(), sources, is_adopted, first)?;
     let started = Instant::now();
     let ended = wait(options, &mut crew, started);
@@ -164,7 +166,7 @@ fn note_alive(state: &Path) {
 fn show_matrix(matrix: &Matrix, format: Format) -> Result<()> {
     let mut out = io::stdout().lock();
     if format == Format::Live {
-        write!(out, "{}", matrix.to_text())?;
+        write!(out, "{}", printable_lines(&matrix.to_text()))?;
     } else {
         writeln!(out, "{}", serde_json::to_string(matrix)?)?;
     }
@@ -173,6 +175,16 @@ fn show_matrix(matrix: &Matrix, format: Format) -> Result<()> {
 
 fn is_live(options: &Options) -> bool {
     options.is_terminal && options.format == Format::Live
+}
+
+/// What an earlier run left could not be used.
+fn dropped(why: &str) -> Event {
+    let message = format!(
+        "what an earlier run had pinned is not this build's ({why}): it was dropped with the events that its rings held, and \
+         loaded anew"
+    );
+    eprintln!("watertight: {}", printable(&message));
+    sensor_event(Kind::SensorGap, "loader", &message)
 }
 
 /// An earlier run ended without taking its leave: how long nobody read, as far as it is known.

@@ -14,6 +14,7 @@ use super::restarts::Restarts;
 use super::sources::Sources;
 use super::Options;
 use crate::output::sensor_event;
+use crate::printable::printable;
 use crate::worker::protocol::{Format, Message};
 use crate::worker::sandbox::Sandbox;
 use crate::worker::tally::Tally;
@@ -120,7 +121,8 @@ impl<'r> Crew<'r> {
         loop {
             self.detector = None;
             let lost = self.tally.write_off();
-            eprintln!("watertight: the detector {cause}; it is started again, at most {lost} events are lost with it");
+            let words = format!("the detector {cause}; it is started again, at most {lost} events are lost with it");
+            eprintln!("watertight: {}", printable(&words));
             let Some(wait) = self.detector_restarts.died(Instant::now()) else {
                 bail!("the detector died {} times, the last time it {cause}: given up", self.detector_restarts.total());
             };
@@ -158,7 +160,7 @@ impl<'r> Crew<'r> {
                 }
             }
         };
-        eprintln!("watertight: {message}");
+        eprintln!("watertight: {}", printable(&message));
         let gap = sensor_event(Kind::SensorGap, "sources", &message);
         if let Some(detector) = &mut self.detector {
             // A detector that died meanwhile is noticed at the next look.

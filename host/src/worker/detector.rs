@@ -19,6 +19,7 @@ use super::tally::Tally;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
 use crate::output::{Output, Summary};
+use crate::printable::printable;
 use crate::tree::Tree;
 use crate::users::Names;
 
@@ -54,7 +55,7 @@ pub fn run(report: RawFd) -> Result<u8> {
     let live = if is_live { Live::open(setup.has_colour).ok() } else { None };
     if !setup.is_restart {
         for refusal in &refused {
-            eprintln!("watertight: {refusal}");
+            eprintln!("watertight: {}", printable(refusal));
         }
     }
     let mut detector = Detector::new(setup, rules, refused.len(), live)?;

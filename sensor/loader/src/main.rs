@@ -6,6 +6,7 @@
 mod bpffs;
 mod counters;
 mod identify;
+mod inspect;
 mod manifest;
 mod objects;
 mod pin;

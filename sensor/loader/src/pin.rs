@@ -12,12 +12,16 @@ use sha2::{Digest as _, Sha256};
 use watertight_sensor_abi::{Hook, HookClass, HOOKS, SCRATCH_SLOTS};
 
 use crate::counters;
+use crate::inspect;
 use crate::manifest;
 use crate::objects::TELEMETRY;
 use crate::trial::{self, Refusals};
 
 /// How long the kernel may take to let unpinned programs go: grace periods of some milliseconds each, seconds in emulation.
 const GONE_MAX: Duration = Duration::from_secs(20);
+
+/// Hexadecimal digits in the name of a build's folder.
+const BUILD_DIGITS: usize = 16;
 
 /// Where everything is pinned.
 pub struct Pins {
@@ -62,6 +66,8 @@ pub struct Report {
     adopted: bool,
     attached: Vec<&'static str>,
     refused: Vec<Refusal>,
+    /// Why what an earlier run had pinned could not be adopted; it was dropped with what its rings held.
+    replaced: Option<String>,
     /// Why our own processes are not known to the programs, if they are not.
     untrusted: Option<String>,
 }
@@ -81,17 +87,23 @@ impl Pins {
     pub fn load(&self, wanted: &Wanted) -> Result<Report> {
         let build = wanted.build();
         let directory = self.root.join(&build);
-        if let Some(report) = adopt(&build, &directory, wanted)? {
-            return Ok(report);
-        }
+        let replaced = match adopt(&build, &directory, wanted)? {
+            Adoption::Done(report) => return Ok(report),
+            Adoption::Unusable(why) => Some(why),
+            Adoption::Nothing => None,
+        };
         // What a load left that was cut short: links without their maps, or maps without links.
         remove_tree(&directory)?;
-        let loaded = load_new(&build, &directory, wanted);
-        match &loaded {
-            Ok(_) => self.drop_other_builds(&build)?,
-            Err(_) => remove_tree(&directory)?,
+        match load_new(&build, &directory, wanted) {
+            Ok(report) => {
+                self.drop_other_builds(&build)?;
+                Ok(Report { replaced, ..report })
+            }
+            Err(error) => {
+                remove_tree(&directory)?;
+                Err(error)
+            }
         }
-        loaded
     }
 
     /// Unpins the links of every build, waits until the kernel has let their programs go, and returns how many there were.
@@ -99,9 +111,9 @@ impl Pins {
         let mut programs = Vec::new();
         for build in folders(&self.root)? {
             for path in entries(&build.join("links"))? {
-                let link = Link::open(&path).with_context(|| format!("opening {}", path.display()))?;
-                programs.push(link.info().with_context(|| format!("asking about {}", path.display()))?.prog_id);
-                drop(link);
+                // What is no link of ours holds no program of ours: it is unpinned like the others.
+                let program = Link::open(&path).and_then(|link| link.info()).map(|info| info.prog_id);
+                programs.extend(program);
                 fs::remove_file(&path).with_context(|| format!("unpinning {}", path.display()))?;
             }
         }
@@ -149,12 +161,27 @@ fn wait_until_gone(programs: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// Links that are pinned already, if every map is there with them.
-fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report>> {
+/// What became of the pins that were there.
+enum Adoption {
+    /// They are in force.
+    Done(Report),
+    /// There are none, or only the rest of a load or an unload that was cut short.
+    Nothing,
+    /// They are of another shape than this build's.
+    Unusable(String),
+}
+
+/// Links that are pinned already, if every map is there with them and is what this build would make.
+fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Adoption> {
     let pinned: Vec<PathBuf> = entries(&directory.join("links"))?;
     let is_whole = directory.join("complete").exists();
     if pinned.is_empty() || !is_whole {
-        return Ok(None);
+        return Ok(Adoption::Nothing);
+    }
+    if let Err(error) =
+        inspect::maps(directory, &open_without(&Refusals::new())?).and_then(|()| inspect::links(&pinned))
+    {
+        return Ok(Adoption::Unusable(format!("{error:#}")));
     }
     let is_pinned =
         |hook: &&Hook| pinned.iter().any(|link| link.file_name().is_some_and(|name| name == hook.program()));
@@ -164,12 +191,13 @@ fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report
         .filter(|hook| !is_pinned(hook))
         .map(|hook| Refusal { program: hook.program(), why: "was not attached by the run that is adopted".into() })
         .collect();
-    Ok(Some(Report {
+    Ok(Adoption::Done(Report {
         build: build.to_owned(),
         directory: directory.to_owned(),
         adopted: true,
         attached,
         refused,
+        replaced: None,
         untrusted: wanted.manifest_refused.clone(),
     }))
 }
@@ -195,7 +223,7 @@ fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
     fs::create_dir_all(directory.join("links")).with_context(|| format!("making {}", directory.display()))?;
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && !name.contains(".rodata") && !name.contains(".bss") {
+        if is_pinned_map(&name) {
             map.pin(directory.join(&name)).with_context(|| format!("pinning map {name}"))?;
         }
     }
@@ -237,6 +265,7 @@ fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
         adopted: false,
         attached,
         refused,
+        replaced: None,
         untrusted: wanted.manifest_refused.clone(),
     })
 }
@@ -245,6 +274,11 @@ fn handle(object: &mut Object, name: &str) -> Result<MapHandle> {
     let map = object.maps_mut().find(|map| map.name() == name);
     let map = map.with_context(|| format!("the telemetry object has no map {name}"))?;
     MapHandle::try_from(&map).with_context(|| format!("taking hold of map {name}"))
+}
+
+/// Sections of constants and variables belong to the programs alone.
+pub fn is_pinned_map(name: &str) -> bool {
+    !name.starts_with('.') && !name.contains(".rodata") && !name.contains(".bss")
 }
 
 fn open_without(refusals: &Refusals) -> Result<OpenObject> {
@@ -273,8 +307,13 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// Folders of builds. What has another name is not ours, and stays.
 fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+    let is_build = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.len() == BUILD_DIGITS && name.bytes().all(|letter| letter.is_ascii_hexdigit())
+    };
+    Ok(entries(folder)?.into_iter().filter(|path| is_build(path) && path.is_dir()).collect())
 }
 
 fn remove_tree(folder: &Path) -> Result<()> {
