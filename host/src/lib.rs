@@ -13,6 +13,7 @@ pub mod lock;
 pub mod matrix;
 pub mod output;
 pub mod pressure;
+pub mod printable;
 pub mod resume;
 pub mod supervisor;
 pub mod translate;

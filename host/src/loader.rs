@@ -18,6 +18,9 @@ pub struct Report {
     pub directory: PathBuf,
     /// It was pinned already, by an earlier run.
     pub adopted: bool,
+    /// Why what an earlier run had pinned could not be adopted; it was dropped with what its rings held.
+    #[serde(default)]
+    pub replaced: Option<String>,
     /// Programs that are attached.
     pub attached: Vec<String>,
     /// Programs that are not, and why.
@@ -75,6 +78,17 @@ impl Loader {
         serde_json::from_str(&line).with_context(|| format!("the loader answered {line:?}: is it of this version?"))
     }
 
+    /// Loads, and where that fails takes back what may be half attached: a loader that was killed leaves what it had pinned.
+    ///
+    /// # Errors
+    /// In words: why nothing is attached, and what stays behind if even that could not be cleared.
+    pub fn load_or_clear(&self, filters: &[Filter]) -> Result<Report, String> {
+        self.load(filters).map_err(|error| match self.unload() {
+            Ok(()) => format!("{error:#}"),
+            Err(left) => format!("{error:#}; clearing up failed too ({left:#})"),
+        })
+    }
+
     /// Ends telemetry: no program of it runs when this returns, except in calls that began before.
     ///
     /// # Errors
@@ -120,7 +134,12 @@ impl Loader {
             let words = String::from_utf8_lossy(&output.stderr);
             let words = words.trim().trim_start_matches("watertight-loader: ");
             if words.is_empty() {
-                bail!("{} {} ended with {}", self.executable.display(), arguments.join(" "), output.status);
+                let doing = arguments.first().copied().unwrap_or_default();
+                bail!(
+                    "the loader ended without a word ({}) at `{doing}`: run {} by hand to see",
+                    output.status,
+                    self.executable.display()
+                );
             }
             bail!("{words}");
         }

@@ -40,6 +40,12 @@ pub enum Format {
 pub struct Setup {
     /// Rings to drain.
     pub rings: Vec<InheritedRing>,
+    /// Page of counts that outlive the detector.
+    pub tally_fd: i32,
+    /// An earlier detector of this run died.
+    pub is_restart: bool,
+    /// How many of them did.
+    pub deaths: u64,
     /// Pipe from which events of the fallback sources come.
     pub events_fd: Option<i32>,
     /// The machine's boot id, without dashes.
@@ -64,7 +70,7 @@ pub struct Setup {
 pub enum Message {
     /// A process that was there before, as a native event.
     Process(serde_json::Value),
-    /// An event of the sensor itself, to be shown.
+    /// An event of the sensor itself, to be shown; at any time.
     Event(serde_json::Value),
     /// Everything has been said: begin.
     Go,

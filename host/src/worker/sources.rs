@@ -1,7 +1,10 @@
 //! The worker that opens sources which need privileges: fanotify marks, the proc connector, socket dumps. It writes native
 //! events to its standard output, which is the detector's pipe, and ends when its standard input does.
+//!
+//! Once they are open it is nobody, with the few capabilities that the open ones need.
 
 use std::io::{self, BufWriter, Read as _, Write as _};
+use std::os::fd::{AsFd as _, RawFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +13,8 @@ use watertight_sensor_fallback::{
     fanotify, proc_connector, Counts, Error, Fanotify, Observed, ProcConnector, SockDiag,
 };
 
+use super::report::{Report, Reporter};
+use super::sandbox::{self, Profile};
 use crate::account::SourceCounts;
 use crate::output::boot_ns_now;
 use crate::translate::event_of;
@@ -46,14 +51,17 @@ macro_rules! drain {
 
 drain!(Fanotify, ProcConnector, SockDiag);
 
-/// Tries each wanted source and says which opened.
+/// A source that is open, with its account.
+type Open = (&'static str, Box<dyn Drain>, SourceCounts);
+
+/// Tries each wanted source, says on `report` which opened and what holds this worker, and watches them.
 ///
 /// # Errors
-/// Standard output is gone.
-pub fn run(wanted: &Wanted) -> Result<()> {
-    super::privileges::die_with_parent().context("tying this worker to the supervisor")?;
-    let mut sources: Vec<(&'static str, Box<dyn Drain>, SourceCounts)> = Vec::new();
-    let mut out = BufWriter::new(io::stdout().lock());
+/// Standard output or the supervisor is gone, or the privileges can't be given up.
+pub fn run(wanted: &Wanted, report: RawFd) -> Result<()> {
+    let mut reporter = Reporter::inherit(report).context("taking the report pipe")?;
+    sandbox::die_with_parent().context("tying this worker to the supervisor")?;
+    let mut sources: Vec<Open> = Vec::new();
     if wanted.fanotify {
         let opened = Fanotify::open(fanotify::Options::default());
         let opened = opened.map(|mut fanotify| {
@@ -61,18 +69,22 @@ pub fn run(wanted: &Wanted) -> Result<()> {
             fanotify.ignore_pid(i32::try_from(std::process::id()).unwrap_or(0));
             Box::new(fanotify) as Box<dyn Drain>
         });
-        note(&mut out, &mut sources, "fanotify", opened)?;
+        note(&mut reporter, &mut sources, "fanotify", opened)?;
     }
     if wanted.proc_connector {
         let opened = ProcConnector::open(proc_connector::Options::default());
-        note(&mut out, &mut sources, "proc connector", opened.map(|source| Box::new(source) as Box<dyn Drain>))?;
+        note(&mut reporter, &mut sources, "proc connector", opened.map(|source| Box::new(source) as Box<dyn Drain>))?;
     }
     if wanted.sock_diag {
         let opened = SockDiag::open(SOCKETS_EVERY);
-        note(&mut out, &mut sources, "sock_diag", opened.map(|source| Box::new(source) as Box<dyn Drain>))?;
+        note(&mut reporter, &mut sources, "sock_diag", opened.map(|source| Box::new(source) as Box<dyn Drain>))?;
     }
-    writeln!(out, "{}", serde_json::json!({ "kind": "opened" }))?;
-    out.flush()?;
+    let has = |name| sources.iter().any(|(open, ..)| *open == name);
+    let profile = Profile::Sources { has_fanotify: has("fanotify"), has_proc_connector: has("proc connector") };
+    let sandbox = sandbox::enter(profile, reporter.as_fd())
+        .context("giving up privileges: the sources do not run with all of them")?;
+    reporter.say(&Report::Ready { sandbox }).context("speaking to the supervisor")?;
+    let mut out = BufWriter::new(io::stdout().lock());
     watch(&mut sources, &mut out)?;
     for (_, _, counts) in &sources {
         writeln!(out, "{}", serde_json::json!({ "kind": "source", "counts": counts }))?;
@@ -82,23 +94,22 @@ pub fn run(wanted: &Wanted) -> Result<()> {
 }
 
 fn note(
-    out: &mut impl io::Write,
-    sources: &mut Vec<(&'static str, Box<dyn Drain>, SourceCounts)>,
+    reporter: &mut Reporter,
+    sources: &mut Vec<Open>,
     name: &'static str,
     opened: Result<Box<dyn Drain>, Error>,
 ) -> Result<()> {
-    let why = match opened {
+    let refused = match opened {
         Ok(source) => {
             sources.push((name, source, SourceCounts { source: name.into(), ..SourceCounts::default() }));
             None
         }
         Err(error) => Some(error.to_string()),
     };
-    writeln!(out, "{}", serde_json::json!({ "kind": "trial", "source": name, "refused": why }))?;
-    Ok(())
+    reporter.say(&Report::Trial { source: name.into(), refused }).context("speaking to the supervisor")
 }
 
-fn watch(sources: &mut [(&'static str, Box<dyn Drain>, SourceCounts)], out: &mut impl io::Write) -> Result<()> {
+fn watch(sources: &mut [Open], out: &mut impl io::Write) -> Result<()> {
     let stdin = io::stdin();
     let mut is_ending = false;
     loop {

@@ -8,6 +8,7 @@ mod counters;
 mod filter;
 mod guard;
 mod identify;
+mod inspect;
 mod manifest;
 mod objects;
 mod pin;

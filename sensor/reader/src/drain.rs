@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use watertight_event::Event;
-use watertight_sensor_abi::{DecodeError, Record, Ring, VerdictRecord, GUARD_HOOKS, GUARD_HOOK_FIRST, HOOKS};
+use watertight_sensor_abi::{DecodeError, Hook, Record, Ring, VerdictRecord, GUARD_HOOKS, GUARD_HOOK_FIRST, HOOKS};
 
 use crate::ring::{RingBuffer, RingError};
 use crate::translate::translate;
@@ -82,14 +82,15 @@ impl Reader {
     }
 
     /// Reads what the rings hold: all of the critical one, then a batch of each other. Call again while it returns records.
-    pub fn drain(&mut self, take: &mut dyn FnMut(Event)) -> Drained {
+    /// `take` gets the hook of a record with its event, and no hook with a verdict of the guard.
+    pub fn drain(&mut self, take: &mut dyn FnMut(Option<Hook>, Event)) -> Drained {
         let Self { rings, verdicts, account, boot_id } = self;
         let mut records = 0_usize;
         if let Some(ring) = verdicts {
             records = ring.drain(usize::MAX, |bytes| match VerdictRecord::read(bytes) {
                 Ok(record) => {
                     account.note_verdict(&record);
-                    take(translate_verdict(&record, boot_id));
+                    take(None, translate_verdict(&record, boot_id));
                 }
                 Err(error) => account.note_malformed(error),
             });
@@ -99,7 +100,7 @@ impl Reader {
             let count = ring.drain(most, |bytes| match Record::read(bytes) {
                 Ok(record) => {
                     account.note(*which, &record);
-                    take(translate(&record, boot_id));
+                    take(Some(record.hook), translate(&record, boot_id));
                 }
                 Err(error) => account.note_malformed(error),
             });
