@@ -3,7 +3,10 @@
 use serde::Serialize;
 use watertight_sensor_abi::{Hook, HookClass, HOOKS};
 
-use crate::loader::Report;
+use crate::loader::{Reading, Report};
+
+/// The row of the processes that were there before the run.
+const THERE: &str = "processes from before";
 
 /// How far the machine is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -65,6 +68,8 @@ pub struct Found {
     pub kernel_refused: String,
     /// Fallback sources that were tried.
     pub fallbacks: Fallbacks,
+    /// How the kernel's iterator told of the processes that were there already, or why it did not; `None` without BPF.
+    pub processes: Option<Result<Reading, String>>,
 }
 
 impl Found {
@@ -83,9 +88,17 @@ impl Found {
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, mend: &Mend) -> Matrix {
-        let rows = vec![self.process(mend), self.file(mend), self.network(mend), self.system(mend), self.deny(mend)];
+        let rows = vec![
+            self.process(mend),
+            self.there(mend),
+            self.file(mend),
+            self.network(mend),
+            self.system(mend),
+            self.deny(mend),
+        ];
         let level = match () {
-            () if rows.iter().all(|row| row.source == "none") => Level::None,
+            // Who was there before is always known from somewhere; it protects nothing.
+            () if rows.iter().all(|row| row.class == THERE || row.source == "none") => Level::None,
             () if rows.last().is_some_and(|row| row.source != "none") => Level::Enforce,
             () => Level::Observe,
         };
@@ -117,6 +130,18 @@ impl Found {
         match self.fallbacks.proc_connector {
             Some(Ok(())) => row("process", "proc connector", "short processes' arguments, credentials", &mend.bpf),
             _ => row("process", "none", "everything", &mend.root),
+        }
+    }
+
+    fn there(&self, mend: &Mend) -> Row {
+        match &self.processes {
+            Some(Ok(Reading { arguments: true, .. })) => row(THERE, "BPF iterator", "", ""),
+            Some(Ok(Reading { refused, .. })) => {
+                let why = refused.as_deref().unwrap_or_default();
+                row(THERE, "BPF iterator", &format!("arguments, taken from /proc ({why})"), &mend.bpf)
+            }
+            Some(Err(why)) => row(THERE, "/proc", &format!("start to the nanosecond ({why})"), &mend.bpf),
+            None => row(THERE, "/proc", "start to the nanosecond", &mend.bpf),
         }
     }
 
@@ -256,7 +281,7 @@ mod tests {
         assert_eq!(matrix.level, Level::Observe);
         assert_eq!(
             matrix.rows.iter().map(|row| row.source.as_str()).collect::<Vec<_>>(),
-            ["tp_btf", "fanotify", "tp_btf", "none", "none"]
+            ["tp_btf", "/proc", "fanotify", "tp_btf", "none", "none"]
         );
         assert!(!matrix.is_whole());
     }

@@ -20,7 +20,7 @@ use watertight_sensor_reader::{open_pinned, read_counters, ring_size};
 
 use crate::account::HookCounts;
 use crate::live::Saved;
-use crate::loader::{Loader, Report};
+use crate::loader::{Loader, Report, Snapshot};
 use crate::lock::RunLock;
 use crate::matrix::{Fallbacks, Found, Matrix, Mend};
 use crate::output::sensor_event;
@@ -90,6 +90,13 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
         (Some(pins), Some(report)) if report.adopted => pins.counters()?,
         _ => Vec::new(),
     };
+    // After the programs are attached: who starts from here on is told by them.
+    let there = found.kernel.is_some().then(|| loader.processes());
+    found.processes = there.as_ref().map(|there| match there {
+        Ok(snapshot) => Ok(snapshot.reading.clone()),
+        Err(error) => Err(format!("{error:#}")),
+    });
+    let there = there.and_then(Result::ok);
     let mut sources = start_sources(&mut found)?;
     let matrix = found.matrix(&Mend::of_this_machine());
     show_matrix(&matrix, options.format)?;
@@ -98,7 +105,7 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
     }
     // Put back when this function is left, whatever became of the detector.
     let terminal = is_live(options).then(|| Saved::take().ok());
-    let mut detector = start_detector(options, pins.as_ref(), sources.as_mut(), &found)?;
+    let mut detector = start_detector(options, pins.as_ref(), sources.as_mut(), there, &found)?;
     let started = Instant::now();
     let died = wait(options, &mut detector, started);
     if died.is_some() {
@@ -311,6 +318,7 @@ fn start_detector(
     options: &Options,
     pins: Option<&Pins>,
     sources: Option<&mut Sources>,
+    there: Option<Snapshot>,
     found: &Found,
 ) -> Result<DetectorProcess> {
     let events = sources.and_then(|sources| sources.events.take());
@@ -321,6 +329,8 @@ fn start_detector(
         (None, None)
     };
     let is_adopted = found.kernel.as_ref().is_some_and(|report| report.adopted);
+    let is_proc_needed = there.as_ref().is_none_or(|there| !there.reading.arguments);
+    let there = there.map(|there| OwnedFd::from(there.records));
     let mut setup = Setup {
         boot_id: boot_id(),
         format: options.format,
@@ -330,9 +340,10 @@ fn start_detector(
         rules: options.rules.clone(),
         is_adopted,
         events_fd: events.as_ref().map(|fd| fd.as_raw_fd()),
+        processes_fd: there.as_ref().map(|fd| fd.as_raw_fd()),
         ..Setup::default()
     };
-    let mut inherited: Vec<&OwnedFd> = events.iter().chain(&quit_end).collect();
+    let mut inherited: Vec<&OwnedFd> = events.iter().chain(&quit_end).chain(&there).collect();
     for (ring, (fd, bytes)) in pins.iter().flat_map(|pins| &pins.rings).enumerate() {
         setup.rings.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
         inherited.push(fd);
@@ -348,7 +359,8 @@ fn start_detector(
     let input = child.stdin.take().context("the detector has no input")?;
     let mut detector = DetectorProcess { child, input, quit };
     writeln!(detector.input, "{}", serde_json::to_string(&setup)?).context("speaking to the detector")?;
-    for process in snapshot() {
+    let from_proc = if is_proc_needed { snapshot() } else { Vec::new() };
+    for process in from_proc {
         detector.tell(&Message::Process(process_there(&process).to_json()))?;
     }
     if is_adopted {

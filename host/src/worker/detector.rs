@@ -9,7 +9,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use serde_json::Value as Json;
 use watertight_event::Event;
 use watertight_sensor_abi::Ring;
-use watertight_sensor_reader::Reader;
+use watertight_sensor_reader::{read_snapshot, Reader};
 
 use super::protocol::{Format, Message, Setup};
 use super::rules::{self, Rules};
@@ -64,6 +64,12 @@ struct Detector {
 
 impl Detector {
     fn new(setup: Setup, rules: Rules, refused: usize, live: Option<Live>) -> Result<Self> {
+        let mut tree = Tree::new(Names::of_this_machine());
+        if let Some(fd) = setup.processes_fd {
+            // SAFETY: the supervisor passes this descriptor to this process alone, once.
+            let records = BufReader::new(unsafe { std::fs::File::from_raw_fd(fd) });
+            read_snapshot(records, &setup.boot_id, &mut |event| tree.learn_there(event))?;
+        }
         let mut rings = Vec::new();
         for inherited in &setup.rings {
             let ring = Ring::ALL.get(inherited.ring).copied().context("the set-up names a ring that does not exist")?;
@@ -77,7 +83,7 @@ impl Detector {
         let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         Ok(Self {
             reader: Reader::new(rings, &setup.boot_id)?,
-            tree: Tree::new(Names::of_this_machine()),
+            tree,
             output: Output::new(setup.format, setup.has_colour, live, rules.len(), refused),
             rules,
             sources,
@@ -92,7 +98,7 @@ impl Detector {
         // Processes that were there before come first: the first event may already name one. The rings hold it meanwhile.
         while let Some(line) = control.wait_line()? {
             match read(&line)? {
-                Message::Process(event) => self.tree.enrich(&mut Event::from_json(&event.to_string())?),
+                Message::Process(event) => self.tree.learn_there(Event::from_json(&event.to_string())?),
                 Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
                 Message::Go => break,
                 Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),

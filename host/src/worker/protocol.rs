@@ -42,6 +42,8 @@ pub struct Setup {
     pub rings: Vec<InheritedRing>,
     /// Pipe from which events of the fallback sources come.
     pub events_fd: Option<i32>,
+    /// Memory with the records of the processes that were there already.
+    pub processes_fd: Option<i32>,
     /// The machine's boot id, without dashes.
     pub boot_id: String,
     /// How to write.

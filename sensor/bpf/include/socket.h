@@ -5,6 +5,22 @@
 
 #define SUN_PATH_BYTES_MAX 108
 
+/*
+ * What is remembered with a TCP socket: who acts on it, for the changes of state that run in no process's context, and
+ * whether an LSM hook has told already what the next change of state would tell once more.
+ */
+struct socket_story {
+	struct wt_process process;
+	__u64 is_told;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct socket_story);
+} socket_stories SEC(".maps");
+
 static __always_inline bool is_inet(__u16 family)
 {
 	return family == AF_INET || family == AF_INET6;
@@ -16,6 +32,7 @@ static __always_inline void fill_socket(struct wt_socket *to, const struct sock 
 	to->family = sk->__sk_common.skc_family;
 	to->protocol = sk->sk_protocol;
 	to->socket_type = sk->sk_type;
+	to->cookie = bpf_get_socket_cookie((void *)sk);
 	if (!is_inet(to->family))
 		return;
 	to->local_port = sk->__sk_common.skc_num;
@@ -30,6 +47,20 @@ static __always_inline void fill_socket(struct wt_socket *to, const struct sock 
 		bpf_probe_read_kernel(to->local, sizeof(to->local), &sk->__sk_common.skc_v6_rcv_saddr);
 		bpf_probe_read_kernel(to->remote, sizeof(to->remote), &sk->__sk_common.skc_v6_daddr);
 	}
+}
+
+/* An LSM hook has told of a connect or a listen: the change of state that follows is not told again. */
+static __always_inline void tell(struct sock *sk, const struct scratch *scratch)
+{
+	struct socket_story *story;
+
+	if (sk->sk_protocol != IPPROTO_TCP || !is_inet(sk->__sk_common.skc_family))
+		return;
+	story = bpf_sk_storage_get(&socket_stories, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!story)
+		return;
+	bpf_probe_read_kernel(&story->process, sizeof(story->process), scratch->data + sizeof(struct wt_header));
+	story->is_told = 1;
 }
 
 /* What of an AF_INET or AF_INET6 address goes into a record. */

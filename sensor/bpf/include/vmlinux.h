@@ -55,9 +55,10 @@ struct mnt_namespace { struct ns_common ns; };
 struct pid_namespace { struct ns_common ns; };
 struct nsproxy { struct mnt_namespace *mnt_ns; struct pid_namespace *pid_ns_for_children; };
 
+struct group_info { int ngroups; kgid_t gid[0]; };
 struct cred {
 	kuid_t uid; kgid_t gid; kuid_t euid; kgid_t egid;
-	struct user_namespace *user_ns;
+	struct user_namespace *user_ns; struct group_info *group_info;
 };
 
 struct super_block { dev_t s_dev; unsigned long s_magic; };
@@ -74,15 +75,27 @@ struct file { struct path f_path; struct inode *f_inode; unsigned int f_flags; f
 struct fs_struct { struct path pwd; };
 struct mm_struct { unsigned long arg_start; unsigned long arg_end; struct file *exe_file; };
 struct vm_area_struct { struct file *vm_file; unsigned long vm_flags; };
+struct list_head { struct list_head *next; };
+/* A control group is a folder of kernfs. Its parent's name changed in 6.15, with the way it is protected. */
+struct kernfs_node { const char *name; struct kernfs_node *parent; u64 id; };
+struct kernfs_node___since_6_15 { struct kernfs_node *__parent; };
+struct cgroup_root { char name[64]; };
+struct cgroup { struct kernfs_node *kn; int level; struct cgroup_root *root; };
+struct css_set { struct cgroup *dfl_cgrp; struct list_head cgrp_links; };
+struct cgrp_cset_link { struct cgroup *cgrp; struct list_head cgrp_link; };
 struct signal_struct { atomic_t live; int nr_threads; int group_exit_code; };
 
 struct task_struct {
-	pid_t pid; pid_t tgid; u64 start_boottime; unsigned int flags; int exit_code;
+	pid_t pid; pid_t tgid; u64 start_boottime; unsigned int flags; int exit_code; int exit_state;
 	struct task_struct *real_parent; struct task_struct *group_leader;
 	const struct cred *real_cred; const struct cred *cred;
 	struct mm_struct *mm; struct fs_struct *fs; struct nsproxy *nsproxy; struct signal_struct *signal;
-	kuid_t loginuid; char comm[16];
+	kuid_t loginuid; char comm[16]; struct css_set *cgroups;
 };
+
+struct seq_file;
+struct bpf_iter_meta { struct seq_file *seq; };
+struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };
 
 struct linux_binprm { struct file *file; const char *filename; const char *interp; struct cred *cred; };
 

@@ -35,6 +35,7 @@ int BPF_PROG(sock_connect, struct socket *sock, struct sockaddr *address, int ad
 	} else {
 		set_remote(body, &endpoint);
 	}
+	tell(sk, scratch);
 	submit_net(scratch, HOOK_SOCK_CONNECT);
 	return 0;
 }

@@ -23,6 +23,7 @@ int BPF_PROG(sock_listen, struct socket *sock, int backlog, int ret)
 		return 0;
 	body = BODY(scratch, wt_socket);
 	fill_socket(body, sk);
+	tell(sk, scratch);
 	submit_net(scratch, HOOK_SOCK_LISTEN);
 	return 0;
 }

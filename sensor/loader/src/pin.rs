@@ -200,6 +200,11 @@ fn open_without(refusals: &Refusals) -> Result<OpenObject> {
         if map.name() == "scratches" {
             map.set_max_entries(processors.saturating_mul(SCRATCH_SLOTS)).context("sizing the scratch map")?;
         }
+        // What accept() tells, the change of state need not tell again.
+        let is_accept_told = !refusals.contains_key(Hook::SockAccept.program());
+        if let (true, Some([first, ..])) = (map.name() == ".rodata.sock_state", map.initial_value_mut()) {
+            *first = u8::from(is_accept_told);
+        }
     }
     for mut program in open.progs_mut() {
         let is_refused = program.name().to_str().is_some_and(|name| refusals.contains_key(name));

@@ -6,9 +6,11 @@
 mod drain;
 mod maps;
 mod ring;
+mod snapshot;
 mod translate;
 
 pub use drain::{Account, Drained, Reader};
 pub use maps::{open_pinned, read_counters, ring_size, MapError};
 pub use ring::{RingBuffer, RingError};
+pub use snapshot::{read_snapshot, SnapshotError};
 pub use translate::translate;

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use watertight_event::{Event, Field, Kind, Outcome, Source, Text, Value};
-use watertight_sensor_abi::{Attachment, Body, File, Hook, HookClass, Process, Record, Socket, System, Tag, Target};
+use watertight_sensor_abi::{
+    Attachment, Body, File, Hook, HookClass, Process, Record, Socket, System, Tag, Target, FLAG_WAS_THERE,
+};
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
@@ -21,13 +23,10 @@ const PTRACE_MODE_FSCREDS: u32 = 0x8;
 /// The event that a record stands for. `boot_id` becomes part of stable process ids.
 #[must_use]
 pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
-    let source = match record.hook.class() {
-        HookClass::Lsm => Source::BpfLsm,
-        HookClass::Tracepoint => Source::TpBtf,
-    };
-    let outcome = match record.hook.class() {
-        HookClass::Lsm => Outcome::Attempted,
-        HookClass::Tracepoint => Outcome::Done,
+    let (source, outcome) = match record.hook.class() {
+        _ if record.header.flags & FLAG_WAS_THERE != 0 => (Source::Iterator, Outcome::Unknown),
+        HookClass::Lsm => (Source::BpfLsm, Outcome::Attempted),
+        HookClass::Tracepoint => (Source::TpBtf, Outcome::Done),
     };
     let mut event = Event::new(kind(record), outcome, source, record.header.boot_ns);
     event.sequence = Some((record.header.cpu, record.header.sequence));
@@ -51,6 +50,9 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
             event.set(Field::NewEuid, new.euid);
             event.set(Field::NewEgid, new.egid);
             event.set(Field::NewCapabilities, new.capabilities);
+            if let Some(groups) = record.attachment(Tag::Groups) {
+                event.set(Field::NewGroups, group_list(groups));
+            }
         }
         Body::Target(target) => set_target(&mut event, record.hook, &target, boot_id),
         Body::File(file) => set_file(&mut event, record, &file),
@@ -80,7 +82,7 @@ fn kind(record: &Record<'_>) -> Kind {
         Hook::TaskExec => Kind::ProcessExec,
         Hook::TaskExit => Kind::ProcessExit,
         Hook::SockState => sock_state_kind(record),
-        Hook::TaskFixSetuid => Kind::ProcessCredentials,
+        Hook::TaskFixSetuid | Hook::TaskFixSetgid | Hook::TaskFixSetgroups => Kind::ProcessCredentials,
         Hook::Capset => Kind::ProcessCapset,
         Hook::UsernsCreate => Kind::ProcessUserns,
         Hook::FileOpen if mode == S_IFIFO => Kind::FileFifoOpen,
@@ -120,7 +122,8 @@ fn kind(record: &Record<'_>) -> Kind {
 fn sock_state_kind(record: &Record<'_>) -> Kind {
     let Body::Socket(socket) = record.body else { return Kind::NetworkClose };
     match (socket.old_state, socket.new_state) {
-        (_, TCP_SYN_SENT) | (TCP_SYN_SENT, TCP_ESTABLISHED) => Kind::NetworkConnect,
+        (_, TCP_SYN_SENT) => Kind::NetworkConnect,
+        (TCP_SYN_SENT, TCP_ESTABLISHED) => Kind::NetworkEstablished,
         (_, TCP_LISTEN) => Kind::NetworkListen,
         (_, TCP_ESTABLISHED) => Kind::NetworkAccept,
         _ => Kind::NetworkClose,
@@ -132,6 +135,8 @@ fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
     Some(match hook {
         Hook::TaskFork | Hook::TaskExec | Hook::TaskExit => return None,
         Hook::TaskFixSetuid => "setuid",
+        Hook::TaskFixSetgid => "setgid",
+        Hook::TaskFixSetgroups => "setgroups",
         Hook::Capset => "capset",
         Hook::UsernsCreate => "userns_create",
         Hook::Mount => "mount",
@@ -198,6 +203,9 @@ fn set_exec(event: &mut Event, record: &Record<'_>) {
     }
     if let Some(cwd) = record.attachment(Tag::Cwd) {
         event.set(Field::Cwd, path_text(cwd));
+    }
+    if let Some(cgroup) = record.attachment(Tag::Cgroup) {
+        event.set(Field::CgroupPath, path_text(cgroup));
     }
     if let Some(interpreter) = record.attachment(Tag::Interpreter) {
         event.set(Field::Interpreter, string_text(interpreter));
@@ -296,13 +304,15 @@ fn set_socket(event: &mut Event, record: &Record<'_>, socket: &Socket) {
         17 => event.set(Field::Protocol, "udp"),
         other => event.set(Field::Protocol, other.to_string().as_str()),
     }
+    event.set(Field::SocketId, socket.cookie);
     event.set(Field::LocalAddress, address(&socket.local));
     event.set(Field::LocalPort, u64::from(socket.local_port));
     if !matches!(event.kind, Kind::NetworkBind | Kind::NetworkListen) {
         event.set(Field::RemoteAddress, address(&socket.remote));
         event.set(Field::RemotePort, u64::from(socket.remote_port));
     }
-    if matches!(event.kind, Kind::NetworkConnect | Kind::NetworkAccept | Kind::NetworkSend) {
+    let opens = [Kind::NetworkConnect, Kind::NetworkEstablished, Kind::NetworkAccept, Kind::NetworkSend];
+    if opens.contains(&event.kind) {
         event.set(Field::IsInitiated, event.kind != Kind::NetworkAccept);
     }
     if record.hook == Hook::SockState && socket.new_state == TCP_SYN_SENT {
@@ -376,6 +386,16 @@ fn arguments(bytes: &[u8]) -> Vec<Text> {
         return Vec::new();
     }
     whole.split(|byte| *byte == 0).map(Text::whole).collect()
+}
+
+fn group_list(attachment: &Attachment<'_>) -> Value {
+    let (groups, _) = attachment.bytes.as_chunks::<4>();
+    let items = groups.iter().map(|group| Text::from(u32::from_le_bytes(*group).to_string().as_str())).collect();
+    if attachment.is_cut || attachment.is_unreadable {
+        Value::CutList(items)
+    } else {
+        Value::List(items)
+    }
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {
