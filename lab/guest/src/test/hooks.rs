@@ -138,6 +138,16 @@ fn system_hooks() -> Result<()> {
     let run = Watertight::start()?;
     let operations = [
         expected(process::set_uid("65534"), "process.credentials", &[("/new/uid", "65534")])?,
+        expected(
+            process::set_gid("65534"),
+            "process.credentials",
+            &[("/new/gid", "65534"), ("/new/egid", "65534"), ("/operations/0", "setgid")],
+        )?,
+        expected(
+            process::set_groups("4", "20"),
+            "process.credentials",
+            &[("/new/groups", "[\"4\",\"20\"]"), ("/operations/0", "setgroups")],
+        )?,
         expected(process::drop_capabilities(), "process.capset", &[])?,
         expected(process::new_user_namespace(), "process.userns_create", &[])?,
         expected(memory::make_executable(), "memory.protect", &[])?,

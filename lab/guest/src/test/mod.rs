@@ -4,6 +4,7 @@ mod actions;
 mod boot;
 mod harness;
 mod hooks;
+mod identity;
 mod product;
 
 use crate::report::Report;
@@ -28,7 +29,8 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 5] = [boot::TESTS, actions::TESTS, harness::TESTS, product::TESTS, hooks::TESTS];
+const GROUPS: [&[Test]; 6] =
+    [boot::TESTS, actions::TESTS, harness::TESTS, product::TESTS, hooks::TESTS, identity::TESTS];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]
