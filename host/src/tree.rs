@@ -3,7 +3,7 @@
 //! Keyed by pid, checked by start time: a pid that is used again is another process. Ended processes are kept for a while,
 //! because events of other sources come late; the memory is bounded by `ENDED_MAX`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use watertight_event::{Event, Field, Kind, Value};
 use watertight_sensor_fallback::Container;
@@ -129,6 +129,19 @@ impl Tree {
             }
             _ => self.learn_exec(pid, &mut event),
         }
+    }
+
+    /// Learns of a process anew after events were lost: what is known of it may be of the program before.
+    pub fn learn_anew(&mut self, mut event: Event) {
+        let Some(pid) = event.number(Field::Pid) else { return };
+        self.name_ids(&mut event);
+        name_container(&mut event);
+        self.learn_exec(pid, &mut event);
+    }
+
+    /// Forgets all processes but these: the others' ends were lost.
+    pub fn keep_only(&mut self, pids: &HashSet<u64>) {
+        self.processes.retain(|pid, _| pids.contains(pid));
     }
 
     /// Executables of the process and its ancestors, nearest first, for the explanation of an alert.
@@ -402,6 +415,17 @@ mod tests {
         tree.enrich(&mut moved);
         assert_eq!(there.text(Field::ContainerId).as_deref(), Some(id.as_str()));
         assert_eq!(moved.get(Field::ContainerId), None);
+    }
+
+    #[test]
+    fn after_a_loss_ended_processes_are_forgotten_and_the_others_are_what_they_are_now() {
+        let mut tree = Tree::default();
+        tree.enrich(&mut exec(7, 1, "/bin/ended"));
+        tree.enrich(&mut exec(8, 1, "/bin/before"));
+        tree.learn_anew(exec(8, 1, "/bin/now"));
+        tree.keep_only(&HashSet::from([8]));
+        assert_eq!(tree.len(), 1);
+        assert_eq!(tree.ancestry(8), ["/bin/now (8)"]);
     }
 
     #[test]

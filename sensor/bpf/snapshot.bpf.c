@@ -78,6 +78,27 @@ static __always_inline void write_process(struct seq_file *seq, struct scratch *
 	bpf_seq_write(seq, scratch->data, bytes);
 }
 
+static __always_inline void append_argv_of(struct scratch *scratch, struct task_struct *task, struct mm_struct *mm)
+{
+	void *start = (void *)BPF_CORE_READ(mm, arg_start);
+	__u64 bytes = BODY(scratch, wt_exec)->argv_bytes;
+	__u16 flags = 0;
+	__u32 at;
+
+	if (bytes > ARGV_BYTES_MAX) {
+		bytes = ARGV_BYTES_MAX;
+		flags = ATTACHMENT_CUT;
+	}
+	at = scratch->bytes;    /* read last: older verifiers forget the bound of a number that is put aside meanwhile */
+	if (!HAS_ROOM(at, ARGV_BYTES_MAX))
+		return;
+	if (bpf_copy_from_user_task(scratch->data + at + ATTACHMENT_BYTES, bytes, start, task, 0)) {
+		bytes = 0;
+		flags |= ATTACHMENT_UNREADABLE;
+	}
+	close_attachment(scratch, at, TAG_ARGV, flags, bytes);
+}
+
 SEC("iter.s/task")
 int processes(struct bpf_iter__task *context)
 {
@@ -93,24 +114,8 @@ int processes(struct bpf_iter__task *context)
 		return 0;
 	mm = BPF_CORE_READ(task, mm);
 	fill_executable(scratch, mm);
-	if (mm) {
-		__u64 bytes = BODY(scratch, wt_exec)->argv_bytes;
-		__u32 at = scratch->bytes;
-		__u16 flags = 0;
-
-		if (HAS_ROOM(at, ARGV_BYTES_MAX)) {
-			if (bytes > ARGV_BYTES_MAX) {
-				bytes = ARGV_BYTES_MAX;
-				flags = ATTACHMENT_CUT;
-			}
-			if (bpf_copy_from_user_task(scratch->data + at + ATTACHMENT_BYTES, bytes,
-						    (void *)BPF_CORE_READ(mm, arg_start), task, 0)) {
-				bytes = 0;
-				flags |= ATTACHMENT_UNREADABLE;
-			}
-			close_attachment(scratch, at, TAG_ARGV, flags, bytes);
-		}
-	}
+	if (mm)
+		append_argv_of(scratch, task, mm);
 	append_places(scratch, task);
 	write_process(seq, scratch);
 	return 0;

@@ -1,11 +1,13 @@
 //! The worker that reads events and evaluates rules: no capabilities, no network, no paths but standard output. What it can
 //! harm when it dies is itself; the rings hold the events meanwhile.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use serde::Deserialize;
 use serde_json::Value as Json;
 use watertight_event::Event;
 use watertight_sensor_abi::Ring;
@@ -155,8 +157,10 @@ impl Detector {
                     tree.enrich(&mut event);
                     output.event(&mut event, rules, tree)?;
                 }
-                Err(_) => match source_line(&text) {
-                    Some(counts) => source_counts.push(counts),
+                Err(_) => match SourceLine::read(&text) {
+                    Some(SourceLine::Source { counts }) => source_counts.push(counts),
+                    Some(SourceLine::There { process }) => tree.learn_anew(Event::from_json(&process.to_string())?),
+                    Some(SourceLine::Only { pids }) => tree.keep_only(&pids),
                     None => *malformed = malformed.saturating_add(1),
                 },
             }
@@ -213,9 +217,22 @@ fn read(line: &[u8]) -> Result<Message> {
     serde_json::from_slice(line).context("reading what the supervisor said")
 }
 
-fn source_line(text: &str) -> Option<SourceCounts> {
-    let json: Json = serde_json::from_str(text).ok()?;
-    serde_json::from_value(json.get("counts")?.clone()).ok()
+/// What the sources say beside events.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum SourceLine {
+    /// A source's account, at its end.
+    Source { counts: SourceCounts },
+    /// A process that is there, read anew after a loss.
+    There { process: Json },
+    /// All that are there.
+    Only { pids: HashSet<u64> },
+}
+
+impl SourceLine {
+    fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
 }
 
 /// Lines from a descriptor, without ever blocking where `ready_line` is called.
