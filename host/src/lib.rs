@@ -9,6 +9,7 @@ pub mod loader;
 pub mod lock;
 pub mod matrix;
 pub mod output;
+pub mod status;
 pub mod supervisor;
 pub mod translate;
 pub mod tree;

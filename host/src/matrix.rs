@@ -70,6 +70,10 @@ pub struct Found {
     pub fallbacks: Fallbacks,
     /// How the kernel's iterator told of the processes that were there already, or why it did not; `None` without BPF.
     pub processes: Option<Result<Reading, String>>,
+    /// This is not the start of a run but a look at what is in force.
+    pub is_read_back: bool,
+    /// With `is_read_back`: a run is at work that reads what the programs collect.
+    pub has_reader: bool,
 }
 
 impl Found {
@@ -88,7 +92,7 @@ impl Found {
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, mend: &Mend) -> Matrix {
-        let rows = vec![
+        let mut rows = vec![
             self.process(mend),
             self.there(mend),
             self.file(mend),
@@ -96,10 +100,13 @@ impl Found {
             self.system(mend),
             self.deny(mend),
         ];
+        // How a run began can't be read back.
+        rows.retain(|row| !(self.is_read_back && row.class == THERE));
         let level = match () {
             // Who was there before is always known from somewhere; it protects nothing.
             () if rows.iter().all(|row| row.class == THERE || row.source == "none") => Level::None,
             () if rows.last().is_some_and(|row| row.source != "none") => Level::Enforce,
+            () if self.is_unread() => Level::None,
             () => Level::Observe,
         };
         let degraded = if level == Level::Enforce { String::new() } else { self.why_degraded() };
@@ -109,7 +116,15 @@ impl Found {
         Matrix { kind: "matrix", level, degraded, rows, refused }
     }
 
+    /// What the programs collect fills the rings and is seen by nobody.
+    fn is_unread(&self) -> bool {
+        self.is_read_back && !self.has_reader
+    }
+
     fn why_degraded(&self) -> String {
+        if self.is_unread() && self.kernel.is_some() {
+            return "no run reads what the programs collect: start `watertight run`".into();
+        }
         if self.has_lsm() {
             return "no enforcement is loaded".into();
         }
@@ -284,6 +299,22 @@ mod tests {
             ["tp_btf", "/proc", "fanotify", "tp_btf", "none", "none"]
         );
         assert!(!matrix.is_whole());
+    }
+
+    #[test]
+    fn programs_that_nobody_reads_protect_nothing() {
+        let read = Found {
+            kernel: Some(report(&["task_fork", "task_exec", "task_exit"])),
+            is_read_back: true,
+            has_reader: true,
+            ..Found::default()
+        };
+        let mend = Mend::of_this_machine();
+        assert_eq!(read.matrix(&mend).level, Level::Observe);
+        let unread = Found { has_reader: false, ..read }.matrix(&mend);
+        assert_eq!(unread.level, Level::None);
+        assert!(unread.degraded.contains("no run reads"), "{}", unread.degraded);
+        assert!(unread.rows.iter().all(|row| row.class != THERE), "how a run began can't be read back");
     }
 
     #[test]

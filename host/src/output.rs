@@ -9,6 +9,7 @@ use watertight_engine::rule::Rule;
 use watertight_engine::Explanation;
 use watertight_event::{Event, Field, Kind, Outcome, Source, Value, View};
 
+use crate::account::ring::RingCounts;
 use crate::account::{hook_rows, HookCounts, SourceCounts};
 use crate::live::{Facts, Line, Live, Part};
 use crate::tree::Tree;
@@ -38,6 +39,8 @@ pub struct Summary<'s> {
     pub kernel: &'s [HookCounts],
     /// Records received by hook.
     pub received: &'s [u64],
+    /// The account of each ring.
+    pub rings: Vec<RingCounts>,
     /// Records and lines that could not be read.
     pub malformed: u64,
     /// Sequence numbers that did not come.
@@ -149,7 +152,9 @@ impl Output {
     /// Standard output is gone.
     pub fn summary(&mut self, summary: &Summary<'_>) -> io::Result<bool> {
         let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.is_exact);
-        let is_balanced = is_balanced && summary.malformed == 0;
+        let rings: Vec<Json> = summary.rings.iter().map(|ring| ring.to_json(summary.is_exact)).collect();
+        let are_rings_balanced = summary.rings.iter().all(|ring| ring.is_balanced(summary.is_exact));
+        let is_balanced = is_balanced && are_rings_balanced && summary.malformed == 0;
         let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
         let sources: Vec<Json> = summary
             .sources
@@ -169,10 +174,11 @@ impl Output {
             "rules": self.rules,
             "rules_rejected": self.rules_refused,
             "hooks": hooks,
+            "rings": rings,
             "sources": sources,
             "malformed": summary.malformed,
             "missing_sequences": summary.missing_sequences,
-            "account": if summary.is_exact { "exact" } else { "adopted: received before this run is not known" },
+            "account": if summary.is_exact { "exact" } else { "adopted: since the load; rings say what earlier runs received" },
             "balanced": is_balanced,
             "processes_known": summary.processes,
         });
@@ -209,6 +215,19 @@ impl Output {
                 lost,
                 if hook.get("balanced") == Some(&Json::Bool(true)) { "yes" } else { "NO" }
             )?;
+        }
+        for ring in line.get("rings").and_then(Json::as_array).into_iter().flatten() {
+            let number = |name: &str| ring.get(name).and_then(Json::as_u64).unwrap_or(0);
+            if number("received_before") > 0 {
+                writeln!(
+                    self.out,
+                    "  {}: {} submitted since the load = {} received by earlier runs + {} by this one",
+                    ring.get("ring").and_then(Json::as_str).unwrap_or_default(),
+                    number("submitted"),
+                    number("received_before"),
+                    number("received"),
+                )?;
+            }
         }
         for source in line.get("sources").and_then(Json::as_array).into_iter().flatten() {
             let number = |name: &str| source.get(name).and_then(Json::as_u64).unwrap_or(0);

@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 use watertight_event::Kind;
 use watertight_sensor_abi::Ring;
 use watertight_sensor_fallback::snapshot;
-use watertight_sensor_reader::{open_pinned, read_counters, ring_size};
+use watertight_sensor_reader::{open_pinned, read_counters, read_sequences, ring_size};
 
 use crate::account::HookCounts;
 use crate::live::Saved;
@@ -86,10 +86,6 @@ pub fn run(options: &Options) -> Result<u8> {
 
 fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
     let pins = Pins::open(found.kernel.as_ref())?;
-    let before = match (&pins, &found.kernel) {
-        (Some(pins), Some(report)) if report.adopted => pins.counters()?,
-        _ => Vec::new(),
-    };
     // After the programs are attached: who starts from here on is told by them.
     let there = found.kernel.is_some().then(|| loader.processes());
     found.processes = there.as_ref().map(|there| match there {
@@ -121,11 +117,11 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
     if let Some(status) = died {
         bail!("the detector died ({status}); what it had not read is counted as lost");
     }
-    let kernel = match &pins {
-        Some(pins) => since(&pins.counters()?, &before),
-        None => Vec::new(),
+    let (kernel, sequences) = match &pins {
+        Some(pins) => (pins.counters()?, read_sequences(pins.sequences.as_fd())?),
+        None => (Vec::new(), Vec::new()),
     };
-    detector.tell(&Message::Stop { kernel, seconds: started.elapsed().as_secs_f64() })?;
+    detector.tell(&Message::Stop { kernel, sequences, seconds: started.elapsed().as_secs_f64() })?;
     let code = detector.finish()?;
     Ok(if code == 0 && !matrix.is_whole() { 3 } else { code })
 }
@@ -140,11 +136,6 @@ fn catch_signals() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn since(after: &[HookCounts], before: &[HookCounts]) -> Vec<HookCounts> {
-    let zero = HookCounts::default();
-    after.iter().enumerate().map(|(at, counts)| counts.since(before.get(at).unwrap_or(&zero))).collect()
 }
 
 /// Until a signal, a `q` at the terminal, the end of the time, or the detector's death, which is returned.
@@ -183,6 +174,7 @@ fn show_matrix(matrix: &Matrix, format: Format) -> Result<()> {
 struct Pins {
     rings: Vec<(OwnedFd, u32)>,
     counters: OwnedFd,
+    sequences: OwnedFd,
 }
 
 impl Pins {
@@ -194,7 +186,9 @@ impl Pins {
             let bytes = ring_size(fd.as_fd()).context("asking for the size of a ring")?;
             rings.push((fd, bytes));
         }
-        Ok(Some(Self { rings, counters: open_pinned(&report.directory.join("counters"))? }))
+        let counters = open_pinned(&report.directory.join("counters"))?;
+        let sequences = open_pinned(&report.directory.join("sequences"))?;
+        Ok(Some(Self { rings, counters, sequences }))
     }
 
     fn counters(&self) -> Result<Vec<HookCounts>> {
@@ -321,6 +315,7 @@ fn start_detector(
     there: Option<Snapshot>,
     found: &Found,
 ) -> Result<DetectorProcess> {
+    let own_pids = sources.iter().map(|sources| sources.child.id()).chain([std::process::id()]).collect();
     let events = sources.and_then(|sources| sources.events.take());
     let (quit, quit_end) = if is_live(options) {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
@@ -339,6 +334,7 @@ fn start_detector(
         quit_fd: quit_end.as_ref().map(|fd| fd.as_raw_fd()),
         rules: options.rules.clone(),
         is_adopted,
+        own_pids,
         events_fd: events.as_ref().map(|fd| fd.as_raw_fd()),
         processes_fd: there.as_ref().map(|fd| fd.as_raw_fd()),
         ..Setup::default()

@@ -15,6 +15,7 @@ use watertight_sensor_reader::{read_snapshot, Reader};
 
 use super::protocol::{Format, Message, Setup};
 use super::rules::{self, Rules};
+use crate::account::ring::ring_counts;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
 use crate::output::{Output, Summary};
@@ -41,7 +42,7 @@ pub fn run() -> Result<u8> {
     let (rules, refused) = rules::load(&setup.rules)?;
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
     let is_live = setup.is_terminal && setup.format == Format::Live;
-    let live = if is_live { Live::open(setup.has_colour).ok() } else { None };
+    let live = if is_live { Live::open(setup.has_colour, &setup.own_pids).ok() } else { None };
     super::privileges::drop_all().context("giving up privileges: the detector does not run with them")?;
     for refusal in &refused {
         eprintln!("watertight: {refusal}");
@@ -103,14 +104,14 @@ impl Detector {
                 Message::Process(event) => self.tree.learn_there(Event::from_json(&event.to_string())?),
                 Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
                 Message::Go => break,
-                Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
+                Message::Stop { kernel, sequences, seconds } => return self.finish(&kernel, &sequences, seconds),
             }
         }
         loop {
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
-                if let Message::Stop { kernel, seconds } = read(&line)? {
-                    return self.finish(&kernel, seconds);
+                if let Message::Stop { kernel, sequences, seconds } = read(&line)? {
+                    return self.finish(&kernel, &sequences, seconds);
                 }
             }
             if control.is_ended() {
@@ -194,12 +195,13 @@ impl Detector {
     }
 
     /// The programs are detached: what is in the rings and the pipe is all there will be.
-    fn finish(&mut self, kernel: &[HookCounts], seconds: f64) -> Result<u8> {
+    fn finish(&mut self, kernel: &[HookCounts], sequences: &[Vec<u64>], seconds: f64) -> Result<u8> {
         while self.take()? > 0 || self.sources.is_some() {}
         let account = self.reader.account();
         let summary = Summary {
             kernel,
             received: &account.received,
+            rings: ring_counts(kernel, sequences, &account.taken),
             malformed: account.malformed.saturating_add(self.malformed),
             missing_sequences: account.missing,
             is_exact: !self.is_adopted,

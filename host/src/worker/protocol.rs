@@ -52,6 +52,8 @@ pub struct Setup {
     pub has_colour: bool,
     /// Standard output is a terminal that can show a live view.
     pub is_terminal: bool,
+    /// Our other processes: the live view tells what all cost together.
+    pub own_pids: Vec<u32>,
     /// Pipe that takes one byte when the user asks to quit at the terminal.
     pub quit_fd: Option<i32>,
     /// Folders with rules beside the shipped ones.
@@ -72,8 +74,10 @@ pub enum Message {
     Go,
     /// The programs are detached: drain, write the summary, end.
     Stop {
-        /// Counters by hook since the start of this run.
+        /// Counters by hook since the programs were loaded.
         kernel: Vec<HookCounts>,
+        /// Sequence numbers that were used up, by ring and processor.
+        sequences: Vec<Vec<u64>>,
         /// Seconds that the run took.
         seconds: f64,
     },

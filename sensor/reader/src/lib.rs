@@ -4,13 +4,15 @@
 //! order critical, file, net (`drain`) and translates each (`translate`).
 
 mod drain;
+mod links;
 mod maps;
 mod ring;
 mod snapshot;
 mod translate;
 
-pub use drain::{Account, Drained, Reader};
-pub use maps::{open_pinned, read_counters, ring_size, MapError};
+pub use drain::{Account, Drained, Reader, Taken};
+pub use links::{read_link, LinkError, PinnedLink};
+pub use maps::{open_pinned, read_counters, read_sequences, ring_size, MapError};
 pub use ring::{RingBuffer, RingError};
 pub use snapshot::{read_snapshot, SnapshotError};
 pub use translate::translate;

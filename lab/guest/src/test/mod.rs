@@ -1,5 +1,6 @@
 //! The tests by name, each with the claim that it proves.
 
+mod account;
 mod actions;
 mod boot;
 mod harness;
@@ -29,8 +30,8 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 6] =
-    [boot::TESTS, actions::TESTS, harness::TESTS, product::TESTS, hooks::TESTS, identity::TESTS];
+const GROUPS: [&[Test]; 7] =
+    [boot::TESTS, actions::TESTS, harness::TESTS, product::TESTS, hooks::TESTS, identity::TESTS, account::TESTS];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]
