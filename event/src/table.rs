@@ -170,6 +170,8 @@ fields! {
     BpfType Number "bpf.type" "" "" "" "Program or map type."
     MountSource Text "mount.source" "Source" "" "" "What is mounted."
     FsType Text "mount.type" "FsType" "" "" "File system type."
+    MountRoot Text "mount.root" "" "" "" "Path within its own file system of what is mounted, where a mount is put somewhere for the first time."
+    IsDetached Bool "mount.is_detached" "" "" "" "The mount was nowhere before: made by fsmount or open_tree."
     MountFlags Number "mount.flags" "" "" "" "Mount flags."
     NewUid Number "new.uid" "NewUserId" "" "" "Real user id after the change."
     NewGid Number "new.gid" "" "" "" "Real group id after the change."
@@ -267,7 +269,7 @@ kinds! {
     ModuleLoad "module.load" System "driver_load" ("driver" "start") (1002 1) {Path = "ImageLoaded"} "A module, firmware or kernel image is loaded." [Operations ModuleName Path Dev Inode Generation]
     BpfUse "bpf.use" System "kernel_event" ("driver" "start") (1003 99) {} "A BPF program or map is created or opened." [Operations Command BpfType]
     PerfOpen "perf.open" System "kernel_event" ("driver" "start") (1003 99) {} "A performance event is opened." [Operations Command]
-    Mount "mount.change" System "kernel_event" ("file" "change") (1001 12) {Path = "Target"} "A file system is mounted, moved, unmounted or made the root." [Operations Path MountSource FsType MountFlags]
+    Mount "mount.change" System "kernel_event" ("file" "change") (1001 12) {Path = "Target"} "A file system is mounted, moved, unmounted or made the root." [Operations Path MountSource FsType MountRoot IsDetached MountFlags]
     IoUring "io_uring.use" System "kernel_event" ("process" "change") (1007 99) {} "An io_uring with a kernel thread or other credentials." [Operations]
     TimeSet "time.set" System "kernel_event" ("host" "change") (1007 99) {} "The clock is set." [Operations Size]
     SensorGap "sensor.gap" Sensor "" ("host" "info") (1007 99) {} "Events could not be delivered for a while." [Of Count Message]

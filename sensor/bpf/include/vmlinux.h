@@ -61,7 +61,8 @@ struct cred {
 	struct user_namespace *user_ns; struct group_info *group_info;
 };
 
-struct super_block { dev_t s_dev; unsigned long s_magic; };
+struct file_system_type { const char *name; };
+struct super_block { dev_t s_dev; unsigned long s_magic; struct file_system_type *s_type; };
 struct inode {
 	umode_t i_mode; kuid_t i_uid; kgid_t i_gid; struct super_block *i_sb; unsigned long i_ino;
 	unsigned int i_nlink; u32 i_generation; loff_t i_size;
@@ -69,7 +70,10 @@ struct inode {
 struct qstr { const unsigned char *name; };
 struct dentry { struct dentry *d_parent; struct qstr d_name; struct inode *d_inode; struct super_block *d_sb; };
 struct vfsmount { struct dentry *mnt_root; };
-struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; };
+struct mount {
+	struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; struct mnt_namespace *mnt_ns;
+	const char *mnt_devname;
+};
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
 struct file { struct path f_path; struct inode *f_inode; unsigned int f_flags; fmode_t f_mode; };
 struct fs_struct { struct path pwd; };

@@ -15,6 +15,8 @@ const TCP_LISTEN: u16 = 10;
 const S_IFMT: u32 = 0o170_000;
 const S_IFIFO: u32 = 0o010_000;
 const S_IFREG: u32 = 0o100_000;
+/// How the path of a memfd begins.
+const MEMFD: &[u8] = b"/memfd:";
 /// Magic number of tmpfs, where a memfd lives.
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 /// `PTRACE_MODE_*` bits of the access check that are not the mode itself.
@@ -59,7 +61,7 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
         Body::Socket(socket) => set_socket(&mut event, record, &socket),
         Body::System(system) => set_system(&mut event, record, &system),
     }
-    if let Some(operation) = operation(record.hook, &event) {
+    if let Some(operation) = operation(record, &event) {
         event.set(Field::Operations, Value::List(vec![operation.into()]));
     }
     event
@@ -131,8 +133,8 @@ fn sock_state_kind(record: &Record<'_>) -> Kind {
 }
 
 /// What Sigma's `Operation` says, where the kind alone does not.
-fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
-    Some(match hook {
+fn operation(record: &Record<'_>, event: &Event) -> Option<&'static str> {
+    Some(match record.hook {
         Hook::TaskFork | Hook::TaskExec | Hook::TaskExit => return None,
         Hook::TaskFixSetuid => "setuid",
         Hook::TaskFixSetgid => "setgid",
@@ -153,9 +155,20 @@ fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
         Hook::MemoryMap => "mmap",
         Hook::MemoryProtect => "mprotect",
         Hook::PtraceAccess => "ptrace_attach",
-        Hook::KernelReadFile | Hook::KernelLoadData => "module",
+        Hook::KernelReadFile | Hook::KernelLoadData => loaded(record),
         _ => event.kind.native().rsplit('.').next().unwrap_or_default(),
     })
+}
+
+/// `enum kernel_read_file_id`, which is `enum kernel_load_data_id` too.
+fn loaded(record: &Record<'_>) -> &'static str {
+    match record.body {
+        Body::System(System { command: 1, .. }) => "firmware",
+        Body::System(System { command: 3 | 4, .. }) => "kexec",
+        Body::System(System { command: 5, .. }) => "policy",
+        Body::System(System { command: 6, .. }) => "certificate",
+        _ => "module",
+    }
 }
 
 fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
@@ -188,7 +201,7 @@ fn set_exec(event: &mut Event, record: &Record<'_>) {
     event.set(Field::ArgvBytes, exec.argv_bytes);
     if let Some(path) = record.attachment(Tag::Executable) {
         let text = path_text(path);
-        let is_memfd = exec.links == 0 && exec.fs_magic == TMPFS_MAGIC && text.bytes.starts_with(b"memfd:");
+        let is_memfd = exec.links == 0 && exec.fs_magic == TMPFS_MAGIC && text.bytes.starts_with(MEMFD);
         event.set(Field::IsMemfd, is_memfd);
         event.set(Field::IsDeleted, exec.links == 0 && !is_memfd);
         event.set(Field::Executable, text);
@@ -197,7 +210,10 @@ fn set_exec(event: &mut Event, record: &Record<'_>) {
         let items = arguments(argv.bytes);
         let mut line = items.iter().map(|item| item.bytes.as_slice()).collect::<Vec<_>>().join(&b' ');
         line.retain(|byte| *byte != 0);
-        event.set(Field::CommandLine, Text { bytes: line, is_truncated: argv.is_cut });
+        // Arguments that could not be read are not the same as none: an empty command line is a sign of its own.
+        if !(argv.is_unreadable && items.is_empty()) {
+            event.set(Field::CommandLine, Text { bytes: line, is_truncated: argv.is_cut || argv.is_unreadable });
+        }
         let is_cut = argv.is_cut || argv.is_unreadable;
         event.set(Field::Argv, if is_cut { Value::CutList(items) } else { Value::List(items) });
     }
@@ -231,7 +247,7 @@ fn set_file(event: &mut Event, record: &Record<'_>, file: &File) {
     if let Some(path) = record.attachment(Tag::Path) {
         let text = path_text(path);
         if matches!(record.hook, Hook::MemoryMap | Hook::MemoryProtect) {
-            event.set(Field::MappedMemfd, text.bytes.starts_with(b"memfd:"));
+            event.set(Field::MappedMemfd, text.bytes.starts_with(MEMFD));
         }
         event.set(Field::Path, text);
     }
@@ -295,10 +311,12 @@ fn set_socket(event: &mut Event, record: &Record<'_>, socket: &Socket) {
         if socket.family == AF_INET {
             IpAddr::V4(Ipv4Addr::new(a, b, c, d))
         } else {
-            IpAddr::V6(Ipv6Addr::from(*bytes))
+            // An IPv4 peer of an IPv6 socket is an IPv4 address to everybody who looks for it.
+            Ipv6Addr::from(*bytes).to_canonical()
         }
     };
-    event.set(Field::Family, if socket.family == AF_INET { "ipv4" } else { "ipv6" });
+    let is_v4 = socket.family == AF_INET || address(&socket.remote).is_ipv4() || address(&socket.local).is_ipv4();
+    event.set(Field::Family, if is_v4 { "ipv4" } else { "ipv6" });
     match socket.protocol {
         6 => event.set(Field::Protocol, "tcp"),
         17 => event.set(Field::Protocol, "udp"),
@@ -341,6 +359,10 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
         }
         Hook::Mount | Hook::Umount | Hook::MoveMount | Hook::PivotRoot => {
             event.set(Field::MountFlags, system.value);
+            if record.hook == Hook::MoveMount {
+                set_moved(event, record, system, name);
+                return;
+            }
             let from = record.attachment(Tag::OldPath).map(path_text).or(name);
             if let Some(from) = from {
                 event.set(Field::MountSource, from);
@@ -354,6 +376,24 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
     }
 }
 
+/// A mount that is moved comes from a path. One that is put somewhere for the first time has none: what it was made of tells
+/// what it is.
+fn set_moved(event: &mut Event, record: &Record<'_>, system: &System, made_of: Option<Text>) {
+    let is_detached = system.what == 1;
+    event.set(Field::IsDetached, is_detached);
+    let old_path = record.attachment(Tag::OldPath).map(path_text);
+    let (source, root) = if is_detached { (made_of, old_path) } else { (old_path, None) };
+    if let Some(source) = source {
+        event.set(Field::MountSource, source);
+    }
+    if let Some(root) = root {
+        event.set(Field::MountRoot, root);
+    }
+    if let Some(kind) = record.attachment(Tag::Type) {
+        event.set(Field::FsType, string_text(kind));
+    }
+}
+
 /// A path from its names, leaf first. One that does not reach a root is marked as cut, unless it never had one (memfd).
 fn path_text(attachment: &Attachment<'_>) -> Text {
     let mut names: Vec<&[u8]> = attachment.bytes.split(|byte| *byte == 0).collect();
@@ -362,6 +402,9 @@ fn path_text(attachment: &Attachment<'_>) -> Text {
     let is_cut = attachment.is_cut || attachment.is_unreadable;
     let mut bytes = Vec::with_capacity(attachment.bytes.len().saturating_add(1));
     if attachment.is_detached && names.len() == 1 {
+        if names.iter().any(|name| name.starts_with(b"memfd:")) {
+            bytes.push(b'/'); // as /proc and every other tool shows it
+        }
         bytes.extend(names.first().copied().unwrap_or_default());
         return Text { bytes, is_truncated: is_cut };
     }

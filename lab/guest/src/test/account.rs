@@ -10,12 +10,12 @@ use std::time::Duration;
 /// This file's tests.
 pub const TESTS: &[Test] = &[
     Test {
-        name: "account.adopted",
+        name: "truth.adopted",
         claim: "after kill -9 the account is exact: what the dead run received and what its heir received is what was submitted",
         run: adopted_account_is_exact,
     },
     Test {
-        name: "account.status",
+        name: "truth.status",
         claim: "status reads links and counters back from the kernel, and calls programs that nobody reads no protection",
         run: status_is_read_back,
     },
