@@ -1,6 +1,8 @@
 //! The account of a run: for every hook, hits = filtered + submitted + aggregated + lost, submitted = received, and
 //! aggregated = what events told as counted.
 
+pub mod ring;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value as Json};
 use watertight_sensor_abi::{Counters, Hook, Ring, HOOKS};
@@ -50,20 +52,6 @@ impl HookCounts {
     pub fn is_balanced(&self) -> bool {
         let out = [self.filtered, self.submitted, self.aggregated, self.lost()];
         out.iter().fold(0_u64, |sum, part| sum.saturating_add(*part)) == self.hits
-    }
-
-    /// What was added since `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            hits: self.hits.saturating_sub(before.hits),
-            filtered: self.filtered.saturating_sub(before.filtered),
-            submitted: self.submitted.saturating_sub(before.submitted),
-            aggregated: self.aggregated.saturating_sub(before.aggregated),
-            lost_ring_full: self.lost_ring_full.saturating_sub(before.lost_ring_full),
-            lost_no_scratch: self.lost_no_scratch.saturating_sub(before.lost_no_scratch),
-            helper_failures: self.helper_failures.saturating_sub(before.helper_failures),
-        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod output;
 pub mod pressure;
 pub mod printable;
 pub mod resume;
+pub mod status;
 pub mod supervisor;
 pub mod translate;
 pub mod tree;

@@ -10,6 +10,7 @@ use watertight_engine::rule::Rule;
 use watertight_engine::Explanation;
 use watertight_event::{Event, Field, Kind, Outcome, Source, Value, View};
 
+use crate::account::ring::RingCounts;
 use crate::account::{hook_rows, HookCounts, Receipts, SourceCounts};
 use crate::live::{Facts, Line, Live, Part};
 use crate::printable::printable_start;
@@ -51,6 +52,8 @@ pub struct Summary<'s> {
     pub deaths: u64,
     /// Operations by hook that were told as counted by process.
     pub aggregated: &'s [u64],
+    /// The account of each ring.
+    pub rings: Vec<RingCounts>,
     /// Records and lines that could not be read.
     pub malformed: u64,
     /// Sequence numbers that did not come.
@@ -184,7 +187,11 @@ impl Output {
             deaths: summary.deaths,
         };
         let (hooks, is_balanced) = hook_rows(summary.kernel, &receipts, summary.is_exact);
-        let is_balanced = is_balanced && summary.malformed == 0;
+        // What a detector that died had taken is, for the next one, taken before.
+        let is_first = summary.is_exact && summary.deaths == 0;
+        let rings: Vec<Json> = summary.rings.iter().map(|ring| ring.to_json(is_first)).collect();
+        let are_rings_balanced = summary.rings.iter().all(|ring| ring.is_balanced(is_first));
+        let is_balanced = is_balanced && are_rings_balanced && summary.malformed == 0;
         let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
         let sources: Vec<Json> = summary
             .sources
@@ -204,6 +211,7 @@ impl Output {
             "rules": self.rules,
             "rules_rejected": self.rules_refused,
             "hooks": hooks,
+            "rings": rings,
             "sources": sources,
             "malformed": summary.malformed,
             "missing_sequences": summary.missing_sequences,
@@ -245,6 +253,19 @@ impl Output {
                 lost,
                 if hook.get("balanced") == Some(&Json::Bool(true)) { "yes" } else { "NO" }
             )?;
+        }
+        for ring in line.get("rings").and_then(Json::as_array).into_iter().flatten() {
+            let number = |name: &str| ring.get(name).and_then(Json::as_u64).unwrap_or(0);
+            if number("received_before") > 0 {
+                writeln!(
+                    self.out,
+                    "  {}: {} submitted since the load = {} received by earlier runs and detectors + {} by this one",
+                    ring.get("ring").and_then(Json::as_str).unwrap_or_default(),
+                    number("submitted"),
+                    number("received_before"),
+                    number("received"),
+                )?;
+            }
         }
         for source in line.get("sources").and_then(Json::as_array).into_iter().flatten() {
             let number = |name: &str| source.get(name).and_then(Json::as_u64).unwrap_or(0);
@@ -321,7 +342,7 @@ fn account(summary: &Summary<'_>) -> &'static str {
     match (summary.is_exact, summary.deaths) {
         (true, 0) => "exact",
         (true, _) => "a detector died: what it had not written counts as lost, up to one record a ring was read twice",
-        (false, _) => "adopted: received before this run is not known",
+        (false, _) => "adopted: since the load; rings say what earlier runs received",
     }
 }
 

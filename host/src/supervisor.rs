@@ -18,9 +18,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use watertight_event::{Event, Kind};
 
-use self::crew::Crew;
+use self::crew::{Crew, Ship};
 use self::pins::Pins;
-use crate::account::HookCounts;
 use crate::deny::keeper::Keeper;
 use crate::filter::Filter;
 use crate::live::Saved;
@@ -122,10 +121,13 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
         None => None,
     };
     let is_adopted = found.kernel.as_ref().is_some_and(|report| report.adopted);
-    let before = match &pins {
-        Some(pins) if is_adopted => pins.counters()?,
-        _ => Vec::new(),
-    };
+    // After the programs are attached: who starts from here on is told by them.
+    let there = loader.filter(|_| found.kernel.is_some()).map(Loader::processes);
+    found.processes = there.as_ref().map(|there| match there {
+        Ok(snapshot) => Ok(snapshot.reading.clone()),
+        Err(error) => Err(format!("{error:#}")),
+    });
+    let there = there.and_then(Result::ok);
     let sources = sources::start(&mut found)?;
     let mut keeper = Keeper::start(&options.state, loader.map(Loader::executable), found.has_lsm());
     found.deny_by_fanotify = keeper.outcome();
@@ -138,7 +140,8 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let terminal = is_live(options).then(|| Saved::take().ok());
     let replaced = found.kernel.as_ref().and_then(|report| report.replaced.as_deref()).map(dropped);
     let first: Vec<Event> = is_adopted.then(|| gap(&options.state)).into_iter().chain(replaced).collect();
-    let mut crew = Crew::start(options, pins.as_ref(), sources, is_adopted, first)?;
+    let ship = Ship { options, loader, pins: pins.as_ref(), is_adopted, deny_pid: keeper.pid() };
+    let mut crew = Crew::start(ship, sources, there, first)?;
     let started = Instant::now();
     let ended = wait(options, &mut crew, pressure.as_mut(), &mut keeper, started);
     keeper.stop();
@@ -154,12 +157,12 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     if let Some(pressure) = &mut pressure {
         crew.tell(pressure.finish()?)?;
     }
-    let kernel = match &pins {
-        Some(pins) => since(&pins.counters()?, &before),
-        None => Vec::new(),
+    let (kernel, sequences) = match &pins {
+        Some(pins) => (pins.counters()?, pins.sequences()?),
+        None => (Vec::new(), Vec::new()),
     };
     let is_short = crew.is_short();
-    let code = crew.finish(&Message::Stop { kernel, seconds: started.elapsed().as_secs_f64() })?;
+    let code = crew.finish(&Message::Stop { kernel, sequences, seconds: started.elapsed().as_secs_f64() })?;
     Ok(if code == 0 && (!matrix.is_whole() || is_short) { 3 } else { code })
 }
 
@@ -178,11 +181,6 @@ fn catch_signals() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn since(after: &[HookCounts], before: &[HookCounts]) -> Vec<HookCounts> {
-    let zero = HookCounts::default();
-    after.iter().enumerate().map(|(at, counts)| counts.since(before.get(at).unwrap_or(&zero))).collect()
 }
 
 /// Until a signal, a `q` at the terminal, or the end of the time. An error when the run can't go on.

@@ -81,6 +81,12 @@ impl Keeper {
         Some(if self.listener.is_some() { Ok(status.marks.len()) } else { Err(status.why.clone()) })
     }
 
+    /// The listener's process, while there is one.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.listener.as_ref().map(|listener| listener.child.id())
+    }
+
     /// One look: takes up a policy that changed, and gives the events that tell what happened since the last look.
     pub fn beat(&mut self) -> Vec<Event> {
         let mut events = Vec::new();

@@ -15,17 +15,28 @@ use super::process::Death;
 use super::restarts::Restarts;
 use super::sources::Sources;
 use super::Options;
+use crate::loader::{Loader, Snapshot};
 use crate::output::sensor_event;
 use crate::printable::printable;
 use crate::worker::protocol::{Format, Message};
 use crate::worker::sandbox::Sandbox;
 use crate::worker::tally::Tally;
 
+/// What stays the same while workers come and go.
+pub struct Ship<'r> {
+    pub options: &'r Options,
+    /// Tells a detector of the processes that are there.
+    pub loader: Option<&'r Loader>,
+    pub pins: Option<&'r Pins>,
+    /// The rings were filled by an earlier run.
+    pub is_adopted: bool,
+    /// The worker that denies by fanotify, which is not of this crew.
+    pub deny_pid: Option<u32>,
+}
+
 /// All workers of a run.
 pub struct Crew<'r> {
-    options: &'r Options,
-    pins: Option<&'r Pins>,
-    is_adopted: bool,
+    ship: Ship<'r>,
     tally: Tally,
     detector: Option<Detector>,
     detector_restarts: Restarts,
@@ -38,18 +49,11 @@ pub struct Crew<'r> {
 }
 
 impl<'r> Crew<'r> {
-    /// Starts the detector beside the sources that are open already. `first` are events of the sensor itself.
-    pub fn start(
-        options: &'r Options,
-        pins: Option<&'r Pins>,
-        sources: Option<Sources>,
-        is_adopted: bool,
-        first: Vec<Event>,
-    ) -> Result<Self> {
+    /// Starts the detector beside the sources that are open already. `there` are the processes that are, `first` events of the
+    /// sensor itself.
+    pub fn start(ship: Ship<'r>, sources: Option<Sources>, there: Option<Snapshot>, first: Vec<Event>) -> Result<Self> {
         let mut crew = Self {
-            options,
-            pins,
-            is_adopted,
+            ship,
             tally: Tally::create().context("making the page of shared counts")?,
             detector: None,
             detector_restarts: Restarts::default(),
@@ -61,7 +65,7 @@ impl<'r> Crew<'r> {
         if let Some(sources) = &crew.sources {
             crew.tell_sandbox("sources", sources.pid(), &sources.sandbox)?;
         }
-        crew.start_detector()?;
+        crew.start_detector(there)?;
         Ok(crew)
     }
 
@@ -125,15 +129,17 @@ impl<'r> Crew<'r> {
         self.sources.as_ref().is_some_and(|sources| sources.pid().is_none())
     }
 
-    fn start_detector(&mut self) -> Result<()> {
+    fn start_detector(&mut self, there: Option<Snapshot>) -> Result<()> {
+        let sources_pid = self.sources.as_ref().and_then(Sources::pid);
         let feed = Feed {
-            pins: self.pins,
+            own_pids: [Some(std::process::id()), sources_pid, self.ship.deny_pid].into_iter().flatten().collect(),
+            pins: self.ship.pins,
             events: self.sources.as_ref().map(Sources::events),
             tally: &self.tally,
-            is_adopted: self.is_adopted,
+            is_adopted: self.ship.is_adopted,
             deaths: self.detector_restarts.total(),
         };
-        let mut detector = Detector::start(self.options, &feed)?;
+        let mut detector = Detector::start(self.ship.options, &feed, there)?;
         self.tell_sandbox("detector", Some(detector.pid()), &detector.sandbox)?;
         // One that dies while it is spoken to is noticed at the next look, and the next one is told.
         let _ = detector.go(self.untold.iter());
@@ -161,7 +167,10 @@ impl<'r> Crew<'r> {
                  written is lost"
             );
             self.untold.push_back(sensor_event(Kind::SensorGap, "detector", &message).with(Field::Count, lost));
-            match self.start_detector() {
+            // Not those of the start: who is there has changed since.
+            let there =
+                self.ship.loader.filter(|_| self.ship.pins.is_some()).and_then(|loader| loader.processes().ok());
+            match self.start_detector(there) {
                 Ok(()) => return Ok(()),
                 Err(error) => cause = format!("did not start again ({error:#})"),
             }
@@ -197,9 +206,9 @@ impl<'r> Crew<'r> {
     fn tell_sandbox(&self, worker: &str, pid: Option<u32>, sandbox: &Sandbox) -> Result<()> {
         let line = json!({ "kind": "sandbox", "worker": worker, "pid": pid, "sandbox": sandbox });
         // Without the file `status` says that it does not know.
-        let _ = std::fs::write(self.options.state.join(format!("{worker}.json")), format!("{line}\n"));
+        let _ = std::fs::write(self.ship.options.state.join(format!("{worker}.json")), format!("{line}\n"));
         let mut out = std::io::stdout().lock();
-        match self.options.format {
+        match self.ship.options.format {
             Format::Live => writeln!(out, "  {worker}: {sandbox}"),
             _ => writeln!(out, "{line}"),
         }

@@ -15,6 +15,7 @@ use watertight_sensor_fallback::snapshot;
 use super::pins::Pins;
 use super::process::{Death, Worker};
 use super::{is_live, Options};
+use crate::loader::Snapshot;
 use crate::translate::process_there;
 use crate::worker::detector::EXIT_OUTPUT;
 use crate::worker::protocol::{InheritedRing, Message, Setup};
@@ -35,11 +36,15 @@ pub struct Feed<'f> {
     pub is_adopted: bool,
     /// Detectors of this run that died.
     pub deaths: u64,
+    /// Our other processes: the live view tells what all cost together.
+    pub own_pids: Vec<u32>,
 }
 
 /// The worker that reads and detects.
 pub struct Detector {
     worker: Worker,
+    /// The arguments of the processes that are there must come from /proc.
+    is_proc_needed: bool,
     input: ChildStdin,
     /// What was said and it has not read yet.
     unheard: VecDeque<u8>,
@@ -51,7 +56,9 @@ pub struct Detector {
 
 impl Detector {
     /// Starts it and waits until it is confined. It reads its first event after [`Self::go`].
-    pub fn start(options: &Options, feed: &Feed<'_>) -> Result<Self> {
+    pub fn start(options: &Options, feed: &Feed<'_>, there: Option<Snapshot>) -> Result<Self> {
+        let is_proc_needed = there.as_ref().is_none_or(|there| !there.reading.arguments);
+        let there = there.map(|there| OwnedFd::from(there.records));
         let (quit, quit_end) = if is_live(options) {
             let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
             (Some(reader), Some(writer))
@@ -69,11 +76,14 @@ impl Detector {
             is_restart: feed.deaths > 0,
             deaths: feed.deaths,
             tally_fd: feed.tally.fd().as_raw_fd(),
+            own_pids: feed.own_pids.clone(),
+            processes_fd: there.as_ref().map(|fd| fd.as_raw_fd()),
             events_fd: feed.events.map(|fd| fd.as_raw_fd()),
             ..Setup::default()
         };
         let mut inherited = vec![feed.tally.fd()];
         inherited.extend(feed.events);
+        inherited.extend(there.as_ref().map(|fd| fd.as_fd()));
         inherited.extend(quit_end.as_ref().map(|fd| fd.as_fd()));
         for (ring, (fd, bytes)) in feed.pins.iter().flat_map(|pins| pins.rings()).enumerate() {
             setup.rings.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
@@ -84,12 +94,13 @@ impl Detector {
         // A detector that died at once says why when it is asked whether it is ready.
         let _ = writeln!(input, "{}", serde_json::to_string(&setup)?);
         let sandbox = worker.wait_ready(&mut |_| {}).context("the detector")?;
-        Ok(Self { worker, input, unheard: VecDeque::new(), quit, sandbox })
+        Ok(Self { worker, is_proc_needed, input, unheard: VecDeque::new(), quit, sandbox })
     }
 
     /// Tells it of the processes that are there, shows these events, and lets it begin.
     pub fn go<'e>(&mut self, first: impl Iterator<Item = &'e Event>) -> Result<()> {
-        for process in snapshot() {
+        let from_proc = if self.is_proc_needed { snapshot() } else { Vec::new() };
+        for process in from_proc {
             self.tell(&Message::Process(process_there(&process).to_json()))?;
         }
         for event in first {

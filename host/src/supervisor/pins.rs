@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
 use watertight_sensor_abi::Ring;
-use watertight_sensor_reader::{open_pinned, read_counters, ring_size};
+use watertight_sensor_reader::{open_pinned, read_counters, read_sequences, ring_size};
 
 use crate::account::HookCounts;
 use crate::loader::Report;
@@ -13,6 +13,7 @@ use crate::loader::Report;
 pub struct Pins {
     rings: Vec<(OwnedFd, u32)>,
     counters: OwnedFd,
+    sequences: OwnedFd,
 }
 
 impl Pins {
@@ -25,13 +26,20 @@ impl Pins {
             let bytes = ring_size(fd.as_fd()).context("asking for the size of a ring")?;
             rings.push((fd, bytes));
         }
-        Ok(Some(Self { rings, counters: open_pinned(&report.directory.join("counters"))? }))
+        let counters = open_pinned(&report.directory.join("counters"))?;
+        let sequences = open_pinned(&report.directory.join("sequences"))?;
+        Ok(Some(Self { rings, counters, sequences }))
     }
 
     /// Rings and their sizes, bytes, in the order of [`Ring::ALL`].
     #[must_use]
     pub fn rings(&self) -> &[(OwnedFd, u32)] {
         &self.rings
+    }
+
+    /// Sequence numbers that were used up so far, by ring and processor.
+    pub fn sequences(&self) -> Result<Vec<Vec<u64>>> {
+        Ok(read_sequences(self.sequences.as_fd())?)
     }
 
     /// What the hooks have counted so far.

@@ -1,22 +1,25 @@
 //! The worker that reads events and evaluates rules: no capabilities, no network, no paths but standard output. What it can
 //! harm when it dies is itself; the rings hold the events meanwhile.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use serde::Deserialize;
 use serde_json::Value as Json;
 use watertight_event::{Event, Field, Kind};
 use watertight_sensor_abi::{Hook, Ring, HOOKS};
-use watertight_sensor_reader::Reader;
+use watertight_sensor_reader::{read_snapshot, Reader};
 
 use super::protocol::{Format, Message, Setup};
 use super::report::{Report, Reporter};
 use super::rules::{self, Rules};
 use super::sandbox::{self, Profile};
 use super::tally::Tally;
+use crate::account::ring::ring_counts;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
 use crate::output::{Output, Summary};
@@ -53,7 +56,7 @@ pub fn run(report: RawFd) -> Result<u8> {
     let (rules, refused) = rules::load(&setup.rules)?;
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
     let is_live = setup.is_terminal && setup.format == Format::Live;
-    let live = if is_live { Live::open(setup.has_colour).ok() } else { None };
+    let live = if is_live { Live::open(setup.has_colour, &setup.own_pids).ok() } else { None };
     if !setup.is_restart {
         for refusal in &refused {
             eprintln!("watertight: {}", printable(refusal));
@@ -77,6 +80,9 @@ pub fn run(report: RawFd) -> Result<u8> {
 
 struct Detector {
     reader: Reader,
+    /// Records of the processes that were there already, until they have been read.
+    there: Option<std::fs::File>,
+    boot_id: String,
     tree: Tree,
     rules: Rules,
     output: Output,
@@ -111,10 +117,14 @@ impl Detector {
         let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         // SAFETY: as above.
         let tally = Tally::map(unsafe { OwnedFd::from_raw_fd(setup.tally_fd) }).context("mapping the shared counts")?;
+        // SAFETY: as above.
+        let there = setup.processes_fd.map(|fd| unsafe { std::fs::File::from_raw_fd(fd) });
         let mut output = Output::new(setup.format, setup.has_colour, live, rules.len(), refused);
         output.resume(&tally);
         Ok(Self {
             reader: Reader::new(rings, &setup.boot_id)?,
+            there,
+            boot_id: setup.boot_id,
             tree: Tree::new(Names::of_this_machine()),
             output,
             tally,
@@ -132,19 +142,23 @@ impl Detector {
 
     fn run(&mut self, control: &mut Lines<io::StdinLock<'_>>) -> Result<u8> {
         // Processes that were there before come first: the first event may already name one. The rings hold it meanwhile.
+        if let Some(records) = self.there.take() {
+            let tree = &mut self.tree;
+            read_snapshot(BufReader::new(records), &self.boot_id, &mut |event| tree.learn_there(event))?;
+        }
         while let Some(line) = control.wait_line()? {
             match read(&line)? {
-                Message::Process(event) => self.tree.enrich(&mut Event::from_json(&event.to_string())?),
+                Message::Process(event) => self.tree.learn_there(Event::from_json(&event.to_string())?),
                 Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
                 Message::Go => break,
-                Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
+                Message::Stop { kernel, sequences, seconds } => return self.finish(&kernel, &sequences, seconds),
             }
         }
         loop {
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
                 match read(&line)? {
-                    Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
+                    Message::Stop { kernel, sequences, seconds } => return self.finish(&kernel, &sequences, seconds),
                     Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
                     Message::Process(_) | Message::Go => {} // said before `go`
                 }
@@ -208,8 +222,10 @@ impl Detector {
                     tree.enrich(&mut event);
                     output.event(&mut event, rules, tree).map_err(OutputGone)?;
                 }
-                Err(_) => match source_line(&text) {
-                    Some(counts) => source_counts.push(counts),
+                Err(_) => match SourceLine::read(&text) {
+                    Some(SourceLine::Source { counts }) => source_counts.push(counts),
+                    Some(SourceLine::There { process }) => tree.learn_anew(Event::from_json(&process.to_string())?),
+                    Some(SourceLine::Only { pids }) => tree.keep_only(&pids),
                     None if is_rest || text.is_empty() => {} // told with the gap
                     None => *malformed = malformed.saturating_add(1),
                 },
@@ -245,7 +261,7 @@ impl Detector {
     }
 
     /// The programs are detached: what is in the rings and the pipe is all there will be.
-    fn finish(&mut self, kernel: &[HookCounts], seconds: f64) -> Result<u8> {
+    fn finish(&mut self, kernel: &[HookCounts], sequences: &[Vec<u64>], seconds: f64) -> Result<u8> {
         while self.take()? > 0 || self.sources.is_some() {}
         self.flush()?; // what was told counts once it is written
         let account = self.reader.account();
@@ -257,6 +273,7 @@ impl Detector {
             lost_with_detector: &lost,
             deaths: self.deaths,
             aggregated: &aggregated,
+            rings: ring_counts(kernel, sequences, &account.taken),
             malformed: account.malformed.saturating_add(self.malformed),
             missing_sequences: account.missing,
             is_exact: !self.is_adopted,
@@ -299,9 +316,22 @@ fn read(line: &[u8]) -> Result<Message> {
     serde_json::from_slice(line).context("reading what the supervisor said")
 }
 
-fn source_line(text: &str) -> Option<SourceCounts> {
-    let json: Json = serde_json::from_str(text).ok()?;
-    serde_json::from_value(json.get("counts")?.clone()).ok()
+/// What the sources say beside events.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum SourceLine {
+    /// A source's account, at its end.
+    Source { counts: SourceCounts },
+    /// A process that is there, read anew after a loss.
+    There { process: Json },
+    /// All that are there.
+    Only { pids: HashSet<u64> },
+}
+
+impl SourceLine {
+    fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
 }
 
 /// Lines from a descriptor, without ever blocking where `ready_line` is called.

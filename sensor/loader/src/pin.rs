@@ -303,6 +303,11 @@ fn open_without(refusals: &Refusals, wanted: &Wanted) -> Result<OpenObject> {
         } else if map.name() == ".rodata.settings" {
             map.set_initial_value(&settings).context("setting what is filtered")?;
         }
+        // What accept() tells, the change of state need not tell again.
+        let is_accept_told = !refusals.contains_key(Hook::SockAccept.program());
+        if let (true, Some([first, ..])) = (map.name() == ".rodata.sock_state", map.initial_value_mut()) {
+            *first = u8::from(is_accept_told);
+        }
     }
     for mut program in open.progs_mut() {
         let is_refused = program.name().to_str().is_some_and(|name| refusals.contains_key(name));

@@ -1,6 +1,6 @@
 //! Reads all rings, critical first, and keeps the receiver's half of the accounts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use watertight_event::Event;
@@ -26,8 +26,19 @@ pub struct Account {
     pub malformed_last: Option<DecodeError>,
     /// Next sequence number by ring and processor.
     next: HashMap<(Ring, u32), u64>,
+    /// What was taken, by ring and processor.
+    pub taken: BTreeMap<(Ring, u32), Taken>,
     /// Sequence numbers that did not come: lost in the kernel, and counted there too.
     pub missing: u64,
+}
+
+/// What was taken of one processor's records in one ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Sequence number of the first: so many were taken or lost before.
+    pub first: u64,
+    /// How many were taken.
+    pub records: u64,
 }
 
 /// How much one pass took.
@@ -128,8 +139,12 @@ impl Account {
             *count = count.saturating_add(1);
         }
         let sequence = record.header.sequence;
+        let taken = self.taken.entry((ring, record.header.cpu)).or_insert(Taken { first: sequence, records: 0 });
+        // Two programs that preempt each other may swap their places in the ring.
+        taken.first = taken.first.min(sequence);
+        taken.records = taken.records.saturating_add(1);
         let next = self.next.entry((ring, record.header.cpu)).or_insert(sequence);
-        // Two programs that preempt each other may swap their places in the ring: what was missing then comes late.
+        // After such a swap, what was missing comes late.
         if sequence >= *next {
             self.missing = self.missing.saturating_add(sequence.saturating_sub(*next));
             *next = sequence.saturating_add(1);
