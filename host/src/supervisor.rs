@@ -134,7 +134,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let matrix = found.matrix(&Mend::of_this_machine());
     show_matrix(&matrix, options.format)?;
     for class in matrix.absent() {
-        eprintln!("watertight: missing: {}", printable(&class.to_string()));
+        eprintln!("watertight: missing: {}", printable(class));
     }
     // Put back when this function is left, whatever became of the detector.
     let terminal = is_live(options).then(|| Saved::take().ok());
