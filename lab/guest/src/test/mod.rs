@@ -1,10 +1,12 @@
 //! The tests by name, each with the claim that it proves.
 
+mod account;
 mod actions;
 mod boot;
 mod guard;
 mod harness;
 mod hooks;
+mod identity;
 mod product;
 mod routes;
 mod tamper;
@@ -31,13 +33,15 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 8] = [
+const GROUPS: [&[Test]; 10] = [
     boot::TESTS,
     actions::TESTS,
     routes::TESTS,
     harness::TESTS,
     product::TESTS,
     hooks::TESTS,
+    identity::TESTS,
+    account::TESTS,
     guard::TESTS,
     tamper::TESTS,
 ];
