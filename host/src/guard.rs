@@ -105,6 +105,18 @@ pub struct RefusedRule {
     pub why: String,
 }
 
+/// Answer of `guard load`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct LoadedGuard {
+    /// It was not there before.
+    pub loaded: bool,
+    /// Where its maps and links are pinned.
+    pub directory: std::path::PathBuf,
+    /// Hooks that are attached.
+    #[serde(default)]
+    pub attached: Vec<String>,
+}
+
 /// Answer of `guard show`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Shown {
@@ -126,6 +138,23 @@ pub struct Shown {
     /// Account of each hook, as the loader tells it.
     #[serde(default)]
     pub hooks: Vec<serde_json::Value>,
+}
+
+impl Shown {
+    /// In a few words, for the matrix.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let rules = self.rules.len();
+        match self.state {
+            State::None => "none, and no guard".into(),
+            State::Empty => "none applied: `watertight policy apply FILE`".into(),
+            State::Trial => format!("generation {}, {rules} rules, on trial", self.generation),
+            State::Confirmed => format!("generation {}, {rules} rules", self.generation),
+            State::Returned => {
+                format!("generation {}, {rules} rules, after a later one was not confirmed", self.generation)
+            }
+        }
+    }
 }
 
 /// A hook of the guard that is not in force.
@@ -193,6 +222,23 @@ impl Loader {
         }
         self.call(&["guard", "confirm"], None).map_err(|error| refused(&error))?;
         self.guard_show()
+    }
+
+    /// Puts the guard in force where it is not; it then protects itself, and denies what a policy says once there is one.
+    ///
+    /// # Errors
+    /// As the loader's own.
+    pub fn guard_load(&self) -> Result<LoadedGuard, GuardError> {
+        let ourselves = format!("/proc/{}/exe", std::process::id());
+        self.ask(&["guard", "load", "--watertight", &ourselves], None)
+    }
+
+    /// Takes the guard away, unless it has a policy.
+    ///
+    /// # Errors
+    /// As the loader's own.
+    pub fn guard_release(&self) -> Result<(), GuardError> {
+        self.call(&["guard", "release"], None).map(drop).map_err(|error| refused(&error))
     }
 
     /// What is in force.

@@ -1,9 +1,10 @@
 //! One source for each class of events, chosen by what opened, and what is missing with the mend.
 
 use serde::Serialize;
-use watertight_sensor_abi::{Hook, HookClass, HOOKS};
+use watertight_sensor_abi::Hook;
 
 use crate::filter::{Class, Filter};
+use crate::guard::LoadedGuard;
 use crate::loader::{Reading, Report};
 
 /// The row of the processes that were there before the run.
@@ -47,6 +48,8 @@ pub struct Matrix {
     pub rows: Vec<Row>,
     /// Programs that are not in force, and why.
     pub refused: Vec<(String, String)>,
+    /// What policy is in force, in a few words; empty without a guard.
+    pub policy: String,
     /// What is left out by `--mute`, and where that is in force.
     pub muted: Vec<Muted>,
     /// Whether the file and network events of our own processes are left out; empty if they are, else why not.
@@ -82,6 +85,10 @@ pub struct Found {
     pub kernel: Option<Report>,
     /// Why the loader attached nothing.
     pub kernel_refused: String,
+    /// The guard that is in force, or why none is; `None` if nobody asked for one.
+    pub guard: Option<Result<LoadedGuard, String>>,
+    /// What policy is in force, in a few words.
+    pub policy: String,
     /// Fallback sources that were tried.
     pub fallbacks: Fallbacks,
     /// What the administrator wants to be left out.
@@ -109,7 +116,7 @@ impl Found {
     /// Whether LSM programs are admitted at all.
     #[must_use]
     pub fn has_lsm(&self) -> bool {
-        HOOKS.iter().any(|hook| hook.class() == HookClass::Lsm && self.has(*hook))
+        self.kernel.as_ref().is_some_and(Report::has_lsm)
     }
 
     /// The matrix.
@@ -137,7 +144,16 @@ impl Found {
             report.refused.iter().map(|refused| (refused.program.clone(), refused.why.clone())).collect()
         });
         let muted = self.filters.iter().map(|filter| self.muted(filter)).collect();
-        Matrix { kind: "matrix", level, degraded, rows, refused, muted, own_events: self.own_events() }
+        Matrix {
+            kind: "matrix",
+            level,
+            degraded,
+            rows,
+            refused,
+            policy: self.policy.clone(),
+            muted,
+            own_events: self.own_events(),
+        }
     }
 
     /// A filter acts where a BPF hook is the source; the other sources deliver what they deliver.
@@ -243,6 +259,11 @@ impl Found {
 
     fn deny(&self, mend: &Mend) -> Row {
         const CLASS: &str = "deny exec, file, module, connect";
+        match &self.guard {
+            Some(Ok(_)) => return row(CLASS, "BPF LSM", "", ""),
+            Some(Err(why)) if self.has_lsm() => return row(CLASS, "none", "enforcement", why),
+            _ => {}
+        }
         match &self.deny_by_fanotify {
             Some(Ok(count)) => {
                 let missing = format!("all but exec of {count} marked files and folders, while this runs");
@@ -251,7 +272,7 @@ impl Found {
             Some(Err(why)) => return row(CLASS, "none", "enforcement", why),
             None => {}
         }
-        let why = if self.has_lsm() { "this version loads no enforcement yet" } else { mend.lsm.as_str() };
+        let why = if self.has_lsm() { "start `watertight run`, or apply a policy" } else { mend.lsm.as_str() };
         row(CLASS, "none", "enforcement", why)
     }
 }
@@ -291,6 +312,9 @@ impl Matrix {
             if !row.mend.is_empty() {
                 let _ = writeln!(text, "  {:<38} {:<17} mend: {}", "", "", row.mend);
             }
+        }
+        if !self.policy.is_empty() {
+            let _ = writeln!(text, "policy: {}", self.policy);
         }
         for muted in &self.muted {
             let _ = write!(text, "muted: {}", muted.filter);

@@ -11,7 +11,7 @@ use watertight_engine::Explanation;
 use watertight_event::{Event, Field, Kind, Outcome, Source, Value, View};
 
 use crate::account::ring::RingCounts;
-use crate::account::{hook_rows, HookCounts, Receipts, SourceCounts};
+use crate::account::{guard_rows, hook_rows, HookCounts, Receipts, SourceCounts};
 use crate::live::{Facts, Line, Live, Part};
 use crate::printable::printable_start;
 use crate::tree::Tree;
@@ -44,6 +44,12 @@ pub struct Output {
 pub struct Summary<'s> {
     /// Kernel's counters by hook.
     pub kernel: &'s [HookCounts],
+    /// The guard's counters by hook.
+    pub guard: &'s [HookCounts],
+    /// Verdicts received by hook.
+    pub verdicts: &'s [u64],
+    /// Both halves of the guard's account are of this run.
+    pub is_guard_exact: bool,
     /// Records taken from the rings by hook.
     pub received: &'s [u64],
     /// Of these, lost with a detector that died before it had written them.
@@ -191,7 +197,8 @@ impl Output {
         let is_first = summary.is_exact && summary.deaths == 0;
         let rings: Vec<Json> = summary.rings.iter().map(|ring| ring.to_json(is_first)).collect();
         let are_rings_balanced = summary.rings.iter().all(|ring| ring.is_balanced(is_first));
-        let is_balanced = is_balanced && are_rings_balanced && summary.malformed == 0;
+        let (guard, is_guard_balanced) = guard_rows(summary.guard, summary.verdicts, summary.is_guard_exact);
+        let is_balanced = is_balanced && are_rings_balanced && is_guard_balanced && summary.malformed == 0;
         let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
         let sources: Vec<Json> = summary
             .sources
@@ -212,6 +219,7 @@ impl Output {
             "rules_rejected": self.rules_refused,
             "hooks": hooks,
             "rings": rings,
+            "guard": guard,
             "sources": sources,
             "malformed": summary.malformed,
             "missing_sequences": summary.missing_sequences,

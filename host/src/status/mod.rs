@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde_json::{json, Value as Json};
-use watertight_sensor_abi::{Hook, HOOKS};
-use watertight_sensor_reader::{open_pinned, read_counters, read_link, PinnedLink};
+use watertight_sensor_abi::{Hook, GUARD_HOOKS, HOOKS};
+use watertight_sensor_reader::{open_pinned, read_counters, read_guard_link, read_link, PinnedLink};
 
 use crate::account::HookCounts;
 use crate::deny::store::Status as Deny;
+use crate::guard::LoadedGuard;
 use crate::loader::{Refused, Report};
 use crate::lock::RunLock;
 use crate::matrix::{Found, Matrix, Mend};
@@ -66,6 +67,10 @@ impl Status {
             Some(_) => Ok(deny.marks.len()),
             None => Err(deny.why.clone()),
         });
+        found.guard = guard_in_force(pins)?;
+        if let Some(Ok(_)) = found.guard {
+            found.policy = "`watertight policy show` tells".into();
+        }
         let matrix = found.matrix(&Mend::of_this_machine());
         Ok(Self { run, build, hooks, matrix, deny })
     }
@@ -142,6 +147,21 @@ fn pinned_build(pins: &Path) -> Result<Option<PathBuf>> {
     };
     let folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     Ok(folders.into_iter().find(|folder| folder.join("links").is_dir()))
+}
+
+/// The guard, if the kernel still has every link that is pinned for it.
+fn guard_in_force(pins: &Path) -> Result<Option<Result<LoadedGuard, String>>> {
+    let mut name = pins.file_name().unwrap_or_default().to_owned();
+    name.push("-guard");
+    let Some(directory) = pinned_build(&pins.with_file_name(name))? else { return Ok(None) };
+    let mut attached = Vec::new();
+    for hook in GUARD_HOOKS {
+        match read_guard_link(&directory.join("links").join(hook.program()), *hook) {
+            Ok(_) => attached.push(hook.program().to_owned()),
+            Err(error) => return Ok(Some(Err(format!("{} is not in force: {error}", hook.program())))),
+        }
+    }
+    Ok(Some(Ok(LoadedGuard { loaded: false, directory, attached })))
 }
 
 fn read_back(directory: &Path) -> Result<(Vec<Attached>, Report)> {
