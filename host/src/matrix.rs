@@ -86,6 +86,8 @@ pub struct Found {
     pub fallbacks: Fallbacks,
     /// What the administrator wants to be left out.
     pub filters: Vec<Filter>,
+    /// How many hooks of the guard are in force, or what is wrong with one; `None` if no guard is loaded.
+    pub guard: Option<Result<usize, String>>,
     /// How many files and folders are marked to deny exec by fanotify, or why none; `None` if no policy asks for it.
     pub deny_by_fanotify: Option<Result<usize, String>>,
     /// How the kernel's iterator told of the processes that were there already, or why it did not; `None` without BPF.
@@ -243,6 +245,11 @@ impl Found {
 
     fn deny(&self, mend: &Mend) -> Row {
         const CLASS: &str = "deny exec, file, module, connect";
+        match &self.guard {
+            Some(Ok(_)) => return row(CLASS, "BPF LSM", "", ""),
+            Some(Err(why)) => return row(CLASS, "none", &format!("enforcement: {why}"), &mend.policy),
+            None => {}
+        }
         match &self.deny_by_fanotify {
             Some(Ok(count)) => {
                 let missing = format!("all but exec of {count} marked files and folders, while this runs");
@@ -251,7 +258,7 @@ impl Found {
             Some(Err(why)) => return row(CLASS, "none", "enforcement", why),
             None => {}
         }
-        let why = if self.has_lsm() { "this version loads no enforcement yet" } else { mend.lsm.as_str() };
+        let why = if self.has_lsm() { mend.policy.as_str() } else { mend.lsm.as_str() };
         row(CLASS, "none", "enforcement", why)
     }
 }
@@ -317,6 +324,8 @@ pub struct Mend {
     pub bpf: String,
     /// To have more than an ordinary user may see.
     pub root: String,
+    /// To have enforcement where the kernel admits it.
+    pub policy: String,
 }
 
 impl Mend {
@@ -328,6 +337,7 @@ impl Mend {
             lsm: lsm_mend(listed.as_deref()),
             bpf: "a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF (Debian's stock kernels have both)".into(),
             root: "run as root".into(),
+            policy: "put a policy in force: `watertight policy apply FILE`".into(),
         }
     }
 }
@@ -397,6 +407,16 @@ mod tests {
         assert_eq!(unread.level, Level::None);
         assert!(unread.degraded.contains("no run reads"), "{}", unread.degraded);
         assert!(unread.rows.iter().all(|row| row.class != THERE), "how a run began can't be read back");
+    }
+
+    #[test]
+    fn the_guard_in_force_is_enforcement_and_a_damaged_one_is_none() {
+        let whole = Found { guard: Some(Ok(20)), is_read_back: true, ..Found::default() };
+        let mend = Mend::of_this_machine();
+        assert_eq!(whole.matrix(&mend).level, Level::Enforce, "it needs no run");
+        let damaged = Found { guard: Some(Err("a pin is missing".into())), ..whole }.matrix(&mend);
+        assert_eq!(damaged.level, Level::None);
+        assert!(damaged.to_text().contains("a pin is missing"));
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let sources = sources::start(&mut found)?;
     let mut keeper = Keeper::start(&options.state, loader.map(Loader::executable), found.has_lsm());
     found.deny_by_fanotify = keeper.outcome();
+    found.guard = crate::status::read_guard_back(&options.pins);
     let matrix = found.matrix(&Mend::of_this_machine());
     show_matrix(&matrix, options.format)?;
     for class in matrix.absent() {

@@ -1,7 +1,10 @@
 //! What is in force now, read back from the kernel: the pinned links by their ids, the counters of their hooks, and the
 //! sources that the workers of the run hold open. No file that says so is believed.
 
+mod guard;
 mod sources;
+
+pub use guard::read_back as read_guard_back;
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -62,10 +65,8 @@ impl Status {
         }
         found.fallbacks = sources::of_run(run);
         let deny = Deny::read(state);
-        found.deny_by_fanotify = deny.as_ref().map(|deny| match deny.pid {
-            Some(_) => Ok(deny.marks.len()),
-            None => Err(deny.why.clone()),
-        });
+        found.deny_by_fanotify = guard::listener(deny.as_ref(), run);
+        found.guard = guard::read_back(pins);
         let matrix = found.matrix(&Mend::of_this_machine());
         Ok(Self { run, build, hooks, matrix, deny })
     }
@@ -152,7 +153,7 @@ fn read_back(directory: &Path) -> Result<(Vec<Attached>, Report)> {
     for (hook, counts) in HOOKS.iter().zip(counts) {
         let pin = directory.join("links").join(hook.program());
         let why = match pin.try_exists() {
-            Ok(true) => match read_link(&pin, *hook) {
+            Ok(true) => match read_link(&pin, hook.program(), hook.class()) {
                 Ok(link) => {
                     report.attached.push(hook.program().to_owned());
                     hooks.push(Attached { hook: *hook, link, counts });
