@@ -39,13 +39,13 @@ fn inner() {
         assert!(!source.watched().contains(&place), "round {round}: nothing is mounted yet");
         mount("tmpfs", &place, "tmpfs", MountFlags::empty(), None::<&std::ffi::CStr>).expect("a mount of our own");
         assert!(has_changed(&table), "round {round}: the table of mounts tells of a mount");
-        assert_eq!(source.mark_new().expect("marks").begun, [place.clone()]);
+        assert_eq!(source.mark_new().expect("marks").begun, std::slice::from_ref(&place));
         fs::write(place.join("file"), b"x").expect("create");
         let seen = collect(|sink| source.drain(sink), |seen| has_file(seen, &place));
         assert!(has_file(&seen, &place), "round {round}: what is done there is seen");
         unmount(&place, UnmountFlags::empty()).expect("nothing of ours keeps it busy");
         assert!(has_changed(&table), "round {round}: the table of mounts tells of an unmount");
-        assert_eq!(source.mark_new().expect("marks").ended, [place.clone()]);
+        assert_eq!(source.mark_new().expect("marks").ended, std::slice::from_ref(&place));
     }
 }
 
