@@ -201,6 +201,27 @@ mod tests {
         assert_eq!(View::Ocsf.render(&event)["file"], json!({ "path": "/tmp/p", "name": "p", "type_id": 6 }));
     }
 
+    /// The types of event that ECS 8 expects of each category that we use.
+    const ECS_TYPES: [(&str, &[&str]); 7] = [
+        ("driver", &["change", "end", "info", "start"]),
+        ("file", &["access", "change", "creation", "deletion", "info"]),
+        ("host", &["access", "change", "end", "info", "start"]),
+        ("intrusion_detection", &["allowed", "denied", "info"]),
+        ("library", &["start"]),
+        ("network", &["access", "allowed", "connection", "denied", "end", "info", "protocol", "start"]),
+        ("process", &["access", "change", "end", "info", "start"]),
+    ];
+
+    #[test]
+    fn every_kind_has_a_category_and_a_type_that_ecs_expects_together() {
+        for kind in Kind::ALL {
+            let (category, of_kind) = kind.ecs();
+            let expected = ECS_TYPES.iter().find(|(name, _)| *name == category).map(|(_, types)| *types);
+            let expected = expected.expect("a category that ECS has and this list names");
+            assert!(expected.contains(&of_kind), "{}: {category} has no type {of_kind}", kind.native());
+        }
+    }
+
     #[test]
     fn no_category_names_a_field_twice_in_one_kind() {
         for kind in Kind::ALL {
