@@ -107,7 +107,7 @@ fields! {
     CommandLine Text "process.command_line" "CommandLine" "process.command_line" "process.cmd_line" "Arguments joined by spaces."
     Cwd Text "process.cwd" "CurrentDirectory" "process.working_directory" "process.working_directory" "Working directory."
     Interpreter Text "process.interpreter" "Interpreter" "" "" "Program that runs the script or loads the executable, when it differs from the file that was executed."
-    Uid Number "process.uid" "UserId" "user.id" "actor.user.uid_number" "Real user id."
+    Uid Number "process.uid" "UserId" "user.id" "actor.user.uid" "Real user id."
     Gid Number "process.gid" "" "group.id" "" "Real group id."
     Euid Number "process.euid" "EffectiveUserId" "user.effective.id" "" "Effective user id."
     Egid Number "process.egid" "" "user.effective.group.id" "" "Effective group id."

@@ -261,7 +261,9 @@ impl Found {
         const CLASS: &str = "deny exec, file, module, connect";
         match &self.guard {
             Some(Ok(_)) => return row(CLASS, "BPF LSM", "", ""),
-            Some(Err(why)) if self.has_lsm() => return row(CLASS, "none", "enforcement", why),
+            Some(Err(why)) if self.has_lsm() || self.is_read_back => {
+                return row(CLASS, "none", &format!("enforcement: {why}"), &mend.policy);
+            }
             _ => {}
         }
         match &self.deny_by_fanotify {
@@ -272,7 +274,7 @@ impl Found {
             Some(Err(why)) => return row(CLASS, "none", "enforcement", why),
             None => {}
         }
-        let why = if self.has_lsm() { "start `watertight run`, or apply a policy" } else { mend.lsm.as_str() };
+        let why = if self.has_lsm() { mend.policy.as_str() } else { mend.lsm.as_str() };
         row(CLASS, "none", "enforcement", why)
     }
 }
@@ -341,6 +343,8 @@ pub struct Mend {
     pub bpf: String,
     /// To have more than an ordinary user may see.
     pub root: String,
+    /// To have enforcement where the kernel admits it.
+    pub policy: String,
 }
 
 impl Mend {
@@ -352,6 +356,7 @@ impl Mend {
             lsm: lsm_mend(listed.as_deref()),
             bpf: "a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF (Debian's stock kernels have both)".into(),
             root: "run as root".into(),
+            policy: "put a policy in force: `watertight policy apply FILE`".into(),
         }
     }
 }
@@ -421,6 +426,16 @@ mod tests {
         assert_eq!(unread.level, Level::None);
         assert!(unread.degraded.contains("no run reads"), "{}", unread.degraded);
         assert!(unread.rows.iter().all(|row| row.class != THERE), "how a run began can't be read back");
+    }
+
+    #[test]
+    fn the_guard_in_force_is_enforcement_and_a_damaged_one_is_none() {
+        let whole = Found { guard: Some(Ok(LoadedGuard::default())), is_read_back: true, ..Found::default() };
+        let mend = Mend::of_this_machine();
+        assert_eq!(whole.matrix(&mend).level, Level::Enforce, "it needs no run");
+        let damaged = Found { guard: Some(Err("a pin is missing".into())), ..whole }.matrix(&mend);
+        assert_eq!(damaged.level, Level::None);
+        assert!(damaged.to_text().contains("a pin is missing"));
     }
 
     #[test]

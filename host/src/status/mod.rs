@@ -1,6 +1,7 @@
 //! What is in force now, read back from the kernel: the pinned links by their ids, the counters of their hooks, and the
 //! sources that the workers of the run hold open. No file that says so is believed.
 
+mod guard;
 mod sources;
 
 use std::io;
@@ -9,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde_json::{json, Value as Json};
-use watertight_sensor_abi::{Hook, GUARD_HOOKS, HOOKS};
-use watertight_sensor_reader::{open_pinned, read_counters, read_guard_link, read_link, PinnedLink};
+use watertight_sensor_abi::{Hook, HOOKS};
+use watertight_sensor_reader::{open_pinned, read_counters, read_link, PinnedLink};
 
 use crate::account::HookCounts;
 use crate::deny::store::Status as Deny;
@@ -63,11 +64,8 @@ impl Status {
         }
         found.fallbacks = sources::of_run(run);
         let deny = Deny::read(state);
-        found.deny_by_fanotify = deny.as_ref().map(|deny| match deny.pid {
-            Some(_) => Ok(deny.marks.len()),
-            None => Err(deny.why.clone()),
-        });
-        found.guard = guard_in_force(pins)?;
+        found.deny_by_fanotify = guard::listener(deny.as_ref(), run);
+        found.guard = guard::read_back(pins).map(|read| read.map(|_| LoadedGuard::default()));
         if let Some(Ok(_)) = found.guard {
             found.policy = "`watertight policy show` tells".into();
         }
@@ -149,21 +147,6 @@ fn pinned_build(pins: &Path) -> Result<Option<PathBuf>> {
     Ok(folders.into_iter().find(|folder| folder.join("links").is_dir()))
 }
 
-/// The guard, if the kernel still has every link that is pinned for it.
-fn guard_in_force(pins: &Path) -> Result<Option<Result<LoadedGuard, String>>> {
-    let mut name = pins.file_name().unwrap_or_default().to_owned();
-    name.push("-guard");
-    let Some(directory) = pinned_build(&pins.with_file_name(name))? else { return Ok(None) };
-    let mut attached = Vec::new();
-    for hook in GUARD_HOOKS {
-        match read_guard_link(&directory.join("links").join(hook.program()), *hook) {
-            Ok(_) => attached.push(hook.program().to_owned()),
-            Err(error) => return Ok(Some(Err(format!("{} is not in force: {error}", hook.program())))),
-        }
-    }
-    Ok(Some(Ok(LoadedGuard { loaded: false, directory, attached })))
-}
-
 fn read_back(directory: &Path) -> Result<(Vec<Attached>, Report)> {
     let counters = open_pinned(&directory.join("counters"))?;
     let counts = read_counters(counters.as_fd())?.into_iter().map(HookCounts::from);
@@ -172,7 +155,7 @@ fn read_back(directory: &Path) -> Result<(Vec<Attached>, Report)> {
     for (hook, counts) in HOOKS.iter().zip(counts) {
         let pin = directory.join("links").join(hook.program());
         let why = match pin.try_exists() {
-            Ok(true) => match read_link(&pin, *hook) {
+            Ok(true) => match read_link(&pin, hook.program(), hook.class()) {
                 Ok(link) => {
                     report.attached.push(hook.program().to_owned());
                     hooks.push(Attached { hook: *hook, link, counts });

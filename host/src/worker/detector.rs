@@ -52,6 +52,7 @@ pub fn run(report: RawFd) -> Result<u8> {
     let mut control = Lines::new(io::stdin().lock());
     let setup = control.wait_line()?.context("the supervisor ended before it said anything")?;
     let setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
+    watertight_event::name_device(&rustix::system::uname().nodename().to_string_lossy());
     // Rule folders may be the administrator's own: they are read before the privileges go.
     let (rules, refused) = rules::load(&setup.rules)?;
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.

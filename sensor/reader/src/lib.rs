@@ -15,7 +15,7 @@ mod verdict;
 
 pub use aggregates::{Aggregate, Aggregates};
 pub use drain::{Account, Drained, Reader, Taken};
-pub use links::{read_guard_link, read_link, LinkError, PinnedLink};
+pub use links::{read_link, LinkError, PinnedLink};
 pub use maps::{
     lookup, next_key, open_pinned, read_counters, read_guard_counters, read_sequences, ring_size, MapError,
 };
