@@ -5,12 +5,15 @@
 
 pub mod account;
 pub mod deny;
+pub mod filter;
 pub mod guard;
 pub mod live;
 pub mod loader;
 pub mod lock;
 pub mod matrix;
 pub mod output;
+pub mod pressure;
+pub mod resume;
 pub mod supervisor;
 pub mod translate;
 pub mod tree;

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{bail, Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::filter::Filter;
+
 /// What the loader says is in force.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Report {
@@ -20,6 +22,9 @@ pub struct Report {
     pub attached: Vec<String>,
     /// Programs that are not, and why.
     pub refused: Vec<Refused>,
+    /// Why the programs do not know our own processes, if they do not.
+    #[serde(default)]
+    pub untrusted: Option<String>,
 }
 
 /// A program that is not in force.
@@ -57,12 +62,16 @@ impl Loader {
         Ok(Self { executable, pins: pins.to_owned() })
     }
 
-    /// Loads what the kernel admits, or adopts what is pinned.
+    /// Loads what the kernel admits, or adopts what is pinned. The programs know processes of our own executable by its
+    /// identity, and leave out what the filters name.
     ///
     /// # Errors
     /// The loader could not be run or attached nothing; its own words say why.
-    pub fn load(&self) -> Result<Report> {
-        let line = self.call(&["load"], None)?;
+    pub fn load(&self, filters: &[Filter]) -> Result<Report> {
+        // Not the path by which we were started: it may name another file by now.
+        let ourselves = format!("/proc/{}/exe", std::process::id());
+        let filters = serde_json::to_string(filters).context("writing the filters")?;
+        let line = self.call(&["load", "--watertight", &ourselves, "--filters", &filters], None)?;
         serde_json::from_str(&line).with_context(|| format!("the loader answered {line:?}: is it of this version?"))
     }
 

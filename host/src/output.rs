@@ -23,6 +23,8 @@ const INDENT_MAX: u64 = 12;
 /// Writes to standard output.
 pub struct Output {
     out: BufWriter<Stdout>,
+    /// Room for one line, used again for each.
+    line: Vec<u8>,
     format: Format,
     has_colour: bool,
     live: Option<Live>,
@@ -38,6 +40,8 @@ pub struct Summary<'s> {
     pub kernel: &'s [HookCounts],
     /// Records received by hook.
     pub received: &'s [u64],
+    /// Operations by hook that were told as counted by process.
+    pub aggregated: &'s [u64],
     /// Records and lines that could not be read.
     pub malformed: u64,
     /// Sequence numbers that did not come.
@@ -69,7 +73,17 @@ impl Output {
     #[must_use]
     pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: usize, rules_refused: usize) -> Self {
         let out = BufWriter::with_capacity(256 << 10, io::stdout());
-        Self { out, format, has_colour, live, events: BTreeMap::new(), alerts: 0, rules, rules_refused }
+        Self {
+            out,
+            line: Vec::new(),
+            format,
+            has_colour,
+            live,
+            events: BTreeMap::new(),
+            alerts: 0,
+            rules,
+            rules_refused,
+        }
     }
 
     /// Writes an event and what the rules say of it.
@@ -82,6 +96,12 @@ impl Output {
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
         match (self.view(), &mut self.live) {
+            (Some(View::Native), _) => {
+                self.line.clear();
+                event.write_json(&mut self.line);
+                self.line.push(b'\n');
+                self.out.write_all(&self.line)?;
+            }
             (Some(view), _) => writeln!(self.out, "{}", view.render(event))?,
             (None, Some(live)) => live.event(event.kind.class(), || line(event)),
             (None, None) => writeln!(self.out, "{}", line(event))?,
@@ -148,7 +168,7 @@ impl Output {
     /// # Errors
     /// Standard output is gone.
     pub fn summary(&mut self, summary: &Summary<'_>) -> io::Result<bool> {
-        let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.is_exact);
+        let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.aggregated, summary.is_exact);
         let is_balanced = is_balanced && summary.malformed == 0;
         let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
         let sources: Vec<Json> = summary

@@ -153,7 +153,7 @@ fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
     })
 }
 
-fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
+pub(crate) fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
     event.set(Field::Pid, process.pid);
     event.set(Field::Tid, process.tid);
     event.set(Field::ProcessId, stable_id(boot_id, process.start_ns, process.pid).as_str());
