@@ -152,8 +152,10 @@ fn read(args: &FileArgs) -> anyhow::Result<Option<Policy>> {
 fn check(args: &FileArgs, policy: &Policy) -> anyhow::Result<u8> {
     let loader = args.place.loader()?;
     match loader.guard_check(policy) {
-        Ok(applied) => answer("check", args, applied, None),
-        Err(GuardError::NoBpfLsm(words)) => {
+        Ok(Applied { kernel_refused: None, rules, refused, .. }) => {
+            answer("check", args, Applied { rules, refused, ..Applied::default() }, None)
+        }
+        Ok(Applied { kernel_refused: Some(words), .. }) | Err(GuardError::NoBpfLsm(words)) => {
             let applied = without_kernel(policy, &loader);
             answer("check", args, applied, Some((words, policy.fallback_deny)))
         }
