@@ -83,6 +83,16 @@ fn a_generation_that_is_not_the_one_on_trial_is_not_confirmed() {
 }
 
 #[test]
+fn a_hook_that_is_missing_makes_show_partial() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let answer = r#"'guard show') echo '{"state":"confirmed","generation":2,"missing":[{"hook":"guard_open","why":"its link is gone"}]}' ;;"#;
+    let place = Place::new(folder.path(), answer);
+    let shown = place.run(&["policy", "show"]);
+    assert_eq!(shown.code(), 3);
+    assert!(shown.stdout().contains("hook guard_open is missing: its link is gone"), "{}", shown.stdout());
+}
+
+#[test]
 fn a_policy_that_the_loader_refuses_changes_nothing_and_its_words_are_told() {
     if !is_root() {
         return;
