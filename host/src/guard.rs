@@ -81,6 +81,9 @@ pub struct Applied {
     /// Rules that are not.
     #[serde(default)]
     pub refused: Vec<RefusedRule>,
+    /// Why this kernel can't enforce; only `check` answers with that.
+    #[serde(default, skip_serializing)]
+    pub kernel_refused: Option<String>,
 }
 
 /// A rule that was taken.
@@ -201,7 +204,9 @@ impl Loader {
     /// As [`Self::guard_check`]; what was in force before still is.
     pub fn guard_apply(&self, policy: &Policy, confirm_within_s: Option<u64>) -> Result<Applied, GuardError> {
         let seconds = confirm_within_s.map(|seconds| seconds.to_string());
-        let mut arguments = vec!["guard", "apply"];
+        // Not the path by which we were started: it may name another file by now.
+        let ourselves = format!("/proc/{}/exe", std::process::id());
+        let mut arguments = vec!["guard", "apply", "--watertight", &ourselves];
         if let Some(seconds) = &seconds {
             arguments.extend(["--confirm-within", seconds]);
         }
