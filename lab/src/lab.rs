@@ -4,6 +4,7 @@ use crate::image;
 use crate::kernel::{Kernel, Series};
 use crate::machine::{Machine, Terms};
 use crate::programs::{ProductArgs, Programs};
+use crate::variant::{self, Variant};
 use anyhow::{Context, Result};
 use std::env;
 use std::path::PathBuf;
@@ -39,9 +40,11 @@ impl Lab {
     pub fn test(&self, kernels: &[Series], filter: &str) -> Result<ExitCode> {
         let mut tally = Tally::default();
         for series in kernels {
-            if let Err(error) = self.test_kernel(*series, filter, &mut tally) {
-                println!("{} FAIL guest: {error:#}", series.name());
-                tally.failed = tally.failed.saturating_add(1);
+            for variant in variant::wanted(filter) {
+                if let Err(error) = self.test_kernel(*series, variant, filter, &mut tally) {
+                    println!("{} FAIL guest{}: {error:#}", series.name(), variant.map_or("", |variant| variant.name));
+                    tally.failed = tally.failed.saturating_add(1);
+                }
             }
         }
         let is_empty = tally.passed == 0 && tally.failed == 0 && tally.skipped == 0;
@@ -53,8 +56,13 @@ impl Lab {
         Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn test_kernel(&self, series: Series, filter: &str, tally: &mut Tally) -> Result<()> {
-        let mut machine = self.boot(series, &Job::Test { filter: filter.to_owned() })?;
+    fn test_kernel(&self, series: Series, variant: Option<&Variant>, filter: &str, tally: &mut Tally) -> Result<()> {
+        let job = Job::Test { filter: filter.to_owned(), variant: variant.map(|variant| variant.name.to_owned()) };
+        let mut terms = self.terms.clone();
+        if let Some(variant) = variant {
+            variant.kernel_args.clone_into(&mut terms.kernel_args);
+        }
+        let mut machine = self.boot(series, &job, &terms)?;
         println!("{} console: {}", series.name(), machine.console_log().display());
         let mut running = String::from("none: the guest is starting");
         let mut is_done = false;
@@ -87,7 +95,7 @@ impl Lab {
 
     /// Runs shell text in a guest; its output is ours, its exit code too.
     pub fn run_command(&self, series: Series, command: &str) -> Result<ExitCode> {
-        let mut machine = self.boot(series, &Job::Command { command: command.to_owned() })?;
+        let mut machine = self.boot(series, &Job::Command { command: command.to_owned() }, &self.terms)?;
         let console = machine.console_log();
         let mut code = None;
         while let Some(line) = machine.next_line()? {
@@ -105,12 +113,12 @@ impl Lab {
         Ok(ExitCode::from(code))
     }
 
-    fn boot(&self, series: Series, job: &Job) -> Result<Machine> {
+    fn boot(&self, series: Series, job: &Job, terms: &Terms) -> Result<Machine> {
         let kernel = Kernel::fetch(series, &self.cache)?;
         eprintln!("{} {} sha256 {}", series.name(), kernel.package, kernel.sha256);
         let mut initramfs = image::base(&kernel, &self.programs)?.to_bytes();
         initramfs.extend(image::job(job)?.to_bytes());
-        Machine::boot(&kernel, &initramfs, &self.terms, &self.cache)
+        Machine::boot(&kernel, &initramfs, terms, &self.cache)
     }
 }
 

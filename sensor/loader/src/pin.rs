@@ -214,6 +214,9 @@ fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
     let mut object = match open_without(&refusals)?.load() {
         Ok(object) => object,
         Err(_) => {
+            if let Some(obstacle) = trial::obstacle() {
+                anyhow::bail!("{obstacle}");
+            }
             let alone = trial::each_alone(&TELEMETRY, &refusals)?;
             refusals.extend(alone);
             open_without(&refusals)?.load().context("loading the telemetry programs that load one by one")?

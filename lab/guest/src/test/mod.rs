@@ -2,6 +2,7 @@
 
 mod actions;
 mod boot;
+mod hardening;
 mod harness;
 mod hooks;
 mod product;
@@ -13,7 +14,7 @@ use anyhow::{bail, Result};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
-use watertight_lab_guest::Line;
+use watertight_lab_guest::{Line, BOOTED};
 
 /// Starting and stopping the product may each take a minute in emulation; a test that needs more hangs.
 const TEST_TIME_MAX: Duration = Duration::from_secs(150);
@@ -29,7 +30,8 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 6] = [boot::TESTS, actions::TESTS, routes::TESTS, harness::TESTS, product::TESTS, hooks::TESTS];
+const GROUPS: [&[Test]; 7] =
+    [boot::TESTS, actions::TESTS, routes::TESTS, harness::TESTS, product::TESTS, hooks::TESTS, hardening::TESTS];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]
@@ -60,9 +62,13 @@ fn try_out(run: fn() -> Result<()>) -> Result<()> {
 }
 
 /// Runs what the filter leaves and says each verdict.
-pub fn run_all(report: &Report, filter: &str) {
+pub fn run_all(report: &Report, filter: &str, variant: Option<&str>) {
     let (mut passed, mut failed) = (0_u32, 0_u32);
-    for test in GROUPS.into_iter().flatten().filter(|test| test.name.contains(filter)) {
+    let is_ours = |test: &&Test| match variant {
+        Some(variant) => test.name.starts_with(&format!("{BOOTED}{variant}.")),
+        None => !test.name.starts_with(BOOTED),
+    };
+    for test in GROUPS.into_iter().flatten().filter(is_ours).filter(|test| test.name.contains(filter)) {
         let name = test.name.to_owned();
         report.say(&Line::Start(name.clone()));
         eprintln!("== {name}");
