@@ -206,9 +206,9 @@ impl Found {
         if is_complete {
             return row("process", "tp_btf", "credential changes", &mend.lsm);
         }
-        match self.fallbacks.proc_connector {
+        match &self.fallbacks.proc_connector {
             Some(Ok(())) => row("process", "proc connector", "short processes' arguments, credentials", &mend.bpf),
-            _ => row("process", "none", "everything", &mend.root),
+            other => row("process", "none", "everything", refusal(other.as_ref(), mend)),
         }
     }
 
@@ -233,7 +233,7 @@ impl Found {
                 let missing = "open for write, attempts, unix sockets, order within merged records";
                 row("file", "fanotify", missing, &mend.lsm)
             }
-            _ => row("file", "none", "everything", &mend.root),
+            other => row("file", "none", "everything", refusal(other.as_ref(), mend)),
         }
     }
 
@@ -244,9 +244,9 @@ impl Found {
         if self.has(Hook::SockState) {
             return row("network", "tp_btf", "UDP, bind, the process that accepts", &mend.lsm);
         }
-        match self.fallbacks.sock_diag {
+        match &self.fallbacks.sock_diag {
             Some(Ok(())) => row("network", "sock_diag", "connections shorter than the poll", &mend.bpf),
-            _ => row("network", "none", "everything", &mend.root),
+            other => row("network", "none", "everything", refusal(other.as_ref(), mend)),
         }
     }
 
@@ -276,6 +276,14 @@ impl Found {
         }
         let why = if self.has_lsm() { mend.policy.as_str() } else { mend.lsm.as_str() };
         row(CLASS, "none", "enforcement", why)
+    }
+}
+
+/// The last source's own words, which name its mend, where it was tried.
+fn refusal<'w>(tried: Option<&'w Result<(), String>>, mend: &'w Mend) -> &'w str {
+    match tried {
+        Some(Err(why)) => why,
+        _ => &mend.root,
     }
 }
 
@@ -348,17 +356,50 @@ pub struct Mend {
 }
 
 impl Mend {
-    /// Reads what the machine says of its LSMs.
+    /// Reads what the machine says of itself.
     #[must_use]
     pub fn of_this_machine() -> Self {
-        let listed = std::fs::read_to_string("/sys/kernel/security/lsm").ok();
-        Self {
-            lsm: lsm_mend(listed.as_deref()),
-            bpf: "a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF (Debian's stock kernels have both)".into(),
-            root: "run as root".into(),
-            policy: "put a policy in force: `watertight policy apply FILE`".into(),
-        }
+        Self::of(&Machine {
+            is_root: rustix::process::geteuid().is_root(),
+            has_btf: std::path::Path::new("/sys/kernel/btf/vmlinux").exists(),
+            lockdown: std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default(),
+            lsm: std::fs::read_to_string("/sys/kernel/security/lsm").ok(),
+        })
     }
+
+    /// What stands in the way comes first: nothing behind it helps before it is gone.
+    fn of(machine: &Machine) -> Self {
+        let bpf = match () {
+            () if !machine.is_root => "run as root".to_owned(),
+            () if machine.lockdown.contains("[confidentiality]") => {
+                "the kernel is locked down for confidentiality, which forbids BPF to read kernel memory: boot with \
+                 lockdown=integrity or without lockdown="
+                    .into()
+            }
+            () if !machine.has_btf => {
+                "the kernel does not describe its types (no /sys/kernel/btf/vmlinux): boot one with CONFIG_DEBUG_INFO_BTF, \
+                 as Debian's are"
+                    .into()
+            }
+            () => String::new(),
+        };
+        if !bpf.is_empty() {
+            return Self { lsm: bpf.clone(), root: bpf.clone(), policy: bpf.clone(), bpf };
+        }
+        let bpf = "a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF (Debian's stock kernels have both)";
+        let policy = "put a policy in force: `watertight policy apply FILE`".into();
+        Self { lsm: lsm_mend(machine.lsm.as_deref()), root: bpf.into(), bpf: bpf.into(), policy }
+    }
+}
+
+/// What a mend depends on.
+#[derive(Clone, Debug, Default)]
+struct Machine {
+    is_root: bool,
+    has_btf: bool,
+    /// As /sys/kernel/security/lockdown has it: `none integrity [confidentiality]`.
+    lockdown: String,
+    lsm: Option<String>,
 }
 
 /// The kernel command line that would have `bpf` in the list of LSMs.
@@ -441,6 +482,19 @@ mod tests {
     #[test]
     fn nothing_that_opens_is_called_none() {
         assert_eq!(Found::default().matrix(&Mend::of_this_machine()).level, Level::None);
+    }
+
+    #[test]
+    fn the_mend_names_what_stands_in_the_way_first() {
+        let sound = Machine { is_root: true, has_btf: true, lsm: Some("lockdown,bpf".into()), ..Machine::default() };
+        assert!(Mend::of(&sound).lsm.contains("refuses the programs"));
+        let locked = Machine { lockdown: "none integrity [confidentiality]\n".into(), ..sound.clone() };
+        assert!(Mend::of(&locked).lsm.contains("lockdown=integrity"));
+        let integrity = Machine { lockdown: "none [integrity] confidentiality\n".into(), ..sound.clone() };
+        assert!(!Mend::of(&integrity).lsm.contains("lockdown=integrity"));
+        let untyped = Machine { has_btf: false, ..sound };
+        assert!(Mend::of(&untyped).bpf.contains("/sys/kernel/btf/vmlinux"));
+        assert_eq!(Mend::of(&Machine { is_root: false, ..untyped }).root, "run as root");
     }
 
     #[test]

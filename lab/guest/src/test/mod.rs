@@ -4,6 +4,7 @@ mod account;
 mod actions;
 mod boot;
 mod guard;
+mod hardening;
 mod harness;
 mod hooks;
 mod identity;
@@ -17,7 +18,7 @@ use anyhow::{bail, Result};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
-use watertight_lab_guest::Line;
+use watertight_lab_guest::{Line, BOOTED};
 
 /// Starting and stopping the product may each take a minute in emulation; a test that needs more hangs.
 const TEST_TIME_MAX: Duration = Duration::from_secs(150);
@@ -33,7 +34,7 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 10] = [
+const GROUPS: [&[Test]; 11] = [
     boot::TESTS,
     actions::TESTS,
     routes::TESTS,
@@ -42,6 +43,7 @@ const GROUPS: [&[Test]; 10] = [
     hooks::TESTS,
     identity::TESTS,
     account::TESTS,
+    hardening::TESTS,
     guard::TESTS,
     tamper::TESTS,
 ];
@@ -75,9 +77,13 @@ fn try_out(run: fn() -> Result<()>) -> Result<()> {
 }
 
 /// Runs what the filter leaves and says each verdict.
-pub fn run_all(report: &Report, filter: &str) {
+pub fn run_all(report: &Report, filter: &str, variant: Option<&str>) {
     let (mut passed, mut failed) = (0_u32, 0_u32);
-    for test in GROUPS.into_iter().flatten().filter(|test| test.name.contains(filter)) {
+    let is_ours = |test: &&Test| match variant {
+        Some(variant) => test.name.starts_with(&format!("{BOOTED}{variant}.")),
+        None => !test.name.starts_with(BOOTED),
+    };
+    for test in GROUPS.into_iter().flatten().filter(is_ours).filter(|test| test.name.contains(filter)) {
         let name = test.name.to_owned();
         report.say(&Line::Start(name.clone()));
         eprintln!("== {name}");
