@@ -7,6 +7,8 @@ pub mod account;
 pub mod live;
 pub mod loader;
 pub mod lock;
+mod loss;
+
 pub mod matrix;
 pub mod output;
 pub mod supervisor;

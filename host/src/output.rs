@@ -8,9 +8,11 @@ use serde_json::{json, Value as Json};
 use watertight_engine::rule::Rule;
 use watertight_engine::Explanation;
 use watertight_event::{Event, Field, Kind, Outcome, Source, Value, View};
+use watertight_sensor_abi::Ring;
 
 use crate::account::{hook_rows, HookCounts, SourceCounts};
 use crate::live::{Facts, Line, Live, Part};
+use crate::loss;
 use crate::tree::Tree;
 use crate::worker::protocol::Format;
 use crate::worker::rules::Rules;
@@ -179,6 +181,8 @@ impl Output {
                 })
             })
             .collect();
+        let by_ring = loss::by_ring(summary.kernel);
+        let lost: BTreeMap<&str, u64> = Ring::ALL.iter().map(|ring| loss::name(*ring)).zip(by_ring).collect();
         let line = json!({
             "kind": "summary",
             "seconds": summary.seconds,
@@ -188,6 +192,7 @@ impl Output {
             "rules_rejected": self.rules_refused,
             "hooks": hooks,
             "sources": sources,
+            "lost": lost,
             "malformed": summary.malformed,
             "missing_sequences": summary.missing_sequences,
             "account": if summary.is_exact { "exact" } else { "adopted: received before this run is not known" },

@@ -15,6 +15,7 @@ use super::protocol::{Format, Message, Setup};
 use super::rules::{self, Rules};
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
+use crate::loss::{self, Losses};
 use crate::output::{Output, Summary};
 use crate::tree::Tree;
 use crate::users::Names;
@@ -58,6 +59,7 @@ struct Detector {
     /// Lines from the sources that are no events.
     malformed: u64,
     is_adopted: bool,
+    losses: Losses,
     /// Takes one byte when the user asks to quit; `None` once it has.
     quit: Option<OwnedFd>,
 }
@@ -84,6 +86,7 @@ impl Detector {
             source_counts: Vec::new(),
             malformed: 0,
             is_adopted: setup.is_adopted,
+            losses: Losses::default(),
             quit,
         })
     }
@@ -110,6 +113,7 @@ impl Detector {
             }
             self.beat()?;
             if taken == 0 {
+                self.tell_losses(&self.reader.account().missing_by_ring.clone())?;
                 self.output.flush()?;
                 self.wait(control);
             }
@@ -161,6 +165,13 @@ impl Detector {
         Ok(taken)
     }
 
+    fn tell_losses(&mut self, missing: &[u64]) -> Result<()> {
+        for event in self.losses.news(missing) {
+            self.show(event)?;
+        }
+        Ok(())
+    }
+
     fn show(&mut self, mut event: Event) -> Result<()> {
         let Self { tree, rules, output, .. } = self;
         tree.enrich(&mut event);
@@ -186,6 +197,7 @@ impl Detector {
     /// The programs are detached: what is in the rings and the pipe is all there will be.
     fn finish(&mut self, kernel: &[HookCounts], seconds: f64) -> Result<u8> {
         while self.take()? > 0 || self.sources.is_some() {}
+        self.tell_losses(&loss::by_ring(kernel))?;
         let account = self.reader.account();
         let summary = Summary {
             kernel,

@@ -56,6 +56,13 @@ actions! {
         Ok(json!(null))
     }
 
+    /// Loads a module that the lab brought from memory, as no file of which the kernel could know.
+    "kernel.insert_module_bytes" => insert_module_bytes(name) {
+        let image = std::fs::read(format!("/lab/modules/{name}.ko"))?;
+        rustix::system::init_module(&image, c"")?;
+        Ok(json!(null))
+    }
+
     /// Unloads a module.
     "kernel.remove_module" => remove_module(name) {
         let name = CString::new(name)?;
