@@ -42,6 +42,8 @@ pub struct Summary<'s> {
     pub kernel: &'s [HookCounts],
     /// Records received by hook.
     pub received: &'s [u64],
+    /// Operations by hook that were told as counted by process.
+    pub aggregated: &'s [u64],
     /// Records and lines that could not be read.
     pub malformed: u64,
     /// Sequence numbers that did not come.
@@ -168,7 +170,7 @@ impl Output {
     /// # Errors
     /// Standard output is gone.
     pub fn summary(&mut self, summary: &Summary<'_>) -> io::Result<bool> {
-        let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.is_exact);
+        let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.aggregated, summary.is_exact);
         let is_balanced = is_balanced && summary.malformed == 0;
         let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
         let sources: Vec<Json> = summary
@@ -366,23 +368,29 @@ fn object(event: &Event) -> String {
     parts.join(" ")
 }
 
-/// Text for a terminal: control characters, escapes and direction marks become visible, and what is too long is cut.
-fn clean(text: &str) -> String {
-    let mut cleaned = String::new();
-    for (count, letter) in text.chars().enumerate() {
-        if count >= SHOWN_CHARS_MAX {
-            cleaned.push('…');
-            break;
-        }
+/// A value for a terminal: as [`harmless`] makes it, and cut where it is too long.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => harmless(text),
+        Some((end, _)) => harmless(text.get(..end).unwrap_or(text)) + "…",
+    }
+}
+
+/// Text for a terminal: control characters, escapes and direction marks become visible.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let mut harmless = String::new();
+    for letter in text.chars() {
         let is_direction =
             matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if letter.is_control() || is_direction {
-            cleaned.extend(letter.escape_default());
+            harmless.extend(letter.escape_default());
         } else {
-            cleaned.push(letter);
+            harmless.push(letter);
         }
     }
-    cleaned
+    harmless
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 mod bpffs;
 mod counters;
+mod filter;
+mod guard;
 mod identify;
 mod manifest;
 mod objects;
@@ -40,6 +42,9 @@ enum Command {
         /// executable when none is given.
         #[arg(long, value_name = "FILE")]
         watertight: Vec<PathBuf>,
+        /// File and network events that are not wanted: a JSON list, as the host makes it.
+        #[arg(long, value_name = "JSON", default_value = "[]")]
+        filters: String,
     },
     /// Detach the telemetry programs; maps stay until `unload`.
     Detach,
@@ -47,6 +52,9 @@ enum Command {
     Unload,
     /// Print what each hook has counted, one JSON line a hook.
     Counters,
+    /// The object that denies, and its policy.
+    #[command(subcommand)]
+    Guard(guard::GuardCommand),
 }
 
 fn main() -> ExitCode {
@@ -70,14 +78,16 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<String> {
     let pins = pin::Pins::new(&args.pins);
     match &args.command {
-        Command::Load { without_lsm, watertight } => {
+        Command::Load { without_lsm, watertight, filters } => {
             trial::silence_libbpf();
             bpffs::ensure(&args.pins)?;
             let (manifest, manifest_refused) = match manifest::ours(watertight) {
                 Ok(entries) => (entries, None),
                 Err(error) => (Vec::new(), Some(format!("{error:#}"))),
             };
-            let report = pins.load(&pin::Wanted { without_lsm: *without_lsm, manifest, manifest_refused })?;
+            let filters = filter::resolve(filters)?;
+            let wanted = pin::Wanted { without_lsm: *without_lsm, manifest, manifest_refused, filters };
+            let report = pins.load(&wanted)?;
             Ok(serde_json::to_string(&report)?)
         }
         Command::Detach => {
@@ -92,6 +102,10 @@ fn run(args: &Args) -> anyhow::Result<String> {
         Command::Counters => {
             let rows = pins.counters()?;
             Ok(rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?.join("\n"))
+        }
+        Command::Guard(command) => {
+            trial::silence_libbpf();
+            guard::run(&args.pins, command)
         }
     }
 }

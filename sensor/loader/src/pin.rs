@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use watertight_sensor_abi::{Hook, HookClass, HOOKS, SCRATCH_SLOTS};
 
 use crate::counters;
+use crate::filter;
 use crate::manifest;
 use crate::objects::TELEMETRY;
 use crate::stop;
@@ -30,6 +31,8 @@ pub struct Wanted {
     pub manifest: Vec<manifest::Entry>,
     /// Why the manifest is empty.
     pub manifest_refused: Option<String>,
+    /// File and network events that are not wanted.
+    pub filters: Vec<filter::Entry>,
 }
 
 impl Wanted {
@@ -43,6 +46,12 @@ impl Wanted {
             entry.file.write(&mut bytes);
             digest.update(bytes);
             digest.update((entry.role as u16).to_le_bytes());
+        }
+        for entry in &self.filters {
+            let mut bytes = Vec::new();
+            entry.key.write(&mut bytes);
+            entry.rule.write(&mut bytes);
+            digest.update(bytes);
         }
         digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -164,8 +173,9 @@ fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
     } else {
         trial::absent()
     };
-    let mut object = load_most(&mut refusals)?;
+    let mut object = load_most(&mut refusals, wanted)?;
     manifest::fill(&handle(&mut object, "manifest")?, &wanted.manifest)?;
+    filter::fill(&handle(&mut object, "filters")?, &wanted.filters)?;
     fs::create_dir_all(directory.join("links")).with_context(|| format!("making {}", directory.display()))?;
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
@@ -225,30 +235,34 @@ fn handle(object: &mut Object, name: &str) -> Result<MapHandle> {
 
 /// Loads what the kernel admits. First all of it, because that is what most kernels admit and a trial costs as much as the
 /// load; only after a refusal is it asked what was meant: LSM programs at all, or single ones.
-fn load_most(refusals: &mut Refusals) -> Result<Object> {
-    if let Ok(object) = open_without(refusals)?.load() {
+fn load_most(refusals: &mut Refusals, wanted: &Wanted) -> Result<Object> {
+    if let Ok(object) = open_without(refusals, wanted)?.load() {
         return Ok(object);
     }
     if let Err(why) = trial::admits_lsm() {
         for (program, why) in trial::refuse_class(HookClass::Lsm, &why) {
             refusals.entry(program).or_insert(why);
         }
-        if let Ok(object) = open_without(refusals)?.load() {
+        if let Ok(object) = open_without(refusals, wanted)?.load() {
             return Ok(object);
         }
     }
     let alone = trial::each_alone(&TELEMETRY, refusals)?;
     refusals.extend(alone);
-    open_without(refusals)?.load().context("loading the telemetry programs that load one by one")
+    open_without(refusals, wanted)?.load().context("loading the telemetry programs that load one by one")
 }
 
-fn open_without(refusals: &Refusals) -> Result<OpenObject> {
+fn open_without(refusals: &Refusals, wanted: &Wanted) -> Result<OpenObject> {
     let mut open =
         ObjectBuilder::default().open_memory(TELEMETRY.verified()?).context("opening the telemetry object")?;
     let processors = u32::try_from(libbpf_rs::num_possible_cpus()?).context("counting processors")?;
+    let mut settings = Vec::new();
+    filter::settings(&wanted.filters).write(&mut settings);
     for mut map in open.maps_mut() {
         if map.name() == "scratches" {
             map.set_max_entries(processors.saturating_mul(SCRATCH_SLOTS)).context("sizing the scratch map")?;
+        } else if map.name() == ".rodata.settings" {
+            map.set_initial_value(&settings).context("setting what is filtered")?;
         }
     }
     for mut program in open.progs_mut() {
@@ -260,7 +274,7 @@ fn open_without(refusals: &Refusals) -> Result<OpenObject> {
     Ok(open)
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => Ok(entries.collect::<Result<Vec<_>, _>>()?.into_iter().map(|entry| entry.path()).collect()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -268,11 +282,11 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-fn remove_tree(folder: &Path) -> Result<()> {
+pub fn remove_tree(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing the pins under {}", folder.display()))
