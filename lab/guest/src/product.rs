@@ -119,18 +119,30 @@ impl Watertight {
         Pid::from_raw(self.child.id().cast_signed()).context("a child has pid 0")
     }
 
-    /// The worker of this name among its children.
+    /// The worker of this name among its children, once it is there: it is started after the matrix is said.
     pub fn worker(&self, name: &str) -> Result<Pid> {
+        let started = Instant::now();
+        while started.elapsed() < START_MAX {
+            if let Some(worker) = self.worker_now(name)? {
+                return Ok(worker);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the product has no worker {name}")
+    }
+
+    /// The worker of this name, if there is one.
+    pub fn worker_now(&self, name: &str) -> Result<Option<Pid>> {
         for entry in std::fs::read_dir("/proc").context("listing processes")?.filter_map(Result::ok) {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
             let text = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
             let is_child = text("status").lines().any(|line| line == format!("PPid:\t{}", self.pid()));
             let words = text("cmdline");
             if is_child && words.split('\0').skip(1).take(2).eq(["worker", name]) {
-                return Pid::from_raw(pid).context("a process has pid 0");
+                return Ok(Pid::from_raw(pid));
             }
         }
-        bail!("the product has no worker {name}")
+        Ok(None)
     }
 
     /// Waits until an event of the kind that fits has been printed, and returns it.
