@@ -57,7 +57,7 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
         Body::Socket(socket) => set_socket(&mut event, record, &socket),
         Body::System(system) => set_system(&mut event, record, &system),
     }
-    if let Some(operation) = operation(record.hook, &event) {
+    if let Some(operation) = operation(record, &event) {
         event.set(Field::Operations, Value::List(vec![operation.into()]));
     }
     event
@@ -128,8 +128,8 @@ fn sock_state_kind(record: &Record<'_>) -> Kind {
 }
 
 /// What Sigma's `Operation` says, where the kind alone does not.
-fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
-    Some(match hook {
+fn operation(record: &Record<'_>, event: &Event) -> Option<&'static str> {
+    Some(match record.hook {
         Hook::TaskFork | Hook::TaskExec | Hook::TaskExit => return None,
         Hook::TaskFixSetuid => "setuid",
         Hook::Capset => "capset",
@@ -148,9 +148,25 @@ fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
         Hook::MemoryMap => "mmap",
         Hook::MemoryProtect => "mprotect",
         Hook::PtraceAccess => "ptrace_attach",
-        Hook::KernelReadFile | Hook::KernelLoadData => "module",
+        Hook::KernelReadFile | Hook::KernelLoadData => match record.body {
+            Body::System(system) => purpose(system.command),
+            _ => return None,
+        },
         _ => event.kind.native().rsplit('.').next().unwrap_or_default(),
     })
+}
+
+/// What the kernel reads a file or takes bytes for: `enum kernel_read_file_id`, which `kernel_load_data_id` repeats. The second
+/// image of a kexec is its initial file system.
+fn purpose(id: u32) -> &'static str {
+    match id {
+        1 => "firmware",
+        2 => "module",
+        3 | 4 => "kexec",
+        5 => "policy",
+        6 => "certificate",
+        _ => "kernel_data",
+    }
 }
 
 pub(crate) fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
@@ -328,6 +344,9 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
         Hook::BpfUse | Hook::BpfMap | Hook::PerfOpen => {
             event.set(Field::Command, system.command);
             event.set(Field::BpfType, system.what);
+            if let Some(name) = name {
+                event.set(Field::BpfName, name);
+            }
         }
         Hook::Mount | Hook::Umount | Hook::MoveMount | Hook::PivotRoot => {
             event.set(Field::MountFlags, system.value);
@@ -380,4 +399,14 @@ fn arguments(bytes: &[u8]) -> Vec<Text> {
 
 fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::purpose;
+
+    #[test]
+    fn both_images_of_a_kexec_are_a_kexec_and_no_module() {
+        assert_eq!([1, 2, 3, 4, 99].map(purpose), ["firmware", "module", "kexec", "kexec", "kernel_data"]);
+    }
 }

@@ -466,7 +466,7 @@ fn system(script: &mut Script) -> Result<()> {
         vec![
             ("/file/path", "/lab/modules/dummy.ko".into()),
             ("/module/name", "dummy.ko".into()),
-            ("/operations", Value::Null),
+            ("/operations", json!(["module"])),
         ],
     );
     kernel::remove_module("dummy")?.done()?;
@@ -474,7 +474,7 @@ fn system(script: &mut Script) -> Result<()> {
         "kernel_load_data",
         "module.load",
         kernel::insert_module_bytes("dummy")?,
-        vec![("/operations", Value::Null)],
+        vec![("/operations", json!(["module"]))],
     );
     kernel::remove_module("dummy")?.done()?;
     script.lsm(
@@ -487,7 +487,12 @@ fn system(script: &mut Script) -> Result<()> {
         "bpf_map_use",
         "bpf.use",
         kernel::bpf_map("wt_map")?,
-        vec![("/bpf/command", Value::Null), ("/bpf/type", 2.into()), ("/operations", json!(["bpf_map"]))],
+        vec![
+            ("/bpf/command", Value::Null),
+            ("/bpf/type", 2.into()),
+            ("/operations", json!(["bpf_map"])),
+            ("/bpf/name", "wt_map".into()),
+        ],
     );
     script.lsm(
         "perf_open",
