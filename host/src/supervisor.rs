@@ -36,8 +36,9 @@ use crate::worker::protocol::{Format, InheritedRing, Message, Setup};
 const BEAT: Duration = Duration::from_millis(100);
 /// A program that began before its link was cut ends within one RCU grace period; this is far beyond one.
 const GRACE: Duration = Duration::from_millis(100);
-/// How long the detector may take to drain the rings and write its summary.
-const FINISH_MAX: Duration = Duration::from_secs(20);
+/// How long the detector may take to drain the rings and write its summary. Full rings hold some 100,000 records; at 1 ms each,
+/// as a busy small machine takes, that is 100 s.
+const FINISH_MAX: Duration = Duration::from_secs(120);
 
 /// Bytes that a pipe with any room takes at once (PIPE_BUF).
 const PIPE_PIECE_BYTES: usize = 4_096;

@@ -30,9 +30,11 @@ pub const LOADER: &str = "/usr/bin/watertight-loader";
 /// Emulation is slow: loading the sensor takes seconds there.
 const START_MAX: Duration = Duration::from_secs(60);
 /// A ring that was full has to be read first, and the kernel lets go of the hooks one by one.
-const STOP_MAX: Duration = Duration::from_secs(90);
+const STOP_MAX: Duration = Duration::from_secs(150);
 /// How long the pipe may stay open after the product's end: a child that it left behind may hold it.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// How often a waiting test looks at what has come: to be told of each line of a storm would cost more than the line.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How many events of a kind an error shows.
 const EVENTS_SHOWN: usize = 3;
 
@@ -131,7 +133,7 @@ impl Watertight {
         bail!("the product has no worker {name}")
     }
 
-    /// The worker of this name, if there is one.
+    /// The worker of this name, if there is one alive.
     pub fn worker_now(&self, name: &str) -> Result<Option<Pid>> {
         for entry in std::fs::read_dir("/proc").context("listing processes")?.filter_map(Result::ok) {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
@@ -166,7 +168,7 @@ impl Watertight {
             if left.is_zero() {
                 bail!("no {kind} within {} s among {} lines", time_max.as_secs(), said.lines.len());
             }
-            said = self.heard.news.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
+            said = self.heard.news.wait_timeout(said, left.min(LOOK_EVERY)).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -228,7 +230,6 @@ impl Heard {
         for line in output.split(b'\n').map_while(Result::ok) {
             let text = String::from_utf8_lossy(&line).into_owned().into_boxed_str();
             self.said().lines.push(Line { text, value: OnceLock::new() });
-            self.news.notify_all();
         }
         self.said().has_ended = true;
         self.news.notify_all();

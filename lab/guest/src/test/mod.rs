@@ -25,8 +25,8 @@ use watertight_lab_guest::Line;
 const TEST_TIME_MAX: Duration = Duration::from_secs(150);
 /// A storm is 10 billion instructions and more, of which emulation does 70 million a second, and half when it shares.
 const STORM_TIME_MAX: Duration = Duration::from_secs(600);
-/// Names of storms begin so.
-const STORM: &str = "storm.";
+/// Names of storms, and of what overruns a ring, begin so.
+const STORMS: [&str; 2] = ["storm.", "overflow."];
 
 /// One claim and the code that tries to break it.
 pub struct Test {
@@ -73,7 +73,7 @@ pub fn skip(reason: &'static str) -> Result<()> {
 /// Runs one test on a thread of its own, so that a panic is its failure and a hang costs only its own verdict.
 fn try_out(test: &Test) -> Result<()> {
     let run = test.run;
-    let time_max = if test.name.starts_with(STORM) { STORM_TIME_MAX } else { TEST_TIME_MAX };
+    let time_max = if STORMS.iter().any(|storm| test.name.starts_with(storm)) { STORM_TIME_MAX } else { TEST_TIME_MAX };
     let (sender, verdict) = mpsc::channel();
     thread::spawn(move || sender.send(run()));
     match verdict.recv_timeout(time_max) {

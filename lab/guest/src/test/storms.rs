@@ -1,7 +1,7 @@
 //! Many operations at once: each is hit, submitted, received and printed, exactly once. The numbers are large enough that a
 //! reader which is a little slower than the kernel falls behind by more than a ring.
 
-use super::account::{balances, lost, printed, row};
+use super::account::{balances, lost, printed, row, Row};
 use super::Test;
 use crate::action::{storm, Act};
 use crate::product::{by, Events, Watertight};
@@ -11,12 +11,12 @@ use anyhow::{ensure, Context, Result};
 pub const TESTS: &[Test] = &[
     Test {
         name: "storm.unlinks",
-        claim: "50,000 files are made and removed, and hits, submitted, received and printed events are equal",
+        claim: "50,000 files are made and removed, and hits are what was printed and what was told as counted",
         run: unlinks,
     },
     Test {
         name: "storm.connects",
-        claim: "20,000 connections are opened, and hits, submitted, received and printed events are equal",
+        claim: "20,000 connections are opened, and hits are what was printed and what was told as counted",
         run: connects,
     },
     Test {
@@ -44,6 +44,15 @@ fn weather(storm: impl Fn() -> Result<Act>) -> Result<(Act, Events)> {
     Ok((act, events))
 }
 
+/// Every hit of a hook was submitted or, where the reader is slower than the kernel, told as counted by process. At least so
+/// many hits.
+fn all_told(events: &Events, hook: &str, least: u64) -> Result<Row> {
+    let row = row(events, hook)?;
+    ensure!(row.hits >= least, "{hook}: {} hits of at least {least}", row.hits);
+    ensure!(row.submitted + row.aggregated + row.filtered == row.hits, "{hook}: not every hit was told: {row:?}");
+    Ok(row)
+}
+
 /// Every hit of a hook was submitted: nothing filtered, nothing only counted. At least so many.
 fn all_submitted(events: &Events, hook: &str, least: u64) -> Result<()> {
     let row = row(events, hook)?;
@@ -55,29 +64,27 @@ fn all_submitted(events: &Events, hook: &str, least: u64) -> Result<()> {
 fn unlinks() -> Result<()> {
     std::fs::create_dir_all("/tmp/wt-weather")?;
     let (_, events) = weather(|| storm::unlink("/tmp/wt-weather", &UNLINKS.to_string()))?;
-    all_submitted(&events, "file_unlink", UNLINKS)?;
-    all_submitted(&events, "file_mknod", UNLINKS)?;
     printed(&events, &["file_unlink"], &["file.unlink"])?;
-    for kind in ["file.create", "file.unlink"] {
+    for (hook, kind) in [("file_mknod", "file.create"), ("file_unlink", "file.unlink")] {
+        let told = all_told(&events, hook, UNLINKS)?;
         let lines = events.lines_with(kind, "\"path\":\"/tmp/wt-weather/wt-storm\"");
-        ensure!(lines == UNLINKS, "{lines} {kind} lines of {UNLINKS}");
+        ensure!(lines <= UNLINKS && lines + told.aggregated >= UNLINKS, "{lines} {kind} lines of {UNLINKS}: {told:?}");
     }
     Ok(())
 }
 
 fn connects() -> Result<()> {
     let (act, events) = weather(|| storm::connect(&CONNECTS.to_string()))?;
-    all_submitted(&events, "sock_accept", CONNECTS)?;
-    let connect = row(&events, "sock_connect")?;
-    ensure!(connect.hits >= CONNECTS && connect.lost == 0, "{connect:?}");
+    let (accept, connect) = (all_told(&events, "sock_accept", CONNECTS)?, all_told(&events, "sock_connect", CONNECTS)?);
     let port = act.number("port")?;
-    let done = events
-        .of_kind("network.connect")
-        .filter(|event| by(event, &act) && event["outcome"] == "done" && event["network"]["remote"]["port"] == port);
-    let done = done.count() as u64;
-    ensure!(done == CONNECTS, "{done} connections are told as done, of {CONNECTS}");
-    let accepted = events.count("network.accept", |event| by(event, &act) && event["source"] == "bpf-lsm") as u64;
-    ensure!(accepted == CONNECTS, "{accepted} connections are told as accepted, of {CONNECTS}");
+    let is_it = |event: &serde_json::Value, end: &str| {
+        by(event, &act) && event["outcome"] == "done" && event["network"][end]["port"] == port
+    };
+    let accepted = events.count("network.accept", |event| is_it(event, "local")) as u64;
+    ensure!(accepted <= CONNECTS && accepted + accept.aggregated >= CONNECTS, "{accepted} accepted: {accept:?}");
+    let opened = events.count("network.connect", |event| is_it(event, "remote")) as u64;
+    let counted = connect.aggregated + row(&events, "sock_state")?.aggregated;
+    ensure!(opened <= CONNECTS && opened + counted >= CONNECTS, "{opened} opened, {counted} counted");
     Ok(())
 }
 
