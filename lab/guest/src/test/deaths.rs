@@ -1,7 +1,7 @@
 //! kill -9 of each of our processes while the machine is busy: the machine goes on, nothing stays half done, and what follows
 //! says the truth about the gap.
 
-use super::account::balances;
+use super::ledger::balances;
 use super::Test;
 use crate::action::{process, storm, Act};
 use crate::product::{by, Watertight, LOADER};

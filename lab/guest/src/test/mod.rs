@@ -1,6 +1,5 @@
 //! The tests by name, each with the claim that it proves.
 
-mod account;
 mod actions;
 mod boot;
 mod bypass;
@@ -8,6 +7,7 @@ mod deaths;
 mod fields;
 mod harness;
 mod hooks;
+mod ledger;
 mod overflow;
 mod product;
 mod routes;

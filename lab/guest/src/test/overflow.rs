@@ -1,7 +1,7 @@
 //! A ring that nobody reads: the detector is stopped, the ring overrun, the detector goes on. What is missing then must be
 //! counted exactly and told: by events, by the summary, by ring.
 
-use super::account::{balances, lost, printed, row};
+use super::ledger::{balances, lost, printed, row};
 use super::Test;
 use crate::action::{storm, Act};
 use crate::product::{Events, Watertight};

@@ -1,7 +1,7 @@
 //! Many operations at once: each is hit, submitted, received and printed, exactly once. The numbers are large enough that a
 //! reader which is a little slower than the kernel falls behind by more than a ring.
 
-use super::account::{balances, lost, printed, row, Row};
+use super::ledger::{balances, lost, printed, row, Row};
 use super::Test;
 use crate::action::{storm, Act};
 use crate::product::{by, Events, Watertight};
@@ -82,7 +82,9 @@ fn connects() -> Result<()> {
     };
     let accepted = events.count("network.accept", |event| is_it(event, "local")) as u64;
     ensure!(accepted <= CONNECTS && accepted + accept.aggregated >= CONNECTS, "{accepted} accepted: {accept:?}");
-    let opened = events.count("network.connect", |event| is_it(event, "remote")) as u64;
+    let opened =
+        ["network.connect", "network.established"].map(|kind| events.count(kind, |event| is_it(event, "remote")));
+    let opened = opened.iter().sum::<usize>() as u64;
     let counted = connect.aggregated + row(&events, "sock_state")?.aggregated;
     ensure!(opened <= CONNECTS && opened + counted >= CONNECTS, "{opened} opened, {counted} counted");
     Ok(())

@@ -33,7 +33,7 @@ fn sockets(script: &mut Script) -> Result<()> {
     let connect = network::tcp_accept("127.0.0.1:0")?;
     let (port, peer) = (connect.number("port")?, connect.number("peer_port")?);
     let connected = with(ends(peer, port), &[("/network/is_initiated", json!(true))]);
-    script.traced("sock_state", "network.connect", connect, connected);
+    script.traced("sock_state", "network.connect|network.established", connect, connected);
     let bound = network::tcp_listen("127.0.0.1:0")?;
     let listening = network::tcp_listen("127.0.0.1:0")?;
     let port = listening.number("port")?;
