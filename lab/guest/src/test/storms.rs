@@ -96,10 +96,11 @@ fn processes() -> Result<()> {
         all_submitted(&events, hook, PROCESSES)?;
         printed(&events, &[hook], &[kind])?;
     }
-    // The driver's stable id is its own in its forks, and the parent's in its children's execs and exits.
+    // The driver's stable id is its own in its forks, and the parent's in its children's execs and exits; one more of each is the
+    // driver's own, of which its fork names it as the child.
     let own = events.expect("process.exec", |event| by(event, &act))?;
     let id = own["process"]["id"].as_str().context("the driver has no id")?;
-    for (kind, own) in [("process.fork", 0), ("process.exec", 1), ("process.exit", 1)] {
+    for (kind, own) in [("process.fork", 1), ("process.exec", 1), ("process.exit", 1)] {
         let lines = events.lines_with(kind, &format!("\"id\":\"{id}\""));
         ensure!(lines == PROCESSES + own, "{lines} {kind} lines name the driver, of {}", PROCESSES + own);
     }
