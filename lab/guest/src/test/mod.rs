@@ -1,17 +1,21 @@
 //! The tests by name, each with the claim that it proves.
 
+mod account;
 mod actions;
 mod boot;
 mod bypass;
 mod deaths;
 mod fields;
+mod guard;
 mod harness;
 mod hooks;
+mod identity;
 mod ledger;
 mod overflow;
 mod product;
 mod routes;
 mod storms;
+mod tamper;
 
 use crate::report::Report;
 use crate::world;
@@ -39,13 +43,17 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 11] = [
+const GROUPS: [&[Test]; 15] = [
     boot::TESTS,
     actions::TESTS,
     routes::TESTS,
     harness::TESTS,
     product::TESTS,
     hooks::TESTS,
+    identity::TESTS,
+    account::TESTS,
+    guard::TESTS,
+    tamper::TESTS,
     fields::TESTS,
     bypass::TESTS,
     overflow::TESTS,

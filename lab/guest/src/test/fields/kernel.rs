@@ -119,7 +119,7 @@ fn system(script: &mut Script) -> Result<()> {
     script.lsm(
         "kernel_load_data",
         "module.load",
-        kernel::insert_module_bytes("dummy")?,
+        kernel::insert_module_from_memory("dummy")?,
         vec![("/operations", json!(["module"]))],
     );
     kernel::remove_module("dummy")?.done()?;
