@@ -35,11 +35,11 @@ enum Command {
         #[arg(long)]
         kernel: Option<Series>,
         /// How long one guest may run
-        #[arg(long, default_value_t = 720, value_name = "SECONDS")]
+        #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
         timeout: u64,
         #[command(flatten)]
         product: ProductArgs,
-        /// Only tests whose name contains this
+        /// Only tests whose name contains this, or one of these separated by commas
         #[arg(default_value = "")]
         filter: String,
     },

@@ -22,6 +22,7 @@ use super::tally::Tally;
 use crate::account::ring::ring_counts;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
+use crate::loss::{self, Losses};
 use crate::output::{Output, Summary};
 use crate::printable::printable;
 use crate::tree::Tree;
@@ -97,6 +98,7 @@ struct Detector {
     /// What was shown and is not written yet.
     unwritten: Unwritten,
     is_adopted: bool,
+    losses: Losses,
     /// Detectors of this run that died before this one.
     deaths: u64,
     /// Takes one byte when the user asks to quit; `None` once it has.
@@ -141,6 +143,7 @@ impl Detector {
             malformed: 0,
             unwritten: Unwritten::default(),
             is_adopted: setup.is_adopted,
+            losses: Losses::default(),
             deaths: setup.deaths,
             quit,
         })
@@ -181,6 +184,7 @@ impl Detector {
                 self.flush()?;
             }
             if taken == 0 {
+                self.tell_losses(&self.reader.account().missing_by_ring.clone())?;
                 self.wait(control);
             }
         }
@@ -247,6 +251,13 @@ impl Detector {
         Ok(taken)
     }
 
+    fn tell_losses(&mut self, missing: &[u64]) -> Result<()> {
+        for event in self.losses.news(missing) {
+            self.show(event)?;
+        }
+        Ok(())
+    }
+
     fn show(&mut self, mut event: Event) -> Result<()> {
         let Self { tree, rules, output, unwritten, .. } = self;
         tree.enrich(&mut event);
@@ -273,6 +284,7 @@ impl Detector {
     /// The programs are detached: what is in the rings and the pipe is all there will be.
     fn finish(&mut self, ending: &Ending) -> Result<u8> {
         while self.take()? > 0 || self.sources.is_some() {}
+        self.tell_losses(&loss::by_ring(kernel))?;
         self.flush()?; // what was told counts once it is written
         let account = self.reader.account();
         let (received, lost) = self.tally.by_hook();
