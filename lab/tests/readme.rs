@@ -1,15 +1,22 @@
 //! The README's table is the list of what the lab proves, so a test that is missing there is proof that nobody finds.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Every Rust file in a folder, however deep.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the guest has tests");
+    let paths = entries.map(|entry| entry.expect("a listable folder").path());
+    paths.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
 
 #[test]
 fn every_test_of_the_guest_is_in_the_table() {
     let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(lab.join("README.md")).expect("the README is beside the manifest");
     let mut names = 0;
-    for file in fs::read_dir(lab.join("guest/src/test")).expect("the guest has tests") {
-        let source = fs::read_to_string(file.expect("a listable folder").path()).expect("a readable source");
+    for file in sources(&lab.join("guest/src/test")) {
+        let source = fs::read_to_string(file).expect("a readable source");
         for name in source.split("name: \"").skip(1).filter_map(|rest| rest.split('"').next()) {
             names += 1;
             assert!(readme.contains(&format!("`{name}`")), "{name} is not in lab/README.md");

@@ -9,6 +9,7 @@ mod fields;
 mod guard;
 mod hardening;
 mod harness;
+mod hooks;
 mod identity;
 mod ledger;
 mod overflow;
@@ -43,12 +44,13 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 15] = [
+const GROUPS: [&[Test]; 16] = [
     boot::TESTS,
     actions::TESTS,
     routes::TESTS,
     harness::TESTS,
     product::TESTS,
+    hooks::TESTS,
     identity::TESTS,
     account::TESTS,
     hardening::TESTS,
