@@ -189,6 +189,9 @@ impl Found {
         if self.is_unread() && self.kernel.is_some() {
             return "no run reads what the programs collect: start `watertight run`".into();
         }
+        if self.is_read_back && self.kernel.is_some() && !self.has_lsm() {
+            return "no BPF LSM program is in force".into();
+        }
         if self.has_lsm() {
             return "no enforcement is loaded".into();
         }
@@ -463,6 +466,7 @@ mod tests {
         };
         let mend = Mend::of_this_machine();
         assert_eq!(read.matrix(&mend).level, Level::Observe);
+        assert_eq!(read.matrix(&mend).degraded, "no BPF LSM program is in force");
         let unread = Found { has_reader: false, ..read }.matrix(&mend);
         assert_eq!(unread.level, Level::None);
         assert!(unread.degraded.contains("no run reads"), "{}", unread.degraded);
