@@ -187,6 +187,11 @@ pub struct Events {
 }
 
 impl Events {
+    /// Everything, in its order.
+    pub fn all(&self) -> impl Iterator<Item = &Value> {
+        self.lines.iter()
+    }
+
     /// All events of a kind.
     pub fn of_kind<'a, 'k>(&'a self, kind: &'k str) -> impl Iterator<Item = &'a Value> + use<'a, 'k> {
         self.lines.iter().filter(move |line| is(line, kind))

@@ -4,6 +4,8 @@ mod actions;
 mod boot;
 mod harness;
 mod hooks;
+mod mute;
+mod pressure;
 mod product;
 mod routes;
 
@@ -29,7 +31,16 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 6] = [boot::TESTS, actions::TESTS, routes::TESTS, harness::TESTS, product::TESTS, hooks::TESTS];
+const GROUPS: [&[Test]; 8] = [
+    boot::TESTS,
+    actions::TESTS,
+    routes::TESTS,
+    harness::TESTS,
+    product::TESTS,
+    hooks::TESTS,
+    mute::TESTS,
+    pressure::TESTS,
+];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]
