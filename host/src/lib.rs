@@ -4,7 +4,9 @@
 //! The workers are processes of their own: `worker::sources` opens what needs privileges, `worker::detector` has none.
 
 pub mod account;
+pub mod deny;
 pub mod filter;
+pub mod guard;
 pub mod live;
 pub mod loader;
 pub mod lock;

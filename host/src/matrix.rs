@@ -83,7 +83,12 @@ pub struct Found {
     pub fallbacks: Fallbacks,
     /// What the administrator wants to be left out.
     pub filters: Vec<Filter>,
+    /// How many files and folders are marked to deny exec by fanotify, or why none; `None` if no policy asks for it.
+    pub deny_by_fanotify: Option<Result<usize, String>>,
 }
+
+/// Source of denial while `watertight run` runs. It is not the level `enforce`: it ends with the run.
+const FANOTIFY_DENY: &str = "fanotify permission";
 
 impl Found {
     /// Whether the program of a hook is attached.
@@ -104,7 +109,7 @@ impl Found {
         let rows = vec![self.process(mend), self.file(mend), self.network(mend), self.system(mend), self.deny(mend)];
         let level = match () {
             () if rows.iter().all(|row| row.source == "none") => Level::None,
-            () if rows.last().is_some_and(|row| row.source != "none") => Level::Enforce,
+            () if rows.last().is_some_and(|row| row.source != "none" && row.source != FANOTIFY_DENY) => Level::Enforce,
             () => Level::Observe,
         };
         let degraded = if level == Level::Enforce { String::new() } else { self.why_degraded() };
@@ -197,8 +202,17 @@ impl Found {
     }
 
     fn deny(&self, mend: &Mend) -> Row {
+        const CLASS: &str = "deny exec, file, module, connect";
+        match &self.deny_by_fanotify {
+            Some(Ok(count)) => {
+                let missing = format!("all but exec of {count} marked files and folders, while this runs");
+                return row(CLASS, FANOTIFY_DENY, &missing, &mend.lsm);
+            }
+            Some(Err(why)) => return row(CLASS, "none", "enforcement", why),
+            None => {}
+        }
         let why = if self.has_lsm() { "this version loads no enforcement yet" } else { mend.lsm.as_str() };
-        row("deny exec, file, module, connect", "none", "enforcement", why)
+        row(CLASS, "none", "enforcement", why)
     }
 }
 

@@ -23,6 +23,8 @@ const INDENT_MAX: u64 = 12;
 /// Writes to standard output.
 pub struct Output {
     out: BufWriter<Stdout>,
+    /// Room for one line, used again for each.
+    line: Vec<u8>,
     format: Format,
     has_colour: bool,
     live: Option<Live>,
@@ -71,7 +73,17 @@ impl Output {
     #[must_use]
     pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: usize, rules_refused: usize) -> Self {
         let out = BufWriter::with_capacity(256 << 10, io::stdout());
-        Self { out, format, has_colour, live, events: BTreeMap::new(), alerts: 0, rules, rules_refused }
+        Self {
+            out,
+            line: Vec::new(),
+            format,
+            has_colour,
+            live,
+            events: BTreeMap::new(),
+            alerts: 0,
+            rules,
+            rules_refused,
+        }
     }
 
     /// Writes an event and what the rules say of it.
@@ -84,6 +96,12 @@ impl Output {
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
         match (self.view(), &mut self.live) {
+            (Some(View::Native), _) => {
+                self.line.clear();
+                event.write_json(&mut self.line);
+                self.line.push(b'\n');
+                self.out.write_all(&self.line)?;
+            }
             (Some(view), _) => writeln!(self.out, "{}", view.render(event))?,
             (None, Some(live)) => live.event(event.kind.class(), || line(event)),
             (None, None) => writeln!(self.out, "{}", line(event))?,
@@ -345,23 +363,29 @@ fn object(event: &Event) -> String {
     parts.join(" ")
 }
 
-/// Text for a terminal: control characters, escapes and direction marks become visible, and what is too long is cut.
-fn clean(text: &str) -> String {
-    let mut cleaned = String::new();
-    for (count, letter) in text.chars().enumerate() {
-        if count >= SHOWN_CHARS_MAX {
-            cleaned.push('…');
-            break;
-        }
+/// A value for a terminal: as [`harmless`] makes it, and cut where it is too long.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => harmless(text),
+        Some((end, _)) => harmless(text.get(..end).unwrap_or(text)) + "…",
+    }
+}
+
+/// Text for a terminal: control characters, escapes and direction marks become visible.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let mut harmless = String::new();
+    for letter in text.chars() {
         let is_direction =
             matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if letter.is_control() || is_direction {
-            cleaned.extend(letter.escape_default());
+            harmless.extend(letter.escape_default());
         } else {
-            cleaned.push(letter);
+            harmless.push(letter);
         }
     }
-    cleaned
+    harmless
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use watertight_sensor_fallback::snapshot;
 use watertight_sensor_reader::{open_pinned, read_counters, ring_size};
 
 use crate::account::HookCounts;
+use crate::deny::keeper::Keeper;
 use crate::filter::Filter;
 use crate::live::Saved;
 use crate::loader::{Loader, Report};
@@ -121,6 +122,8 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
         _ => Vec::new(),
     };
     let mut sources = start_sources(&mut found)?;
+    let mut keeper = Keeper::start(&options.state, loader.executable(), found.has_lsm());
+    found.deny_by_fanotify = keeper.outcome();
     let matrix = found.matrix(&Mend::of_this_machine());
     show_matrix(&matrix, options.format)?;
     for class in matrix.absent() {
@@ -130,7 +133,8 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
     let terminal = is_live(options).then(|| Saved::take().ok());
     let mut detector = start_detector(options, pins.as_ref(), sources.as_mut(), &found)?;
     let started = Instant::now();
-    let died = wait(options, &mut detector, pins.as_mut(), started)?;
+    let died = wait(options, &mut detector, pins.as_mut(), &mut keeper, started)?;
+    keeper.stop();
     if died.is_some() {
         drop(terminal); // before anything is said about it
     }
@@ -181,6 +185,7 @@ fn wait(
     options: &Options,
     detector: &mut DetectorProcess,
     mut pins: Option<&mut Pins>,
+    keeper: &mut Keeper,
     started: Instant,
 ) -> Result<Option<String>> {
     loop {
@@ -196,6 +201,9 @@ fn wait(
             for event in pins.pressure.look()? {
                 detector.queue(&Message::Event(event.to_json()))?;
             }
+        }
+        for event in keeper.beat() {
+            detector.queue(&Message::Event(event.to_json()))?;
         }
         detector.tell_within(Duration::ZERO)?;
         if detector.is_quit_within(BEAT) {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::guard::{self, GUARD_HOOKS};
 use crate::hook::HOOKS;
 use crate::layout::{self, FieldKind, FilterKind, RecordType, Role, Tag, LAYOUTS};
 
@@ -39,6 +40,12 @@ pub fn c_header() -> String {
     {
         let _ = writeln!(text, "#define {name} {number}u");
     }
+    for (name, value) in guard::C_CONSTANTS {
+        let _ = writeln!(text, "#define {name} {value:#x}ull");
+    }
+    for hook in GUARD_HOOKS {
+        let _ = writeln!(text, "#define GUARD_{} {}u", hook.program().to_uppercase(), *hook as u16);
+    }
     for hook in HOOKS {
         let _ = writeln!(text, "#define HOOK_{} {}u", hook.program().to_uppercase(), *hook as u16);
     }
@@ -50,7 +57,7 @@ pub fn c_header() -> String {
                 FieldKind::U16 => writeln!(text, "\t__u16 {name};"),
                 FieldKind::U32 => writeln!(text, "\t__u32 {name};"),
                 FieldKind::U64 => writeln!(text, "\t__u64 {name};"),
-                FieldKind::Bytes16 => writeln!(text, "\t__u8 {name}[16];"),
+                FieldKind::Bytes(bytes) => writeln!(text, "\t__u8 {name}[{bytes}];"),
             };
         }
         text.push_str("};\n");

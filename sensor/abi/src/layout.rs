@@ -51,8 +51,15 @@ macro_rules! layouts {
     ($($(#[$doc:meta])* $name:ident $c_name:literal { $($(#[$field_doc:meta])* $field:ident: $type:tt,)* })*) => {
         $(
             $(#[$doc])*
-            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
             pub struct $name { $($(#[$field_doc])* pub $field: layouts!(@rust $type),)* }
+
+            // By hand: arrays of more than 32 elements have no default.
+            impl Default for $name {
+                fn default() -> Self {
+                    Self { $($field: layouts!(@zero $type)),* }
+                }
+            }
 
             impl $name {
                 /// Size in the record, bytes.
@@ -89,18 +96,30 @@ macro_rules! layouts {
     (@rust u32) => { u32 };
     (@rust u64) => { u64 };
     (@rust b16) => { [u8; 16] };
+    (@rust b64) => { [u8; 64] };
+    (@rust b120) => { [u8; 120] };
+    (@zero b16) => { [0; 16] };
+    (@zero b64) => { [0; 64] };
+    (@zero b120) => { [0; 120] };
+    (@zero $type:tt) => { 0 };
     (@kind u8) => { FieldKind::U8 };
     (@kind u16) => { FieldKind::U16 };
     (@kind u32) => { FieldKind::U32 };
     (@kind u64) => { FieldKind::U64 };
-    (@kind b16) => { FieldKind::Bytes16 };
+    (@kind b16) => { FieldKind::Bytes(16) };
+    (@kind b64) => { FieldKind::Bytes(64) };
+    (@kind b120) => { FieldKind::Bytes(120) };
     (@read $rest:ident b16) => {{ let (head, tail) = $rest.split_first_chunk::<16>()?; $rest = tail; *head }};
+    (@read $rest:ident b64) => {{ let (head, tail) = $rest.split_first_chunk::<64>()?; $rest = tail; *head }};
+    (@read $rest:ident b120) => {{ let (head, tail) = $rest.split_first_chunk::<120>()?; $rest = tail; *head }};
     (@read $rest:ident $type:tt) => {{
         let (head, tail) = $rest.split_first_chunk::<{ std::mem::size_of::<$type>() }>()?;
         $rest = tail;
         $type::from_le_bytes(*head)
     }};
     (@bytes $value:expr, b16) => { $value };
+    (@bytes $value:expr, b64) => { $value };
+    (@bytes $value:expr, b120) => { $value };
     (@bytes $value:expr, $type:tt) => { $value.to_le_bytes() };
 }
 
@@ -115,8 +134,8 @@ pub enum FieldKind {
     U32,
     /// Eight bytes.
     U64,
-    /// Sixteen bytes without alignment.
-    Bytes16,
+    /// This many bytes without alignment.
+    Bytes(usize),
 }
 
 impl FieldKind {
@@ -128,13 +147,13 @@ impl FieldKind {
             Self::U16 => 2,
             Self::U32 => 4,
             Self::U64 => 8,
-            Self::Bytes16 => 16,
+            Self::Bytes(bytes) => bytes,
         }
     }
 
     const fn alignment(self) -> usize {
         match self {
-            Self::Bytes16 => 1,
+            Self::Bytes(_) => 1,
             other => other.size(),
         }
     }
@@ -337,6 +356,87 @@ layouts! {
         /// Flags or a number, by hook.
         value: u64,
     }
+    /// What the guard answered; after it the attachment [`Tag::Path`] in a space of [`VERDICT_PATH_BYTES`](crate::VERDICT_PATH_BYTES).
+    Verdict "wt_verdict" {
+        /// [`Operation`](crate::Operation).
+        operation: u16,
+        /// [`POLICY_DENY`](crate::POLICY_DENY) or [`POLICY_AUDIT`](crate::POLICY_AUDIT).
+        mode: u16,
+        /// Rule's number in its generation; 0 for the guard's own protection.
+        rule: u16,
+        /// [`EntryKind`](crate::EntryKind) that decided.
+        matched: u16,
+        /// The policy's generation.
+        generation: u64,
+        /// Inode of the file, 0 where there is none.
+        inode: u64,
+        /// Device.
+        dev: u32,
+        /// Inode generation.
+        inode_generation: u32,
+        /// AF_INET or AF_INET6, 0 where there is no address.
+        family: u16,
+        /// Remote port, host byte order.
+        port: u16,
+        /// Type and permission bits of the file.
+        mode_bits: u32,
+        /// v4 in the first four bytes.
+        address: b16,
+        /// The rule's id, filled up with NULs.
+        id: b64,
+    }
+    /// What the guard is told before it is loaded.
+    GuardSettings "wt_guard_settings" {
+        /// Inode of the folder that holds its pins.
+        pins_inode: u64,
+        /// Device of the bpffs that the folder is on.
+        pins_dev: u32,
+        /// Mount namespace in which that is mounted.
+        pins_mnt_ns: u32,
+    }
+    /// What an entry of a policy's generation is found by.
+    PolicyKey "wt_policy_key" {
+        /// [`EntryKind`](crate::EntryKind).
+        kind: u32,
+        /// Device of the file or folder; prefix length of an address, bits of 128.
+        dev: u32,
+        /// Inode number; first 8 bytes of a digest; upper half of an address; a rule's number.
+        a: u64,
+        /// Inode generation; second 8 bytes; lower half.
+        b: u64,
+        /// Hash of a name; third 8 bytes; port, 0 for any.
+        c: u64,
+        /// Fourth 8 bytes.
+        d: u64,
+    }
+    /// An entry: the header of a generation, a rule's description, or what is ruled of a file, place, folder, digest or
+    /// address. Each kind uses some of the members.
+    PolicyEntry "wt_policy_entry" {
+        /// Header: the generation's number.
+        generation: u64,
+        /// Header: when it ends unless it is confirmed, CLOCK_BOOTTIME; 0 for never.
+        deadline_ns: u64,
+        /// Header: kinds of entries that exist, a byte for each operation.
+        kinds: u64,
+        /// Header: entries of the generation, this one included.
+        entries: u32,
+        /// Header: how many prefix lengths there are in `text`. Rule: its mode.
+        count: u32,
+        /// Operations that are denied, by bit.
+        denies: u32,
+        /// Operations that are audited, by bit.
+        audits: u32,
+        /// The deciding rule's number, two bytes for each operation.
+        rules: b16,
+        /// Rule: its id.
+        id: b64,
+        /// Header: prefix lengths. Rule: what it matches, as written.
+        text: b120,
+        /// Reserved, 0.
+        reserved: u64,
+        /// Reserved, 0.
+        reserved_too: u64,
+    }
     /// A file as the kernel knows it: what a name, a path or a number of a process can't forge. Key of maps.
     Identity "wt_identity" {
         /// Inode number.
@@ -474,6 +574,8 @@ numbered! {
         Socket = 7 "SOCKET",
         /// [`System`].
         System = 8 "SYSTEM",
+        /// [`Verdict`]; in the guard's own ring only.
+        Verdict = 9 "VERDICT",
     }
 }
 

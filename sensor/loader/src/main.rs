@@ -6,10 +6,12 @@
 mod bpffs;
 mod counters;
 mod filter;
+mod guard;
 mod identify;
 mod manifest;
 mod objects;
 mod pin;
+mod stop;
 mod trial;
 
 use std::io::Write as _;
@@ -50,6 +52,9 @@ enum Command {
     Unload,
     /// Print what each hook has counted, one JSON line a hook.
     Counters,
+    /// The object that denies, and its policy.
+    #[command(subcommand)]
+    Guard(guard::GuardCommand),
 }
 
 fn main() -> ExitCode {
@@ -97,6 +102,10 @@ fn run(args: &Args) -> anyhow::Result<String> {
         Command::Counters => {
             let rows = pins.counters()?;
             Ok(rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?.join("\n"))
+        }
+        Command::Guard(command) => {
+            trial::silence_libbpf();
+            guard::run(&args.pins, command)
         }
     }
 }

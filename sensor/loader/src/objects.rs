@@ -19,6 +19,13 @@ pub const TELEMETRY: KernelObject = KernelObject {
     sha256: TELEMETRY_SHA256,
 };
 
+/// The hooks that deny.
+pub const GUARD: KernelObject = KernelObject {
+    name: "guard",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/guard.bpf.o")),
+    sha256: GUARD_SHA256,
+};
+
 /// One LSM program that allows everything, for the trial.
 pub const PROBE: KernelObject = KernelObject {
     name: "probe",
