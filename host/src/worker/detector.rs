@@ -11,7 +11,7 @@ use watertight_event::{Event, Field, Kind};
 use watertight_sensor_abi::{Ring, HOOKS};
 use watertight_sensor_reader::Reader;
 
-use super::protocol::{Format, Message, Setup};
+use super::protocol::{Format, InheritedRing, Message, Setup};
 use super::rules::{self, Rules};
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
@@ -50,6 +50,8 @@ pub fn run() -> Result<u8> {
 
 struct Detector {
     reader: Reader,
+    /// A reader for the rings of each build that was replaced; gone once they are empty.
+    previous: Vec<Reader>,
     tree: Tree,
     rules: Rules,
     output: Output,
@@ -66,19 +68,17 @@ struct Detector {
 
 impl Detector {
     fn new(setup: Setup, rules: Rules, refused: usize, live: Option<Live>) -> Result<Self> {
-        let mut rings = Vec::new();
-        for inherited in &setup.rings {
-            let ring = Ring::ALL.get(inherited.ring).copied().context("the set-up names a ring that does not exist")?;
-            // SAFETY: the supervisor passes these descriptors to this process alone, each once.
-            let fd = unsafe { OwnedFd::from_raw_fd(inherited.fd) };
-            rings.push((ring, fd, inherited.bytes));
+        let mut previous = Vec::new();
+        for build in setup.previous.chunks(Ring::ALL.len()) {
+            previous.push(Reader::new(take_rings(build)?, &setup.boot_id)?);
         }
-        // SAFETY: as above.
+        // SAFETY: the supervisor passes these descriptors to this process alone, each once.
         let sources = setup.events_fd.map(|fd| Lines::new(unsafe { std::fs::File::from_raw_fd(fd) }));
         // SAFETY: as above.
         let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         Ok(Self {
-            reader: Reader::new(rings, &setup.boot_id)?,
+            reader: Reader::new(take_rings(&setup.rings)?, &setup.boot_id)?,
+            previous,
             tree: Tree::new(Names::of_this_machine()),
             output: Output::new(setup.format, setup.has_colour, live, rules.len(), refused),
             rules,
@@ -96,17 +96,23 @@ impl Detector {
         while let Some(line) = control.wait_line()? {
             match read(&line)? {
                 Message::Process(event) => self.tree.enrich(&mut Event::from_json(&event.to_string())?),
+                // What is told before the beginning is of an earlier run: not in this one's account.
                 Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
                 Message::Go => break,
                 Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
             }
         }
+        self.finish_previous()?;
         loop {
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
                 match read(&line)? {
                     Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
-                    Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
+                    Message::Event(event) => {
+                        let event = Event::from_json(&event.to_string())?;
+                        self.tally(&event);
+                        self.show(event)?;
+                    }
                     Message::Process(_) | Message::Go => {} // only at the beginning
                 }
             }
@@ -166,13 +172,35 @@ impl Detector {
         Ok(taken)
     }
 
-    fn show(&mut self, mut event: Event) -> Result<()> {
+    /// What the replaced builds' rings hold came first. No program writes to them any more.
+    fn finish_previous(&mut self) -> Result<()> {
+        for mut reader in std::mem::take(&mut self.previous) {
+            let Self { tree, rules, output, .. } = self;
+            let mut written = Ok(());
+            let mut show = |mut event: Event| {
+                if written.is_ok() {
+                    tree.enrich(&mut event);
+                    written = output.event(&mut event, rules, tree);
+                }
+            };
+            while reader.drain(&mut show).records > 0 {}
+            written?;
+            self.malformed = self.malformed.saturating_add(reader.account().malformed);
+        }
+        Ok(())
+    }
+
+    /// Keeps the account of what was counted by process.
+    fn tally(&mut self, event: &Event) {
         if event.kind == Kind::SensorAggregated {
             let hook = HOOKS.iter().position(|hook| event.text(Field::Of).as_deref() == Some(hook.program()));
             if let Some(told) = hook.and_then(|at| self.aggregated.get_mut(at)) {
                 *told = told.saturating_add(event.number(Field::Count).unwrap_or(0));
             }
         }
+    }
+
+    fn show(&mut self, mut event: Event) -> Result<()> {
         let Self { tree, rules, output, .. } = self;
         tree.enrich(&mut event);
         output.event(&mut event, rules, tree)?;
@@ -213,6 +241,18 @@ impl Detector {
         self.output.flush()?;
         Ok(if is_balanced { 0 } else { 3 })
     }
+}
+
+/// The descriptors of a build's rings.
+fn take_rings(inherited: &[InheritedRing]) -> Result<Vec<(Ring, OwnedFd, u32)>> {
+    let mut rings = Vec::with_capacity(inherited.len());
+    for one in inherited {
+        let ring = Ring::ALL.get(one.ring).copied().context("the set-up names a ring that does not exist")?;
+        // SAFETY: the supervisor passes these descriptors to this process alone, each once.
+        let fd = unsafe { OwnedFd::from_raw_fd(one.fd) };
+        rings.push((ring, fd, one.bytes));
+    }
+    Ok(rings)
 }
 
 fn read(line: &[u8]) -> Result<Message> {

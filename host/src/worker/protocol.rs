@@ -40,6 +40,9 @@ pub enum Format {
 pub struct Setup {
     /// Rings to drain.
     pub rings: Vec<InheritedRing>,
+    /// Rings of builds that this one took the place of: read to their end before the others. Their programs are silent.
+    #[serde(default)]
+    pub previous: Vec<InheritedRing>,
     /// Pipe from which events of the fallback sources come.
     pub events_fd: Option<i32>,
     /// The machine's boot id, without dashes.

@@ -65,13 +65,17 @@ impl Line {
         if !self.text.contains(&format!("\"kind\":\"{kind}\"")) {
             return None; // most lines, without reading them
         }
-        let value = self.value.get_or_init(|| {
+        let value = self.value();
+        is(value, kind).then_some(value)
+    }
+
+    fn value(&self) -> &Value {
+        self.value.get_or_init(|| {
             serde_json::from_str(&self.text).unwrap_or_else(|error| {
                 eprintln!("product, not JSON: {error}: {}", self.text);
                 Value::Null
             })
-        });
-        is(value, kind).then_some(value)
+        })
     }
 }
 
@@ -211,9 +215,11 @@ pub struct Events {
 }
 
 impl Events {
-    /// Everything, in its order.
-    pub fn all(&self) -> impl Iterator<Item = &Value> {
-        self.lines.iter()
+    /// All events of the kinds whose names begin so, such as `file.`.
+    pub fn of_kinds<'a, 'k>(&'a self, begin: &'k str) -> impl Iterator<Item = &'a Value> + use<'a, 'k> {
+        let begins = format!("\"kind\":\"{begin}");
+        let lines = self.lines.iter().filter(move |line| line.text.contains(&begins)).map(Line::value);
+        lines.filter(move |value| value["kind"].as_str().is_some_and(|kind| kind.starts_with(begin)))
     }
 
     /// All events of a kind.

@@ -10,8 +10,8 @@ mod guard;
 mod identify;
 mod manifest;
 mod objects;
+mod phase;
 mod pin;
-mod stop;
 mod trial;
 
 use std::io::Write as _;
@@ -48,6 +48,12 @@ enum Command {
     },
     /// Detach the telemetry programs; maps stay until `unload`.
     Detach,
+    /// Remove the pins of every build but one: their rings have been read.
+    Forget {
+        /// Name of the build that stays.
+        #[arg(long, value_name = "BUILD")]
+        keep: String,
+    },
     /// Remove every pin of telemetry.
     Unload,
     /// Print what each hook has counted, one JSON line a hook.
@@ -93,6 +99,10 @@ fn run(args: &Args) -> anyhow::Result<String> {
         Command::Detach => {
             let count = pins.detach()?;
             Ok(serde_json::json!({ "detached": count }).to_string())
+        }
+        Command::Forget { keep } => {
+            let count = pins.forget(keep)?;
+            Ok(serde_json::json!({ "forgotten": count }).to_string())
         }
         Command::Unload => {
             pins.detach()?;

@@ -8,14 +8,17 @@ use anyhow::{Context as _, Result};
 use libbpf_rs::{MapCore as _, MapHandle, Object, ObjectBuilder, OpenObject};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use watertight_sensor_abi::{Hook, HookClass, HOOKS, SCRATCH_SLOTS};
+use watertight_sensor_abi::{Hook, HookClass, Phase, HOOKS, SCRATCH_SLOTS};
 
 use crate::counters;
 use crate::filter;
 use crate::manifest;
 use crate::objects::TELEMETRY;
-use crate::stop;
+use crate::phase;
 use crate::trial::{self, Refusals};
+
+/// The map that all builds share; it is pinned beside their folders.
+const HANDOVER: &str = "handover";
 
 /// Where everything is pinned.
 pub struct Pins {
@@ -64,6 +67,8 @@ pub struct Report {
     build: String,
     /// Folder of this build's pins.
     directory: PathBuf,
+    /// Folders of other builds whose rings are still to be read; their programs are silent.
+    previous: Vec<PathBuf>,
     /// Found pinned and working from an earlier run; nothing new was attached.
     adopted: bool,
     attached: Vec<&'static str>,
@@ -83,21 +88,52 @@ impl Pins {
         Self { root: root.to_owned() }
     }
 
-    /// Loads and attaches, or adopts what this build has pinned before. Pins of other builds are dropped once ours work.
+    /// Loads and attaches, or adopts what this build has pinned before. Where another build is at work, the new one is
+    /// attached beside it, silent, and takes its place only when everything of it is pinned. What the other build's rings
+    /// hold is then still to be read: its pins stay until `forget`.
     pub fn load(&self, wanted: &Wanted) -> Result<Report> {
         let build = wanted.build();
         let directory = self.root.join(&build);
+        let previous: Vec<PathBuf> = folders(&self.root)?.into_iter().filter(|other| *other != directory).collect();
         if let Some(report) = adopt(&build, &directory, wanted)? {
-            return Ok(report);
+            return Ok(Report { previous: whole(previous), ..report });
         }
         // What a load left that was cut short: links without their maps, or maps without links.
         remove_tree(&directory)?;
-        let loaded = load_new(&build, &directory, wanted);
-        match &loaded {
-            Ok(_) => self.drop_other_builds(&build)?,
-            Err(_) => remove_tree(&directory)?,
+        let mut active = Vec::new();
+        for other in &previous {
+            if phase::of(other)? == Phase::Active && !entries(&other.join("links"))?.is_empty() {
+                active.push(other.clone());
+            }
+        }
+        let begin = if active.is_empty() { Phase::Active } else { Phase::Stopped };
+        let loaded = load_new(&self.root, &build, wanted, begin).and_then(|report| {
+            for other in &active {
+                if !phase::hand_over(other, &directory)? {
+                    remove_tree(&other.join("links"))?; // of a version without the switch: the only way to end it
+                }
+            }
+            Ok(Report { previous: whole(previous), ..report })
+        });
+        if loaded.is_err() {
+            for other in &active {
+                phase::set(other, Phase::Active)?;
+            }
+            remove_tree(&directory)?;
         }
         loaded
+    }
+
+    /// Removes the pins of all builds but one: what their rings held has been read, or nobody wants it.
+    pub fn forget(&self, keep: &str) -> Result<usize> {
+        let mut count = 0;
+        for build in folders(&self.root)? {
+            if build.file_name().is_none_or(|name| name != keep) {
+                remove_tree(&build)?;
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 
     /// Stops the programs of every build and returns how many there were. From then on none counts or submits. Their pins
@@ -106,13 +142,13 @@ impl Pins {
         let mut programs = 0;
         for build in folders(&self.root)? {
             let links = entries(&build.join("links"))?;
-            if !links.is_empty() && !stop::programs(&build)? {
+            if !links.is_empty() && !phase::set(&build, Phase::Stopped)? {
                 // A build without the switch: only without their links do its programs end.
                 remove_tree(&build.join("links"))?;
             }
             programs += links.len();
         }
-        stop::wait_for_running();
+        phase::wait_for_running();
         Ok(programs)
     }
 
@@ -121,7 +157,12 @@ impl Pins {
         for build in folders(&self.root)? {
             remove_tree(&build)?;
         }
-        Ok(())
+        match fs::remove_file(self.root.join(HANDOVER)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("removing the pin of the handover's map")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The counters of the build that is in force.
@@ -131,22 +172,18 @@ impl Pins {
         let found = whole.or(builds.first()).context("nothing is pinned: `watertight-loader load` pins the sensor")?;
         counters::read(found)
     }
+}
 
-    fn drop_other_builds(&self, keep: &str) -> Result<()> {
-        for build in folders(&self.root)? {
-            if build.file_name().is_none_or(|name| name != keep) {
-                remove_tree(&build)?;
-            }
-        }
-        Ok(())
-    }
+/// Those whose load came to its end: the others never told anything.
+fn whole(builds: Vec<PathBuf>) -> Vec<PathBuf> {
+    builds.into_iter().filter(|build| build.join("complete").exists()).collect()
 }
 
 /// Links that are pinned already, if every map is there with them.
 fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report>> {
     let pinned: Vec<PathBuf> = entries(&directory.join("links"))?;
     let is_whole = directory.join("complete").exists();
-    if pinned.is_empty() || !is_whole || stop::is_stopped(directory)? {
+    if pinned.is_empty() || !is_whole || phase::of(directory)? != Phase::Active {
         return Ok(None);
     }
     let is_pinned =
@@ -160,6 +197,7 @@ fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report
     Ok(Some(Report {
         build: build.to_owned(),
         directory: directory.to_owned(),
+        previous: Vec::new(),
         adopted: true,
         attached,
         refused,
@@ -167,20 +205,25 @@ fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report
     }))
 }
 
-fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
+fn load_new(root: &Path, build: &str, wanted: &Wanted, begin: Phase) -> Result<Report> {
+    let directory = root.join(build);
     let mut refusals = if wanted.without_lsm {
         trial::refuse_class(HookClass::Lsm, "left out by --without-lsm")
     } else {
         trial::absent()
     };
-    let mut object = load_most(&mut refusals, wanted)?;
+    let mut object = load_most(&mut refusals, wanted, root, begin)?;
     manifest::fill(&handle(&mut object, "manifest")?, &wanted.manifest)?;
     filter::fill(&handle(&mut object, "filters")?, &wanted.filters)?;
     fs::create_dir_all(directory.join("links")).with_context(|| format!("making {}", directory.display()))?;
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
         if name.ends_with(".bss") {
-            stop::pin(&mut map, directory)?;
+            phase::pin(&mut map, &directory)?;
+        } else if name == HANDOVER {
+            if !root.join(HANDOVER).exists() {
+                map.pin(root.join(HANDOVER)).context("pinning the map of the handover")?;
+            }
         } else if !name.starts_with('.') && !name.contains(".rodata") {
             map.pin(directory.join(&name)).with_context(|| format!("pinning map {name}"))?;
         }
@@ -219,7 +262,8 @@ fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
     let refused = refusals.into_iter().map(|(program, why)| Refusal { program, why }).collect();
     Ok(Report {
         build: build.to_owned(),
-        directory: directory.to_owned(),
+        directory,
+        previous: Vec::new(),
         adopted: false,
         attached,
         refused,
@@ -235,24 +279,24 @@ fn handle(object: &mut Object, name: &str) -> Result<MapHandle> {
 
 /// Loads what the kernel admits. First all of it, because that is what most kernels admit and a trial costs as much as the
 /// load; only after a refusal is it asked what was meant: LSM programs at all, or single ones.
-fn load_most(refusals: &mut Refusals, wanted: &Wanted) -> Result<Object> {
-    if let Ok(object) = open_without(refusals, wanted)?.load() {
+fn load_most(refusals: &mut Refusals, wanted: &Wanted, root: &Path, begin: Phase) -> Result<Object> {
+    if let Ok(object) = open_without(refusals, wanted, root, begin)?.load() {
         return Ok(object);
     }
     if let Err(why) = trial::admits_lsm() {
         for (program, why) in trial::refuse_class(HookClass::Lsm, &why) {
             refusals.entry(program).or_insert(why);
         }
-        if let Ok(object) = open_without(refusals, wanted)?.load() {
+        if let Ok(object) = open_without(refusals, wanted, root, begin)?.load() {
             return Ok(object);
         }
     }
     let alone = trial::each_alone(&TELEMETRY, refusals)?;
     refusals.extend(alone);
-    open_without(refusals, wanted)?.load().context("loading the telemetry programs that load one by one")
+    open_without(refusals, wanted, root, begin)?.load().context("loading the telemetry programs that load one by one")
 }
 
-fn open_without(refusals: &Refusals, wanted: &Wanted) -> Result<OpenObject> {
+fn open_without(refusals: &Refusals, wanted: &Wanted, root: &Path, begin: Phase) -> Result<OpenObject> {
     let mut open =
         ObjectBuilder::default().open_memory(TELEMETRY.verified()?).context("opening the telemetry object")?;
     let processors = u32::try_from(libbpf_rs::num_possible_cpus()?).context("counting processors")?;
@@ -263,6 +307,11 @@ fn open_without(refusals: &Refusals, wanted: &Wanted) -> Result<OpenObject> {
             map.set_max_entries(processors.saturating_mul(SCRATCH_SLOTS)).context("sizing the scratch map")?;
         } else if map.name() == ".rodata.settings" {
             map.set_initial_value(&settings).context("setting what is filtered")?;
+        } else if map.name().to_string_lossy().ends_with(".bss") {
+            map.set_initial_value(&phase::bytes(begin)).context("setting how the programs begin")?;
+        } else if map.name() == HANDOVER && root.join(HANDOVER).exists() {
+            map.reuse_pinned_map(root.join(HANDOVER))
+                .context("sharing the map of the handover with the other build")?;
         }
     }
     for mut program in open.progs_mut() {

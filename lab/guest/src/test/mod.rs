@@ -8,6 +8,7 @@ mod mute;
 mod pressure;
 mod product;
 mod routes;
+mod upgrade;
 
 use crate::report::Report;
 use crate::world;
@@ -31,7 +32,7 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 8] = [
+const GROUPS: [&[Test]; 9] = [
     boot::TESTS,
     actions::TESTS,
     routes::TESTS,
@@ -40,6 +41,7 @@ const GROUPS: [&[Test]; 8] = [
     hooks::TESTS,
     mute::TESTS,
     pressure::TESTS,
+    upgrade::TESTS,
 ];
 
 /// Why a test could not be tried; neither passed nor failed.

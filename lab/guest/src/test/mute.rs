@@ -73,13 +73,9 @@ pub const TESTS: &[Test] = &[
     },
 ];
 
-fn is_file_event(event: &Value) -> bool {
-    event["kind"].as_str().is_some_and(|kind| kind.starts_with("file."))
-}
-
 /// All file events that fit.
 fn file_events<'e>(events: &'e Events, fits: impl Fn(&Value) -> bool + 'e) -> impl Iterator<Item = &'e Value> {
-    events.all().filter(move |event| is_file_event(event) && fits(event))
+    events.of_kinds("file.").filter(move |event| fits(event))
 }
 
 fn expect_no_file_event(events: &Events, fits: impl Fn(&Value) -> bool) -> Result<()> {

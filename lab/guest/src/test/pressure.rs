@@ -17,7 +17,7 @@ const TELL_MAX: Duration = Duration::from_secs(40);
 
 /// This file's tests.
 pub const TESTS: &[Test] = &[Test {
-    name: "pressure.counted_by_process",
+    name: "rings.counted_by_process",
     claim:
         "with the reader stopped a storm of files is counted by process: none is lost, both changes of the mode are \
             told, and the counts that events tell are the counter",
