@@ -19,7 +19,7 @@ _Static_assert(HOOK_COUNT <= 64, "a hook has a bit");
 /* The only variable of the object that is not constant: the loader sets it by its place. */
 volatile __u32 phase;
 
-/* Bits of the hooks whose operation the first program has told. Shared by all builds: pinned beside their folders. */
+/* Bits of the hooks whose operation the first program has told. A new build shares the old one's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -17,7 +17,7 @@ use crate::objects::TELEMETRY;
 use crate::phase;
 use crate::trial::{self, Refusals};
 
-/// The map that all builds share; it is pinned beside their folders.
+/// The map that builds share while one takes the other's place.
 const HANDOVER: &str = "handover";
 
 /// Where everything is pinned.
@@ -106,8 +106,7 @@ impl Pins {
                 active.push(other.clone());
             }
         }
-        let begin = if active.is_empty() { Phase::Active } else { Phase::Stopped };
-        let loaded = load_new(&self.root, &build, wanted, begin).and_then(|report| {
+        let loaded = load_new(&self.root, &build, wanted, active.first().map(PathBuf::as_path)).and_then(|report| {
             for other in &active {
                 if !phase::hand_over(other, &directory)? {
                     remove_tree(&other.join("links"))?; // of a version without the switch: the only way to end it
@@ -157,12 +156,7 @@ impl Pins {
         for build in folders(&self.root)? {
             remove_tree(&build)?;
         }
-        match fs::remove_file(self.root.join(HANDOVER)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).context("removing the pin of the handover's map")
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The counters of the build that is in force.
@@ -205,14 +199,15 @@ fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report
     }))
 }
 
-fn load_new(root: &Path, build: &str, wanted: &Wanted, begin: Phase) -> Result<Report> {
+/// `beside` is the folder of a build that is at work: the new one keeps silent.
+fn load_new(root: &Path, build: &str, wanted: &Wanted, beside: Option<&Path>) -> Result<Report> {
     let directory = root.join(build);
     let mut refusals = if wanted.without_lsm {
         trial::refuse_class(HookClass::Lsm, "left out by --without-lsm")
     } else {
         trial::absent()
     };
-    let mut object = load_most(&mut refusals, wanted, root, begin)?;
+    let mut object = load_most(&mut refusals, wanted, beside)?;
     manifest::fill(&handle(&mut object, "manifest")?, &wanted.manifest)?;
     filter::fill(&handle(&mut object, "filters")?, &wanted.filters)?;
     fs::create_dir_all(directory.join("links")).with_context(|| format!("making {}", directory.display()))?;
@@ -220,10 +215,6 @@ fn load_new(root: &Path, build: &str, wanted: &Wanted, begin: Phase) -> Result<R
         let name = map.name().to_string_lossy().into_owned();
         if name.ends_with(".bss") {
             phase::pin(&mut map, &directory)?;
-        } else if name == HANDOVER {
-            if !root.join(HANDOVER).exists() {
-                map.pin(root.join(HANDOVER)).context("pinning the map of the handover")?;
-            }
         } else if !name.starts_with('.') && !name.contains(".rodata") {
             map.pin(directory.join(&name)).with_context(|| format!("pinning map {name}"))?;
         }
@@ -279,24 +270,26 @@ fn handle(object: &mut Object, name: &str) -> Result<MapHandle> {
 
 /// Loads what the kernel admits. First all of it, because that is what most kernels admit and a trial costs as much as the
 /// load; only after a refusal is it asked what was meant: LSM programs at all, or single ones.
-fn load_most(refusals: &mut Refusals, wanted: &Wanted, root: &Path, begin: Phase) -> Result<Object> {
-    if let Ok(object) = open_without(refusals, wanted, root, begin)?.load() {
+fn load_most(refusals: &mut Refusals, wanted: &Wanted, beside: Option<&Path>) -> Result<Object> {
+    if let Ok(object) = open_without(refusals, wanted, beside)?.load() {
         return Ok(object);
     }
     if let Err(why) = trial::admits_lsm() {
         for (program, why) in trial::refuse_class(HookClass::Lsm, &why) {
             refusals.entry(program).or_insert(why);
         }
-        if let Ok(object) = open_without(refusals, wanted, root, begin)?.load() {
+        if let Ok(object) = open_without(refusals, wanted, beside)?.load() {
             return Ok(object);
         }
     }
     let alone = trial::each_alone(&TELEMETRY, refusals)?;
     refusals.extend(alone);
-    open_without(refusals, wanted, root, begin)?.load().context("loading the telemetry programs that load one by one")
+    open_without(refusals, wanted, beside)?.load().context("loading the telemetry programs that load one by one")
 }
 
-fn open_without(refusals: &Refusals, wanted: &Wanted, root: &Path, begin: Phase) -> Result<OpenObject> {
+fn open_without(refusals: &Refusals, wanted: &Wanted, beside: Option<&Path>) -> Result<OpenObject> {
+    let begin = if beside.is_some() { Phase::Stopped } else { Phase::Active };
+    let beside = beside.filter(|other| other.join(HANDOVER).exists());
     let mut open =
         ObjectBuilder::default().open_memory(TELEMETRY.verified()?).context("opening the telemetry object")?;
     let processors = u32::try_from(libbpf_rs::num_possible_cpus()?).context("counting processors")?;
@@ -309,9 +302,10 @@ fn open_without(refusals: &Refusals, wanted: &Wanted, root: &Path, begin: Phase)
             map.set_initial_value(&settings).context("setting what is filtered")?;
         } else if map.name().to_string_lossy().ends_with(".bss") {
             map.set_initial_value(&phase::bytes(begin)).context("setting how the programs begin")?;
-        } else if map.name() == HANDOVER && root.join(HANDOVER).exists() {
-            map.reuse_pinned_map(root.join(HANDOVER))
-                .context("sharing the map of the handover with the other build")?;
+        } else if let Some(shared) = beside.filter(|_| map.name() == HANDOVER) {
+            let shared = shared.join(HANDOVER);
+            map.reuse_pinned_map(&shared)
+                .with_context(|| format!("sharing {} with the other build", shared.display()))?;
         }
     }
     for mut program in open.progs_mut() {
