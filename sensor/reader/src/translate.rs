@@ -254,7 +254,7 @@ fn set_file(event: &mut Event, record: &Record<'_>, file: &File) {
     }
 }
 
-fn file_type(mode: u32) -> &'static str {
+pub(crate) fn file_type(mode: u32) -> &'static str {
     match mode & S_IFMT {
         0o040_000 => "dir",
         0o120_000 => "symlink",
@@ -345,7 +345,7 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
 }
 
 /// A path from its names, leaf first. One that does not reach a root is marked as cut, unless it never had one (memfd).
-fn path_text(attachment: &Attachment<'_>) -> Text {
+pub(crate) fn path_text(attachment: &Attachment<'_>) -> Text {
     let mut names: Vec<&[u8]> = attachment.bytes.split(|byte| *byte == 0).collect();
     names.pop(); // behind the last NUL
     names.reverse();
