@@ -7,6 +7,7 @@ pub mod account;
 pub mod deny;
 pub mod filter;
 pub mod guard;
+pub mod in_force;
 pub mod live;
 pub mod loader;
 pub mod lock;

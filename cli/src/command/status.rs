@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use watertight_host::account::HookCounts;
 use watertight_host::deny::store::Status as Deny;
+use watertight_host::in_force;
 use watertight_host::lock::RunLock;
 use watertight_sensor_abi::HOOKS;
 use watertight_sensor_reader::{open_pinned, read_counters};
@@ -33,19 +34,20 @@ pub struct StatusArgs {
 /// A pin is there but can't be read.
 pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     let holder = RunLock::holder(&args.state);
-    let build = std::fs::read_dir(&args.pins).ok().and_then(|mut builds| builds.next()).and_then(Result::ok);
+    let build = in_force::build(&args.pins);
+    let muted = build.as_deref().map_or(Ok(Vec::new()), in_force::muted)?;
     let mut hooks = Vec::new();
     if let Some(build) = &build {
-        let counters = open_pinned(&build.path().join("counters"))?;
+        let counters = open_pinned(&build.join("counters"))?;
         let counts = read_counters(counters.as_fd())?.into_iter().map(HookCounts::from);
         for (hook, counts) in HOOKS.iter().zip(counts) {
-            if build.path().join("links").join(hook.program()).exists() {
+            if build.join("links").join(hook.program()).exists() {
                 hooks.push((hook.program(), counts));
             }
         }
     }
     let level = if hooks.is_empty() { "none" } else { "observe" };
-    let build = build.map(|build| build.file_name().to_string_lossy().into_owned());
+    let build = build.and_then(|build| build.file_name().map(|name| name.to_string_lossy().into_owned()));
     let deny = Deny::read(&args.state);
     let mut out = std::io::stdout().lock();
     if args.output == Form::Json {
@@ -53,7 +55,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
         writeln!(
             out,
             "{}",
-            json!({ "kind": "status", "level": level, "run": holder, "build": build, "hooks": hooks, "deny_by_fanotify": deny })
+            json!({ "kind": "status", "level": level, "run": holder, "build": build, "hooks": hooks, "muted": muted, "deny_by_fanotify": deny })
         )?;
     } else {
         match holder {
@@ -61,6 +63,9 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
             None => writeln!(out, "run: none (start it with `watertight run`)")?,
         }
         writeln!(out, "level: {level}, {} hooks attached", hooks.len())?;
+        for filter in &muted {
+            writeln!(out, "muted: {filter}")?;
+        }
         if let Some(deny) = &deny {
             let mut text = String::new();
             super::policy::text::fallback(&mut text, deny);
