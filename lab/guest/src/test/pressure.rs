@@ -39,7 +39,7 @@ fn storm_is_counted() -> Result<()> {
     let has_ended = || run.wait_for("sensor.mode", |event| message(event).contains("one by one again"), BEAT);
     while has_ended().is_err() {
         ensure!(started.elapsed() < TELL_MAX, "the end of the pressure was not told");
-        file::create("/tmp/wt-pressure/meanwhile")?.done()?;
+        file::storm("/tmp/wt-pressure", "1")?.done()?;
     }
     let after = file::create("/tmp/wt-pressure/after")?;
     let events = run.stop()?;
@@ -78,8 +78,19 @@ fn message(event: &Value) -> &str {
     event["message"].as_str().unwrap_or_default()
 }
 
-/// A worker of the product: a child of the supervisor, told by its arguments.
+/// A worker of the product, once it is there: a child of the supervisor, told by its arguments.
 fn worker_of(supervisor: u32, name: &str) -> Result<Pid> {
+    let started = Instant::now();
+    loop {
+        match find_worker(supervisor, name) {
+            Ok(worker) => return Ok(worker),
+            Err(error) if started.elapsed() > TELL_MAX => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn find_worker(supervisor: u32, name: &str) -> Result<Pid> {
     let children = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children"));
     for child in children.context("listing the product's processes")?.split_whitespace() {
         let line = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
