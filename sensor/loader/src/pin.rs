@@ -95,32 +95,31 @@ impl Pins {
         let build = wanted.build();
         let directory = self.root.join(&build);
         let previous: Vec<PathBuf> = folders(&self.root)?.into_iter().filter(|other| *other != directory).collect();
+        let mut at_work = Vec::new();
+        for other in &previous {
+            if phase::of(other)? != Phase::Stopped && !entries(&other.join("links"))?.is_empty() {
+                at_work.push(other.clone());
+            }
+        }
+        // A load that was cut short while it took another build's place goes on where it was.
+        let is_between = matches!(phase::of(&directory)?, Phase::Waiting | Phase::Coming);
+        if directory.join("complete").exists() && is_between {
+            take_over(&at_work, &directory)?;
+        }
         if let Some(report) = adopt(&build, &directory, wanted)? {
-            return Ok(Report { previous: whole(previous), ..report });
+            return Ok(Report { previous: whole(previous)?, ..report });
         }
         // What a load left that was cut short: links without their maps, or maps without links.
         remove_tree(&directory)?;
-        let mut active = Vec::new();
-        for other in &previous {
-            if phase::of(other)? == Phase::Active && !entries(&other.join("links"))?.is_empty() {
-                active.push(other.clone());
-            }
-        }
-        let loaded = load_new(&self.root, &build, wanted, active.first().map(PathBuf::as_path)).and_then(|report| {
-            for other in &active {
-                if !phase::hand_over(other, &directory)? {
-                    remove_tree(&other.join("links"))?; // of a version without the switch: the only way to end it
-                }
-            }
-            Ok(Report { previous: whole(previous), ..report })
-        });
+        let loaded = load_new(&self.root, &build, wanted, at_work.first().map(PathBuf::as_path))
+            .and_then(|report| take_over(&at_work, &directory).map(|()| report));
         if loaded.is_err() {
-            for other in &active {
+            for other in &at_work {
                 phase::set(other, Phase::Active)?;
             }
             remove_tree(&directory)?;
         }
-        loaded
+        Ok(Report { previous: whole(previous)?, ..loaded? })
     }
 
     /// Removes the pins of all builds but one: what their rings held has been read, or nobody wants it.
@@ -162,15 +161,35 @@ impl Pins {
     /// The counters of the build that is in force.
     pub fn counters(&self) -> Result<Vec<counters::Row>> {
         let builds = folders(&self.root)?;
-        let whole = builds.iter().find(|build| build.join("complete").exists());
-        let found = whole.or(builds.first()).context("nothing is pinned: `watertight-loader load` pins the sensor")?;
+        let is_in_force = |build: &&PathBuf| {
+            build.join("complete").exists() && phase::of(build).is_ok_and(|phase| phase == Phase::Active)
+        };
+        let found = builds
+            .iter()
+            .find(is_in_force)
+            .or(builds.first())
+            .context("nothing is pinned: `watertight-loader load` pins the sensor")?;
         counters::read(found)
     }
 }
 
-/// Those whose load came to its end: the others never told anything.
-fn whole(builds: Vec<PathBuf>) -> Vec<PathBuf> {
-    builds.into_iter().filter(|build| build.join("complete").exists()).collect()
+/// Lets a new build take the place of those that are at work.
+fn take_over(at_work: &[PathBuf], new: &Path) -> Result<()> {
+    for old in at_work {
+        if !phase::hand_over(old, new)? {
+            remove_tree(&old.join("links"))?; // of a version without the switch: the only way to end it
+        }
+    }
+    phase::set(new, Phase::Active).map(drop)
+}
+
+/// Those whose load came to its end. The others never told anything, and go.
+fn whole(builds: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    let (whole, cut): (Vec<_>, Vec<_>) = builds.into_iter().partition(|build| build.join("complete").exists());
+    for build in cut {
+        remove_tree(&build)?;
+    }
+    Ok(whole)
 }
 
 /// Links that are pinned already, if every map is there with them.
