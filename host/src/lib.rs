@@ -14,6 +14,7 @@ pub mod lock;
 pub mod matrix;
 pub mod output;
 pub mod pressure;
+pub mod previous;
 pub mod resume;
 pub mod supervisor;
 pub mod translate;

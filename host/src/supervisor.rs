@@ -14,7 +14,7 @@ use anyhow::{bail, Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::pipe::{pipe_with, PipeFlags};
 use serde_json::Value as Json;
-use watertight_event::{Event, Kind};
+use watertight_event::Kind;
 use watertight_sensor_abi::Ring;
 use watertight_sensor_fallback::snapshot;
 use watertight_sensor_reader::{open_pinned, read_counters, ring_size};
@@ -28,6 +28,7 @@ use crate::lock::RunLock;
 use crate::matrix::{Fallbacks, Found, Matrix, Mend};
 use crate::output::sensor_event;
 use crate::pressure::Pressure;
+use crate::previous::Previous;
 use crate::resume;
 use crate::translate::process_there;
 use crate::worker::protocol::{Format, InheritedRing, Message, Setup};
@@ -117,7 +118,7 @@ fn load(options: &Options, loader: &Loader) -> Result<(RunLock, Found)> {
 
 fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
     let mut pins = Pins::open(found.kernel.as_ref())?;
-    let previous = Previous::open(found.kernel.as_ref());
+    let previous = Previous::open(found.kernel.as_ref(), &boot_id());
     let before = match (&pins, &found.kernel) {
         (Some(pins), Some(report)) if report.adopted => pins.counters()?,
         _ => Vec::new(),
@@ -256,66 +257,6 @@ impl Pins {
 
     fn counters(&self) -> Result<Vec<HookCounts>> {
         Ok(read_counters(self.counters.as_fd())?.into_iter().map(HookCounts::from).collect())
-    }
-}
-
-/// What builds left whose place this one has taken: rings that are still to be read, and counts that are to be told.
-struct Previous {
-    rings: Vec<(OwnedFd, u32)>,
-    counted: Vec<Event>,
-    builds: usize,
-    failures: Vec<String>,
-}
-
-impl Previous {
-    fn open(report: Option<&Report>) -> Self {
-        let mut previous = Self { rings: Vec::new(), counted: Vec::new(), builds: 0, failures: Vec::new() };
-        for directory in report.iter().flat_map(|report| &report.previous) {
-            previous.builds = previous.builds.saturating_add(1);
-            if let Err(error) = previous.add(directory) {
-                // Of another version, perhaps: what it held is lost, and that is told.
-                previous.failures.push(format!("{}: {error:#}", directory.display()));
-            }
-        }
-        previous
-    }
-
-    fn add(&mut self, directory: &Path) -> Result<()> {
-        let mut rings = Vec::new();
-        for ring in Ring::ALL {
-            let fd = open_pinned(&directory.join(ring.map_name()))?;
-            let bytes = ring_size(fd.as_fd()).context("asking for the size of a ring")?;
-            rings.push((fd, bytes));
-        }
-        self.rings.append(&mut rings);
-        self.counted.append(&mut Pressure::open(directory, &boot_id())?.finish()?);
-        Ok(())
-    }
-
-    /// Tells that there was an earlier build, what it counted, and what could not be read.
-    fn tell(&self, detector: &mut DetectorProcess) -> Result<()> {
-        if self.builds > 0 {
-            let words = "another build's programs were replaced without a pause; what their rings held is read first";
-            detector.tell(&Message::Event(sensor_event(Kind::SensorMode, "loader", words).to_json()))?;
-        }
-        for failure in &self.failures {
-            let words = format!("what another build's rings held can't be read: {failure}");
-            detector.tell(&Message::Event(sensor_event(Kind::SensorGap, "loader", &words).to_json()))?;
-        }
-        for event in &self.counted {
-            detector.tell(&Message::Event(event.to_json()))?;
-        }
-        Ok(())
-    }
-
-    fn forget(self, loader: &Loader, report: Option<&Report>) -> Option<std::thread::JoinHandle<()>> {
-        let build = report.filter(|_| self.builds > 0)?.build.clone();
-        let loader = loader.clone();
-        Some(std::thread::spawn(move || {
-            if let Err(error) = loader.forget_all_but(&build) {
-                eprintln!("watertight: {error:#}");
-            }
-        }))
     }
 }
 
@@ -497,7 +438,7 @@ fn start_detector(
         setup.rings.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
         inherited.push(fd);
     }
-    for (at, (fd, bytes)) in previous.rings.iter().enumerate() {
+    for (at, (fd, bytes)) in previous.rings().iter().enumerate() {
         let ring = at % Ring::ALL.len();
         setup.previous.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
         inherited.push(fd);
@@ -516,7 +457,9 @@ fn start_detector(
     for process in snapshot() {
         detector.tell(&Message::Process(process_there(&process).to_json()))?;
     }
-    previous.tell(&mut detector)?;
+    for event in previous.events() {
+        detector.tell(&Message::Event(event.to_json()))?;
+    }
     if is_adopted {
         detector.tell(&Message::Event(gap(&options.state).to_json()))?;
     }

@@ -93,7 +93,9 @@ impl Detector {
 
     fn run(&mut self, control: &mut Lines<io::StdinLock<'_>>) -> Result<u8> {
         // Processes that were there before come first: the first event may already name one. The rings hold it meanwhile.
-        while let Some(line) = control.wait_line()? {
+        loop {
+            // Without a word to begin the supervisor is dead: what the rings hold belongs to the next run.
+            let Some(line) = control.wait_line()? else { return Ok(1) };
             match read(&line)? {
                 Message::Process(event) => self.tree.enrich(&mut Event::from_json(&event.to_string())?),
                 // What is told before the beginning is of an earlier run: not in this one's account.
