@@ -251,12 +251,13 @@ mod tests {
 
     fn sample(field: Field, number: u64) -> Value {
         match field.value_type() {
-            Type::Bool => Value::Bool(number % 2 == 0),
+            Type::Bool => Value::Bool(number.is_multiple_of(2)),
             Type::Number => Value::Number(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             Type::Signed => Value::Signed(-(number as i64)),
-            Type::Text => {
-                Value::Text(Text { bytes: vec![b'a', b'"', b'\n', number as u8], is_truncated: number % 3 == 0 })
-            }
+            Type::Text => Value::Text(Text {
+                bytes: vec![b'a', b'"', b'\n', number as u8],
+                is_truncated: number.is_multiple_of(3),
+            }),
             Type::List => Value::CutList(vec!["a\\b".into(), Text::whole(vec![number as u8, 0xff]), "\u{1}é".into()]),
             Type::Address => Value::Address(IpAddr::from([10, 0, 0, number as u8])),
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
-use watertight_event::{Event, Kind};
+use watertight_event::{Event, Field, Kind};
 use watertight_sensor_abi::Ring;
 use watertight_sensor_reader::{open_pinned, ring_size};
 
@@ -46,7 +46,12 @@ impl Previous {
             rings.push((fd, bytes));
         }
         self.rings.append(&mut rings);
-        self.counted.append(&mut Pressure::open(directory, boot_id)?.finish()?);
+        for mut event in Pressure::open(directory, boot_id)?.finish()? {
+            // Not of this build's account: it must not be taken for one of its hooks.
+            let of = event.text(Field::Of).unwrap_or_default().into_owned();
+            event.set(Field::Of, format!("{of} of another build").as_str());
+            self.counted.push(event);
+        }
         Ok(())
     }
 
@@ -73,7 +78,7 @@ impl Previous {
     }
 
     /// Removes the pins of the builds, beside everything else: the kernel may take seconds, and the descriptors are held.
-    pub fn forget(self, loader: &Loader, report: Option<&Report>) -> Option<JoinHandle<()>> {
+    pub fn forget(&self, loader: &Loader, report: Option<&Report>) -> Option<JoinHandle<()>> {
         let build = report.filter(|_| self.builds > 0)?.build.clone();
         let loader = loader.clone();
         Some(std::thread::spawn(move || {

@@ -12,6 +12,7 @@ use watertight_sensor_abi::{Hook, HookClass, Phase, HOOKS, SCRATCH_SLOTS};
 
 use crate::counters;
 use crate::filter;
+use crate::inspect;
 use crate::manifest;
 use crate::objects::TELEMETRY;
 use crate::phase;
@@ -19,6 +20,8 @@ use crate::trial::{self, Refusals};
 
 /// The map that builds share while one takes the other's place.
 const HANDOVER: &str = "handover";
+/// Hexadecimal digits in the name of a build's folder.
+const BUILD_DIGITS: usize = 16;
 
 /// Where everything is pinned.
 pub struct Pins {
@@ -73,6 +76,8 @@ pub struct Report {
     adopted: bool,
     attached: Vec<&'static str>,
     refused: Vec<Refusal>,
+    /// Why what an earlier run had pinned could not be adopted; it was dropped with what its rings held.
+    replaced: Option<String>,
     /// Why our own processes are not known to the programs, if they are not.
     untrusted: Option<String>,
 }
@@ -97,18 +102,21 @@ impl Pins {
         let previous: Vec<PathBuf> = folders(&self.root)?.into_iter().filter(|other| *other != directory).collect();
         let mut at_work = Vec::new();
         for other in &previous {
-            if phase::of(other)? != Phase::Stopped && !entries(&other.join("links"))?.is_empty() {
+            if phase::of(other).unwrap_or(Phase::Active) != Phase::Stopped && !entries(&other.join("links"))?.is_empty()
+            {
                 at_work.push(other.clone());
             }
         }
         // A load that was cut short while it took another build's place goes on where it was.
-        let is_between = matches!(phase::of(&directory)?, Phase::Waiting | Phase::Coming);
+        let is_between = matches!(phase::of(&directory), Ok(Phase::Waiting | Phase::Coming));
         if directory.join("complete").exists() && is_between {
             take_over(&at_work, &directory)?;
         }
-        if let Some(report) = adopt(&build, &directory, wanted)? {
-            return Ok(Report { previous: whole(previous)?, ..report });
-        }
+        let replaced = match adopt(&build, &directory, wanted)? {
+            Adoption::Done(report) => return Ok(Report { previous: whole(previous)?, ..report }),
+            Adoption::Unusable(why) => Some(why),
+            Adoption::Nothing => None,
+        };
         // What a load left that was cut short: links without their maps, or maps without links.
         remove_tree(&directory)?;
         let loaded = load_new(&self.root, &build, wanted, at_work.first().map(PathBuf::as_path))
@@ -119,7 +127,7 @@ impl Pins {
             }
             remove_tree(&directory)?;
         }
-        Ok(Report { previous: whole(previous)?, ..loaded? })
+        Ok(Report { replaced, previous: whole(previous)?, ..loaded? })
     }
 
     /// Removes the pins of all builds but one: what their rings held has been read, or nobody wants it.
@@ -140,8 +148,9 @@ impl Pins {
         let mut programs = 0;
         for build in folders(&self.root)? {
             let links = entries(&build.join("links"))?;
-            if !links.is_empty() && !phase::set(&build, Phase::Stopped)? {
-                // A build without the switch: only without their links do its programs end.
+            // A switch that is none of ours stops nothing, as none does.
+            if !links.is_empty() && !phase::set(&build, Phase::Stopped).unwrap_or(false) {
+                // Without the switch only without their links do its programs end; what is no link goes with them.
                 remove_tree(&build.join("links"))?;
             }
             programs += links.len();
@@ -192,12 +201,31 @@ fn whole(builds: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     Ok(whole)
 }
 
-/// Links that are pinned already, if every map is there with them.
-fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report>> {
+/// What became of the pins that were there.
+enum Adoption {
+    /// They are in force.
+    Done(Report),
+    /// There are none, or only the rest of a load or an unload that was cut short.
+    Nothing,
+    /// They are of another shape than this build's.
+    Unusable(String),
+}
+
+/// Links that are pinned already, if every map is there with them and is what this build would make.
+fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Adoption> {
     let pinned: Vec<PathBuf> = entries(&directory.join("links"))?;
     let is_whole = directory.join("complete").exists();
-    if pinned.is_empty() || !is_whole || phase::of(directory)? != Phase::Active {
-        return Ok(None);
+    if pinned.is_empty() || !is_whole {
+        return Ok(Adoption::Nothing);
+    }
+    match phase::of(directory) {
+        Ok(Phase::Active) => {}
+        Ok(_) => return Ok(Adoption::Nothing),
+        Err(error) => return Ok(Adoption::Unusable(format!("{error:#}"))),
+    }
+    let object = open_without(&Refusals::new(), wanted, None)?;
+    if let Err(error) = inspect::maps(directory, &object).and_then(|()| inspect::links(&pinned)) {
+        return Ok(Adoption::Unusable(format!("{error:#}")));
     }
     let is_pinned =
         |hook: &&Hook| pinned.iter().any(|link| link.file_name().is_some_and(|name| name == hook.program()));
@@ -207,13 +235,14 @@ fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report
         .filter(|hook| !is_pinned(hook))
         .map(|hook| Refusal { program: hook.program(), why: "was not attached by the run that is adopted".into() })
         .collect();
-    Ok(Some(Report {
+    Ok(Adoption::Done(Report {
         build: build.to_owned(),
         directory: directory.to_owned(),
         previous: Vec::new(),
         adopted: true,
         attached,
         refused,
+        replaced: None,
         untrusted: wanted.manifest_refused.clone(),
     }))
 }
@@ -234,7 +263,7 @@ fn load_new(root: &Path, build: &str, wanted: &Wanted, beside: Option<&Path>) ->
         let name = map.name().to_string_lossy().into_owned();
         if name.ends_with(".bss") {
             phase::pin(&mut map, &directory)?;
-        } else if !name.starts_with('.') && !name.contains(".rodata") {
+        } else if is_pinned_map(&name) {
             map.pin(directory.join(&name)).with_context(|| format!("pinning map {name}"))?;
         }
     }
@@ -277,6 +306,7 @@ fn load_new(root: &Path, build: &str, wanted: &Wanted, beside: Option<&Path>) ->
         adopted: false,
         attached,
         refused,
+        replaced: None,
         untrusted: wanted.manifest_refused.clone(),
     })
 }
@@ -306,6 +336,11 @@ fn load_most(refusals: &mut Refusals, wanted: &Wanted, beside: Option<&Path>) ->
     open_without(refusals, wanted, beside)?.load().context("loading the telemetry programs that load one by one")
 }
 
+/// Sections of constants and variables belong to the programs alone.
+pub fn is_pinned_map(name: &str) -> bool {
+    !name.starts_with('.') && !name.contains(".rodata") && !name.contains(".bss")
+}
+
 fn open_without(refusals: &Refusals, wanted: &Wanted, beside: Option<&Path>) -> Result<OpenObject> {
     let begin = if beside.is_some() { Phase::Stopped } else { Phase::Active };
     let beside = beside.filter(|other| other.join(HANDOVER).exists());
@@ -326,6 +361,11 @@ fn open_without(refusals: &Refusals, wanted: &Wanted, beside: Option<&Path>) -> 
             map.reuse_pinned_map(&shared)
                 .with_context(|| format!("sharing {} with the other build", shared.display()))?;
         }
+        // What accept() tells, the change of state need not tell again.
+        let is_accept_told = !refusals.contains_key(Hook::SockAccept.program());
+        if let (true, Some([first, ..])) = (map.name() == ".rodata.sock_state", map.initial_value_mut()) {
+            *first = u8::from(is_accept_told);
+        }
     }
     for mut program in open.progs_mut() {
         let is_refused = program.name().to_str().is_some_and(|name| refusals.contains_key(name));
@@ -344,8 +384,13 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// Folders of builds. What has another name is not ours, and stays.
 pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+    let is_build = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.len() == BUILD_DIGITS && name.bytes().all(|letter| letter.is_ascii_hexdigit())
+    };
+    Ok(entries(folder)?.into_iter().filter(|path| is_build(path) && path.is_dir()).collect())
 }
 
 pub fn remove_tree(folder: &Path) -> Result<()> {

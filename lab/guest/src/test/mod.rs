@@ -1,13 +1,17 @@
 //! The tests by name, each with the claim that it proves.
 
+mod account;
 mod actions;
 mod boot;
+mod guard;
 mod harness;
 mod hooks;
+mod identity;
 mod mute;
 mod pressure;
 mod product;
 mod routes;
+mod tamper;
 mod upgrade;
 
 use crate::report::Report;
@@ -32,7 +36,7 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 9] = [
+const GROUPS: [&[Test]; 13] = [
     boot::TESTS,
     actions::TESTS,
     routes::TESTS,
@@ -42,6 +46,10 @@ const GROUPS: [&[Test]; 9] = [
     mute::TESTS,
     pressure::TESTS,
     upgrade::TESTS,
+    identity::TESTS,
+    account::TESTS,
+    guard::TESTS,
+    tamper::TESTS,
 ];
 
 /// Why a test could not be tried; neither passed nor failed.
