@@ -283,7 +283,7 @@ kinds! {
     SensorOverflow "sensor.overflow" Sensor "" ("host" "info") (1007 99) {} "A source lost events." [Of Count Message]
     SensorLoss "sensor.loss" Sensor "" ("host" "info") (1007 99) {} "Events were lost in the kernel because a ring was full; how many is exact." [Of Count Message]
     SensorAggregated "sensor.aggregated" Sensor "" ("host" "info") (1007 99) {} "Operations of a process were counted instead of reported, under pressure." [Of Count Operations Message]
-    SensorMode "sensor.mode" Sensor "" ("host" "info") (1007 99) {} "The sensor changed how it collects." [Of Message]
+    SensorMode "sensor.mode" Sensor "" ("host" "info") (1007 99) {} "The sensor changed how it collects." [Of Count Message]
 }
 
 impl Field {

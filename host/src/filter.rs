@@ -9,6 +9,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// Magic number of cgroup v2, include/uapi/linux/magic.h.
+const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+
 /// One filter, as `--mute` has it: `[file:|net:]exe=FILE`, `under=FOLDER`, `uid=FIRST-LAST` or `cgroup=FOLDER`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Filter {
@@ -149,6 +152,13 @@ impl Filter {
         };
         let failed = |why: String| FilterError::Missing { filter: self.to_string(), why };
         let found = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
+        if let By::Cgroup(path) = &self.by {
+            let kind = rustix::fs::statfs(path).map_err(|error| failed(error.to_string()))?;
+            #[allow(clippy::unnecessary_cast)] // the field's type differs between libc versions
+            if kind.f_type as i64 != CGROUP2_SUPER_MAGIC {
+                return Err(failed("it is no cgroup: name a folder of the cgroup v2 tree (/sys/fs/cgroup/...)".into()));
+            }
+        }
         match (wants_folder, found.is_dir(), found.is_file()) {
             (true, true, _) | (false, _, true) => Ok(()),
             (true, ..) => Err(failed("it is no folder".into())),

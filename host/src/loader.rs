@@ -20,6 +20,9 @@ pub struct Report {
     pub build: String,
     /// Where its maps and links are pinned.
     pub directory: PathBuf,
+    /// Folders of other builds, silent now, whose rings are still to be read.
+    #[serde(default)]
+    pub previous: Vec<PathBuf>,
     /// It was pinned already, by an earlier run.
     pub adopted: bool,
     /// Why what an earlier run had pinned could not be adopted; it was dropped with what its rings held.
@@ -110,6 +113,14 @@ impl Loader {
         let filters = serde_json::to_string(filters).context("writing the filters")?;
         let line = self.call(&["load", "--watertight", &ourselves, "--filters", &filters], None)?;
         serde_json::from_str(&line).with_context(|| format!("the loader answered {line:?}: is it of this version?"))
+    }
+
+    /// Removes the pins of all builds but one.
+    ///
+    /// # Errors
+    /// A pin could not be removed.
+    pub fn forget_all_but(&self, build: &str) -> Result<()> {
+        self.call(&["forget", "--keep", build], None).map(drop)
     }
 
     /// Loads, and where that fails takes back what may be half attached: a loader that was killed leaves what it had pinned.

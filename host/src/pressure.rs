@@ -1,7 +1,8 @@
 //! What the kernel side counted by process because a ring was nearly full, and that it did: told as events.
 //!
 //! The supervisor looks at every beat. What it has to tell waits here while the detector does not read: nothing may make the
-//! supervisor wait, and it takes from the kernel only what it has room for.
+//! supervisor wait, and it takes from the kernel only what it has room for. The pressure ends with the first operation after
+//! the ring has been read down to its half: before that nothing is counted either.
 
 use std::collections::HashMap;
 use std::path::Path;

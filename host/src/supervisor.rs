@@ -30,6 +30,7 @@ use crate::lock::RunLock;
 use crate::matrix::{Found, Matrix, Mend};
 use crate::output::sensor_event;
 use crate::pressure::Pressure;
+use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
 use crate::resume;
 use crate::worker::protocol::{Format, Message};
@@ -152,14 +153,30 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     // Put back when this function is left, whatever became of the detector.
     let terminal = is_live(options).then(|| Saved::take().ok());
     let replaced = found.kernel.as_ref().and_then(|report| report.replaced.as_deref()).map(dropped);
-    let first: Vec<Event> = is_adopted.then(|| gap(&options.state)).into_iter().chain(replaced).collect();
-    let ship = Ship { options, loader, pins: pins.as_ref(), guard: guard.as_ref(), is_adopted, deny_pid: keeper.pid() };
+    let previous = Previous::open(found.kernel.as_ref(), &detector::boot_id());
+    let mut first: Vec<Event> = previous.events();
+    let said: Vec<Event> = is_adopted.then(|| gap(&options.state)).into_iter().chain(replaced).collect();
+    let ship = Ship {
+        options,
+        loader,
+        pins: pins.as_ref(),
+        guard: guard.as_ref(),
+        previous: &previous,
+        is_adopted,
+        deny_pid: keeper.pid(),
+    };
+    first.extend(said);
     let mut crew = Crew::start(ship, sources, there, first)?;
+    // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
+    let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));
     let started = Instant::now();
     let ended = wait(options, &mut crew, pressure.as_mut(), &mut keeper, started);
     keeper.stop();
     if ended.is_err() {
         drop(terminal); // before anything is said about it
+    }
+    if let Some(forgetting) = forgetting {
+        let _ = forgetting.join(); // it has said itself what failed
     }
     if let (Some(loader), true) = (loader, pins.is_some()) {
         loader.detach()?;

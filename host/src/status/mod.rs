@@ -16,6 +16,7 @@ use watertight_sensor_reader::{open_pinned, read_counters, read_link, PinnedLink
 use crate::account::HookCounts;
 use crate::deny::store::Status as Deny;
 use crate::guard::LoadedGuard;
+use crate::in_force;
 use crate::loader::{Refused, Report};
 use crate::lock::RunLock;
 use crate::matrix::{Found, Matrix, Mend};
@@ -39,6 +40,8 @@ pub struct Status {
     pub hooks: Vec<Attached>,
     /// The matrix.
     pub matrix: Matrix,
+    /// What the programs leave out, as their own map has it.
+    pub muted: Vec<String>,
     /// What the run denies by fanotify, if a policy asks for it.
     pub deny: Option<Deny>,
 }
@@ -70,7 +73,8 @@ impl Status {
             found.policy = "`watertight policy show` tells".into();
         }
         let matrix = found.matrix(&Mend::of_this_machine());
-        Ok(Self { run, build, hooks, matrix, deny })
+        let muted = directory.as_deref().map_or(Ok(Vec::new()), in_force::muted)?;
+        Ok(Self { run, build, hooks, matrix, muted, deny })
     }
 
     /// Whether everything is seen and read.
@@ -92,6 +96,7 @@ impl Status {
             "rows": self.matrix.rows,
             "refused": self.matrix.refused,
             "hooks": hooks,
+            "muted": self.muted,
             "deny_by_fanotify": self.deny,
         })
     }
@@ -105,6 +110,9 @@ impl Status {
             None => "run: none (start it with `watertight run`)\n".to_owned(),
         };
         text.push_str(&self.matrix.to_text());
+        for filter in &self.muted {
+            let _ = writeln!(text, "muted: {filter}");
+        }
         let _ = writeln!(text, "{} hooks attached; counts since they were loaded", self.hooks.len());
         for Attached { hook, link, counts } in &self.hooks {
             let balanced = if counts.is_balanced() { "" } else { "  (running: not balanced at this instant)" };
@@ -144,7 +152,8 @@ fn pinned_build(pins: &Path) -> Result<Option<PathBuf>> {
         Err(error) => return Err(error).with_context(|| format!("looking at {} (root may)", pins.display())),
     };
     let folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    Ok(folders.into_iter().find(|folder| folder.join("links").is_dir()))
+    // Two are there while one takes the other's place.
+    Ok(in_force::build(pins).or_else(|| folders.into_iter().find(|folder| folder.join("links").is_dir())))
 }
 
 fn read_back(directory: &Path) -> Result<(Vec<Attached>, Report)> {

@@ -18,6 +18,7 @@ use super::sources::Sources;
 use super::Options;
 use crate::loader::{Loader, Snapshot};
 use crate::output::sensor_event;
+use crate::previous::Previous;
 use crate::printable::printable;
 use crate::worker::protocol::{Format, Message};
 use crate::worker::sandbox::Sandbox;
@@ -30,6 +31,8 @@ pub struct Ship<'r> {
     pub loader: Option<&'r Loader>,
     pub pins: Option<&'r Pins>,
     pub guard: Option<&'r GuardMaps>,
+    /// What builds left whose place this one has taken. The first detector reads it.
+    pub previous: &'r Previous,
     /// The rings were filled by an earlier run.
     pub is_adopted: bool,
     /// The worker that denies by fanotify, which is not of this crew.
@@ -137,6 +140,7 @@ impl<'r> Crew<'r> {
             own_pids: [Some(std::process::id()), sources_pid, self.ship.deny_pid].into_iter().flatten().collect(),
             pins: self.ship.pins,
             guard: self.ship.guard,
+            previous: self.ship.previous.rings(),
             events: self.sources.as_ref().map(Sources::events),
             tally: &self.tally,
             is_adopted: self.ship.is_adopted,

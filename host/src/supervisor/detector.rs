@@ -10,6 +10,7 @@ use anyhow::{bail, Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::pipe::{pipe_with, PipeFlags};
 use watertight_event::Event;
+use watertight_sensor_abi::Ring;
 use watertight_sensor_fallback::snapshot;
 
 use super::guard::GuardMaps;
@@ -32,6 +33,8 @@ const PIPE_PIECE_BYTES: usize = 4_096;
 pub struct Feed<'f> {
     pub pins: Option<&'f Pins>,
     pub guard: Option<&'f GuardMaps>,
+    /// Rings of builds that were replaced, to be read first.
+    pub previous: &'f [(OwnedFd, u32)],
     pub events: Option<BorrowedFd<'f>>,
     pub tally: &'f Tally,
     /// The rings were filled by an earlier run.
@@ -93,6 +96,11 @@ impl Detector {
         }
         if let Some(GuardMaps { verdicts: (fd, bytes), .. }) = feed.guard {
             setup.verdicts = Some(InheritedRing { ring: 0, fd: fd.as_raw_fd(), bytes: *bytes });
+            inherited.push(fd.as_fd());
+        }
+        for (at, (fd, bytes)) in feed.previous.iter().enumerate() {
+            let ring = at % Ring::ALL.len();
+            setup.previous.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
             inherited.push(fd.as_fd());
         }
         let mut worker = Worker::start("detector", &[], Stdio::inherit(), &inherited)?;

@@ -14,7 +14,7 @@ use watertight_event::{Event, Field, Kind};
 use watertight_sensor_abi::{Hook, Ring, HOOKS};
 use watertight_sensor_reader::{read_snapshot, Reader};
 
-use super::protocol::{Format, Message, Setup};
+use super::protocol::{Format, InheritedRing, Message, Setup};
 use super::report::{Report, Reporter};
 use super::rules::{self, Rules};
 use super::sandbox::{self, Profile};
@@ -82,6 +82,8 @@ pub fn run(report: RawFd) -> Result<u8> {
 
 struct Detector {
     reader: Reader,
+    /// A reader for the rings of each build that was replaced; gone once they are empty.
+    previous: Vec<Reader>,
     /// Records of the processes that were there already, until they have been read.
     there: Option<std::fs::File>,
     boot_id: String,
@@ -107,14 +109,11 @@ struct Detector {
 
 impl Detector {
     fn new(setup: Setup, rules: Rules, refused: usize, live: Option<Live>) -> Result<Self> {
-        let mut rings = Vec::new();
-        for inherited in &setup.rings {
-            let ring = Ring::ALL.get(inherited.ring).copied().context("the set-up names a ring that does not exist")?;
-            // SAFETY: the supervisor passes these descriptors to this process alone, each once.
-            let fd = unsafe { OwnedFd::from_raw_fd(inherited.fd) };
-            rings.push((ring, fd, inherited.bytes));
+        let mut previous = Vec::new();
+        for build in setup.previous.chunks(Ring::ALL.len()) {
+            previous.push(Reader::new(take_rings(build)?, &setup.boot_id)?);
         }
-        // SAFETY: as above.
+        // SAFETY: the supervisor passes these descriptors to this process alone, each once.
         let sources = setup.events_fd.map(|fd| Lines::new(unsafe { std::fs::File::from_raw_fd(fd) }));
         // SAFETY: as above.
         let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
@@ -124,13 +123,14 @@ impl Detector {
         let there = setup.processes_fd.map(|fd| unsafe { std::fs::File::from_raw_fd(fd) });
         let mut output = Output::new(setup.format, setup.has_colour, live, rules.len(), refused);
         output.resume(&tally);
-        let mut reader = Reader::new(rings, &setup.boot_id)?;
+        let mut reader = Reader::new(take_rings(&setup.rings)?, &setup.boot_id)?;
         if let Some(verdicts) = &setup.verdicts {
             // SAFETY: as above.
             reader.add_verdicts(unsafe { OwnedFd::from_raw_fd(verdicts.fd) }, verdicts.bytes)?;
         }
         Ok(Self {
             reader,
+            previous,
             there,
             boot_id: setup.boot_id,
             tree: Tree::new(Names::of_this_machine()),
@@ -155,7 +155,9 @@ impl Detector {
             let tree = &mut self.tree;
             read_snapshot(BufReader::new(records), &self.boot_id, &mut |event| tree.learn_there(event))?;
         }
-        while let Some(line) = control.wait_line()? {
+        loop {
+            // Without a word to begin the supervisor is dead: what the rings hold belongs to the next run.
+            let Some(line) = control.wait_line()? else { return Ok(1) };
             match read(&line)? {
                 Message::Process(event) => self.tree.learn_there(Event::from_json(&event.to_string())?),
                 Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
@@ -165,6 +167,7 @@ impl Detector {
                 }
             }
         }
+        self.finish_previous()?;
         loop {
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
@@ -258,6 +261,24 @@ impl Detector {
         Ok(())
     }
 
+    /// What the replaced builds' rings hold came first. No program writes to them any more.
+    fn finish_previous(&mut self) -> Result<()> {
+        for mut reader in std::mem::take(&mut self.previous) {
+            let Self { tree, rules, output, .. } = self;
+            let mut written = Ok(());
+            let mut show = |_: Option<Hook>, mut event: Event| {
+                if written.is_ok() {
+                    tree.enrich(&mut event);
+                    written = output.event(&mut event, rules, tree);
+                }
+            };
+            while reader.drain(&mut show).records > 0 {}
+            written?;
+            self.malformed = self.malformed.saturating_add(reader.account().malformed);
+        }
+        Ok(())
+    }
+
     fn show(&mut self, mut event: Event) -> Result<()> {
         let Self { tree, rules, output, unwritten, .. } = self;
         tree.enrich(&mut event);
@@ -319,6 +340,18 @@ struct Ending {
     guard: Vec<HookCounts>,
     is_guard_new: bool,
     seconds: f64,
+}
+
+/// The descriptors of a build's rings.
+fn take_rings(inherited: &[InheritedRing]) -> Result<Vec<(Ring, OwnedFd, u32)>> {
+    let mut rings = Vec::with_capacity(inherited.len());
+    for one in inherited {
+        let ring = Ring::ALL.get(one.ring).copied().context("the set-up names a ring that does not exist")?;
+        // SAFETY: the supervisor passes these descriptors to this process alone, each once.
+        let fd = unsafe { OwnedFd::from_raw_fd(one.fd) };
+        rings.push((ring, fd, one.bytes));
+    }
+    Ok(rings)
 }
 
 /// Events of the supervisor since the last flush: it says those again to the next detector that this one takes with it.

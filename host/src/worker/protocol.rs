@@ -40,6 +40,9 @@ pub enum Format {
 pub struct Setup {
     /// Rings to drain.
     pub rings: Vec<InheritedRing>,
+    /// Rings of builds that this one took the place of: read to their end before the others. Their programs are silent.
+    #[serde(default)]
+    pub previous: Vec<InheritedRing>,
     /// Page of counts that outlive the detector.
     pub tally_fd: i32,
     /// An earlier detector of this run died.

@@ -70,13 +70,17 @@ impl Line {
         if !self.text.contains(&format!("\"kind\":\"{kind}\"")) {
             return None; // most lines, without reading them
         }
-        let value = self.value.get_or_init(|| {
+        let value = self.value();
+        is(value, kind).then_some(value)
+    }
+
+    fn value(&self) -> &Value {
+        self.value.get_or_init(|| {
             serde_json::from_str(&self.text).unwrap_or_else(|error| {
                 eprintln!("product, not JSON: {error}: {}", self.text);
                 Value::Null
             })
-        });
-        is(value, kind).then_some(value)
+        })
     }
 }
 
@@ -246,6 +250,13 @@ pub struct Events {
 }
 
 impl Events {
+    /// All events of the kinds whose names begin so, such as `file.`.
+    pub fn of_kinds<'a, 'k>(&'a self, begin: &'k str) -> impl Iterator<Item = &'a Value> + use<'a, 'k> {
+        let begins = format!("\"kind\":\"{begin}");
+        let lines = self.lines.iter().filter(move |line| line.text.contains(&begins)).map(Line::value);
+        lines.filter(move |value| value["kind"].as_str().is_some_and(|kind| kind.starts_with(begin)))
+    }
+
     /// All events of a kind.
     pub fn of_kind<'a, 'k>(&'a self, kind: &'k str) -> impl Iterator<Item = &'a Value> + use<'a, 'k> {
         self.lines.iter().filter_map(move |line| line.of_kind(kind))

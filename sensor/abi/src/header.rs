@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::guard::{self, GUARD_HOOKS};
-use crate::hook::HOOKS;
-use crate::layout::{self, FieldKind, FilterKind, RecordType, Role, Tag, LAYOUTS};
+use crate::hook::{HookClass, HOOKS};
+use crate::layout::{self, FieldKind, FilterKind, Phase, RecordType, Role, Tag, LAYOUTS};
 
 /// `abi.h`: constants, enumerations and structs, each struct's size and offsets asserted.
 #[must_use]
@@ -37,7 +37,12 @@ pub fn c_header() -> String {
     for (name, value) in constants {
         let _ = writeln!(text, "#define {name} {value}u");
     }
-    for (name, number) in RecordType::C_NAMES.iter().chain(Tag::C_NAMES).chain(Role::C_NAMES).chain(FilterKind::C_NAMES)
+    for (name, number) in RecordType::C_NAMES
+        .iter()
+        .chain(Tag::C_NAMES)
+        .chain(Role::C_NAMES)
+        .chain(FilterKind::C_NAMES)
+        .chain(Phase::C_NAMES)
     {
         let _ = writeln!(text, "#define {name} {number}u");
     }
@@ -47,6 +52,9 @@ pub fn c_header() -> String {
     for hook in GUARD_HOOKS {
         let _ = writeln!(text, "#define GUARD_{} {}u", hook.program().to_uppercase(), *hook as u16);
     }
+    let tracepoints = HOOKS.iter().filter(|hook| hook.class() == HookClass::Tracepoint);
+    let bits = tracepoints.fold(0_u64, |bits, hook| bits | 1 << (*hook as u16));
+    let _ = writeln!(text, "#define TRACEPOINT_HOOKS {bits:#x}ull");
     for hook in HOOKS {
         let _ = writeln!(text, "#define HOOK_{} {}u", hook.program().to_uppercase(), *hook as u16);
     }

@@ -632,3 +632,20 @@ numbered! {
         Cgroup = 4 "CGROUP",
     }
 }
+
+numbered! {
+    /// What a build's telemetry programs do: value of their variable `phase`. Beyond the first two they agree on each
+    /// operation with those of another build, so that exactly one of the two tells it (`handover.h`).
+    Phase "PHASE_" {
+        /// They tell every operation.
+        Active = 0 "ACTIVE",
+        /// They tell nothing and count nothing.
+        Stopped = 1 "STOPPED",
+        /// The old build's: they still tell what the new build's have not told.
+        Leaving = 2 "LEAVING",
+        /// The new build's, before they begin: they tell nothing.
+        Waiting = 3 "WAITING",
+        /// The new build's: they tell what the old build's have not told.
+        Coming = 4 "COMING",
+    }
+}

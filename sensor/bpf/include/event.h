@@ -10,6 +10,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "abi.h"
+#include "handover.h"
 #include "process.h"
 
 enum wt_ring { RING_CRITICAL, RING_FILE, RING_NET, RING_COUNT };
@@ -69,28 +70,17 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-/*
- * Set before the programs are detached: a hook then ends before it has counted anything. The kernel takes 0.1 s to let go of
- * each hooked function, so between the first and the last hook that goes an account would never come to rest.
- */
-volatile __u32 is_stopped;
-
-/* A hit is where a hook may still leave unseen; what follows it must be counted to its end. */
-#define LEAVE_IF_STOPPED do { \
-	if (is_stopped) \
-		return 0; \
-} while (0)
-#define BEFORE_hits LEAVE_IF_STOPPED
-#define BEFORE_filtered
-#define BEFORE_submitted
-#define BEFORE_aggregated
-#define BEFORE_lost_ring_full
-#define BEFORE_lost_no_scratch
-#define BEFORE_helper_failures
+#define BEFORE_hits(hook) LEAVE_IF_SILENT(hook)
+#define BEFORE_filtered(hook)
+#define BEFORE_submitted(hook)
+#define BEFORE_aggregated(hook)
+#define BEFORE_lost_ring_full(hook)
+#define BEFORE_lost_no_scratch(hook)
+#define BEFORE_helper_failures(hook)
 
 /* Programs can be preempted by one another on the same processor, so the counters are added to atomically. */
 #define COUNT(hook, member) do { \
-	BEFORE_##member; \
+	BEFORE_##member(hook); \
 	__u32 count_key = (hook); \
 	struct wt_counters *count_row = bpf_map_lookup_elem(&counters, &count_key); \
 	if (count_row) \
@@ -99,7 +89,7 @@ volatile __u32 is_stopped;
 
 /* A hit that is left out, with one look at the counters: for the hooks that run all the time. */
 #define COUNT_HIT_FILTERED(hook) do { \
-	LEAVE_IF_STOPPED; \
+	LEAVE_IF_SILENT(hook); \
 	__u32 count_key = (hook); \
 	struct wt_counters *count_row = bpf_map_lookup_elem(&counters, &count_key); \
 	if (count_row) { \

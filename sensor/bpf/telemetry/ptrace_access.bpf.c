@@ -13,12 +13,13 @@ int BPF_PROG(ptrace_access, struct task_struct *child, unsigned int mode, int re
 
 	if (ret)
 		return ret;
+	if (mode & PTRACE_MODE_ATTACH)
+		trust_end(child);
 	COUNT(HOOK_PTRACE_ACCESS, hits);
 	if (!(mode & PTRACE_MODE_ATTACH)) {
 		COUNT(HOOK_PTRACE_ACCESS, filtered);
 		return 0;
 	}
-	trust_end(child);
 	scratch = begin(HOOK_PTRACE_ACCESS, RECORD_TARGET, sizeof(*body));
 	if (!scratch)
 		return 0;

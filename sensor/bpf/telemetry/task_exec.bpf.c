@@ -35,9 +35,10 @@ int BPF_PROG(task_exec, struct task_struct *task, pid_t old_pid, struct linux_bi
 	struct inode *inode;
 	struct file *file;
 
-	COUNT(HOOK_TASK_EXEC, hits);
+	/* Before anything is decided: a build that is not active yet must know our processes once it is. */
 	trust_exec(task, bprm);
 	remember_exec(task, bprm->file->f_inode);
+	COUNT(HOOK_TASK_EXEC, hits);
 	scratch = begin(HOOK_TASK_EXEC, RECORD_EXEC, sizeof(*exec));
 	if (!scratch)
 		return 0;

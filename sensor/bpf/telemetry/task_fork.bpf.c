@@ -9,9 +9,10 @@ int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
 	struct scratch *scratch;
 	struct wt_fork *fork;
 
-	COUNT(HOOK_TASK_FORK, hits);
+	/* Before anything is decided: a build that is not active yet must know our processes once it is. */
 	trust_fork(parent, child);
 	remember_fork(parent, child);
+	COUNT(HOOK_TASK_FORK, hits);
 	if (child->pid != child->tgid) {
 		COUNT(HOOK_TASK_FORK, filtered);
 		return 0;

@@ -11,9 +11,9 @@ mod identify;
 mod inspect;
 mod manifest;
 mod objects;
+mod phase;
 mod pin;
 mod processes;
-mod stop;
 mod trial;
 
 use std::io::Write;
@@ -50,6 +50,12 @@ enum Command {
     },
     /// Detach the telemetry programs; maps stay until `unload`.
     Detach,
+    /// Remove the pins of every build but one: their rings have been read.
+    Forget {
+        /// Name of the build that stays.
+        #[arg(long, value_name = "BUILD")]
+        keep: String,
+    },
     /// Remove every pin of telemetry.
     Unload,
     /// Write the processes that are there already: a JSON line that says how they were read, then their records.
@@ -89,6 +95,10 @@ fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         Command::Detach => {
             let count = pins.detach()?;
             writeln!(out, "{}", serde_json::json!({ "detached": count }))?;
+        }
+        Command::Forget { keep } => {
+            let count = pins.forget(keep)?;
+            writeln!(out, "{}", serde_json::json!({ "forgotten": count }))?;
         }
         Command::Unload => {
             pins.detach()?;

@@ -8,16 +8,18 @@ use anyhow::{Context as _, Result};
 use libbpf_rs::{MapCore as _, MapHandle, Object, ObjectBuilder, OpenObject};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use watertight_sensor_abi::{Hook, HookClass, HOOKS, SCRATCH_SLOTS};
+use watertight_sensor_abi::{Hook, HookClass, Phase, HOOKS, SCRATCH_SLOTS};
 
 use crate::counters;
 use crate::filter;
 use crate::inspect;
 use crate::manifest;
 use crate::objects::TELEMETRY;
-use crate::stop;
+use crate::phase;
 use crate::trial::{self, Refusals};
 
+/// The map that builds share while one takes the other's place.
+const HANDOVER: &str = "handover";
 /// Hexadecimal digits in the name of a build's folder.
 const BUILD_DIGITS: usize = 16;
 
@@ -68,6 +70,8 @@ pub struct Report {
     build: String,
     /// Folder of this build's pins.
     directory: PathBuf,
+    /// Folders of other builds whose rings are still to be read; their programs are silent.
+    previous: Vec<PathBuf>,
     /// Found pinned and working from an earlier run; nothing new was attached.
     adopted: bool,
     attached: Vec<&'static str>,
@@ -89,27 +93,53 @@ impl Pins {
         Self { root: root.to_owned() }
     }
 
-    /// Loads and attaches, or adopts what this build has pinned before. Pins of other builds are dropped once ours work.
+    /// Loads and attaches, or adopts what this build has pinned before. Where another build is at work, the new one is
+    /// attached beside it, silent, and takes its place only when everything of it is pinned. What the other build's rings
+    /// hold is then still to be read: its pins stay until `forget`.
     pub fn load(&self, wanted: &Wanted) -> Result<Report> {
         let build = wanted.build();
         let directory = self.root.join(&build);
+        let previous: Vec<PathBuf> = folders(&self.root)?.into_iter().filter(|other| *other != directory).collect();
+        let mut at_work = Vec::new();
+        for other in &previous {
+            if phase::of(other).unwrap_or(Phase::Active) != Phase::Stopped && !entries(&other.join("links"))?.is_empty()
+            {
+                at_work.push(other.clone());
+            }
+        }
+        // A load that was cut short while it took another build's place goes on where it was.
+        let is_between = matches!(phase::of(&directory), Ok(Phase::Waiting | Phase::Coming));
+        if directory.join("complete").exists() && is_between {
+            take_over(&at_work, &directory)?;
+        }
         let replaced = match adopt(&build, &directory, wanted)? {
-            Adoption::Done(report) => return Ok(report),
+            Adoption::Done(report) => return Ok(Report { previous: whole(previous)?, ..report }),
             Adoption::Unusable(why) => Some(why),
             Adoption::Nothing => None,
         };
         // What a load left that was cut short: links without their maps, or maps without links.
         remove_tree(&directory)?;
-        match load_new(&build, &directory, wanted) {
-            Ok(report) => {
-                self.drop_other_builds(&build)?;
-                Ok(Report { replaced, ..report })
+        let loaded = load_new(&self.root, &build, wanted, at_work.first().map(PathBuf::as_path))
+            .and_then(|report| take_over(&at_work, &directory).map(|()| report));
+        if loaded.is_err() {
+            for other in &at_work {
+                phase::set(other, Phase::Active)?;
             }
-            Err(error) => {
-                remove_tree(&directory)?;
-                Err(error)
+            remove_tree(&directory)?;
+        }
+        Ok(Report { replaced, previous: whole(previous)?, ..loaded? })
+    }
+
+    /// Removes the pins of all builds but one: what their rings held has been read, or nobody wants it.
+    pub fn forget(&self, keep: &str) -> Result<usize> {
+        let mut count = 0;
+        for build in folders(&self.root)? {
+            if build.file_name().is_none_or(|name| name != keep) {
+                remove_tree(&build)?;
+                count += 1;
             }
         }
+        Ok(count)
     }
 
     /// Stops the programs of every build and returns how many there were. From then on none counts or submits. Their pins
@@ -119,13 +149,13 @@ impl Pins {
         for build in folders(&self.root)? {
             let links = entries(&build.join("links"))?;
             // A switch that is none of ours stops nothing, as none does.
-            if !links.is_empty() && !stop::programs(&build).unwrap_or(false) {
+            if !links.is_empty() && !phase::set(&build, Phase::Stopped).unwrap_or(false) {
                 // Without the switch only without their links do its programs end; what is no link goes with them.
                 remove_tree(&build.join("links"))?;
             }
             programs += links.len();
         }
-        stop::wait_for_running();
+        phase::wait_for_running();
         Ok(programs)
     }
 
@@ -140,19 +170,35 @@ impl Pins {
     /// The counters of the build that is in force.
     pub fn counters(&self) -> Result<Vec<counters::Row>> {
         let builds = folders(&self.root)?;
-        let whole = builds.iter().find(|build| build.join("complete").exists());
-        let found = whole.or(builds.first()).context("nothing is pinned: `watertight-loader load` pins the sensor")?;
+        let is_in_force = |build: &&PathBuf| {
+            build.join("complete").exists() && phase::of(build).is_ok_and(|phase| phase == Phase::Active)
+        };
+        let found = builds
+            .iter()
+            .find(is_in_force)
+            .or(builds.first())
+            .context("nothing is pinned: `watertight-loader load` pins the sensor")?;
         counters::read(found)
     }
+}
 
-    fn drop_other_builds(&self, keep: &str) -> Result<()> {
-        for build in folders(&self.root)? {
-            if build.file_name().is_none_or(|name| name != keep) {
-                remove_tree(&build)?;
-            }
+/// Lets a new build take the place of those that are at work.
+fn take_over(at_work: &[PathBuf], new: &Path) -> Result<()> {
+    for old in at_work {
+        if !phase::hand_over(old, new)? {
+            remove_tree(&old.join("links"))?; // of a version without the switch: the only way to end it
         }
-        Ok(())
     }
+    phase::set(new, Phase::Active).map(drop)
+}
+
+/// Those whose load came to its end. The others never told anything, and go.
+fn whole(builds: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    let (whole, cut): (Vec<_>, Vec<_>) = builds.into_iter().partition(|build| build.join("complete").exists());
+    for build in cut {
+        remove_tree(&build)?;
+    }
+    Ok(whole)
 }
 
 /// What became of the pins that were there.
@@ -172,12 +218,12 @@ fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Adoption> {
     if pinned.is_empty() || !is_whole {
         return Ok(Adoption::Nothing);
     }
-    match stop::is_stopped(directory) {
-        Ok(true) => return Ok(Adoption::Nothing),
-        Ok(false) => {}
+    match phase::of(directory) {
+        Ok(Phase::Active) => {}
+        Ok(_) => return Ok(Adoption::Nothing),
         Err(error) => return Ok(Adoption::Unusable(format!("{error:#}"))),
     }
-    let object = open_without(&Refusals::new(), wanted)?;
+    let object = open_without(&Refusals::new(), wanted, None)?;
     if let Err(error) = inspect::maps(directory, &object).and_then(|()| inspect::links(&pinned)) {
         return Ok(Adoption::Unusable(format!("{error:#}")));
     }
@@ -192,6 +238,7 @@ fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Adoption> {
     Ok(Adoption::Done(Report {
         build: build.to_owned(),
         directory: directory.to_owned(),
+        previous: Vec::new(),
         adopted: true,
         attached,
         refused,
@@ -200,20 +247,22 @@ fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Adoption> {
     }))
 }
 
-fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
+/// `beside` is the folder of a build that is at work: the new one keeps silent.
+fn load_new(root: &Path, build: &str, wanted: &Wanted, beside: Option<&Path>) -> Result<Report> {
+    let directory = root.join(build);
     let mut refusals = if wanted.without_lsm {
         trial::refuse_class(HookClass::Lsm, "left out by --without-lsm")
     } else {
         trial::absent()
     };
-    let mut object = load_most(&mut refusals, wanted)?;
+    let mut object = load_most(&mut refusals, wanted, beside)?;
     manifest::fill(&handle(&mut object, "manifest")?, &wanted.manifest)?;
     filter::fill(&handle(&mut object, "filters")?, &wanted.filters)?;
     fs::create_dir_all(directory.join("links")).with_context(|| format!("making {}", directory.display()))?;
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
         if name.ends_with(".bss") {
-            stop::pin(&mut map, directory)?;
+            phase::pin(&mut map, &directory)?;
         } else if is_pinned_map(&name) {
             map.pin(directory.join(&name)).with_context(|| format!("pinning map {name}"))?;
         }
@@ -252,7 +301,8 @@ fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
     let refused = refusals.into_iter().map(|(program, why)| Refusal { program, why }).collect();
     Ok(Report {
         build: build.to_owned(),
-        directory: directory.to_owned(),
+        directory,
+        previous: Vec::new(),
         adopted: false,
         attached,
         refused,
@@ -269,15 +319,15 @@ fn handle(object: &mut Object, name: &str) -> Result<MapHandle> {
 
 /// Loads what the kernel admits. First all of it, because that is what most kernels admit and a trial costs as much as the
 /// load; only after a refusal is it asked what was meant: LSM programs at all, or single ones.
-fn load_most(refusals: &mut Refusals, wanted: &Wanted) -> Result<Object> {
-    if let Ok(object) = open_without(refusals, wanted)?.load() {
+fn load_most(refusals: &mut Refusals, wanted: &Wanted, beside: Option<&Path>) -> Result<Object> {
+    if let Ok(object) = open_without(refusals, wanted, beside)?.load() {
         return Ok(object);
     }
     if let Err(why) = trial::admits_lsm() {
         for (program, why) in trial::refuse_class(HookClass::Lsm, &why) {
             refusals.entry(program).or_insert(why);
         }
-        if let Ok(object) = open_without(refusals, wanted)?.load() {
+        if let Ok(object) = open_without(refusals, wanted, beside)?.load() {
             return Ok(object);
         }
     }
@@ -286,7 +336,7 @@ fn load_most(refusals: &mut Refusals, wanted: &Wanted) -> Result<Object> {
     }
     let alone = trial::each_alone(&TELEMETRY, refusals)?;
     refusals.extend(alone);
-    open_without(refusals, wanted)?.load().context("loading the telemetry programs that load one by one")
+    open_without(refusals, wanted, beside)?.load().context("loading the telemetry programs that load one by one")
 }
 
 /// Sections of constants and variables belong to the programs alone.
@@ -294,7 +344,9 @@ pub fn is_pinned_map(name: &str) -> bool {
     !name.starts_with('.') && !name.contains(".rodata") && !name.contains(".bss")
 }
 
-fn open_without(refusals: &Refusals, wanted: &Wanted) -> Result<OpenObject> {
+fn open_without(refusals: &Refusals, wanted: &Wanted, beside: Option<&Path>) -> Result<OpenObject> {
+    let begin = if beside.is_some() { Phase::Stopped } else { Phase::Active };
+    let beside = beside.filter(|other| other.join(HANDOVER).exists());
     let mut open =
         ObjectBuilder::default().open_memory(TELEMETRY.verified()?).context("opening the telemetry object")?;
     let processors = u32::try_from(libbpf_rs::num_possible_cpus()?).context("counting processors")?;
@@ -305,6 +357,12 @@ fn open_without(refusals: &Refusals, wanted: &Wanted) -> Result<OpenObject> {
             map.set_max_entries(processors.saturating_mul(SCRATCH_SLOTS)).context("sizing the scratch map")?;
         } else if map.name() == ".rodata.settings" {
             map.set_initial_value(&settings).context("setting what is filtered")?;
+        } else if map.name().to_string_lossy().ends_with(".bss") {
+            map.set_initial_value(&phase::bytes(begin)).context("setting how the programs begin")?;
+        } else if let Some(shared) = beside.filter(|_| map.name() == HANDOVER) {
+            let shared = shared.join(HANDOVER);
+            map.reuse_pinned_map(&shared)
+                .with_context(|| format!("sharing {} with the other build", shared.display()))?;
         }
         // What accept() tells, the change of state need not tell again.
         let is_accept_told = !refusals.contains_key(Hook::SockAccept.program());

@@ -49,6 +49,32 @@ actions! {
         Err(Command::new("/bin/sh").arg(script).arg(argument).exec())
     }
 
+    /// Runs a program with one argument as its tracer, from before its first instruction. Gives `child`.
+    "process.exec_traced" => exec_traced(program, argument) {
+        let mut command = Command::new(program);
+        command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null());
+        let none = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: between fork and exec only a system call is made; PTRACE_TRACEME uses no argument.
+        unsafe { command.pre_exec(move || check(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0)).map(drop)) };
+        let child = command.spawn()?;
+        let pid = child.id().cast_signed();
+        loop {
+            let mut status = 0;
+            // SAFETY: the status is ours and the child is our own.
+            check(i64::from(unsafe { libc::waitpid(pid, &mut status, 0) }))?;
+            if !libc::WIFSTOPPED(status) {
+                return Ok(json!({ "child": pid }));
+            }
+            // The stop at exec is a SIGTRAP for the tracer; other signals are the child's.
+            let signal = match libc::WSTOPSIG(status) {
+                libc::SIGTRAP => 0,
+                signal => signal,
+            };
+            // SAFETY: PTRACE_CONT uses no address; its data is the signal's number.
+            check(unsafe { libc::ptrace(libc::PTRACE_CONT, pid, none, i64::from(signal)) })?;
+        }
+    }
+
     /// Runs /bin/true so many times, one after the other, as fast as it can. Gives `runs`.
     "process.storm" => storm(runs) {
         let runs: u32 = number(runs)?;

@@ -27,6 +27,44 @@ actions! {
         Ok(json!({ "count": count }))
     }
 
+    /// Until a file is there: creates a file of a new name, removes it, and starts a program with that name as its argument.
+    /// Names are `round-0`, `round-1` ... Gives `count`.
+    "storm.until" => until(folder, flag) {
+        let program = CString::new(NOTHING)?;
+        let environment = [ptr::null::<libc::c_char>()];
+        let mut round = 0_u64;
+        while !std::path::Path::new(flag).exists() {
+            let name = CString::new(format!("round-{round}"))?;
+            let path = CString::new(format!("{folder}/round-{round}"))?;
+            // SAFETY: the path is a C string that lives through both calls.
+            check(i64::from(unsafe { libc::mknod(path.as_ptr(), libc::S_IFREG | 0o600, 0) }))?;
+            // SAFETY: as above.
+            check(i64::from(unsafe { libc::unlink(path.as_ptr()) }))?;
+            let arguments = [program.as_ptr(), name.as_ptr(), ptr::null()];
+            let mut child = 0;
+            // SAFETY: the path is a C string, both lists end in null, all live through the call, and the rest may be null.
+            let refusal = unsafe {
+                libc::posix_spawn(
+                    &mut child,
+                    program.as_ptr(),
+                    ptr::null(),
+                    ptr::null(),
+                    arguments.as_ptr().cast(),
+                    environment.as_ptr().cast(),
+                )
+            };
+            if refusal != 0 {
+                return Err(io::Error::from_raw_os_error(refusal));
+            }
+            // SAFETY: the child is our own; no status is wanted.
+            check(i64::from(unsafe { libc::waitpid(child, ptr::null_mut(), 0) }))?;
+            round += 1;
+            // Others have to come to run too: the guest has one processor's worth of time.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(json!({ "count": round }))
+    }
+
     /// Opens so many TCP connections to itself over loopback, and cuts each. Gives `count` and `port`.
     "storm.connect" => connect(count) {
         let count: u32 = number(count)?;

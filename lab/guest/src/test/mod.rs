@@ -12,11 +12,14 @@ mod harness;
 mod hooks;
 mod identity;
 mod ledger;
+mod mute;
 mod overflow;
+mod pressure;
 mod product;
 mod routes;
 mod storms;
 mod tamper;
+mod upgrade;
 
 use crate::report::Report;
 use crate::world;
@@ -44,13 +47,16 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 16] = [
+const GROUPS: [&[Test]; 19] = [
     boot::TESTS,
     actions::TESTS,
     routes::TESTS,
     harness::TESTS,
     product::TESTS,
     hooks::TESTS,
+    mute::TESTS,
+    pressure::TESTS,
+    upgrade::TESTS,
     identity::TESTS,
     account::TESTS,
     hardening::TESTS,
