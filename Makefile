@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/release/watertight
 
-.PHONY: run test deps build lint unit lab help
+.PHONY: run test deps build lint unit lab bench help
 
 help:                ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ unit: deps           ## every test that needs no guest
 lab: build           ## every test in guests on Debian's 6.1 and 6.12 kernels
 	@echo "== tests in guests"
 	$(CARGO) run --release --quiet -p watertight-lab -- test
+
+bench: build         ## measure what the product costs, in guests and here (as root); writes docs/benchmarks.md
+	@echo "== benchmarks: some 25 minutes"
+	$(CARGO) run --release --quiet -p watertight-lab -- bench --page docs/benchmarks.md $(ARGS)
 
 test: lint unit lab  ## everything; what CI runs
 	@echo "== all passed"

@@ -94,6 +94,9 @@ impl Source {
     }
 }
 
+/// Fields that an event has room for at once: those of a process with its parent, and of a file.
+const FIELDS_USUAL: usize = 40;
+
 /// Something that happened on the machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -111,32 +114,78 @@ pub struct Event {
     pub sequence: Option<(u32, u64)>,
     /// Fields in order of [`Field`], each at most once.
     fields: Vec<(Field, Value)>,
+    present: Present,
+}
+
+/// A bit for each field that is there: where a field lies is how many bits are below its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Present([u64; 2]);
+
+const _: () = assert!(Field::ALL.len() <= 128, "a bit for each field");
+
+impl Present {
+    fn word_and_bit(field: Field) -> (usize, u64) {
+        let number = field as usize;
+        (number / 64 % 2, 1 << (number % 64))
+    }
+
+    fn has(self, field: Field) -> bool {
+        let (word, bit) = Self::word_and_bit(field);
+        self.0[word] & bit != 0
+    }
+
+    fn add(&mut self, field: Field) {
+        let (word, bit) = Self::word_and_bit(field);
+        self.0[word] |= bit;
+    }
+
+    fn below(self, field: Field) -> usize {
+        let (word, bit) = Self::word_and_bit(field);
+        let in_word = (self.0[word] & (bit - 1)).count_ones();
+        let before = if word == 0 { 0 } else { self.0[0].count_ones() };
+        (in_word + before) as usize // at most 128
+    }
 }
 
 impl Event {
     /// An event without fields.
     #[must_use]
     pub fn new(kind: Kind, outcome: Outcome, source: Source, boot_ns: u64) -> Self {
-        Self { kind, outcome, source, boot_ns, unix_ns: 0, sequence: None, fields: Vec::with_capacity(24) }
+        Self {
+            kind,
+            outcome,
+            source,
+            boot_ns,
+            unix_ns: 0,
+            sequence: None,
+            fields: Vec::with_capacity(FIELDS_USUAL),
+            present: Present::default(),
+        }
     }
 
     /// The value of a field, if the source filled it.
     #[must_use]
     pub fn get(&self, field: Field) -> Option<&Value> {
-        let at = self.fields.binary_search_by_key(&field, |(name, _)| *name).ok()?;
-        self.fields.get(at).map(|(_, value)| value)
+        if !self.present.has(field) {
+            return None;
+        }
+        self.fields.get(self.present.below(field)).map(|(_, value)| value)
     }
 
     /// Sets a field; a second value replaces the first.
     pub fn set(&mut self, field: Field, value: impl Into<Value>) {
         let value = value.into();
-        match self.fields.binary_search_by_key(&field, |(name, _)| *name) {
-            Ok(at) => {
-                if let Some(slot) = self.fields.get_mut(at) {
-                    slot.1 = value;
-                }
-            }
-            Err(at) => self.fields.insert(at, (field, value)),
+        if self.fields.last().is_none_or(|(last, _)| *last < field) {
+            self.present.add(field);
+            self.fields.push((field, value)); // most sources fill in the table's order
+            return;
+        }
+        let place = self.present.below(field);
+        if !self.present.has(field) {
+            self.present.add(field);
+            self.fields.insert(place, (field, value));
+        } else if let Some(slot) = self.fields.get_mut(place) {
+            slot.1 = value;
         }
     }
 

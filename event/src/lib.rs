@@ -5,6 +5,7 @@
 
 mod event;
 mod json;
+mod line;
 mod reference;
 mod table;
 mod value;

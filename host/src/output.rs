@@ -30,6 +30,8 @@ pub struct Output {
     alerts: u64,
     rules: usize,
     rules_refused: usize,
+    /// The line in the making, kept for its memory.
+    line: Vec<u8>,
 }
 
 /// The end of a run.
@@ -69,7 +71,17 @@ impl Output {
     #[must_use]
     pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: usize, rules_refused: usize) -> Self {
         let out = BufWriter::with_capacity(256 << 10, io::stdout());
-        Self { out, format, has_colour, live, events: BTreeMap::new(), alerts: 0, rules, rules_refused }
+        Self {
+            out,
+            format,
+            has_colour,
+            live,
+            events: BTreeMap::new(),
+            alerts: 0,
+            rules,
+            rules_refused,
+            line: Vec::new(),
+        }
     }
 
     /// Writes an event and what the rules say of it.
@@ -82,7 +94,12 @@ impl Output {
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
         match (self.view(), &mut self.live) {
-            (Some(view), _) => writeln!(self.out, "{}", view.render(event))?,
+            (Some(view), _) => {
+                self.line.clear();
+                view.write(event, &mut self.line);
+                self.line.push(b'\n');
+                self.out.write_all(&self.line)?;
+            }
             (None, Some(live)) => live.event(event.kind.class(), || line(event)),
             (None, None) => writeln!(self.out, "{}", line(event))?,
         }
