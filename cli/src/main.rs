@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use watertight_cli::command::{detect, doctor, rules, run, status, worker};
+use watertight_cli::command::{detect, doctor, policy, rules, run, status, worker};
 
 /// Endpoint security that a bad update cannot sink.
 #[derive(Debug, Parser)]
@@ -20,6 +20,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Detect(detect::DetectArgs),
     Rules(rules::RulesArgs),
+    Policy(policy::PolicyArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
 }
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
         Command::Detect(args) => detect::run(args),
         Command::Rules(args) => rules::run(args),
+        Command::Policy(args) => policy::run(args),
         Command::Worker(args) => worker::run(args),
     };
     match outcome {

@@ -48,7 +48,7 @@ impl Event {
             object.insert("sequence".into(), number.into());
         }
         let mut truncated = Vec::new();
-        let mut not_utf8 = Map::new();
+        let mut not_utf8 = NotUtf8::new();
         for (field, value) in self.fields() {
             if value.is_truncated() {
                 truncated.push(Json::from(field.native()));
@@ -141,8 +141,11 @@ fn value_from_json(field: Field, json: &Json, raw: Option<&Json>, is_cut: bool) 
     })
 }
 
+/// Native names and bytes of what is not UTF-8.
+pub(crate) type NotUtf8 = Map<String, Json>;
+
 /// The bytes of a text that is not UTF-8, as hexadecimal; `None` where JSON holds it whole.
-fn bytes_beyond_utf8(value: &Value) -> Option<Json> {
+pub(crate) fn bytes_beyond_utf8(value: &Value) -> Option<Json> {
     let hex = |text: &Text| match std::str::from_utf8(&text.bytes) {
         Ok(_) => Json::Null,
         Err(_) => to_hex(&text.bytes).into(),

@@ -70,16 +70,6 @@ impl View {
         }
     }
 
-    /// Appends the event in this view, without the end of the line.
-    pub fn write(self, event: &Event, out: &mut Vec<u8>) {
-        if self == Self::Native {
-            event.write_json(out);
-            return;
-        }
-        use std::io::Write as _;
-        let _ = write!(out, "{}", self.render(event)); // writing to memory can't fail
-    }
-
     /// The event in this view.
     #[must_use]
     pub fn render(self, event: &Event) -> Json {

@@ -1,4 +1,5 @@
-//! The account of a run: for every hook, hits = filtered + submitted + aggregated + lost, and submitted = received.
+//! The account of a run: for every hook, hits = filtered + submitted + aggregated + lost, submitted = received, and
+//! aggregated = what events told as counted.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value as Json};
@@ -82,9 +83,9 @@ pub struct SourceCounts {
 }
 
 /// The rows of hooks that ran, and whether all of them balance. `is_exact` is false for an adopted ring, whose earlier
-/// reader is gone with its half of the account.
+/// reader is gone with its half of the account. `received` are records, `aggregated` operations that events told as counted.
 #[must_use]
-pub fn hook_rows(kernel: &[HookCounts], received: &[u64], is_exact: bool) -> (Vec<Json>, bool) {
+pub fn hook_rows(kernel: &[HookCounts], received: &[u64], aggregated: &[u64], is_exact: bool) -> (Vec<Json>, bool) {
     let mut is_balanced = true;
     let mut rows = Vec::new();
     for (hook, counts) in HOOKS.iter().zip(kernel) {
@@ -92,7 +93,9 @@ pub fn hook_rows(kernel: &[HookCounts], received: &[u64], is_exact: bool) -> (Ve
             continue;
         }
         let received = received.get(usize::from(*hook as u16)).copied().unwrap_or(0);
-        let is_even = counts.is_balanced() && (!is_exact || counts.submitted == received);
+        let aggregated = aggregated.get(usize::from(*hook as u16)).copied().unwrap_or(0);
+        let is_told = counts.submitted == received && counts.aggregated == aggregated;
+        let is_even = counts.is_balanced() && (!is_exact || is_told);
         is_balanced &= is_even;
         rows.push(row(*hook, counts, received, is_even));
     }
@@ -123,9 +126,12 @@ mod tests {
         let even = HookCounts { hits: 10, filtered: 3, submitted: 5, lost_ring_full: 2, ..HookCounts::default() };
         assert!(even.is_balanced());
         assert!(!HookCounts { hits: 11, ..even }.is_balanced());
-        let (_, is_balanced) = hook_rows(&[even], &[5], true);
+        let (_, is_balanced) = hook_rows(&[even], &[5], &[], true);
         assert!(is_balanced);
-        let (_, is_balanced) = hook_rows(&[even], &[4], true);
+        let (_, is_balanced) = hook_rows(&[even], &[4], &[], true);
         assert!(!is_balanced, "one that was submitted was not received");
+        let counted = HookCounts { hits: 12, aggregated: 2, ..even };
+        assert!(hook_rows(&[counted], &[5], &[2], true).1);
+        assert!(!hook_rows(&[counted], &[5], &[1], true).1, "one that was counted was not told");
     }
 }

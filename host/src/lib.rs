@@ -4,11 +4,16 @@
 //! The workers are processes of their own: `worker::sources` opens what needs privileges, `worker::detector` has none.
 
 pub mod account;
+pub mod deny;
+pub mod filter;
+pub mod guard;
 pub mod live;
 pub mod loader;
 pub mod lock;
 pub mod matrix;
 pub mod output;
+pub mod pressure;
+pub mod resume;
 pub mod supervisor;
 pub mod translate;
 pub mod tree;

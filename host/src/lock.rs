@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{flock, FlockOperation};
@@ -29,7 +30,8 @@ pub enum LockError {
 /// Held for as long as this lives.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File,
+    /// Locked for as long as it is open.
+    file: File,
 }
 
 impl RunLock {
@@ -50,7 +52,19 @@ impl RunLock {
         }
         file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// Hands the lock on through an exec: the descriptor that holds it.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.file.into()
+    }
+
+    /// The lock that this process took before its exec.
+    #[must_use]
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self { file: fd.into() }
     }
 
     /// Process id of the run that holds the lock, if one does.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use watertight_sensor_abi::{Hook, HookClass, HOOKS};
 
+use crate::filter::{Class, Filter};
 use crate::loader::Report;
 
 /// How far the machine is protected.
@@ -43,6 +44,21 @@ pub struct Matrix {
     pub rows: Vec<Row>,
     /// Programs that are not in force, and why.
     pub refused: Vec<(String, String)>,
+    /// What is left out by `--mute`, and where that is in force.
+    pub muted: Vec<Muted>,
+    /// Whether the file and network events of our own processes are left out; empty if they are, else why not.
+    pub own_events: String,
+}
+
+/// A filter and whether something acts on it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Muted {
+    /// The filter as it was given.
+    pub filter: String,
+    /// Classes whose events it leaves out.
+    pub in_force: Vec<&'static str>,
+    /// Classes that it names whose source knows no filters: their events are shown.
+    pub not_in_force: Vec<&'static str>,
 }
 
 /// Which fallback sources opened.
@@ -65,7 +81,14 @@ pub struct Found {
     pub kernel_refused: String,
     /// Fallback sources that were tried.
     pub fallbacks: Fallbacks,
+    /// What the administrator wants to be left out.
+    pub filters: Vec<Filter>,
+    /// How many files and folders are marked to deny exec by fanotify, or why none; `None` if no policy asks for it.
+    pub deny_by_fanotify: Option<Result<usize, String>>,
 }
+
+/// Source of denial while `watertight run` runs. It is not the level `enforce`: it ends with the run.
+const FANOTIFY_DENY: &str = "fanotify permission";
 
 impl Found {
     /// Whether the program of a hook is attached.
@@ -86,14 +109,39 @@ impl Found {
         let rows = vec![self.process(mend), self.file(mend), self.network(mend), self.system(mend), self.deny(mend)];
         let level = match () {
             () if rows.iter().all(|row| row.source == "none") => Level::None,
-            () if rows.last().is_some_and(|row| row.source != "none") => Level::Enforce,
+            () if rows.last().is_some_and(|row| row.source != "none" && row.source != FANOTIFY_DENY) => Level::Enforce,
             () => Level::Observe,
         };
         let degraded = if level == Level::Enforce { String::new() } else { self.why_degraded() };
         let refused = self.kernel.as_ref().map_or_else(Vec::new, |report| {
             report.refused.iter().map(|refused| (refused.program.clone(), refused.why.clone())).collect()
         });
-        Matrix { kind: "matrix", level, degraded, rows, refused }
+        let muted = self.filters.iter().map(|filter| self.muted(filter)).collect();
+        Matrix { kind: "matrix", level, degraded, rows, refused, muted, own_events: self.own_events() }
+    }
+
+    /// A filter acts where a BPF hook is the source; the other sources deliver what they deliver.
+    fn muted(&self, filter: &Filter) -> Muted {
+        let mut muted = Muted { filter: filter.to_string(), in_force: Vec::new(), not_in_force: Vec::new() };
+        for class in &filter.classes {
+            let (name, is_filtered) = match class {
+                Class::File => ("file", self.has(Hook::FileOpen)),
+                Class::Net => ("network", self.has(Hook::SockConnect) || self.has(Hook::SockState)),
+            };
+            if is_filtered { &mut muted.in_force } else { &mut muted.not_in_force }.push(name);
+        }
+        muted
+    }
+
+    fn own_events(&self) -> String {
+        match &self.kernel {
+            None => "no kernel program is loaded".into(),
+            Some(report) if !self.has(Hook::TaskExec) => {
+                let why = report.refused.iter().find(|refused| refused.program == Hook::TaskExec.program());
+                why.map_or_else(|| "task_exec is not attached".into(), |refused| refused.why.clone())
+            }
+            Some(report) => report.untrusted.clone().unwrap_or_default(),
+        }
     }
 
     fn why_degraded(&self) -> String {
@@ -154,8 +202,17 @@ impl Found {
     }
 
     fn deny(&self, mend: &Mend) -> Row {
+        const CLASS: &str = "deny exec, file, module, connect";
+        match &self.deny_by_fanotify {
+            Some(Ok(count)) => {
+                let missing = format!("all but exec of {count} marked files and folders, while this runs");
+                return row(CLASS, FANOTIFY_DENY, &missing, &mend.lsm);
+            }
+            Some(Err(why)) => return row(CLASS, "none", "enforcement", why),
+            None => {}
+        }
         let why = if self.has_lsm() { "this version loads no enforcement yet" } else { mend.lsm.as_str() };
-        row("deny exec, file, module, connect", "none", "enforcement", why)
+        row(CLASS, "none", "enforcement", why)
     }
 }
 
@@ -194,6 +251,18 @@ impl Matrix {
             if !row.mend.is_empty() {
                 let _ = writeln!(text, "  {:<38} {:<17} mend: {}", "", "", row.mend);
             }
+        }
+        for muted in &self.muted {
+            let _ = write!(text, "muted: {}", muted.filter);
+            let _ = match (muted.in_force.join(", "), muted.not_in_force.join(", ")) {
+                (in_force, none) if none.is_empty() => writeln!(text, " (in force: {in_force})"),
+                (none, shown) if none.is_empty() => {
+                    writeln!(text, " (NOT in force: {shown}: no BPF hook is the source)")
+                }
+                (in_force, shown) => {
+                    writeln!(text, " (in force: {in_force}; NOT in force: {shown}: no BPF hook is the source)")
+                }
+            };
         }
         text
     }
@@ -259,6 +328,19 @@ mod tests {
             ["tp_btf", "fanotify", "tp_btf", "none", "none"]
         );
         assert!(!matrix.is_whole());
+    }
+
+    #[test]
+    fn a_filter_that_no_hook_acts_on_is_not_called_in_force() {
+        let found = Found {
+            kernel: Some(report(&["task_exec", "sock_state"])),
+            filters: vec!["uid=1000".parse().expect("a good filter")],
+            ..Found::default()
+        };
+        let matrix = found.matrix(&Mend::of_this_machine());
+        let muted = matrix.muted.first().expect("the filter");
+        assert_eq!((muted.in_force.as_slice(), muted.not_in_force.as_slice()), (&["network"][..], &["file"][..]));
+        assert!(matrix.to_text().contains("NOT in force: file"), "{}", matrix.to_text());
     }
 
     #[test]

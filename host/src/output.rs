@@ -23,6 +23,8 @@ const INDENT_MAX: u64 = 12;
 /// Writes to standard output.
 pub struct Output {
     out: BufWriter<Stdout>,
+    /// Room for one line, used again for each.
+    line: Vec<u8>,
     format: Format,
     has_colour: bool,
     live: Option<Live>,
@@ -30,8 +32,6 @@ pub struct Output {
     alerts: u64,
     rules: usize,
     rules_refused: usize,
-    /// The line in the making, kept for its memory.
-    line: Vec<u8>,
 }
 
 /// The end of a run.
@@ -40,6 +40,8 @@ pub struct Summary<'s> {
     pub kernel: &'s [HookCounts],
     /// Records received by hook.
     pub received: &'s [u64],
+    /// Operations by hook that were told as counted by process.
+    pub aggregated: &'s [u64],
     /// Records and lines that could not be read.
     pub malformed: u64,
     /// Sequence numbers that did not come.
@@ -73,6 +75,7 @@ impl Output {
         let out = BufWriter::with_capacity(256 << 10, io::stdout());
         Self {
             out,
+            line: Vec::new(),
             format,
             has_colour,
             live,
@@ -80,7 +83,6 @@ impl Output {
             alerts: 0,
             rules,
             rules_refused,
-            line: Vec::new(),
         }
     }
 
@@ -94,12 +96,13 @@ impl Output {
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
         match (self.view(), &mut self.live) {
-            (Some(view), _) => {
+            (Some(View::Native), _) => {
                 self.line.clear();
-                view.write(event, &mut self.line);
+                event.write_json(&mut self.line);
                 self.line.push(b'\n');
                 self.out.write_all(&self.line)?;
             }
+            (Some(view), _) => writeln!(self.out, "{}", view.render(event))?,
             (None, Some(live)) => live.event(event.kind.class(), || line(event)),
             (None, None) => writeln!(self.out, "{}", line(event))?,
         }
@@ -165,7 +168,7 @@ impl Output {
     /// # Errors
     /// Standard output is gone.
     pub fn summary(&mut self, summary: &Summary<'_>) -> io::Result<bool> {
-        let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.is_exact);
+        let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.aggregated, summary.is_exact);
         let is_balanced = is_balanced && summary.malformed == 0;
         let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
         let sources: Vec<Json> = summary
@@ -360,23 +363,29 @@ fn object(event: &Event) -> String {
     parts.join(" ")
 }
 
-/// Text for a terminal: control characters, escapes and direction marks become visible, and what is too long is cut.
-fn clean(text: &str) -> String {
-    let mut cleaned = String::new();
-    for (count, letter) in text.chars().enumerate() {
-        if count >= SHOWN_CHARS_MAX {
-            cleaned.push('…');
-            break;
-        }
+/// A value for a terminal: as [`harmless`] makes it, and cut where it is too long.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => harmless(text),
+        Some((end, _)) => harmless(text.get(..end).unwrap_or(text)) + "…",
+    }
+}
+
+/// Text for a terminal: control characters, escapes and direction marks become visible.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let mut harmless = String::new();
+    for letter in text.chars() {
         let is_direction =
             matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if letter.is_control() || is_direction {
-            cleaned.extend(letter.escape_default());
+            harmless.extend(letter.escape_default());
         } else {
-            cleaned.push(letter);
+            harmless.push(letter);
         }
     }
-    cleaned
+    harmless
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! The main flow of `watertight run`: lock, load, choose sources, start the workers, wait, stop, account.
+//! The main flow of `watertight run`: lock, load, start anew, choose sources, start the workers, wait, stop, account.
 //!
 //! The supervisor is root and parses nothing but its own configuration and the loader's one line.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,11 +20,15 @@ use watertight_sensor_fallback::snapshot;
 use watertight_sensor_reader::{open_pinned, read_counters, ring_size};
 
 use crate::account::HookCounts;
+use crate::deny::keeper::Keeper;
+use crate::filter::Filter;
 use crate::live::Saved;
 use crate::loader::{Loader, Report};
 use crate::lock::RunLock;
 use crate::matrix::{Fallbacks, Found, Matrix, Mend};
 use crate::output::sensor_event;
+use crate::pressure::Pressure;
+use crate::resume;
 use crate::translate::process_there;
 use crate::worker::protocol::{Format, InheritedRing, Message, Setup};
 
@@ -33,6 +38,9 @@ const BEAT: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_millis(100);
 /// How long the detector may take to drain the rings and write its summary.
 const FINISH_MAX: Duration = Duration::from_secs(20);
+
+/// Bytes that a pipe with any room takes at once (PIPE_BUF).
+const PIPE_PIECE_BYTES: usize = 4_096;
 
 /// What `watertight run` was asked for.
 #[derive(Clone, Debug)]
@@ -53,6 +61,10 @@ pub struct Options {
     pub pins: PathBuf,
     /// Folder for the lock and the heartbeat.
     pub state: PathBuf,
+    /// File and network events that are not wanted.
+    pub filters: Vec<Filter>,
+    /// Set after this process has started anew: where it left what it knew.
+    pub resumed: Option<RawFd>,
 }
 
 /// Set by SIGINT and SIGTERM.
@@ -68,14 +80,17 @@ extern "C" fn on_signal(_signal: libc::c_int) {
 /// # Errors
 /// Nothing could be watched, another run is at work, or a worker died.
 pub fn run(options: &Options) -> Result<u8> {
-    let _lock = RunLock::take(&options.state)?;
-    catch_signals()?;
     let loader = Loader::find(options.loader.as_deref(), &options.pins)?;
-    let mut found = Found::default();
-    match loader.load() {
-        Ok(report) => found.kernel = Some(report),
-        Err(error) => found.kernel_refused = format!("{error:#}"),
-    }
+    let (_lock, found) = match options.resumed {
+        Some(fd) => {
+            let (lock, report) = resume::resume(fd)?;
+            (lock, Found { kernel: Some(report), ..Found::default() })
+        }
+        None => load(options, &loader)?,
+    };
+    catch_signals()?;
+    resume::accept_signals().context("accepting signals")?;
+    let found = Found { filters: options.filters.clone(), ..found };
     let ended = watch(options, &loader, found);
     // Telemetry ends with the run, whatever ended it; policy has pins of its own.
     if let Err(error) = loader.unload() {
@@ -84,13 +99,31 @@ pub fn run(options: &Options) -> Result<u8> {
     ended
 }
 
+/// Locks and loads. Where programs were attached this does not return: the process starts anew, to be known by them.
+fn load(options: &Options, loader: &Loader) -> Result<(RunLock, Found)> {
+    for filter in &options.filters {
+        filter.check()?;
+    }
+    let lock = RunLock::take(&options.state)?;
+    resume::hold_signals().context("holding signals back")?;
+    let report = match loader.load(&options.filters) {
+        Ok(report) => report,
+        Err(error) => return Ok((lock, Found { kernel_refused: format!("{error:#}"), ..Found::default() })),
+    };
+    let (lock, error) = resume::start_anew(lock, &report);
+    eprintln!("watertight: our own file and network events are shown, because starting anew failed: {error:#}");
+    Ok((lock, Found { kernel: Some(report), ..Found::default() }))
+}
+
 fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
-    let pins = Pins::open(found.kernel.as_ref())?;
+    let mut pins = Pins::open(found.kernel.as_ref())?;
     let before = match (&pins, &found.kernel) {
         (Some(pins), Some(report)) if report.adopted => pins.counters()?,
         _ => Vec::new(),
     };
     let mut sources = start_sources(&mut found)?;
+    let mut keeper = Keeper::start(&options.state, loader.executable(), found.has_lsm());
+    found.deny_by_fanotify = keeper.outcome();
     let matrix = found.matrix(&Mend::of_this_machine());
     show_matrix(&matrix, options.format)?;
     for class in matrix.absent() {
@@ -100,7 +133,8 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
     let terminal = is_live(options).then(|| Saved::take().ok());
     let mut detector = start_detector(options, pins.as_ref(), sources.as_mut(), &found)?;
     let started = Instant::now();
-    let died = wait(options, &mut detector, started);
+    let died = wait(options, &mut detector, pins.as_mut(), &mut keeper, started)?;
+    keeper.stop();
     if died.is_some() {
         drop(terminal); // before anything is said about it
     }
@@ -114,11 +148,17 @@ fn watch(options: &Options, loader: &Loader, mut found: Found) -> Result<u8> {
     if let Some(status) = died {
         bail!("the detector died ({status}); what it had not read is counted as lost");
     }
-    let kernel = match &pins {
-        Some(pins) => since(&pins.counters()?, &before),
+    let kernel = match &mut pins {
+        Some(pins) => {
+            for event in pins.pressure.finish()? {
+                detector.queue(&Message::Event(event.to_json()))?;
+            }
+            since(&pins.counters()?, &before)
+        }
         None => Vec::new(),
     };
-    detector.tell(&Message::Stop { kernel, seconds: started.elapsed().as_secs_f64() })?;
+    detector.queue(&Message::Stop { kernel, seconds: started.elapsed().as_secs_f64() })?;
+    detector.tell_within(FINISH_MAX)?;
     let code = detector.finish()?;
     Ok(if code == 0 && !matrix.is_whole() { 3 } else { code })
 }
@@ -141,17 +181,33 @@ fn since(after: &[HookCounts], before: &[HookCounts]) -> Vec<HookCounts> {
 }
 
 /// Until a signal, a `q` at the terminal, the end of the time, or the detector's death, which is returned.
-fn wait(options: &Options, detector: &mut DetectorProcess, started: Instant) -> Option<String> {
+fn wait(
+    options: &Options,
+    detector: &mut DetectorProcess,
+    mut pins: Option<&mut Pins>,
+    keeper: &mut Keeper,
+    started: Instant,
+) -> Result<Option<String>> {
     loop {
         if IS_STOPPING.load(Ordering::Relaxed) || options.duration.is_some_and(|most| started.elapsed() >= most) {
-            return None;
+            return Ok(None);
         }
         if let Ok(Some(status)) = detector.child.try_wait() {
-            return Some(status.to_string());
+            return Ok(Some(status.to_string()));
         }
         note_alive(&options.state);
+        // A detector that does not read gets no more: what was counted waits in the kernel.
+        if let Some(pins) = pins.as_deref_mut().filter(|_| detector.has_heard_all()) {
+            for event in pins.pressure.look()? {
+                detector.queue(&Message::Event(event.to_json()))?;
+            }
+        }
+        for event in keeper.beat() {
+            detector.queue(&Message::Event(event.to_json()))?;
+        }
+        detector.tell_within(Duration::ZERO)?;
         if detector.is_quit_within(BEAT) {
-            return None;
+            return Ok(None);
         }
     }
 }
@@ -176,6 +232,7 @@ fn show_matrix(matrix: &Matrix, format: Format) -> Result<()> {
 struct Pins {
     rings: Vec<(OwnedFd, u32)>,
     counters: OwnedFd,
+    pressure: Pressure,
 }
 
 impl Pins {
@@ -187,7 +244,8 @@ impl Pins {
             let bytes = ring_size(fd.as_fd()).context("asking for the size of a ring")?;
             rings.push((fd, bytes));
         }
-        Ok(Some(Self { rings, counters: open_pinned(&report.directory.join("counters"))? }))
+        let counters = open_pinned(&report.directory.join("counters"))?;
+        Ok(Some(Self { rings, counters, pressure: Pressure::open(&report.directory, &boot_id())? }))
     }
 
     fn counters(&self) -> Result<Vec<HookCounts>> {
@@ -265,6 +323,8 @@ fn start_sources(found: &mut Found) -> Result<Option<Sources>> {
 struct DetectorProcess {
     child: Child,
     input: ChildStdin,
+    /// What it has not read yet.
+    unheard: VecDeque<u8>,
     /// Brings one byte when the user asks to quit.
     quit: Option<OwnedFd>,
 }
@@ -286,9 +346,42 @@ impl DetectorProcess {
         is_asked
     }
 
+    /// Says it, however long the detector takes to read.
     fn tell(&mut self, message: &Message) -> Result<()> {
-        let line = serde_json::to_string(message)?;
-        writeln!(self.input, "{line}").and_then(|()| self.input.flush()).context("speaking to the detector")
+        self.queue(message)?;
+        while !self.has_heard_all() {
+            self.tell_within(FINISH_MAX)?;
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, message: &Message) -> Result<()> {
+        self.unheard.extend(serde_json::to_string(message)?.bytes());
+        self.unheard.push_back(b'\n');
+        Ok(())
+    }
+
+    fn has_heard_all(&self) -> bool {
+        self.unheard.is_empty()
+    }
+
+    /// Says what waits, as long as the detector reads: a pause longer than this ends it. Never blocks beyond that, because
+    /// a pipe that is ready takes PIPE_BUF bytes at once.
+    fn tell_within(&mut self, pause_max: Duration) -> Result<()> {
+        let pause_max = Timespec {
+            tv_sec: i64::try_from(pause_max.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(pause_max.subsec_nanos()),
+        };
+        while !self.unheard.is_empty() {
+            let mut fds = [PollFd::new(&self.input, PollFlags::OUT)];
+            if !matches!(poll(&mut fds, Some(&pause_max)), Ok(1..)) {
+                return Ok(());
+            }
+            let piece: Vec<u8> = self.unheard.iter().take(PIPE_PIECE_BYTES).copied().collect();
+            let told = rustix::io::write(&self.input, &piece).context("speaking to the detector")?;
+            self.unheard.drain(..told);
+        }
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<u8> {
@@ -346,7 +439,7 @@ fn start_detector(
         rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC).context("taking a descriptor back")?;
     }
     let input = child.stdin.take().context("the detector has no input")?;
-    let mut detector = DetectorProcess { child, input, quit };
+    let mut detector = DetectorProcess { child, input, unheard: VecDeque::new(), quit };
     writeln!(detector.input, "{}", serde_json::to_string(&setup)?).context("speaking to the detector")?;
     for process in snapshot() {
         detector.tell(&Message::Process(process_there(&process).to_json()))?;

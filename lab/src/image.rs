@@ -67,6 +67,7 @@ pub fn base(kernel: &Kernel, programs: &Programs) -> Result<Archive> {
     archive.file("/etc/group", 0o644, GROUP.into());
     archive.file("/init", 0o755, read(&programs.init)?);
     archive.symlink("/bin/wt-act", "/init");
+    archive.file("/bin/wt-nothing", 0o755, read(&programs.nothing)?);
 
     for program in MACHINE_PROGRAMS {
         add_program(&mut archive, program, Path::new(program), None)?;

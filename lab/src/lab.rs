@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use watertight_lab_guest::{Job, Line};
 
 /// Exit code when the guest ended without saying how its command ended.
@@ -20,12 +21,31 @@ pub struct Lab {
     terms: Terms,
 }
 
+/// A guest that only needs to be switched on.
+struct Prepared {
+    kernel: Kernel,
+    initramfs: Vec<u8>,
+}
+
 /// What the tests of one or more guests came to.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Tally {
     passed: u32,
     failed: u32,
     skipped: u32,
+}
+
+impl Tally {
+    /// Of a guest whose listener panicked: nothing is known but that something failed.
+    const BROKEN: Self = Self { passed: 0, failed: 1, skipped: 0 };
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            passed: self.passed.saturating_add(other.passed),
+            failed: self.failed.saturating_add(other.failed),
+            skipped: self.skipped.saturating_add(other.skipped),
+        }
+    }
 }
 
 impl Lab {
@@ -35,26 +55,42 @@ impl Lab {
         Ok(Self { programs, cache: cache_folder()?, terms })
     }
 
-    /// Runs the tests on each kernel, one guest after the other. The last line is always `N passed, N failed`.
+    /// Runs the tests on each kernel, the guests side by side: one emulation keeps one processor of this machine busy. A line
+    /// is printed whole and begins with its kernel. The last line is always `N passed, N failed`.
     pub fn test(&self, kernels: &[Series], filter: &str) -> Result<ExitCode> {
-        let mut tally = Tally::default();
-        for series in kernels {
-            if let Err(error) = self.test_kernel(*series, filter, &mut tally) {
-                println!("{} FAIL guest: {error:#}", series.name());
-                tally.failed = tally.failed.saturating_add(1);
-            }
-        }
+        let job = Job::Test { filter: filter.to_owned() };
+        // Fetched one after the other: apt lets only one at its lists.
+        let prepared: Vec<(Series, Result<Prepared>)> =
+            kernels.iter().map(|series| (*series, self.prepare_boot(*series, &job))).collect();
+        let tally = thread::scope(|scope| {
+            let guests: Vec<_> =
+                prepared.into_iter().map(|(series, boot)| scope.spawn(move || self.tally_of(series, boot))).collect();
+            guests.into_iter().map(|guest| guest.join().unwrap_or(Tally::BROKEN)).fold(Tally::default(), Tally::and)
+        });
         let is_empty = tally.passed == 0 && tally.failed == 0 && tally.skipped == 0;
-        if is_empty {
+        let failed = if is_empty {
             println!("FAIL no test's name contains {filter:?}");
-            tally.failed = 1;
-        }
-        println!("{} passed, {} failed", tally.passed, tally.failed);
-        Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            1
+        } else {
+            tally.failed
+        };
+        println!("{} passed, {failed} failed", tally.passed);
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn test_kernel(&self, series: Series, filter: &str, tally: &mut Tally) -> Result<()> {
-        let mut machine = self.boot(series, &Job::Test { filter: filter.to_owned() })?;
+    /// What became of one kernel's tests. A guest that goes away is one more failure, whatever had passed before.
+    fn tally_of(&self, series: Series, boot: Result<Prepared>) -> Tally {
+        let mut tally = Tally::default();
+        let ran = boot.and_then(|boot| self.test_kernel(series, &boot, &mut tally));
+        if let Err(error) = ran {
+            println!("{} FAIL guest: {error:#}", series.name());
+            tally.failed = tally.failed.saturating_add(1);
+        }
+        tally
+    }
+
+    fn test_kernel(&self, series: Series, boot: &Prepared, tally: &mut Tally) -> Result<()> {
+        let mut machine = self.boot(boot)?;
         println!("{} console: {}", series.name(), machine.console_log().display());
         let mut running = String::from("none: the guest is starting");
         let mut is_done = false;
@@ -87,7 +123,7 @@ impl Lab {
 
     /// Runs shell text in a guest; its output is ours, its exit code too.
     pub fn run_command(&self, series: Series, command: &str) -> Result<ExitCode> {
-        let mut machine = self.boot(series, &Job::Command { command: command.to_owned() })?;
+        let mut machine = self.boot(&self.prepare_boot(series, &Job::Command { command: command.to_owned() })?)?;
         let console = machine.console_log();
         let mut code = None;
         while let Some(line) = machine.next_line()? {
@@ -105,12 +141,16 @@ impl Lab {
         Ok(ExitCode::from(code))
     }
 
-    fn boot(&self, series: Series, job: &Job) -> Result<Machine> {
+    fn prepare_boot(&self, series: Series, job: &Job) -> Result<Prepared> {
         let kernel = Kernel::fetch(series, &self.cache)?;
         eprintln!("{} {} sha256 {}", series.name(), kernel.package, kernel.sha256);
         let mut initramfs = image::base(&kernel, &self.programs)?.to_bytes();
         initramfs.extend(image::job(job)?.to_bytes());
-        Machine::boot(&kernel, &initramfs, &self.terms, &self.cache)
+        Ok(Prepared { kernel, initramfs })
+    }
+
+    fn boot(&self, prepared: &Prepared) -> Result<Machine> {
+        Machine::boot(&prepared.kernel, &prepared.initramfs, &self.terms, &self.cache)
     }
 }
 

@@ -16,6 +16,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub struct Programs {
     /// The guest's /init.
     pub init: PathBuf,
+    /// The static program that only exits.
+    pub nothing: PathBuf,
     /// Name in the guest's /usr/bin, file here.
     pub product: Vec<(&'static str, PathBuf)>,
 }
@@ -44,6 +46,7 @@ impl Programs {
     pub fn build(args: &ProductArgs) -> Result<Self> {
         let target_dir = target_dir()?;
         let init = build_init(&target_dir)?;
+        let nothing = build_nothing(&target_dir)?;
         let mut product = Vec::new();
         if !args.no_product {
             if args.watertight.is_none() || args.loader.is_none() {
@@ -57,7 +60,7 @@ impl Programs {
                 }
             }
         }
-        Ok(Self { init, product })
+        Ok(Self { init, nothing, product })
     }
 }
 
@@ -112,6 +115,17 @@ fn build_init(target_dir: &Path) -> Result<PathBuf> {
     cargo.env_remove("CARGO_ENCODED_RUSTFLAGS"); // would win over RUSTFLAGS
     tool::run(&mut cargo)?;
     Ok(folder.join(TARGET).join("release").join("watertight-lab-guest"))
+}
+
+/// A storm of processes needs a program that costs nothing: no libc, no loader, `NOTHING` of the guest's actions.
+fn build_nothing(target_dir: &Path) -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/src/nothing.c");
+    let program = target_dir.join("lab-guest").join("wt-nothing");
+    let mut compiler = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    compiler.args(["-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-asynchronous-unwind-tables"]);
+    compiler.args(["-Wl,--build-id=none", "-Wl,-z,noexecstack", "-o"]).arg(&program).arg(&source);
+    tool::run(&mut compiler)?;
+    Ok(program)
 }
 
 fn build_product(target_dir: &Path) -> Result<()> {

@@ -30,7 +30,7 @@ pub struct DoctorArgs {
 pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     let loader = Loader::find(args.loader.as_deref(), &args.pins)?;
     let mut found = Found::default();
-    match loader.load() {
+    match loader.load(&[]) {
         Ok(report) => {
             loader.unload()?;
             let _ = std::fs::remove_dir(&args.pins); // an empty folder that stays does no harm

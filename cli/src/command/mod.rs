@@ -2,6 +2,7 @@
 
 pub mod detect;
 pub mod doctor;
+pub mod policy;
 pub mod rules;
 pub mod run;
 pub mod status;

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use watertight_host::filter::Filter;
 use watertight_host::supervisor::{self, Options};
 use watertight_host::worker::protocol::Format;
 
@@ -27,6 +28,11 @@ pub struct RunArgs {
     /// Folder with Sigma rules beside the shipped ones; may be given more than once.
     #[arg(long, value_name = "DIR")]
     pub rules: Vec<PathBuf>,
+    /// Leave out file and network events: `exe=FILE`, `under=FOLDER` (files), `uid=1000-1999` or `cgroup=FOLDER`, for one
+    /// class with `file:` or `net:` before it. May be given more than once. They are counted as filtered; process and
+    /// kernel events can't be left out.
+    #[arg(long, value_name = "WHAT")]
+    pub mute: Vec<Filter>,
     /// The loader, when it does not lie beside this executable.
     #[arg(long, value_name = "FILE")]
     pub loader: Option<PathBuf>,
@@ -36,6 +42,9 @@ pub struct RunArgs {
     /// Folder for the lock.
     #[arg(long, value_name = "DIR", default_value = STATE)]
     pub state: PathBuf,
+    /// Descriptor that this process left itself when it started anew after the load.
+    #[arg(long, hide = true, value_name = "FD")]
+    pub resumed: Option<i32>,
 }
 
 /// Forms of the output.
@@ -75,7 +84,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         (Form::Json, ViewName::Ecs) => Format::Ecs,
         (Form::Json, ViewName::Ocsf) => Format::Ocsf,
     };
-    if !rustix::process::geteuid().is_root() {
+    if args.resumed.is_none() && !rustix::process::geteuid().is_root() {
         eprintln!("watertight: not root: no kernel sensor, no file marks, no policy; run with sudo for these");
     }
     supervisor::run(&Options {
@@ -87,6 +96,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         loader: args.loader.clone(),
         pins: args.pins.clone(),
         state: args.state.clone(),
+        filters: args.mute.clone(),
+        resumed: args.resumed,
     })
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use watertight_host::account::HookCounts;
+use watertight_host::deny::store::Status as Deny;
 use watertight_host::lock::RunLock;
 use watertight_sensor_abi::HOOKS;
 use watertight_sensor_reader::{open_pinned, read_counters};
@@ -45,13 +46,14 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     }
     let level = if hooks.is_empty() { "none" } else { "observe" };
     let build = build.map(|build| build.file_name().to_string_lossy().into_owned());
+    let deny = Deny::read(&args.state);
     let mut out = std::io::stdout().lock();
     if args.output == Form::Json {
         let hooks: Vec<_> = hooks.iter().map(|(name, counts)| json!({ "hook": name, "counts": counts })).collect();
         writeln!(
             out,
             "{}",
-            json!({ "kind": "status", "level": level, "run": holder, "build": build, "hooks": hooks })
+            json!({ "kind": "status", "level": level, "run": holder, "build": build, "hooks": hooks, "deny_by_fanotify": deny })
         )?;
     } else {
         match holder {
@@ -59,6 +61,11 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
             None => writeln!(out, "run: none (start it with `watertight run`)")?,
         }
         writeln!(out, "level: {level}, {} hooks attached", hooks.len())?;
+        if let Some(deny) = &deny {
+            let mut text = String::new();
+            super::policy::text::fallback(&mut text, deny);
+            write!(out, "{text}")?;
+        }
         for (name, counts) in &hooks {
             writeln!(
                 out,

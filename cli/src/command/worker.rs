@@ -1,5 +1,8 @@
 //! `watertight worker`: how the supervisor starts its own workers. Not for people.
 
+use std::path::PathBuf;
+
+use watertight_host::deny::listener;
 use watertight_host::worker::{detector, sources};
 
 /// A worker of `watertight run`.
@@ -13,6 +16,15 @@ pub struct WorkerArgs {
 enum Worker {
     /// Reads rings and evaluates rules.
     Detector,
+    /// Denies exec by fanotify.
+    Deny {
+        /// Descriptor of the progress page.
+        #[arg(long)]
+        page_fd: i32,
+        /// The loader, which is never marked.
+        #[arg(long)]
+        loader: Option<PathBuf>,
+    },
     /// Opens the sources that need privileges.
     Sources {
         #[arg(long)]
@@ -33,6 +45,7 @@ enum Worker {
 pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
     match &args.worker {
         Worker::Detector => detector::run(),
+        Worker::Deny { page_fd, loader } => listener::run(*page_fd, loader.as_deref()).map(|()| 0),
         Worker::Sources { fanotify, proc_connector, sock_diag, ignored_pids } => {
             let wanted = sources::Wanted {
                 fanotify: *fanotify,

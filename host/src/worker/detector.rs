@@ -7,8 +7,8 @@ use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 use anyhow::{Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use serde_json::Value as Json;
-use watertight_event::Event;
-use watertight_sensor_abi::Ring;
+use watertight_event::{Event, Field, Kind};
+use watertight_sensor_abi::{Ring, HOOKS};
 use watertight_sensor_reader::Reader;
 
 use super::protocol::{Format, Message, Setup};
@@ -57,6 +57,8 @@ struct Detector {
     source_counts: Vec<SourceCounts>,
     /// Lines from the sources that are no events.
     malformed: u64,
+    /// Operations by hook that `sensor.aggregated` events told.
+    aggregated: Vec<u64>,
     is_adopted: bool,
     /// Takes one byte when the user asks to quit; `None` once it has.
     quit: Option<OwnedFd>,
@@ -83,6 +85,7 @@ impl Detector {
             sources,
             source_counts: Vec::new(),
             malformed: 0,
+            aggregated: vec![0; HOOKS.len()],
             is_adopted: setup.is_adopted,
             quit,
         })
@@ -101,8 +104,10 @@ impl Detector {
         loop {
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
-                if let Message::Stop { kernel, seconds } = read(&line)? {
-                    return self.finish(&kernel, seconds);
+                match read(&line)? {
+                    Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
+                    Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
+                    Message::Process(_) | Message::Go => {} // only at the beginning
                 }
             }
             if control.is_ended() {
@@ -162,6 +167,12 @@ impl Detector {
     }
 
     fn show(&mut self, mut event: Event) -> Result<()> {
+        if event.kind == Kind::SensorAggregated {
+            let hook = HOOKS.iter().position(|hook| event.text(Field::Of).as_deref() == Some(hook.program()));
+            if let Some(told) = hook.and_then(|at| self.aggregated.get_mut(at)) {
+                *told = told.saturating_add(event.number(Field::Count).unwrap_or(0));
+            }
+        }
         let Self { tree, rules, output, .. } = self;
         tree.enrich(&mut event);
         output.event(&mut event, rules, tree)?;
@@ -190,6 +201,7 @@ impl Detector {
         let summary = Summary {
             kernel,
             received: &account.received,
+            aggregated: &self.aggregated,
             malformed: account.malformed.saturating_add(self.malformed),
             missing_sequences: account.missing,
             is_exact: !self.is_adopted,

@@ -19,7 +19,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,8 +48,31 @@ struct Heard {
 
 #[derive(Default)]
 struct Said {
-    lines: Vec<Value>,
+    lines: Vec<Line>,
     has_ended: bool,
+}
+
+/// A line as it came; what it says is worked out when somebody asks, because a storm brings 100,000 lines of which a test
+/// looks at few.
+struct Line {
+    text: Box<str>,
+    value: OnceLock<Value>,
+}
+
+impl Line {
+    /// The line if it is of this kind.
+    fn of_kind(&self, kind: &str) -> Option<&Value> {
+        if !self.text.contains(&format!("\"kind\":\"{kind}\"")) {
+            return None; // most lines, without reading them
+        }
+        let value = self.value.get_or_init(|| {
+            serde_json::from_str(&self.text).unwrap_or_else(|error| {
+                eprintln!("product, not JSON: {error}: {}", self.text);
+                Value::Null
+            })
+        });
+        is(value, kind).then_some(value)
+    }
 }
 
 impl Watertight {
@@ -92,10 +115,13 @@ impl Watertight {
     pub fn wait_for(&self, kind: &str, fits: impl Fn(&Value) -> bool, time_max: Duration) -> Result<Value> {
         let started = Instant::now();
         let mut said = self.heard.said();
+        let mut looked_at = 0;
         loop {
-            if let Some(found) = said.lines.iter().find(|line| is(line, kind) && fits(line)) {
+            let news = said.lines.iter().skip(looked_at).filter_map(|line| line.of_kind(kind));
+            if let Some(found) = news.into_iter().find(|value| fits(value)) {
                 return Ok(found.clone());
             }
+            looked_at = said.lines.len();
             if said.has_ended {
                 bail!(
                     "the product ended after {} lines without {kind}; its stderr is on the console",
@@ -151,8 +177,8 @@ impl Watertight {
     fn events(&self) -> Events {
         let said = self.heard.said();
         let waited = self.heard.news.wait_timeout_while(said, DRAIN_MAX, |said| !said.has_ended);
-        let (said, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        Events { lines: said.lines.clone() }
+        let (mut said, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        Events { lines: std::mem::take(&mut said.lines) }
     }
 }
 
@@ -166,10 +192,8 @@ impl Drop for Watertight {
 impl Heard {
     fn listen(&self, output: impl BufRead) {
         for line in output.split(b'\n').map_while(Result::ok) {
-            match serde_json::from_slice(&line) {
-                Ok(value) => self.said().lines.push(value),
-                Err(_) => eprintln!("product, not JSON: {}", String::from_utf8_lossy(&line)),
-            }
+            let text = String::from_utf8_lossy(&line).into_owned().into_boxed_str();
+            self.said().lines.push(Line { text, value: OnceLock::new() });
             self.news.notify_all();
         }
         self.said().has_ended = true;
@@ -183,13 +207,20 @@ impl Heard {
 
 /// Everything one run printed, in its order.
 pub struct Events {
-    lines: Vec<Value>,
+    lines: Vec<Line>,
 }
 
 impl Events {
     /// All events of a kind.
     pub fn of_kind<'a, 'k>(&'a self, kind: &'k str) -> impl Iterator<Item = &'a Value> + use<'a, 'k> {
-        self.lines.iter().filter(move |line| is(line, kind))
+        self.lines.iter().filter_map(move |line| line.of_kind(kind))
+    }
+
+    /// How many lines of a kind hold a piece of text, counted without reading them: for storms.
+    pub fn lines_with(&self, kind: &str, text: &str) -> u64 {
+        let kind = format!("\"kind\":\"{kind}\"");
+        let holds = |line: &&Line| line.text.contains(&kind) && line.text.contains(text);
+        self.lines.iter().filter(holds).count() as u64
     }
 
     /// The first event of the kind that fits; without one, an error that shows some of the kind that did not.

@@ -142,6 +142,8 @@ fn read_body(record: RecordType, bytes: &[u8]) -> Result<(Body, usize), DecodeEr
         RecordType::File => File::read(bytes).map(|body| (Body::File(body), File::BYTES)),
         RecordType::Socket => Socket::read(bytes).map(|body| (Body::Socket(body), Socket::BYTES)),
         RecordType::System => System::read(bytes).map(|body| (Body::System(body), System::BYTES)),
+        // Verdicts come through a ring of their own, see `VerdictRecord`.
+        RecordType::Verdict => return Err(DecodeError::Unknown { what: "record type", number: record as u16 }),
     };
     read.ok_or(DecodeError::TooShort { what: "a body", bytes: bytes.len() })
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::guard::{self, GUARD_HOOKS};
 use crate::hook::HOOKS;
-use crate::layout::{self, FieldKind, RecordType, Tag, LAYOUTS};
+use crate::layout::{self, FieldKind, FilterKind, RecordType, Role, Tag, LAYOUTS};
 
 /// `abi.h`: constants, enumerations and structs, each struct's size and offsets asserted.
 #[must_use]
@@ -23,13 +24,27 @@ pub fn c_header() -> String {
         ("ATTACHMENT_CUT", u32::from(layout::ATTACHMENT_CUT)),
         ("ATTACHMENT_UNREADABLE", u32::from(layout::ATTACHMENT_UNREADABLE)),
         ("ATTACHMENT_DETACHED", u32::from(layout::ATTACHMENT_DETACHED)),
+        ("CLASS_FILE", layout::CLASS_FILE),
+        ("CLASS_NET", layout::CLASS_NET),
+        ("FILTERS_MAX", layout::FILTERS_MAX),
+        ("USER_RANGES_MAX", layout::USER_RANGES_MAX),
+        ("RING_FILE_BYTES", layout::RING_FILE_BYTES),
+        ("RING_NET_BYTES", layout::RING_NET_BYTES),
+        ("AGGREGATES_MAX", layout::AGGREGATES_MAX),
         ("HOOK_COUNT", u32::try_from(HOOKS.len()).unwrap_or(u32::MAX)),
     ];
     for (name, value) in constants {
         let _ = writeln!(text, "#define {name} {value}u");
     }
-    for (name, number) in RecordType::C_NAMES.iter().chain(Tag::C_NAMES) {
+    for (name, number) in RecordType::C_NAMES.iter().chain(Tag::C_NAMES).chain(Role::C_NAMES).chain(FilterKind::C_NAMES)
+    {
         let _ = writeln!(text, "#define {name} {number}u");
+    }
+    for (name, value) in guard::C_CONSTANTS {
+        let _ = writeln!(text, "#define {name} {value:#x}ull");
+    }
+    for hook in GUARD_HOOKS {
+        let _ = writeln!(text, "#define GUARD_{} {}u", hook.program().to_uppercase(), *hook as u16);
     }
     for hook in HOOKS {
         let _ = writeln!(text, "#define HOOK_{} {}u", hook.program().to_uppercase(), *hook as u16);
@@ -42,7 +57,7 @@ pub fn c_header() -> String {
                 FieldKind::U16 => writeln!(text, "\t__u16 {name};"),
                 FieldKind::U32 => writeln!(text, "\t__u32 {name};"),
                 FieldKind::U64 => writeln!(text, "\t__u64 {name};"),
-                FieldKind::Bytes16 => writeln!(text, "\t__u8 {name}[16];"),
+                FieldKind::Bytes(bytes) => writeln!(text, "\t__u8 {name}[{bytes}];"),
             };
         }
         text.push_str("};\n");

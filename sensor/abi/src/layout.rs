@@ -23,6 +23,21 @@ pub const SCRATCH_SLOTS: u32 = 4;
 /// Data in a ring from which a record wakes the reader; below, the reader's timer finds it.
 pub const WAKE_BYTES: u32 = 16_384;
 
+/// Bit of file events in a filter's classes.
+pub const CLASS_FILE: u32 = 1;
+/// Bit of network events in a filter's classes.
+pub const CLASS_NET: u32 = 2;
+/// Filters in the map, of all kinds.
+pub const FILTERS_MAX: u32 = 256;
+/// Ranges of users among them: they are compared one by one.
+pub const USER_RANGES_MAX: u32 = 16;
+/// Size of the ring of file events, bytes.
+pub const RING_FILE_BYTES: u32 = 8 << 20;
+/// Size of the ring of network events, bytes.
+pub const RING_NET_BYTES: u32 = 4 << 20;
+/// Pairs of process and hook that are counted between two looks of user space; more are written to the ring, or lost.
+pub const AGGREGATES_MAX: u32 = 4_096;
+
 /// The record names the process in whose context the hook ran.
 pub const FLAG_HAS_PROCESS: u16 = 1;
 /// The attachment was cut.
@@ -36,8 +51,15 @@ macro_rules! layouts {
     ($($(#[$doc:meta])* $name:ident $c_name:literal { $($(#[$field_doc:meta])* $field:ident: $type:tt,)* })*) => {
         $(
             $(#[$doc])*
-            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
             pub struct $name { $($(#[$field_doc])* pub $field: layouts!(@rust $type),)* }
+
+            // By hand: arrays of more than 32 elements have no default.
+            impl Default for $name {
+                fn default() -> Self {
+                    Self { $($field: layouts!(@zero $type)),* }
+                }
+            }
 
             impl $name {
                 /// Size in the record, bytes.
@@ -74,18 +96,30 @@ macro_rules! layouts {
     (@rust u32) => { u32 };
     (@rust u64) => { u64 };
     (@rust b16) => { [u8; 16] };
+    (@rust b64) => { [u8; 64] };
+    (@rust b120) => { [u8; 120] };
+    (@zero b16) => { [0; 16] };
+    (@zero b64) => { [0; 64] };
+    (@zero b120) => { [0; 120] };
+    (@zero $type:tt) => { 0 };
     (@kind u8) => { FieldKind::U8 };
     (@kind u16) => { FieldKind::U16 };
     (@kind u32) => { FieldKind::U32 };
     (@kind u64) => { FieldKind::U64 };
-    (@kind b16) => { FieldKind::Bytes16 };
+    (@kind b16) => { FieldKind::Bytes(16) };
+    (@kind b64) => { FieldKind::Bytes(64) };
+    (@kind b120) => { FieldKind::Bytes(120) };
     (@read $rest:ident b16) => {{ let (head, tail) = $rest.split_first_chunk::<16>()?; $rest = tail; *head }};
+    (@read $rest:ident b64) => {{ let (head, tail) = $rest.split_first_chunk::<64>()?; $rest = tail; *head }};
+    (@read $rest:ident b120) => {{ let (head, tail) = $rest.split_first_chunk::<120>()?; $rest = tail; *head }};
     (@read $rest:ident $type:tt) => {{
         let (head, tail) = $rest.split_first_chunk::<{ std::mem::size_of::<$type>() }>()?;
         $rest = tail;
         $type::from_le_bytes(*head)
     }};
     (@bytes $value:expr, b16) => { $value };
+    (@bytes $value:expr, b64) => { $value };
+    (@bytes $value:expr, b120) => { $value };
     (@bytes $value:expr, $type:tt) => { $value.to_le_bytes() };
 }
 
@@ -100,8 +134,8 @@ pub enum FieldKind {
     U32,
     /// Eight bytes.
     U64,
-    /// Sixteen bytes without alignment.
-    Bytes16,
+    /// This many bytes without alignment.
+    Bytes(usize),
 }
 
 impl FieldKind {
@@ -113,13 +147,13 @@ impl FieldKind {
             Self::U16 => 2,
             Self::U32 => 4,
             Self::U64 => 8,
-            Self::Bytes16 => 16,
+            Self::Bytes(bytes) => bytes,
         }
     }
 
     const fn alignment(self) -> usize {
         match self {
-            Self::Bytes16 => 1,
+            Self::Bytes(_) => 1,
             other => other.size(),
         }
     }
@@ -322,6 +356,164 @@ layouts! {
         /// Flags or a number, by hook.
         value: u64,
     }
+    /// What the guard answered; after it the attachment [`Tag::Path`] in a space of [`VERDICT_PATH_BYTES`](crate::VERDICT_PATH_BYTES).
+    Verdict "wt_verdict" {
+        /// [`Operation`](crate::Operation).
+        operation: u16,
+        /// [`POLICY_DENY`](crate::POLICY_DENY) or [`POLICY_AUDIT`](crate::POLICY_AUDIT).
+        mode: u16,
+        /// Rule's number in its generation; 0 for the guard's own protection.
+        rule: u16,
+        /// [`EntryKind`](crate::EntryKind) that decided.
+        matched: u16,
+        /// The policy's generation.
+        generation: u64,
+        /// Inode of the file, 0 where there is none.
+        inode: u64,
+        /// Device.
+        dev: u32,
+        /// Inode generation.
+        inode_generation: u32,
+        /// AF_INET or AF_INET6, 0 where there is no address.
+        family: u16,
+        /// Remote port, host byte order.
+        port: u16,
+        /// Type and permission bits of the file.
+        mode_bits: u32,
+        /// v4 in the first four bytes.
+        address: b16,
+        /// The rule's id, filled up with NULs.
+        id: b64,
+    }
+    /// What the guard is told before it is loaded.
+    GuardSettings "wt_guard_settings" {
+        /// Inode of the folder that holds its pins.
+        pins_inode: u64,
+        /// Device of the bpffs that the folder is on.
+        pins_dev: u32,
+        /// Mount namespace in which that is mounted.
+        pins_mnt_ns: u32,
+    }
+    /// What an entry of a policy's generation is found by.
+    PolicyKey "wt_policy_key" {
+        /// [`EntryKind`](crate::EntryKind).
+        kind: u32,
+        /// Device of the file or folder; prefix length of an address, bits of 128.
+        dev: u32,
+        /// Inode number; first 8 bytes of a digest; upper half of an address; a rule's number.
+        a: u64,
+        /// Inode generation; second 8 bytes; lower half.
+        b: u64,
+        /// Hash of a name; third 8 bytes; port, 0 for any.
+        c: u64,
+        /// Fourth 8 bytes.
+        d: u64,
+    }
+    /// An entry: the header of a generation, a rule's description, or what is ruled of a file, place, folder, digest or
+    /// address. Each kind uses some of the members.
+    PolicyEntry "wt_policy_entry" {
+        /// Header: the generation's number.
+        generation: u64,
+        /// Header: when it ends unless it is confirmed, CLOCK_BOOTTIME; 0 for never.
+        deadline_ns: u64,
+        /// Header: kinds of entries that exist, a byte for each operation.
+        kinds: u64,
+        /// Header: entries of the generation, this one included.
+        entries: u32,
+        /// Header: how many prefix lengths there are in `text`. Rule: its mode.
+        count: u32,
+        /// Operations that are denied, by bit.
+        denies: u32,
+        /// Operations that are audited, by bit.
+        audits: u32,
+        /// The deciding rule's number, two bytes for each operation.
+        rules: b16,
+        /// Rule: its id.
+        id: b64,
+        /// Header: prefix lengths. Rule: what it matches, as written.
+        text: b120,
+        /// Reserved, 0.
+        reserved: u64,
+        /// Reserved, 0.
+        reserved_too: u64,
+    }
+    /// A file as the kernel knows it: what a name, a path or a number of a process can't forge. Key of maps.
+    Identity "wt_identity" {
+        /// Inode number.
+        inode: u64,
+        /// Device of the file system, in the kernel's own encoding (major << 20 | minor).
+        dev: u32,
+        /// Inode generation: tells a number that was given anew.
+        generation: u32,
+    }
+    /// An open file of the process that asks, as the iterator of `identify.bpf.c` tells it.
+    OpenFile "wt_open_file" {
+        /// Inode number.
+        inode: u64,
+        /// Device of the file system.
+        dev: u32,
+        /// Inode generation.
+        generation: u32,
+        /// Number of the descriptor.
+        fd: u32,
+        /// Reserved, 0.
+        reserved: u32,
+    }
+    /// What a filter looks for. Key of the map `filters`; what a kind does not use is 0.
+    FilterKey "wt_filter_key" {
+        /// [`FilterKind`].
+        kind: u32,
+        /// Device of an executable or folder.
+        dev: u32,
+        /// Inode number of an executable or folder, id of a cgroup, or the place of a range of users.
+        number: u64,
+        /// Inode generation of an executable or folder.
+        generation: u32,
+        /// Reserved, 0.
+        reserved: u32,
+    }
+    /// What a filter leaves out.
+    FilterRule "wt_filter_rule" {
+        /// `CLASS_*` bits.
+        classes: u32,
+        /// First user of a range.
+        low: u32,
+        /// Last user of a range.
+        high: u32,
+        /// Reserved, 0.
+        reserved: u32,
+    }
+    /// What is set once, before the load. The kernel removes code that a 0 here makes unreachable.
+    Settings "wt_settings" {
+        /// Filters of kind [`FilterKind::Executable`].
+        executables: u32,
+        /// Filters of kind [`FilterKind::Under`].
+        folders: u32,
+        /// Filters of kind [`FilterKind::Users`].
+        users: u32,
+        /// Filters of kind [`FilterKind::Cgroup`].
+        cgroups: u32,
+    }
+    /// Whether a ring's hooks count by process instead of writing, and since when. One for each ring.
+    Pressure "wt_pressure" {
+        /// 1 while they count.
+        is_counting: u64,
+        /// When they last began.
+        began_ns: u64,
+        /// When they last ended.
+        ended_ns: u64,
+        /// How often they began.
+        times: u64,
+    }
+    /// Whose operations at which hook are counted. Key of the maps behind `aggregates`.
+    AggregateKey "wt_aggregate_key" {
+        /// Thread group id; 0 where no process is known.
+        pid: u32,
+        /// [`Hook`](crate::Hook).
+        hook: u32,
+        /// Start of the process.
+        start_ns: u64,
+    }
     /// Counters of one hook on one processor.
     Counters "wt_counters" {
         /// Times that the hook ran.
@@ -382,6 +574,8 @@ numbered! {
         Socket = 7 "SOCKET",
         /// [`System`].
         System = 8 "SYSTEM",
+        /// [`Verdict`]; in the guard's own ring only.
+        Verdict = 9 "VERDICT",
     }
 }
 
@@ -404,5 +598,29 @@ numbered! {
         Name = 7 "NAME",
         /// A second string: file system type.
         Type = 8 "TYPE",
+    }
+}
+
+numbered! {
+    /// What an executable in the manifest is: the value of the map `manifest` and of the bit that its processes carry.
+    Role "ROLE_" {
+        /// `watertight`: supervisor, workers and commands.
+        Watertight = 1 "WATERTIGHT",
+        /// `watertight-loader`.
+        Loader = 2 "LOADER",
+    }
+}
+
+numbered! {
+    /// By what a filter tells an operation.
+    FilterKind "FILTER_" {
+        /// The executable of the process, by identity.
+        Executable = 1 "EXECUTABLE",
+        /// A folder above the file, by identity.
+        Under = 2 "UNDER",
+        /// Real and effective user, by range.
+        Users = 3 "USERS",
+        /// The process's cgroup (v2) or one above it.
+        Cgroup = 4 "CGROUP",
     }
 }

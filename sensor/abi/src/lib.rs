@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod decode;
+mod guard;
 mod header;
 mod hook;
 mod layout;
 
 pub use decode::{Attachment, Body, DecodeError, Record};
+pub use guard::*;
 pub use header::c_header;
 pub use hook::{Hook, HookClass, Ring, HOOKS};
 pub use layout::*;

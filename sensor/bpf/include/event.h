@@ -10,6 +10,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "abi.h"
+#include "process.h"
 
 enum wt_ring { RING_CRITICAL, RING_FILE, RING_NET, RING_COUNT };
 
@@ -20,12 +21,12 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20);
+	__uint(max_entries, RING_FILE_BYTES);
 } ring_file SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
+	__uint(max_entries, RING_NET_BYTES);
 } ring_net SEC(".maps");
 
 struct {
@@ -68,8 +69,28 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
+/*
+ * Set before the programs are detached: a hook then ends before it has counted anything. The kernel takes 0.1 s to let go of
+ * each hooked function, so between the first and the last hook that goes an account would never come to rest.
+ */
+volatile __u32 is_stopped;
+
+/* A hit is where a hook may still leave unseen; what follows it must be counted to its end. */
+#define LEAVE_IF_STOPPED do { \
+	if (is_stopped) \
+		return 0; \
+} while (0)
+#define BEFORE_hits LEAVE_IF_STOPPED
+#define BEFORE_filtered
+#define BEFORE_submitted
+#define BEFORE_aggregated
+#define BEFORE_lost_ring_full
+#define BEFORE_lost_no_scratch
+#define BEFORE_helper_failures
+
 /* Programs can be preempted by one another on the same processor, so the counters are added to atomically. */
 #define COUNT(hook, member) do { \
+	BEFORE_##member; \
 	__u32 count_key = (hook); \
 	struct wt_counters *count_row = bpf_map_lookup_elem(&counters, &count_key); \
 	if (count_row) \
@@ -78,6 +99,7 @@ struct {
 
 /* A hit that is left out, with one look at the counters: for the hooks that run all the time. */
 #define COUNT_HIT_FILTERED(hook) do { \
+	LEAVE_IF_STOPPED; \
 	__u32 count_key = (hook); \
 	struct wt_counters *count_row = bpf_map_lookup_elem(&counters, &count_key); \
 	if (count_row) { \
@@ -86,65 +108,8 @@ struct {
 	} \
 } while (0)
 
-#define PAGE_BYTES 4096
-
-/*
- * Whether a pointer is NULL, for certain. From 6.4 on the verifier takes a hook's arguments, and some pointers in them,
- * for valid: it removes a plain test for NULL and lets loads through unguarded. Yet some are NULL: mmap_file's file, a new
- * name's d_inode. A comparison with another number than 0 it leaves in; the plain one is for kernels that know better.
- */
-static __always_inline bool is_null(const void *pointer)
-{
-	if (!pointer)
-		return true;
-	asm volatile("" : "+r"(pointer));
-	return (__u64)pointer < PAGE_BYTES;
-}
-
 #define BODY_OFFSET (sizeof(struct wt_header) + sizeof(struct wt_process))
 #define BODY(scratch, type) ((struct type *)((scratch)->data + BODY_OFFSET))
-
-/* The kernel's kernel_cap_t is two words up to 6.2 and one number after: 8 bytes in both. */
-struct cred___cap { struct kernel_capabilities cap_effective; } __attribute__((preserve_access_index));
-
-static __always_inline __u64 effective_capabilities(const struct cred *cred)
-{
-	const struct cred___cap *with_cap = (const void *)cred;
-	__u64 bits = 0;
-
-	bpf_core_read(&bits, sizeof(bits), &with_cap->cap_effective);
-	return bits;
-}
-
-static __always_inline void fill_process(struct wt_process *to, struct task_struct *task)
-{
-	struct task_struct *leader = task->group_leader;
-	struct task_struct *parent = leader->real_parent;
-	const struct cred *cred = task->real_cred;
-	struct nsproxy *namespaces = task->nsproxy;
-
-	to->pid = task->tgid;
-	to->tid = task->pid;
-	to->start_ns = leader->start_boottime;
-	to->parent_pid = parent->tgid;
-	to->parent_start_ns = parent->group_leader->start_boottime;
-	to->loginuid = task->loginuid.val;
-	to->uid = cred->uid.val;
-	to->gid = cred->gid.val;
-	to->euid = cred->euid.val;
-	to->egid = cred->egid.val;
-	to->capabilities = effective_capabilities(cred);
-	to->user_ns = cred->user_ns->ns.inum;
-	to->mnt_ns = 0;
-	to->pid_ns = 0;
-	if (namespaces) {
-		to->mnt_ns = namespaces->mnt_ns->ns.inum;
-		to->pid_ns = namespaces->pid_ns_for_children->ns.inum;
-	}
-	to->reserved = 0;
-	to->cgroup_id = bpf_get_current_cgroup_id();
-	bpf_probe_read_kernel(to->comm, sizeof(to->comm), task->comm);
-}
 
 /* A scratch slot with header and process filled, or NULL when it was counted as lost. */
 static __always_inline struct scratch *begin_without_process(__u32 hook, __u16 record, __u32 body_bytes)

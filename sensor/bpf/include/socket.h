@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* What the socket hooks share: a socket as the kernel knows it, and the address that a call names. */
 #pragma once
-#include "event.h"
+#include "endpoint.h"
+#include "pressure.h"
 
 #define SUN_PATH_BYTES_MAX 108
 
@@ -30,43 +31,6 @@ static __always_inline void fill_socket(struct wt_socket *to, const struct sock 
 		bpf_probe_read_kernel(to->local, sizeof(to->local), &sk->__sk_common.skc_v6_rcv_saddr);
 		bpf_probe_read_kernel(to->remote, sizeof(to->remote), &sk->__sk_common.skc_v6_daddr);
 	}
-}
-
-/* What of an AF_INET or AF_INET6 address goes into a record. */
-struct endpoint {
-	__u8 address[16];
-	__u16 family;
-	__u16 port;
-};
-
-/* False if it is of another family or shorter than one of its family. */
-static __always_inline bool read_endpoint(struct endpoint *to, const void *address, int bytes)
-{
-	__u16 family = 0;
-	__be16 port = 0;
-
-	__builtin_memset(to, 0, sizeof(*to));
-	if (bytes < (int)sizeof(struct sockaddr_in))
-		return false;
-	bpf_probe_read_kernel(&family, sizeof(family), address);
-	if (family == AF_INET) {
-		const struct sockaddr_in *inet = address;
-
-		bpf_probe_read_kernel(&port, sizeof(port), &inet->sin_port);
-		bpf_probe_read_kernel(to->address, sizeof(inet->sin_addr), &inet->sin_addr);
-	} else if (family == AF_INET6) {
-		const struct sockaddr_in6 *inet6 = address;
-
-		if (bytes < (int)__builtin_offsetof(struct sockaddr_in6, sin6_addr) + 16)
-			return false;
-		bpf_probe_read_kernel(&port, sizeof(port), &inet6->sin6_port);
-		bpf_probe_read_kernel(to->address, sizeof(to->address), &inet6->sin6_addr);
-	} else {
-		return false;
-	}
-	to->family = family;
-	to->port = __builtin_bswap16(port);
-	return true;
 }
 
 /* The address that a call names wins over the socket's own; of the other end only what is of the same family is kept. */

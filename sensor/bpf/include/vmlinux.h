@@ -60,24 +60,31 @@ struct cred {
 	struct user_namespace *user_ns;
 };
 
+struct hlist_node { struct hlist_node *next; };
+struct hlist_head { struct hlist_node *first; };
 struct super_block { dev_t s_dev; unsigned long s_magic; };
 struct inode {
 	umode_t i_mode; kuid_t i_uid; kgid_t i_gid; struct super_block *i_sb; unsigned long i_ino;
-	unsigned int i_nlink; u32 i_generation; loff_t i_size;
+	unsigned int i_nlink; u32 i_generation; loff_t i_size; struct hlist_head i_dentry; atomic_t i_writecount;
 };
-struct qstr { const unsigned char *name; };
-struct dentry { struct dentry *d_parent; struct qstr d_name; struct inode *d_inode; struct super_block *d_sb; };
-struct vfsmount { struct dentry *mnt_root; };
+struct qstr { union { struct { u32 hash; u32 len; }; u64 hash_len; }; const unsigned char *name; };
+struct dentry {
+	struct dentry *d_parent; struct qstr d_name; struct inode *d_inode; struct super_block *d_sb;
+	union { struct hlist_node d_alias; } d_u;
+};
+struct vfsmount { struct dentry *mnt_root; struct super_block *mnt_sb; };
 struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; };
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
-struct file { struct path f_path; struct inode *f_inode; unsigned int f_flags; fmode_t f_mode; };
+struct file { struct path f_path; struct inode *f_inode; unsigned int f_flags; fmode_t f_mode; void *private_data; };
 struct fs_struct { struct path pwd; };
-struct mm_struct { unsigned long arg_start; unsigned long arg_end; struct file *exe_file; };
+struct mm_struct {
+	unsigned long arg_start; unsigned long arg_end; unsigned long env_start; unsigned long env_end; struct file *exe_file;
+};
 struct vm_area_struct { struct file *vm_file; unsigned long vm_flags; };
 struct signal_struct { atomic_t live; int nr_threads; int group_exit_code; };
 
 struct task_struct {
-	pid_t pid; pid_t tgid; u64 start_boottime; unsigned int flags; int exit_code;
+	pid_t pid; pid_t tgid; u64 start_boottime; unsigned int flags; unsigned int ptrace; int exit_code;
 	struct task_struct *real_parent; struct task_struct *group_leader;
 	const struct cred *real_cred; const struct cred *cred;
 	struct mm_struct *mm; struct fs_struct *fs; struct nsproxy *nsproxy; struct signal_struct *signal;
@@ -97,6 +104,9 @@ struct msghdr { void *msg_name; int msg_namelen; };
 
 struct bpf_map { enum bpf_map_type map_type; u32 id; char name[16]; };
 struct timespec64 { long long tv_sec; long tv_nsec; };
+struct seq_file;
+struct bpf_iter_meta { struct seq_file *seq; u64 session_id; u64 seq_num; };
+struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; u32 fd; struct file *file; };
 struct perf_event_attr { u32 type; u64 config; };
 
 #pragma clang attribute pop
@@ -121,6 +131,17 @@ union bpf_attr { u32 word[4]; };
 #define S_ISFIFO(mode) (((mode) & S_IFMT) == S_IFIFO)
 #define FMODE_WRITE 2
 #define O_CREAT 0100
+#define O_TRUNC 01000
+#define O_ACCMODE 3
+#define O_RDONLY 0
+/* FMODE_EXEC in the flags of an open: the file is to be run. include/linux/fs.h. */
+#define FLAG_EXEC 0x20
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
+#define EXT4_SUPER_MAGIC 0xef53
+#define XFS_SUPER_MAGIC 0x58465342
+#define BTRFS_SUPER_MAGIC 0x9123683e
+#define TMPFS_MAGIC 0x01021994
+#define S_ISREG(mode) (((mode) & S_IFMT) == S_IFREG)
 #define O_PATH 010000000
 #define S_IFREG 0100000
 #define S_IFDIR 0040000

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // Permission bits change. `mode` is what is asked for, with the file's type.
 // Prototype (6.1, 6.12): int path_chmod(const struct path *path, umode_t mode)
-#include "event.h"
+#include "pressure.h"
 
 SEC("lsm/path_chmod")
 int BPF_PROG(file_chmod, const struct path *path, umode_t mode, int ret)
@@ -12,6 +12,8 @@ int BPF_PROG(file_chmod, const struct path *path, umode_t mode, int ret)
 	if (ret)
 		return ret;
 	COUNT(HOOK_FILE_CHMOD, hits);
+	if (is_file_left_out(HOOK_FILE_CHMOD, path->dentry, NULL))
+		return 0;
 	scratch = begin(HOOK_FILE_CHMOD, RECORD_FILE, sizeof(*body));
 	if (!scratch)
 		return 0;

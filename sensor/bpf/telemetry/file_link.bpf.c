@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // A file gets another name. The old name comes without its mount; a link can't cross mounts, so the new folder's is taken.
 // Prototype (6.1, 6.12): int path_link(struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry)
-#include "event.h"
+#include "pressure.h"
 
 SEC("lsm/path_link")
 int BPF_PROG(file_link, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, int ret)
@@ -12,6 +12,8 @@ int BPF_PROG(file_link, struct dentry *old_dentry, const struct path *new_dir, s
 	if (ret)
 		return ret;
 	COUNT(HOOK_FILE_LINK, hits);
+	if (is_file_left_out(HOOK_FILE_LINK, old_dentry, new_dentry))
+		return 0;
 	scratch = begin(HOOK_FILE_LINK, RECORD_FILE, sizeof(*body));
 	if (!scratch)
 		return 0;

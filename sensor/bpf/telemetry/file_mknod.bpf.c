@@ -2,7 +2,7 @@
 // A file, FIFO or device is made: by mknod, and by an open that creates. There is no inode yet, but the new name has its
 // parent, so the path is known.
 // Prototype (6.1, 6.12): int path_mknod(const struct path *dir, struct dentry *dentry, umode_t mode, unsigned int dev)
-#include "event.h"
+#include "pressure.h"
 
 SEC("lsm/path_mknod")
 int BPF_PROG(file_mknod, const struct path *dir, struct dentry *dentry, umode_t mode, unsigned int dev, int ret)
@@ -13,6 +13,8 @@ int BPF_PROG(file_mknod, const struct path *dir, struct dentry *dentry, umode_t 
 	if (ret)
 		return ret;
 	COUNT(HOOK_FILE_MKNOD, hits);
+	if (is_file_left_out(HOOK_FILE_MKNOD, dentry, NULL))
+		return 0;
 	scratch = begin(HOOK_FILE_MKNOD, RECORD_FILE, sizeof(*body));
 	if (!scratch)
 		return 0;

@@ -2,7 +2,7 @@
 // A file is opened for writing, or a FIFO is opened at all. Runs at every open, so what is left out leaves at once: reading,
 // character devices, sockets, and the kernel's own file systems, where a write is a setting and not content.
 // Prototype (6.1, 6.12): int file_open(struct file *file)
-#include "event.h"
+#include "pressure.h"
 
 static __always_inline bool is_reported_open(const struct file *file, const struct inode *inode)
 {
@@ -32,6 +32,8 @@ int BPF_PROG(file_open, struct file *file, int ret)
 		return 0;
 	}
 	COUNT(HOOK_FILE_OPEN, hits);
+	if (is_file_left_out(HOOK_FILE_OPEN, file->f_path.dentry, NULL))
+		return 0;
 	scratch = begin(HOOK_FILE_OPEN, RECORD_FILE, sizeof(*body));
 	if (!scratch)
 		return 0;

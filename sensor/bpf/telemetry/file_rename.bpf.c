@@ -2,7 +2,7 @@
 // A name moves. With RENAME_EXCHANGE in `flags` the two names change places; it runs once for both.
 // Prototype (6.1, 6.12): int path_rename(const struct path *old_dir, struct dentry *old_dentry,
 // const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)
-#include "event.h"
+#include "pressure.h"
 
 SEC("lsm/path_rename")
 int BPF_PROG(file_rename, const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir,
@@ -14,6 +14,8 @@ int BPF_PROG(file_rename, const struct path *old_dir, struct dentry *old_dentry,
 	if (ret)
 		return ret;
 	COUNT(HOOK_FILE_RENAME, hits);
+	if (is_file_left_out(HOOK_FILE_RENAME, old_dentry, new_dentry))
+		return 0;
 	scratch = begin(HOOK_FILE_RENAME, RECORD_FILE, sizeof(*body));
 	if (!scratch)
 		return 0;

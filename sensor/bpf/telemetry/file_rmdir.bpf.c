@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // A folder is removed. Asked before the kernel looks whether it is empty.
 // Prototype (6.1, 6.12): int path_rmdir(const struct path *dir, struct dentry *dentry)
-#include "event.h"
+#include "pressure.h"
 
 SEC("lsm/path_rmdir")
 int BPF_PROG(file_rmdir, const struct path *dir, struct dentry *dentry, int ret)
@@ -12,6 +12,8 @@ int BPF_PROG(file_rmdir, const struct path *dir, struct dentry *dentry, int ret)
 	if (ret)
 		return ret;
 	COUNT(HOOK_FILE_RMDIR, hits);
+	if (is_file_left_out(HOOK_FILE_RMDIR, dentry, NULL))
+		return 0;
 	scratch = begin(HOOK_FILE_RMDIR, RECORD_FILE, sizeof(*body));
 	if (!scratch)
 		return 0;

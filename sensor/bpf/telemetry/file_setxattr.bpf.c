@@ -3,7 +3,7 @@
 // the file system's root and is marked as detached.
 // Prototype (6.1): int inode_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
 // const void *value, size_t size, int flags); 6.12: the first is struct mnt_idmap *idmap
-#include "event.h"
+#include "pressure.h"
 
 SEC("lsm/inode_setxattr")
 int BPF_PROG(file_setxattr, void *mount_ids, struct dentry *dentry, const char *name, const void *value, size_t size, int flags, int ret)
@@ -14,6 +14,8 @@ int BPF_PROG(file_setxattr, void *mount_ids, struct dentry *dentry, const char *
 	if (ret)
 		return ret;
 	COUNT(HOOK_FILE_SETXATTR, hits);
+	if (is_file_left_out(HOOK_FILE_SETXATTR, dentry, NULL))
+		return 0;
 	scratch = begin(HOOK_FILE_SETXATTR, RECORD_FILE, sizeof(*body));
 	if (!scratch)
 		return 0;

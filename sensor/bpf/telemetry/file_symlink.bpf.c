@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // A symbolic link is made. TAG_NAME is what it points to, as written, cut after 255 bytes.
 // Prototype (6.1, 6.12): int path_symlink(const struct path *dir, struct dentry *dentry, const char *old_name)
-#include "event.h"
+#include "pressure.h"
 
 SEC("lsm/path_symlink")
 int BPF_PROG(file_symlink, const struct path *dir, struct dentry *dentry, const char *old_name, int ret)
@@ -12,6 +12,8 @@ int BPF_PROG(file_symlink, const struct path *dir, struct dentry *dentry, const 
 	if (ret)
 		return ret;
 	COUNT(HOOK_FILE_SYMLINK, hits);
+	if (is_file_left_out(HOOK_FILE_SYMLINK, dentry, NULL))
+		return 0;
 	scratch = begin(HOOK_FILE_SYMLINK, RECORD_FILE, sizeof(*body));
 	if (!scratch)
 		return 0;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // A process is attached to, or its memory is written to: ptrace, /proc/pid/mem, process_vm_writev, pidfd_getfd. Mere reading
-// is filtered: every ps does it.
+// is filtered: every ps does it. What is attached to is no more trusted.
 // Prototype (6.1, 6.12): int ptrace_access_check(struct task_struct *child, unsigned int mode)
 #include "event.h"
+#include "trust.h"
 
 SEC("lsm/ptrace_access_check")
 int BPF_PROG(ptrace_access, struct task_struct *child, unsigned int mode, int ret)
@@ -17,6 +18,7 @@ int BPF_PROG(ptrace_access, struct task_struct *child, unsigned int mode, int re
 		COUNT(HOOK_PTRACE_ACCESS, filtered);
 		return 0;
 	}
+	trust_end(child);
 	scratch = begin(HOOK_PTRACE_ACCESS, RECORD_TARGET, sizeof(*body));
 	if (!scratch)
 		return 0;

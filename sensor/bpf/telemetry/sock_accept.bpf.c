@@ -14,6 +14,8 @@ int BPF_PROG(sock_accept, struct sock *sk, struct socket *parent)
 		COUNT(HOOK_SOCK_ACCEPT, filtered);
 		return 0;
 	}
+	if (is_net_left_out(HOOK_SOCK_ACCEPT))
+		return 0;
 	scratch = begin(HOOK_SOCK_ACCEPT, RECORD_SOCKET, sizeof(*body));
 	if (!scratch)
 		return 0;

@@ -22,6 +22,8 @@ int BPF_PROG(sock_bind, struct socket *sock, struct sockaddr *address, int addrl
 		COUNT(HOOK_SOCK_BIND, filtered);
 		return 0;
 	}
+	if (is_net_left_out(HOOK_SOCK_BIND))
+		return 0;
 	scratch = begin(HOOK_SOCK_BIND, RECORD_SOCKET, sizeof(*body));
 	if (!scratch)
 		return 0;

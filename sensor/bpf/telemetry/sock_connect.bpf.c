@@ -23,6 +23,8 @@ int BPF_PROG(sock_connect, struct socket *sock, struct sockaddr *address, int ad
 		COUNT(HOOK_SOCK_CONNECT, filtered);
 		return 0;
 	}
+	if (is_net_left_out(HOOK_SOCK_CONNECT))
+		return 0;
 	scratch = begin(HOOK_SOCK_CONNECT, RECORD_SOCKET, sizeof(*body));
 	if (!scratch)
 		return 0;

@@ -45,6 +45,8 @@ int BPF_PROG(sock_send, struct socket *sock, struct msghdr *msg, int size, int r
 		return 0;
 	}
 	bpf_map_update_elem(&socket_peers, &peer, &seen, BPF_ANY);
+	if (is_net_left_out(HOOK_SOCK_SEND))
+		return 0;
 	scratch = begin(HOOK_SOCK_SEND, RECORD_SOCKET, sizeof(*body));
 	if (!scratch)
 		return 0;

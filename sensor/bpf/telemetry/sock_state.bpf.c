@@ -6,12 +6,20 @@
 
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10, TCP_NEW_SYN_RECV = 12 };
 
+struct opener {
+	struct wt_process process;
+	__u64 is_muted;                         /* what its opener may do without an event, it may to its end */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct wt_process);
+	__type(value, struct opener);
 } socket_openers SEC(".maps");
+
+/* Whose operations are counted where no process is known: an accepted connection's. */
+static const struct wt_process nobody;
 
 static __always_inline bool is_reported(int old, int new)
 {
@@ -25,7 +33,8 @@ static __always_inline bool is_reported(int old, int new)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(sock_state, struct sock *sk, int old, int new)
 {
-	struct wt_process *opener, *process;
+	struct opener *opener;
+	struct wt_process *process;
 	struct scratch *scratch;
 	struct wt_socket *body;
 
@@ -34,6 +43,18 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int new)
 		COUNT(HOOK_SOCK_STATE, filtered);
 		return 0;
 	}
+	opener = bpf_sk_storage_get(&socket_openers, sk, NULL,
+				    old == TCP_CLOSE ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (old == TCP_CLOSE && opener) {
+		fill_process(&opener->process, bpf_get_current_task_btf());
+		opener->is_muted = is_muted(CLASS_NET, NULL, NULL);
+	}
+	if (opener && opener->is_muted) {
+		COUNT(HOOK_SOCK_STATE, filtered);
+		return 0;
+	}
+	if (is_net_counted(HOOK_SOCK_STATE, opener ? &opener->process : &nobody))
+		return 0;
 	scratch = begin_without_process(HOOK_SOCK_STATE, RECORD_SOCKET, sizeof(*body));
 	if (!scratch)
 		return 0;
@@ -42,17 +63,13 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int new)
 	fill_socket(body, sk);
 	body->old_state = old;
 	body->new_state = new;
-	opener = bpf_sk_storage_get(&socket_openers, sk, NULL,
-				    old == TCP_CLOSE ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-	if (old == TCP_CLOSE) {
+	if (opener) {
+		*process = opener->process;
+		((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
+		body->is_initiated = old != TCP_CLOSE;
+	} else if (old == TCP_CLOSE) {          /* no memory for the opener: it is at least known now */
 		fill_process(process, bpf_get_current_task_btf());
 		((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
-		if (opener)
-			*opener = *process;
-	} else if (opener) {
-		*process = *opener;
-		((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
-		body->is_initiated = 1;
 	}
 	if (new == TCP_SYN_SENT)
 		body->is_initiated = 1;

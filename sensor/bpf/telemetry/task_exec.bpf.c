@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // A process runs another program: credentials, arguments and memory are the new program's here.
 // Prototype (6.1, 6.12, 6.18): void sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
-#include "event.h"
+#include "filter.h"
 
 static __always_inline void append_argv(struct scratch *scratch, struct mm_struct *mm, __u64 *argv_bytes)
 {
@@ -35,6 +35,8 @@ int BPF_PROG(task_exec, struct task_struct *task, pid_t old_pid, struct linux_bi
 	struct file *file;
 
 	COUNT(HOOK_TASK_EXEC, hits);
+	trust_exec(task, bprm);
+	remember_exec(task, bprm->file->f_inode);
 	scratch = begin(HOOK_TASK_EXEC, RECORD_EXEC, sizeof(*exec));
 	if (!scratch)
 		return 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // A process was created. Threads are counted as filtered: they are no processes.
 // Prototype (6.1, 6.12, 6.18): void sched_process_fork(struct task_struct *parent, struct task_struct *child)
-#include "event.h"
+#include "filter.h"
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
@@ -10,6 +10,8 @@ int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
 	struct wt_fork *fork;
 
 	COUNT(HOOK_TASK_FORK, hits);
+	trust_fork(parent, child);
+	remember_fork(parent, child);
 	if (child->pid != child->tgid) {
 		COUNT(HOOK_TASK_FORK, filtered);
 		return 0;

@@ -36,28 +36,41 @@ fn read_row(map: &MapHandle, hook: Hook) -> Result<Row> {
         .lookup_percpu(&key, MapFlags::ANY)
         .with_context(|| format!("reading the counters of {}", hook.program()))?
         .with_context(|| format!("the pinned counters have none of {}: of another build", hook.program()))?;
-    let mut sum = Counters::default();
+    let mut counters = Vec::with_capacity(processors.len());
     for bytes in processors {
-        let one = Counters::read(&bytes).context("the pinned counters are of another layout")?;
-        sum.hits = sum.hits.wrapping_add(one.hits);
-        sum.filtered = sum.filtered.wrapping_add(one.filtered);
-        sum.submitted = sum.submitted.wrapping_add(one.submitted);
-        sum.aggregated = sum.aggregated.wrapping_add(one.aggregated);
-        sum.lost_ring_full = sum.lost_ring_full.wrapping_add(one.lost_ring_full);
-        sum.lost_no_scratch = sum.lost_no_scratch.wrapping_add(one.lost_no_scratch);
-        sum.helper_failures = sum.helper_failures.wrapping_add(one.helper_failures);
+        counters.push(Counters::read(&bytes).context("the pinned counters are of another layout")?);
     }
-    Ok(Row::from_sum(hook, &sum))
+    Ok(Row::sum_of(hook.program(), counters))
 }
 
 impl Row {
-    fn from_sum(hook: Hook, sum: &Counters) -> Self {
+    /// One hook's row from its counters of each processor.
+    pub fn sum_of(hook: &'static str, processors: impl IntoIterator<Item = Counters>) -> Self {
+        let sum = processors.into_iter().fold(Counters::default(), |sum, one| Counters {
+            hits: sum.hits.wrapping_add(one.hits),
+            filtered: sum.filtered.wrapping_add(one.filtered),
+            submitted: sum.submitted.wrapping_add(one.submitted),
+            aggregated: sum.aggregated.wrapping_add(one.aggregated),
+            lost_ring_full: sum.lost_ring_full.wrapping_add(one.lost_ring_full),
+            lost_no_scratch: sum.lost_no_scratch.wrapping_add(one.lost_no_scratch),
+            helper_failures: sum.helper_failures.wrapping_add(one.helper_failures),
+            reserved: 0,
+        });
+        Self::from_sum(hook, &sum)
+    }
+
+    /// Whether the hook ran.
+    pub fn has_hits(&self) -> bool {
+        self.hits != 0
+    }
+
+    fn from_sum(hook: &'static str, sum: &Counters) -> Self {
         let became: i128 = [sum.filtered, sum.submitted, sum.aggregated, sum.lost_ring_full, sum.lost_no_scratch]
             .into_iter()
             .map(i128::from)
             .sum();
         Self {
-            hook: hook.program(),
+            hook,
             hits: sum.hits,
             filtered: sum.filtered,
             submitted: sum.submitted,
@@ -84,6 +97,6 @@ mod tests {
             lost_no_scratch: 1,
             ..Counters::default()
         };
-        assert_eq!(Row::from_sum(Hook::FileOpen, &sum).unaccounted, 1);
+        assert_eq!(Row::from_sum("file_open", &sum).unaccounted, 1);
     }
 }

@@ -5,8 +5,13 @@
 
 mod bpffs;
 mod counters;
+mod filter;
+mod guard;
+mod identify;
+mod manifest;
 mod objects;
 mod pin;
+mod stop;
 mod trial;
 
 use std::io::Write as _;
@@ -33,6 +38,13 @@ enum Command {
         /// Do not try LSM programs.
         #[arg(long)]
         without_lsm: bool,
+        /// An executable `watertight` whose processes are ours; may be given more than once. The one beside this
+        /// executable when none is given.
+        #[arg(long, value_name = "FILE")]
+        watertight: Vec<PathBuf>,
+        /// File and network events that are not wanted: a JSON list, as the host makes it.
+        #[arg(long, value_name = "JSON", default_value = "[]")]
+        filters: String,
     },
     /// Detach the telemetry programs; maps stay until `unload`.
     Detach,
@@ -40,6 +52,9 @@ enum Command {
     Unload,
     /// Print what each hook has counted, one JSON line a hook.
     Counters,
+    /// The object that denies, and its policy.
+    #[command(subcommand)]
+    Guard(guard::GuardCommand),
 }
 
 fn main() -> ExitCode {
@@ -62,10 +77,17 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<String> {
     let pins = pin::Pins::new(&args.pins);
-    match args.command {
-        Command::Load { without_lsm } => {
+    match &args.command {
+        Command::Load { without_lsm, watertight, filters } => {
+            trial::silence_libbpf();
             bpffs::ensure(&args.pins)?;
-            let report = pins.load(without_lsm)?;
+            let (manifest, manifest_refused) = match manifest::ours(watertight) {
+                Ok(entries) => (entries, None),
+                Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+            };
+            let filters = filter::resolve(filters)?;
+            let wanted = pin::Wanted { without_lsm: *without_lsm, manifest, manifest_refused, filters };
+            let report = pins.load(&wanted)?;
             Ok(serde_json::to_string(&report)?)
         }
         Command::Detach => {
@@ -80,6 +102,10 @@ fn run(args: &Args) -> anyhow::Result<String> {
         Command::Counters => {
             let rows = pins.counters()?;
             Ok(rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?.join("\n"))
+        }
+        Command::Guard(command) => {
+            trial::silence_libbpf();
+            guard::run(&args.pins, command)
         }
     }
 }

@@ -19,11 +19,25 @@ pub const TELEMETRY: KernelObject = KernelObject {
     sha256: TELEMETRY_SHA256,
 };
 
+/// The hooks that deny.
+pub const GUARD: KernelObject = KernelObject {
+    name: "guard",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/guard.bpf.o")),
+    sha256: GUARD_SHA256,
+};
+
 /// One LSM program that allows everything, for the trial.
 pub const PROBE: KernelObject = KernelObject {
     name: "probe",
     bytes: include_bytes!(concat!(env!("OUT_DIR"), "/probe.bpf.o")),
     sha256: PROBE_SHA256,
+};
+
+/// Tells the loader what the kernel knows of its open files.
+pub const IDENTIFY: KernelObject = KernelObject {
+    name: "identify",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/identify.bpf.o")),
+    sha256: IDENTIFY_SHA256,
 };
 
 impl KernelObject {

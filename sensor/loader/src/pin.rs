@@ -3,28 +3,64 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use libbpf_rs::{Link, MapCore as _, ObjectBuilder, OpenObject, Program};
+use libbpf_rs::{MapCore as _, MapHandle, Object, ObjectBuilder, OpenObject};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use watertight_sensor_abi::{Hook, HookClass, HOOKS, SCRATCH_SLOTS};
 
 use crate::counters;
+use crate::filter;
+use crate::manifest;
 use crate::objects::TELEMETRY;
+use crate::stop;
 use crate::trial::{self, Refusals};
-
-/// How long the kernel may take to let unpinned programs go: grace periods of some milliseconds each, seconds in emulation.
-const GONE_MAX: Duration = Duration::from_secs(20);
 
 /// Where everything is pinned.
 pub struct Pins {
     root: PathBuf,
 }
 
+/// What is to be loaded, beside the object itself.
+#[derive(Default)]
+pub struct Wanted {
+    /// Do not try LSM programs.
+    pub without_lsm: bool,
+    /// Our own executables; empty where the kernel does not tell their identity.
+    pub manifest: Vec<manifest::Entry>,
+    /// Why the manifest is empty.
+    pub manifest_refused: Option<String>,
+    /// File and network events that are not wanted.
+    pub filters: Vec<filter::Entry>,
+}
+
+impl Wanted {
+    /// Eight bytes in hexadecimal over everything that can't change once it is loaded: the name of the build's folder.
+    /// Executables that were replaced are another build, and get another manifest.
+    fn build(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update(TELEMETRY.build_id());
+        for entry in &self.manifest {
+            let mut bytes = Vec::new();
+            entry.file.write(&mut bytes);
+            digest.update(bytes);
+            digest.update((entry.role as u16).to_le_bytes());
+        }
+        for entry in &self.filters {
+            let mut bytes = Vec::new();
+            entry.key.write(&mut bytes);
+            entry.rule.write(&mut bytes);
+            digest.update(bytes);
+        }
+        digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// What is in force after a load.
 #[derive(Serialize)]
 pub struct Report {
+    /// Digest of the object and of what was loaded with it.
     build: String,
     /// Folder of this build's pins.
     directory: PathBuf,
@@ -32,6 +68,8 @@ pub struct Report {
     adopted: bool,
     attached: Vec<&'static str>,
     refused: Vec<Refusal>,
+    /// Why our own processes are not known to the programs, if they are not.
+    untrusted: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -46,16 +84,15 @@ impl Pins {
     }
 
     /// Loads and attaches, or adopts what this build has pinned before. Pins of other builds are dropped once ours work.
-    pub fn load(&self, without_lsm: bool) -> Result<Report> {
-        trial::silence_libbpf();
-        let build = TELEMETRY.build_id();
+    pub fn load(&self, wanted: &Wanted) -> Result<Report> {
+        let build = wanted.build();
         let directory = self.root.join(&build);
-        if let Some(report) = adopt(&build, &directory)? {
+        if let Some(report) = adopt(&build, &directory, wanted)? {
             return Ok(report);
         }
         // What a load left that was cut short: links without their maps, or maps without links.
         remove_tree(&directory)?;
-        let loaded = load_new(&build, &directory, without_lsm);
+        let loaded = load_new(&build, &directory, wanted);
         match &loaded {
             Ok(_) => self.drop_other_builds(&build)?,
             Err(_) => remove_tree(&directory)?,
@@ -63,19 +100,20 @@ impl Pins {
         loaded
     }
 
-    /// Unpins the links of every build, waits until the kernel has let their programs go, and returns how many there were.
+    /// Stops the programs of every build and returns how many there were. From then on none counts or submits. Their pins
+    /// stay until `remove`, which the kernel may make slow.
     pub fn detach(&self) -> Result<usize> {
-        let mut programs = Vec::new();
+        let mut programs = 0;
         for build in folders(&self.root)? {
-            for path in entries(&build.join("links"))? {
-                let link = Link::open(&path).with_context(|| format!("opening {}", path.display()))?;
-                programs.push(link.info().with_context(|| format!("asking about {}", path.display()))?.prog_id);
-                drop(link);
-                fs::remove_file(&path).with_context(|| format!("unpinning {}", path.display()))?;
+            let links = entries(&build.join("links"))?;
+            if !links.is_empty() && !stop::programs(&build)? {
+                // A build without the switch: only without their links do its programs end.
+                remove_tree(&build.join("links"))?;
             }
+            programs += links.len();
         }
-        wait_until_gone(&programs)?;
-        Ok(programs.len())
+        stop::wait_for_running();
+        Ok(programs)
     }
 
     /// Removes every pin.
@@ -86,9 +124,12 @@ impl Pins {
         Ok(())
     }
 
-    /// The counters of this executable's build.
+    /// The counters of the build that is in force.
     pub fn counters(&self) -> Result<Vec<counters::Row>> {
-        counters::read(&self.root.join(TELEMETRY.build_id()))
+        let builds = folders(&self.root)?;
+        let whole = builds.iter().find(|build| build.join("complete").exists());
+        let found = whole.or(builds.first()).context("nothing is pinned: `watertight-loader load` pins the sensor")?;
+        counters::read(found)
     }
 
     fn drop_other_builds(&self, keep: &str) -> Result<()> {
@@ -101,25 +142,11 @@ impl Pins {
     }
 }
 
-/// The kernel frees a link some time after its last pin: only once the program is gone does it run no more.
-fn wait_until_gone(programs: &[u32]) -> Result<()> {
-    let asked = Instant::now();
-    while programs.iter().any(|id| Program::fd_from_id(*id).is_ok()) {
-        anyhow::ensure!(
-            asked.elapsed() < GONE_MAX,
-            "the kernel still holds unpinned programs after {} s: does another process hold their links?",
-            GONE_MAX.as_secs()
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
 /// Links that are pinned already, if every map is there with them.
-fn adopt(build: &str, directory: &Path) -> Result<Option<Report>> {
+fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report>> {
     let pinned: Vec<PathBuf> = entries(&directory.join("links"))?;
     let is_whole = directory.join("complete").exists();
-    if pinned.is_empty() || !is_whole {
+    if pinned.is_empty() || !is_whole || stop::is_stopped(directory)? {
         return Ok(None);
     }
     let is_pinned =
@@ -130,30 +157,31 @@ fn adopt(build: &str, directory: &Path) -> Result<Option<Report>> {
         .filter(|hook| !is_pinned(hook))
         .map(|hook| Refusal { program: hook.program(), why: "was not attached by the run that is adopted".into() })
         .collect();
-    Ok(Some(Report { build: build.to_owned(), directory: directory.to_owned(), adopted: true, attached, refused }))
+    Ok(Some(Report {
+        build: build.to_owned(),
+        directory: directory.to_owned(),
+        adopted: true,
+        attached,
+        refused,
+        untrusted: wanted.manifest_refused.clone(),
+    }))
 }
 
-fn load_new(build: &str, directory: &Path, without_lsm: bool) -> Result<Report> {
-    let mut refusals = if without_lsm {
+fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
+    let mut refusals = if wanted.without_lsm {
         trial::refuse_class(HookClass::Lsm, "left out by --without-lsm")
     } else {
-        match trial::admits_lsm() {
-            Ok(()) => trial::absent(),
-            Err(why) => trial::refuse_class(HookClass::Lsm, &why),
-        }
+        trial::absent()
     };
-    let mut object = match open_without(&refusals)?.load() {
-        Ok(object) => object,
-        Err(_) => {
-            let alone = trial::each_alone(&TELEMETRY, &refusals)?;
-            refusals.extend(alone);
-            open_without(&refusals)?.load().context("loading the telemetry programs that load one by one")?
-        }
-    };
+    let mut object = load_most(&mut refusals, wanted)?;
+    manifest::fill(&handle(&mut object, "manifest")?, &wanted.manifest)?;
+    filter::fill(&handle(&mut object, "filters")?, &wanted.filters)?;
     fs::create_dir_all(directory.join("links")).with_context(|| format!("making {}", directory.display()))?;
     for mut map in object.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && !name.contains(".rodata") && !name.contains(".bss") {
+        if name.ends_with(".bss") {
+            stop::pin(&mut map, directory)?;
+        } else if !name.starts_with('.') && !name.contains(".rodata") {
             map.pin(directory.join(&name)).with_context(|| format!("pinning map {name}"))?;
         }
     }
@@ -189,16 +217,52 @@ fn load_new(build: &str, directory: &Path, without_lsm: bool) -> Result<Report> 
     // A folder and not a file: bpffs holds nothing but pins and folders.
     fs::create_dir(directory.join("complete")).context("marking the pins as complete")?;
     let refused = refusals.into_iter().map(|(program, why)| Refusal { program, why }).collect();
-    Ok(Report { build: build.to_owned(), directory: directory.to_owned(), adopted: false, attached, refused })
+    Ok(Report {
+        build: build.to_owned(),
+        directory: directory.to_owned(),
+        adopted: false,
+        attached,
+        refused,
+        untrusted: wanted.manifest_refused.clone(),
+    })
 }
 
-fn open_without(refusals: &Refusals) -> Result<OpenObject> {
+fn handle(object: &mut Object, name: &str) -> Result<MapHandle> {
+    let map = object.maps_mut().find(|map| map.name() == name);
+    let map = map.with_context(|| format!("the telemetry object has no map {name}"))?;
+    MapHandle::try_from(&map).with_context(|| format!("taking hold of map {name}"))
+}
+
+/// Loads what the kernel admits. First all of it, because that is what most kernels admit and a trial costs as much as the
+/// load; only after a refusal is it asked what was meant: LSM programs at all, or single ones.
+fn load_most(refusals: &mut Refusals, wanted: &Wanted) -> Result<Object> {
+    if let Ok(object) = open_without(refusals, wanted)?.load() {
+        return Ok(object);
+    }
+    if let Err(why) = trial::admits_lsm() {
+        for (program, why) in trial::refuse_class(HookClass::Lsm, &why) {
+            refusals.entry(program).or_insert(why);
+        }
+        if let Ok(object) = open_without(refusals, wanted)?.load() {
+            return Ok(object);
+        }
+    }
+    let alone = trial::each_alone(&TELEMETRY, refusals)?;
+    refusals.extend(alone);
+    open_without(refusals, wanted)?.load().context("loading the telemetry programs that load one by one")
+}
+
+fn open_without(refusals: &Refusals, wanted: &Wanted) -> Result<OpenObject> {
     let mut open =
         ObjectBuilder::default().open_memory(TELEMETRY.verified()?).context("opening the telemetry object")?;
     let processors = u32::try_from(libbpf_rs::num_possible_cpus()?).context("counting processors")?;
+    let mut settings = Vec::new();
+    filter::settings(&wanted.filters).write(&mut settings);
     for mut map in open.maps_mut() {
         if map.name() == "scratches" {
             map.set_max_entries(processors.saturating_mul(SCRATCH_SLOTS)).context("sizing the scratch map")?;
+        } else if map.name() == ".rodata.settings" {
+            map.set_initial_value(&settings).context("setting what is filtered")?;
         }
     }
     for mut program in open.progs_mut() {
@@ -210,7 +274,7 @@ fn open_without(refusals: &Refusals) -> Result<OpenObject> {
     Ok(open)
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => Ok(entries.collect::<Result<Vec<_>, _>>()?.into_iter().map(|entry| entry.path()).collect()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -218,11 +282,11 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-fn remove_tree(folder: &Path) -> Result<()> {
+pub fn remove_tree(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing the pins under {}", folder.display()))

@@ -1,20 +1,24 @@
 //! What the kernel admits is found by trying, never by its version: the same version differs by configuration and by patch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use libbpf_rs::btf::types::Func;
-use libbpf_rs::btf::Btf;
 use libbpf_rs::{ObjectBuilder, PrintLevel};
 use watertight_sensor_abi::{Hook, HookClass, HOOKS};
 
 use crate::objects::{KernelObject, PROBE};
+
+/// The running kernel's types.
+const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
+const BTF_MAGIC: u16 = 0xeb9f;
 
 /// Why a hook is not in use, by program name.
 pub type Refusals = BTreeMap<&'static str, String>;
 
 /// Keeps libbpf's own messages off stderr; what matters comes back as errors.
 pub fn silence_libbpf() {
-    libbpf_rs::set_print(Some((PrintLevel::Warn, |_, _| {})));
+    if std::env::var_os("WT_DEBUG").is_none() {
+        libbpf_rs::set_print(Some((PrintLevel::Warn, |_, _| {})));
+    }
 }
 
 /// Whether one LSM program loads and attaches; `Err` says why not.
@@ -30,14 +34,32 @@ pub fn admits_lsm() -> Result<(), String> {
     trial().map_err(|error| format!("the kernel refuses BPF LSM programs ({})", root_cause(&error)))
 }
 
-/// LSM hooks that the kernel does not have, by its own types. None where those can't be read: the trial says the same, later.
+/// LSM hooks that the kernel does not have, by the names in its own types. None where those can't be read: the load says the
+/// same, later.
 pub fn absent() -> Refusals {
-    let Ok(kernel) = Btf::from_vmlinux() else { return Refusals::new() };
-    let has = |hook: &&Hook| kernel.type_by_name::<Func<'_>>(&format!("bpf_lsm_{}", hook.attach_point())).is_some();
+    let Some(names) = std::fs::read(KERNEL_TYPES).ok().and_then(|types| lsm_hooks(&types)) else {
+        return Refusals::new();
+    };
     let lsm = HOOKS.iter().filter(|hook| hook.class() == HookClass::Lsm);
-    lsm.filter(|hook| !has(hook))
+    lsm.filter(|hook| !names.contains(hook.attach_point()))
         .map(|hook| (hook.program(), format!("this kernel has no LSM hook {}", hook.attach_point())))
         .collect()
+}
+
+/// The kernel's LSM hooks, from the strings of its types: each is a function `bpf_lsm_<hook>`. Strings and not types, because
+/// parsing 100,000 types takes as long as half a load. `None` if the bytes are no BTF.
+fn lsm_hooks(types: &[u8]) -> Option<BTreeSet<String>> {
+    let word = |at: usize| {
+        let bytes = types.get(at..)?.first_chunk::<4>()?;
+        usize::try_from(u32::from_ne_bytes(*bytes)).ok()
+    };
+    let magic = types.first_chunk::<2>().map(|bytes| u16::from_ne_bytes(*bytes))?;
+    // struct btf_header: magic, version, flags, then hdr_len, type_off, type_len, str_off, str_len.
+    let (header, start, bytes) = (word(4)?, word(16)?, word(20)?);
+    let start = header.checked_add(start)?;
+    let strings = types.get(start..start.checked_add(bytes)?).filter(|_| magic == BTF_MAGIC)?;
+    let hooks = strings.split(|byte| *byte == 0).filter_map(|name| name.strip_prefix(b"bpf_lsm_"));
+    Some(hooks.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
 }
 
 /// Tries each program by itself and returns those that do not load, with the verifier's last words.
@@ -64,4 +86,42 @@ pub fn refuse_class(class: HookClass, why: &str) -> Refusals {
 /// The innermost cause of an error, on one line.
 pub fn root_cause(error: &anyhow::Error) -> String {
     error.root_cause().to_string().lines().next_back().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn btf(strings: &[u8]) -> Vec<u8> {
+        let mut types = BTF_MAGIC.to_ne_bytes().to_vec();
+        types.extend([1, 0]);
+        for word in [24_u32, 0, 0, 0, strings.len() as u32] {
+            types.extend(word.to_ne_bytes());
+        }
+        types.extend(strings);
+        types
+    }
+
+    #[test]
+    fn a_hook_is_there_if_the_kernel_names_its_function_in_full() {
+        let hooks = lsm_hooks(&btf(b"\0int\0bpf_lsm_file_open\0path_unlink\0")).expect("a BTF");
+        assert!(hooks.contains("file_open"));
+        assert!(!hooks.contains("path_unlink"), "a kernel function of that name is no hook");
+        assert!(!hooks.contains("file"), "part of a name is no hook");
+    }
+
+    #[test]
+    fn bytes_that_are_no_btf_tell_nothing() {
+        let whole = btf(b"\0bpf_lsm_file_open\0");
+        assert_eq!(lsm_hooks(&whole[..whole.len() - 1]), None, "cut");
+        assert_eq!(lsm_hooks(&[0; 64]), None, "no magic");
+        assert_eq!(lsm_hooks(&[]), None);
+    }
+
+    #[test]
+    fn the_running_kernel_s_hooks_are_found_where_it_has_any() {
+        let Ok(types) = std::fs::read(KERNEL_TYPES) else { return };
+        let hooks = lsm_hooks(&types).expect("the kernel's own types are BTF");
+        assert!(hooks.is_empty() || hooks.contains("file_open"), "{hooks:?}");
+    }
 }

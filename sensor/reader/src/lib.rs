@@ -1,14 +1,17 @@
 //! Drains the kernel sensor's rings and turns records into events, without libbpf and without privileges.
 //!
 //! The supervisor opens the pins (`maps`), the worker gets the descriptors of the rings alone (`ring`), reads records in the
-//! order critical, file, net (`drain`) and translates each (`translate`).
+//! order critical, file, net (`drain`) and translates each (`translate`). What a nearly full ring's hooks counted instead is read
+//! by the supervisor (`aggregates`).
 
+mod aggregates;
 mod drain;
 mod maps;
 mod ring;
 mod translate;
 
+pub use aggregates::{Aggregate, Aggregates};
 pub use drain::{Account, Drained, Reader};
-pub use maps::{open_pinned, read_counters, ring_size, MapError};
+pub use maps::{lookup, next_key, open_pinned, read_counters, ring_size, MapError};
 pub use ring::{RingBuffer, RingError};
 pub use translate::translate;

@@ -1,5 +1,5 @@
-//! The two commands of bpf(2) that the supervisor needs: open a pin, read a per-processor counter. Only here and in `ring.rs`
-//! is there unsafe code.
+//! The few commands of bpf(2) that the supervisor needs: open a pin, read, replace and remove elements. Only here and in
+//! `ring.rs` is there unsafe code.
 
 use std::ffi::CString;
 use std::io;
@@ -11,6 +11,9 @@ use watertight_sensor_abi::{Counters, HOOKS};
 
 /// `enum bpf_cmd`, include/uapi/linux/bpf.h.
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 
@@ -33,6 +36,14 @@ pub enum MapError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// An element can't be read, replaced or removed.
+    #[error("{doing} of a pinned map: {source} (is it of this version?)")]
+    Element {
+        /// What was tried.
+        doing: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The machine's file that tells how many processors there may be is not readable.
     #[error("reading /sys/devices/system/cpu/possible: {0}")]
     Processors(io::Error),
@@ -46,9 +57,10 @@ struct ObjectGet {
     file_flags: u32,
 }
 
+/// Of the commands on elements. `value` is the place of the next key for BPF_MAP_GET_NEXT_KEY.
 #[repr(C)]
 #[derive(Default)]
-struct Lookup {
+struct Element {
     map_fd: u32,
     padding: u32,
     key: u64,
@@ -105,6 +117,10 @@ pub fn open_pinned(path: &Path) -> Result<OwnedFd, MapError> {
 /// # Errors
 /// The descriptor is no map.
 pub fn ring_size(map: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(map_info(map)?.max_entries)
+}
+
+fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
     let mut info = MapInfo::default();
     let mut attributes = InfoByFd {
         bpf_fd: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
@@ -112,7 +128,67 @@ pub fn ring_size(map: BorrowedFd<'_>) -> io::Result<u32> {
         info: std::ptr::from_mut(&mut info) as u64,
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
-    Ok(info.max_entries)
+    Ok(info)
+}
+
+/// The value of a key, of `value_bytes` bytes as the map has them; `None` where there is no such key.
+///
+/// # Errors
+/// The map can't be read.
+pub fn lookup(map: BorrowedFd<'_>, key: &[u8], value_bytes: usize) -> Result<Option<Vec<u8>>, MapError> {
+    let mut value = vec![0_u8; value_bytes];
+    let found = on_element(BPF_MAP_LOOKUP_ELEM, map, key.as_ptr() as u64, value.as_mut_ptr() as u64);
+    match found {
+        Ok(()) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(source) => Err(MapError::Element { doing: "reading an element", source }),
+    }
+}
+
+/// Puts a value under a key. In a map of maps the value is a descriptor, and the kernel returns only once no program uses
+/// the map that was there before.
+///
+/// # Errors
+/// The map is frozen or takes no such element.
+pub fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> Result<(), MapError> {
+    let done = on_element(BPF_MAP_UPDATE_ELEM, map, key.as_ptr() as u64, value.as_ptr() as u64);
+    done.map_err(|source| MapError::Element { doing: "replacing an element", source })
+}
+
+/// Removes a key.
+///
+/// # Errors
+/// It is not there.
+pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> Result<(), MapError> {
+    let done = on_element(BPF_MAP_DELETE_ELEM, map, key.as_ptr() as u64, 0);
+    done.map_err(|source| MapError::Element { doing: "removing an element", source })
+}
+
+/// The key behind `after`, or the first; `None` at the end. `key_bytes` as the map has them.
+///
+/// # Errors
+/// The map can't be read.
+pub fn next_key(map: BorrowedFd<'_>, after: Option<&[u8]>, key_bytes: usize) -> Result<Option<Vec<u8>>, MapError> {
+    let mut next = vec![0_u8; key_bytes];
+    let after = after.map_or(0, |key| key.as_ptr() as u64);
+    match on_element(BPF_MAP_GET_NEXT_KEY, map, after, next.as_mut_ptr() as u64) {
+        Ok(()) => Ok(Some(next)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(source) => Err(MapError::Element { doing: "listing the elements", source }),
+    }
+}
+
+fn on_element(command: libc::c_long, map: BorrowedFd<'_>, key: u64, value: u64) -> io::Result<()> {
+    let map_fd = u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX);
+    bpf(command, &mut Element { map_fd, key, value, ..Element::default() }).map(drop)
+}
+
+/// The kernel's number of a map: what a map of maps holds.
+///
+/// # Errors
+/// The descriptor is no map.
+pub fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(map_info(map)?.id)
 }
 
 /// The counters of every hook, summed over processors, in the order of [`HOOKS`].
@@ -125,11 +201,11 @@ pub fn read_counters(map: BorrowedFd<'_>) -> Result<Vec<Counters>, MapError> {
     for hook in HOOKS {
         let key = u32::from(*hook as u16);
         let mut values = vec![0_u8; processors.saturating_mul(Counters::BYTES)];
-        let mut attributes = Lookup {
+        let mut attributes = Element {
             map_fd: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
             key: std::ptr::from_ref(&key) as u64,
             value: values.as_mut_ptr() as u64,
-            ..Lookup::default()
+            ..Element::default()
         };
         bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map_err(|source| MapError::Read { hook: hook.program(), source })?;
         let sum = values.chunks(Counters::BYTES).filter_map(Counters::read).fold(Counters::default(), add);

@@ -177,7 +177,8 @@ fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
     })
 }
 
-fn set_identity(event: &mut Event, process: &Process, boot_id: &str) {
+/// What tells the process from others.
+pub(crate) fn set_identity(event: &mut Event, process: &Process, boot_id: &str) {
     event.set(Field::Pid, process.pid);
     event.set(Field::Tid, process.tid);
     event.set(Field::ProcessId, stable_id(boot_id, process.start_ns, process.pid));
@@ -185,7 +186,8 @@ fn set_identity(event: &mut Event, process: &Process, boot_id: &str) {
     event.set(Field::Comm, Text::whole(until_nul(&process.comm)));
 }
 
-fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
+/// Everything else that is told of the process.
+pub(crate) fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
     event.set(Field::Uid, process.uid);
     event.set(Field::Gid, process.gid);
     event.set(Field::Euid, process.euid);

@@ -26,25 +26,23 @@ const PERF_ATTRIBUTES_BYTES: usize = 112;
 
 /// A C structure filled by offset, for calls whose structure no library declares.
 #[repr(C, align(8))]
-struct Fields<const SIZE_BYTES: usize>([u8; SIZE_BYTES]);
+pub(super) struct Fields<const SIZE_BYTES: usize>(pub(super) [u8; SIZE_BYTES]);
 
 type Attributes = Fields<BPF_ATTRIBUTES_BYTES>;
 
 impl<const SIZE_BYTES: usize> Fields<SIZE_BYTES> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self([0; SIZE_BYTES])
     }
 
-    fn set(mut self, offset: usize, bytes: &[u8]) -> Self {
+    pub(super) fn set(mut self, offset: usize, bytes: &[u8]) -> Self {
         for (to, from) in self.0.iter_mut().skip(offset).zip(bytes) {
             *to = *from;
         }
         self
     }
-}
 
-impl Attributes {
-    fn u32_at(&self, offset: usize) -> u32 {
+    pub(super) fn u32_at(&self, offset: usize) -> u32 {
         let bytes = self.0.get(offset..).and_then(|rest| rest.first_chunk::<4>());
         bytes.copied().map(u32::from_ne_bytes).unwrap_or_default()
     }

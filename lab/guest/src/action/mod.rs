@@ -10,6 +10,8 @@ pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod process;
+pub mod storm;
+pub mod uring;
 
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Value};
@@ -154,10 +156,29 @@ pub fn main(arguments: &[String]) -> i32 {
     }
 }
 
+/// Does the action that a text such as `file.unlink /tmp/x` names, within this very process.
+fn perform_here(text: &str) -> Outcome {
+    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    let Some((name, rest)) = words.split_first() else { return Err(io::Error::other("no action named")) };
+    match all().find(|(known, _)| known == name) {
+        Some((_, run)) => run(rest),
+        None => Err(io::Error::other(format!("no action {name}"))),
+    }
+}
+
 fn all() -> impl Iterator<Item = &'static Action> {
-    [process::ACTIONS, file::ACTIONS, network::ACTIONS, memory::ACTIONS, kernel::ACTIONS, mount::ACTIONS]
-        .into_iter()
-        .flatten()
+    [
+        process::ACTIONS,
+        file::ACTIONS,
+        network::ACTIONS,
+        memory::ACTIONS,
+        kernel::ACTIONS,
+        mount::ACTIONS,
+        uring::ACTIONS,
+        storm::ACTIONS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The result of a raw system call as Rust has it: -1 becomes the thread's errno.

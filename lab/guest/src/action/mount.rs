@@ -8,6 +8,7 @@ use rustix::mount::{
     MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
 };
 use serde_json::json;
+use std::ffi::CString;
 use std::fs;
 use std::io;
 
@@ -32,6 +33,25 @@ actions! {
         own_namespace()?;
         mount_bind(from, to)?;
         Ok(json!(null))
+    }
+
+    /// Shows a folder at a second place and does another action there, named as in `file.unlink /second/x`.
+    "mount.in_bind" => in_bind(from, to, act) {
+        own_namespace()?;
+        mount_bind(from, to)?;
+        super::perform_here(act)
+    }
+
+    /// Lays an overlay over a folder, with an upper layer in `upper`, and does another action there: one that writes to a file
+    /// of the lower folder copies it up first. Needs the module `overlay`, and an upper folder that is on no overlay itself.
+    "mount.in_overlay" => in_overlay(lower, upper, place, act) {
+        own_namespace()?;
+        let (changes, work) = (format!("{upper}/changes"), format!("{upper}/work"));
+        fs::create_dir_all(&changes)?;
+        fs::create_dir_all(&work)?;
+        let options = CString::new(format!("lowerdir={lower},upperdir={changes},workdir={work}"))?;
+        mount("overlay", place, "overlay", MountFlags::empty(), Some(options.as_c_str()))?;
+        super::perform_here(act)
     }
 
     /// Mounts a tmpfs by the new calls: fsopen, fsconfig, fsmount, move_mount.

@@ -10,6 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The interpreter that dynamically linked programs name, and a program itself.
+const DYNAMIC_LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
 actions! {
     /// Forks; the child exits at once with code 0. Gives `child`.
     "process.fork" => fork() {
@@ -34,6 +37,16 @@ actions! {
     /// Becomes the program with one argument.
     "process.exec" => exec(program, argument) {
         Err(Command::new(program).arg(argument).exec())
+    }
+
+    /// Becomes the program with one argument, started by the dynamic loader, so that the file executed is the loader's.
+    "process.exec_via_ldso" => exec_via_ldso(program, argument) {
+        Err(Command::new(DYNAMIC_LOADER).arg(program).arg(argument).exec())
+    }
+
+    /// Becomes a shell that runs the script, so that the file executed is the shell's.
+    "process.exec_via_sh" => exec_via_sh(script, argument) {
+        Err(Command::new("/bin/sh").arg(script).arg(argument).exec())
     }
 
     /// Runs /bin/true so many times, one after the other, as fast as it can. Gives `runs`.

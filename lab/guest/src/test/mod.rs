@@ -5,6 +5,7 @@ mod boot;
 mod harness;
 mod hooks;
 mod product;
+mod routes;
 
 use crate::report::Report;
 use crate::world;
@@ -28,7 +29,7 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 5] = [boot::TESTS, actions::TESTS, harness::TESTS, product::TESTS, hooks::TESTS];
+const GROUPS: [&[Test]; 6] = [boot::TESTS, actions::TESTS, routes::TESTS, harness::TESTS, product::TESTS, hooks::TESTS];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]

@@ -1,0 +1,245 @@
+//! Exec denied by fanotify, on a real kernel.
+//!
+//! A mistake here could stop the machine, so nothing is marked but files on a tmpfs that only the test's own mount namespace
+//! has; [`Tmpfs::mount`] makes sure of that before anything is started, or the test does not go on.
+
+#![allow(clippy::panic, reason = "a test that can not go on says why")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{statfs, StatFs};
+use rustix::mount::{mount, mount_change, unmount, MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::process::{kill_process, Pid, Signal};
+use rustix::thread::{unshare_unsafe, UnshareFlags};
+use support::{is_root, Place};
+
+/// Longest wait for anything. Far above what is ever needed, so that a busy machine fails no test.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What the kernel calls a tmpfs.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+
+/// A tmpfs that no other process of the machine sees.
+struct Tmpfs {
+    folder: tempfile::TempDir,
+}
+
+impl Tmpfs {
+    /// `None`, said why, where this may not be done.
+    fn mount() -> Option<Self> {
+        if !is_root() {
+            return None;
+        }
+        let namespace = || std::fs::read_link("/proc/thread-self/ns/mnt").expect("a namespace");
+        let machine = namespace();
+        // SAFETY: gives this thread a mount namespace and a working folder of its own; no descriptor is closed.
+        if let Err(error) = unsafe { unshare_unsafe(UnshareFlags::NEWNS) } {
+            println!("skipped: no mount namespace of our own: {error}");
+            return None;
+        }
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private).expect("what is mounted here stays here");
+        let folder = tempfile::tempdir().expect("a folder");
+        mount("none", folder.path(), "tmpfs", MountFlags::empty(), None).expect("a tmpfs");
+        assert_ne!(namespace(), machine, "only in a mount namespace of our own");
+        assert_eq!(type_of(folder.path()), TMPFS_MAGIC, "only on a tmpfs");
+        let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).expect("there"));
+        assert_ne!(device(folder.path()), device(Path::new("/")), "never on the machine's root");
+        assert_ne!(device(folder.path()), device(&std::env::temp_dir()), "a file system of our own");
+        Some(Self { folder })
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A program of its own that prints its arguments. Copied by another process: one of ours that forks meanwhile would
+    /// hold it open for writing.
+    fn program(&self, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        assert!(Command::new("cp").arg("/bin/echo").arg(&path).status().expect("cp runs").success());
+        path
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = unmount(self.folder.path(), UnmountFlags::DETACH);
+    }
+}
+
+fn type_of(path: &Path) -> i64 {
+    let StatFs { f_type, .. } = statfs(path).expect("a file system");
+    f_type
+}
+
+/// Whether the program starts. A listener that hangs would hang this: the watchdog is what the test relies on.
+fn starts(program: &Path) -> bool {
+    match Command::new(program).arg("started").output() {
+        Ok(output) => output.status.success() && output.stdout == b"started\n",
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => false,
+        Err(error) => panic!("{}: {error}", program.display()),
+    }
+}
+
+/// `watertight run` in the test's namespace, ended with the test.
+struct Run {
+    child: Child,
+}
+
+impl Run {
+    /// Starts it and waits until it denies.
+    fn start(place: &Place) -> Self {
+        let output = std::fs::File::create(place.folder.join("run.jsonl")).expect("a file");
+        let mut command = place.command(&["run", "-o", "json"]);
+        let child = command.stdin(Stdio::null()).stdout(output).spawn().expect("watertight runs");
+        Self { child }
+    }
+
+    fn stop(mut self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::INT).expect("it runs");
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(3), "classes are missing here");
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What `status` says of denial, once it is as wanted.
+fn wait_for(place: &Place, what: &str, is_it: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    let started = Instant::now();
+    loop {
+        let deny = place.run(&["status", "-o", "json"]).json()["deny_by_fanotify"].clone();
+        if is_it(&deny) {
+            return deny;
+        }
+        assert!(started.elapsed() < WAIT_MAX, "{what}: {deny}; {}", place.read("run.jsonl"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn is_denying(deny: &serde_json::Value) -> bool {
+    deny["deny"] == "while running"
+}
+
+fn apply(place: &Place, rules: &str) {
+    let file = place.write("policy.yaml", &format!("version: 1\nfallback_deny: true\nrules:\n{rules}"));
+    let answer = place.run(&["policy", "apply", file.to_str().expect("text")]);
+    assert_eq!(answer.code(), 3, "{}{}", answer.stdout(), answer.stderr());
+}
+
+fn rule(id: &str, key: &str, path: &Path, mode: &str) -> String {
+    let path = path.display();
+    format!("  - {{ id: {id}, action: deny, on: exec, match: {{ {key}: \"{path}\" }}, mode: {mode} }}\n")
+}
+
+#[test]
+fn named_files_and_folders_are_denied_and_audit_only_counts() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    let (denied, audited) = (tmpfs.program("denied"), tmpfs.program("audited"));
+    let (child, grandchild, other) = (tmpfs.program("in/child"), tmpfs.program("in/sub/child"), tmpfs.program("other"));
+    let place = Place::new(tmpfs.path(), "");
+    let rules = [
+        rule("file", "file", &denied, "enforce"),
+        rule("audit", "file", &audited, "audit"),
+        rule("folder", "under", &tmpfs.path().join("in"), "enforce"),
+        rule("system", "under", Path::new("/usr/bin"), "enforce"),
+    ];
+    apply(&place, &rules.concat());
+    assert!(starts(&denied), "nothing runs yet that could deny");
+    let run = Run::start(&place);
+    let deny = wait_for(&place, "it denies", is_denying);
+    assert!(deny["left_out"][0]["why"].as_str().is_some_and(|why| why.contains("/usr/bin is not marked")), "{deny}");
+
+    assert!(!starts(&denied) && !starts(&child));
+    assert!(starts(&audited) && starts(&other));
+    let link = tmpfs.path().join("link");
+    std::fs::hard_link(&denied, &link).expect("a link");
+    assert!(!starts(&link), "the file is denied by whatever name");
+    assert!(starts(&grandchild), "a bypass that is listed: subfolders");
+    let bypasses = deny["passes"].as_array().expect("a list");
+    assert!(bypasses.iter().any(|bypass| bypass.as_str().is_some_and(|bypass| bypass.contains("subfolders"))));
+
+    let deny = wait_for(&place, "hits are counted", |deny| deny["marks"][2]["hits"] == 1);
+    let hits: Vec<_> = deny["marks"].as_array().expect("marks").iter().map(|mark| mark["hits"].clone()).collect();
+    assert_eq!(hits, [2, 1, 1], "{deny}");
+    run.stop();
+    assert!(starts(&denied), "denial ends with the run");
+    let said = place.read("run.jsonl");
+    assert!(said.contains("rule file: denied") && said.contains("rule audit: would have denied"), "{said}");
+    assert!(said.contains("\"fanotify permission\"") && said.contains("\"level\":\"observe\""), "{said}");
+}
+
+#[test]
+fn a_stopped_listener_is_killed_and_the_exec_that_waited_is_allowed() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    let denied = tmpfs.program("denied");
+    let place = Place::new(tmpfs.path(), "");
+    apply(&place, &rule("file", "file", &denied, "enforce"));
+    let run = Run::start(&place);
+    let deny = wait_for(&place, "it denies", is_denying);
+    assert!(!starts(&denied));
+    let pid =
+        deny["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw).expect("its process");
+    kill_process(pid, Signal::STOP).expect("it runs");
+    assert!(starts(&denied), "it waits for the watchdog, then it is allowed");
+    let deny = wait_for(&place, "status says so", |deny| deny["deny"] == "none");
+    assert!(deny["why"].as_str().is_some_and(|why| why.contains("no sign of life")), "{deny}");
+    run.stop();
+    let said = place.read("run.jsonl");
+    assert!(said.lines().any(|line| line.contains("sensor.mode") && line.contains("deny: none")), "{said}");
+}
+
+#[test]
+fn a_killed_listener_is_told_and_applying_again_starts_another() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    let (first, second) = (tmpfs.program("first"), tmpfs.program("second"));
+    let place = Place::new(tmpfs.path(), "");
+    apply(&place, &rule("one", "file", &first, "enforce"));
+    let run = Run::start(&place);
+    let deny = wait_for(&place, "it denies", is_denying);
+    let pid =
+        deny["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw).expect("its process");
+    kill_process(pid, Signal::KILL).expect("it runs");
+    let deny = wait_for(&place, "status says so", |deny| deny["deny"] == "none");
+    assert!(deny["why"].as_str().is_some_and(|why| why.contains("ended")), "{deny}");
+    assert!(starts(&first));
+
+    apply(&place, &rule("two", "file", &second, "enforce"));
+    wait_for(&place, "the new policy is taken up", |deny| is_denying(deny) && deny["marks"][0]["rule"] == "two");
+    assert!(starts(&first) && !starts(&second));
+    assert_eq!(place.run(&["policy", "unseal"]).code(), 0);
+    wait_for(&place, "unsealed", serde_json::Value::is_null);
+    assert!(starts(&second));
+    run.stop();
+}
+
+#[test]
+fn when_the_run_is_killed_nothing_waits_and_nothing_is_called_denied() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    let denied = tmpfs.program("denied");
+    let place = Place::new(tmpfs.path(), "");
+    apply(&place, &rule("file", "file", &denied, "enforce"));
+    let mut run = Run::start(&place);
+    wait_for(&place, "it denies", is_denying);
+    run.child.kill().expect("it runs");
+    run.child.wait().expect("it ends");
+    let deny = wait_for(&place, "status says so", |deny| deny["deny"] == "none");
+    assert!(deny["why"].as_str().is_some_and(|why| why.contains("not running")), "{deny}");
+    let started = Instant::now();
+    while !starts(&denied) {
+        assert!(started.elapsed() < WAIT_MAX, "the listener outlives the run");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,11 @@
+//! Deny rules: their types, and the YAML they are written in.
+//!
+//! The types cross from the command, which reads the file, to the loader, which is root and reads nothing but this form in
+//! JSON. That is why the YAML lies behind the feature `yaml`: the loader is built without it.
+
+mod policy;
+mod sha256;
+#[cfg(feature = "yaml")]
+pub mod yaml;
+
+pub use policy::{Action, Mode, Operation, Policy, Rule, Target, ID_CHARACTERS_MAX, RULES_MAX, VERSION};

@@ -1,0 +1,106 @@
+//! The supervisor starts anew after the load: it executes itself once more, so that the programs that are attached now judge
+//! it and know it as ours. Same process, same lock, same arguments.
+//!
+//! What it knows by then is handed on in a memfd, and the lock by its open descriptor. Signals are held back from before the
+//! load until the new start has its handlers: none is lost, none ends the process with the programs still attached.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{memfd_create, MemfdFlags};
+use rustix::io::{fcntl_setfd, FdFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::loader::Report;
+use crate::lock::RunLock;
+
+/// The hidden option that names the descriptor; the executable's own parser knows it.
+const OPTION: &str = "--resumed";
+
+/// What is handed on.
+#[derive(Deserialize, Serialize)]
+struct State {
+    lock: RawFd,
+    report: Report,
+}
+
+/// Executes this executable again. Returns only if that failed, with the lock and the reason.
+pub fn start_anew(lock: RunLock, report: &Report) -> (RunLock, anyhow::Error) {
+    let lock = lock.into_fd();
+    let error = match exec(&lock, report) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    // Workers must not hold the lock after us.
+    let _ = fcntl_setfd(&lock, FdFlags::CLOEXEC);
+    (RunLock::from_fd(lock), error)
+}
+
+fn exec(lock: &OwnedFd, report: &Report) -> Result<std::convert::Infallible> {
+    let state = State { lock: lock.as_raw_fd(), report: report.clone() };
+    let memory = memfd_create(c"watertight-resumed", MemfdFlags::CLOEXEC).context("making a memfd")?;
+    let mut memory = File::from(memory);
+    memory.write_all(&serde_json::to_vec(&state)?).and_then(|()| memory.rewind()).context("writing to a memfd")?;
+    fcntl_setfd(lock, FdFlags::empty()).context("handing the lock on")?;
+    fcntl_setfd(&memory, FdFlags::empty()).context("handing the state on")?;
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| OsString::from("watertight"));
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(name).args(arguments).arg(OPTION).arg(memory.as_raw_fd().to_string());
+    Err(command.exec()).context("executing ourselves again")
+}
+
+/// What this process left itself, after its exec.
+///
+/// # Errors
+/// The descriptor is not one that [`start_anew`] made.
+pub fn resume(fd: RawFd) -> Result<(RunLock, Report)> {
+    anyhow::ensure!(fd > 2, "{OPTION} is not for people: it names a descriptor of this process");
+    // SAFETY: the option is given by `exec` above alone, which left this descriptor open for this process; who gives it by
+    // hand names a descriptor that nothing here uses yet.
+    let mut memory = unsafe { File::from_raw_fd(fd) };
+    let mut text = Vec::new();
+    memory.read_to_end(&mut text).with_context(|| format!("reading the state from descriptor {fd}"))?;
+    let state: State = serde_json::from_slice(&text).context("reading the state that was left before the exec")?;
+    // SAFETY: as above; the lock's descriptor was left open beside the state's.
+    let lock = unsafe { OwnedFd::from_raw_fd(state.lock) };
+    fcntl_setfd(&lock, FdFlags::CLOEXEC).context("taking the lock over")?;
+    Ok((RunLock::from_fd(lock), state.report))
+}
+
+/// Holds SIGINT and SIGTERM back, also from processes that are started meanwhile.
+///
+/// # Errors
+/// The kernel refused.
+pub fn hold_signals() -> io::Result<()> {
+    mask_signals(libc::SIG_BLOCK)
+}
+
+/// Lets the signals come that were held back: the handlers are there.
+///
+/// # Errors
+/// The kernel refused.
+pub fn accept_signals() -> io::Result<()> {
+    mask_signals(libc::SIG_UNBLOCK)
+}
+
+fn mask_signals(how: libc::c_int) -> io::Result<()> {
+    // SAFETY: the set is ours and is initialised by sigemptyset before it is used.
+    let answer = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGINT);
+        libc::sigaddset(&mut set, libc::SIGTERM);
+        libc::sigprocmask(how, &set, std::ptr::null_mut())
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+// A socket is told its peer, by connect or with the datagram (which is also how TCP fast open connects).
+// Prototypes (6.1, 6.12): int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)
+// int socket_sendmsg(struct socket *sock, struct msghdr *msg, int size)
+#include "guard.h"
+#include "endpoint.h"
+
+/* IPv4 is looked up as what it is in IPv6: ::ffff:a.b.c.d. */
+static __always_inline void weigh_address(struct question *question, const struct endpoint *endpoint)
+{
+	__u64 upper = 0, lower = 0;
+
+	if (endpoint->family == AF_INET) {
+		__u32 v4;
+
+		__builtin_memcpy(&v4, endpoint->address, sizeof(v4));
+		lower = 0xffff00000000ull | __builtin_bswap32(v4);
+	} else {
+		__builtin_memcpy(&upper, endpoint->address, sizeof(upper));
+		__builtin_memcpy(&lower, endpoint->address + 8, sizeof(lower));
+		upper = __builtin_bswap64(upper);
+		lower = __builtin_bswap64(lower);
+	}
+	for (__u32 at = 0; at < POLICY_PREFIXES_MAX; at++) {
+		__u32 bits = question->header->text[at];
+		struct wt_policy_key key = { .kind = POLICY_ADDRESS, .dev = bits, .c = endpoint->port };
+
+		if (at >= question->header->count)
+			break;
+		key.a = bits == 0 ? 0 : bits >= 64 ? upper : upper & (~0ull << ((64 - bits) & 63));
+		key.b = bits <= 64 ? 0 : bits >= 128 ? lower : lower & (~0ull << ((128 - bits) & 63));
+		weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_ADDRESS);
+		key.c = 0;
+		weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_ADDRESS);
+	}
+}
+
+static __always_inline int judge_peer(__u32 hook, const void *address, int bytes)
+{
+	struct endpoint endpoint;
+	struct question question;
+
+	if (!ask(&question, ON_CONNECT) || !read_endpoint(&endpoint, address, bytes)) {
+		GUARD_COUNT(hook, filtered);
+		return 0;
+	}
+	question.family = endpoint.family;
+	question.port = endpoint.port;
+	__builtin_memcpy(question.address, endpoint.address, sizeof(question.address));
+	weigh_address(&question, &endpoint);
+	return answer(&question, hook, NULL, NULL, NULL);
+}
+
+SEC("lsm/socket_connect")
+int BPF_PROG(guard_connect, struct socket *sock, struct sockaddr *address, int bytes, int ret)
+{
+	if (ret)
+		return ret;
+	GUARD_COUNT(GUARD_GUARD_CONNECT, hits);
+	return judge_peer(GUARD_GUARD_CONNECT, address, bytes);
+}
+
+/* Sends on a connected socket are not asked about and not counted: this hook runs for every one of them. */
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(guard_send, struct socket *sock, struct msghdr *msg, int size, int ret)
+{
+	if (ret)
+		return ret;
+	if (is_null(msg->msg_name))
+		return 0;
+	GUARD_COUNT(GUARD_GUARD_SEND, hits);
+	return judge_peer(GUARD_GUARD_SEND, msg->msg_name, msg->msg_namelen);
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+// A file is mapped as code: what the program loader ld.so does with a program that it is given as an argument, and with every
+// library. Sleepable for the digest. file is NULL for memory without a file.
+// Prototype (6.1, 6.12): int mmap_file(struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags)
+#include "digest.h"
+
+SEC("lsm.s/mmap_file")
+int BPF_PROG(guard_map, struct file *file, unsigned long asked, unsigned long prot, unsigned long flags, int ret)
+{
+	struct question question;
+	struct dentry *dentry;
+
+	if (ret)
+		return ret;
+	if (!(prot & PROT_EXEC) || is_null(file))
+		return 0;
+	GUARD_COUNT(GUARD_GUARD_MAP, hits);
+	if (!ask(&question, ON_EXEC)) {
+		GUARD_COUNT(GUARD_GUARD_MAP, filtered);
+		return 0;
+	}
+	dentry = file->f_path.dentry;
+	weigh_inode(&question, real_inode(file));
+	if (question.mode != POLICY_DENY)
+		weigh_file(&question, file->f_inode, dentry, file->f_path.mnt);
+	if (HAS_KIND(&question, POLICY_DIGEST) && question.mode != POLICY_DENY)
+		weigh_digest(&question, file);
+	return answer(&question, GUARD_GUARD_MAP, file->f_inode, dentry, file->f_path.mnt);
+}

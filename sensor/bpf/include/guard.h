@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * How a guard hook decides: ask -> weigh what the policy has of the file, its place, its folders, its contents or the
+ * address -> answer. The whole policy is one frozen map, a generation; one look into `wtg_policy` picks it, and everything
+ * that a hook asks it asks of that one. Keys are typed and of fixed size: there is nothing to parse here.
+ *
+ * An operation that no rule is about costs one look for the generation and one for its first entry.
+ */
+#pragma once
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "abi.h"
+#include "process.h"
+
+#define EPERM 1
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} wtg_verdicts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, GUARD_HOOK_COUNT);
+	__type(key, __u32);
+	__type(value, struct wt_counters);
+} wtg_counters SEC(".maps");
+
+/* How often each rule has refused or would have. */
+struct wtg_rule_key { __u64 generation; __u64 rule; };
+struct wtg_rule_count { __u64 denied; __u64 audited; };
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 2 * POLICY_RULES_MAX);
+	__type(key, struct wtg_rule_key);
+	__type(value, struct wtg_rule_count);
+} wtg_rule_counts SEC(".maps");
+
+struct wtg_generation {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__uint(key_size, sizeof(struct wt_policy_key));     /* sizes: clang leaves the types of an inner map incomplete */
+	__uint(value_size, sizeof(struct wt_policy_entry));
+};
+
+/* The generation in force, and the last that was confirmed: what holds when the first one's time to be confirmed is over. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, POLICY_SLOTS);
+	__type(key, __u32);
+	__array(values, struct wtg_generation);
+} wtg_policy SEC(".maps");
+
+static const volatile struct wt_policy_key first_key = { .kind = POLICY_HEADER };
+
+#define GUARD_COUNT(hook, member) do { \
+	__u32 count_key = (hook) - GUARD_HOOK_FIRST; \
+	struct wt_counters *count_row = bpf_map_lookup_elem(&wtg_counters, &count_key); \
+	if (count_row) \
+		__sync_fetch_and_add(&count_row->member, 1); \
+} while (0)
+
+/* One operation on its way to a verdict. */
+struct question {
+	void *table;
+	struct wt_policy_entry *header;
+	__u32 operation;                        /* ON_* */
+	__u32 kinds;                            /* kinds of entries that the policy has for this operation */
+	__u16 mode;                             /* POLICY_DENY, POLICY_AUDIT, or 0: no rule */
+	__u16 rule;
+	__u16 matched;                          /* kind of the entry that decided */
+	__u16 family;                           /* of an address, else 0 */
+	__u16 port;
+	__u8 address[16];
+};
+
+#define HAS_KIND(question, kind) ((question)->kinds & (1u << (kind)))
+
+static __always_inline struct wt_policy_entry *header_of(void *table)
+{
+	return bpf_map_lookup_elem(table, (const void *)&first_key);
+}
+
+/* False if no policy says anything of this operation. */
+static __always_inline bool ask(struct question *question, __u32 operation)
+{
+	__u32 slot = POLICY_SLOT_CURRENT;
+	struct wt_policy_entry *header;
+	void *table = bpf_map_lookup_elem(&wtg_policy, &slot);
+
+	if (!table)
+		return false;
+	header = header_of(table);
+	if (!header)
+		return false;
+	if (header->deadline_ns && bpf_ktime_get_boot_ns() > header->deadline_ns) {
+		slot = POLICY_SLOT_CONFIRMED;
+		table = bpf_map_lookup_elem(&wtg_policy, &slot);
+		if (!table)
+			return false;
+		header = header_of(table);
+		if (!header)
+			return false;
+	}
+	question->table = table;
+	question->header = header;
+	question->operation = operation;
+	question->kinds = (header->kinds >> (operation * 8)) & 0xff;
+	question->mode = 0;
+	question->rule = 0;
+	question->matched = 0;
+	question->family = 0;
+	return question->kinds;
+}
+
+/* Denial is stronger than audit; among equals the first found stays. */
+static __always_inline void weigh(struct question *question, struct wt_policy_entry *entry, __u16 kind)
+{
+	__u32 operation = question->operation & 7;
+	__u16 mode;
+
+	if (!entry)
+		return;
+	if (entry->denies & (1u << operation))
+		mode = POLICY_DENY;
+	else if (entry->audits & (1u << operation))
+		mode = POLICY_AUDIT;
+	else
+		return;
+	if (question->mode && question->mode <= mode)
+		return;
+	question->mode = mode;
+	question->rule = ((const __u16 *)entry->rules)[operation];
+	question->matched = kind;
+}
+
+static __always_inline void identity_key(struct wt_policy_key *key, __u32 kind, struct inode *inode)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->kind = kind;
+	key->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	key->a = BPF_CORE_READ(inode, i_ino);
+	key->b = BPF_CORE_READ(inode, i_generation);
+}
+
+static __always_inline void weigh_inode(struct question *question, struct inode *inode)
+{
+	struct wt_policy_key key;
+
+	if (!HAS_KIND(question, POLICY_FILE) || is_null(inode))
+		return;
+	identity_key(&key, POLICY_FILE, inode);
+	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_FILE);
+}
+
+/* A name's hash, the same as `place_hash` in the ABI: 8 bytes at a time, the last ones filled up with zeros. */
+static __always_inline __u64 name_hash(struct dentry *dentry)
+{
+	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+	__u32 length = BPF_CORE_READ(dentry, d_name.len);
+	__u64 hash = PLACE_HASH_SEED;
+
+	for (__u32 at = 0; at < NAME_BYTES_MAX; at += 8) {
+		__u64 word = 0;
+
+		if (at >= length)
+			break;
+		bpf_probe_read_kernel(&word, sizeof(word), name + at);
+		if (length - at < 8)
+			word &= (1ull << ((length - at) * 8)) - 1;
+		hash = (hash ^ word) * PLACE_HASH_FACTOR;
+		hash ^= hash >> 32;
+	}
+	return hash;
+}
+
+/* A name in a folder, whichever file has it: what a rule on a file means once the file has been replaced. */
+static __always_inline void weigh_place(struct question *question, struct dentry *dentry, struct inode *folder)
+{
+	struct wt_policy_key key;
+
+	if (!HAS_KIND(question, POLICY_PLACE) || is_null(folder))
+		return;
+	identity_key(&key, POLICY_PLACE, folder);
+	key.c = name_hash(dentry);
+	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_PLACE);
+}
+
+/* What a walk up the folders remembers. */
+struct climb {
+	struct question *question;
+	__u64 dentry;
+	__u64 mount;                            /* 0: stay in this file system */
+	__u32 is_at_root;
+};
+
+static long climb_step(__u32 step, void *context)
+{
+	struct climb *climb = context;
+	struct question *question = climb->question;
+	struct dentry *dentry = (struct dentry *)climb->dentry;
+	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	struct wt_policy_key key;
+
+	identity_key(&key, POLICY_FOLDER, BPF_CORE_READ(dentry, d_inode));
+	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_FOLDER);
+	if (question->mode == POLICY_DENY) {
+		climb->is_at_root = 1;
+		return 1;
+	}
+	if (parent != dentry) {
+		climb->dentry = (__u64)parent;
+		return 0;
+	}
+	/* The file system's root: a folder above may be named by the policy too, if something is mounted in it. */
+	if (climb->mount) {
+		struct mount *mount = (struct mount *)climb->mount;
+		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+		if (above != mount) {
+			climb->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+			climb->mount = (__u64)above;
+			return 0;
+		}
+	}
+	climb->is_at_root = 1;
+	return 1;
+}
+
+/* Folders from `dentry` up. Deeper than the bound is taken for a match: depth must not be a way around. */
+static __always_inline void weigh_folders(struct question *question, struct dentry *dentry, struct vfsmount *mnt)
+{
+	struct climb climb = { .question = question, .dentry = (__u64)dentry };
+
+	if (!HAS_KIND(question, POLICY_FOLDER))
+		return;
+	if (mnt)
+		climb.mount = (__u64)mnt - bpf_core_field_offset(struct mount, mnt);
+	bpf_loop(FOLDER_STEPS_MAX, climb_step, &climb, 0);
+	if (!climb.is_at_root) {
+		question->mode = POLICY_DENY;
+		question->matched = POLICY_TOO_DEEP;
+	}
+}
+
+/* A walk up the folders that a name leaves. */
+struct departure {
+	struct question *question;
+	__u64 dentry;
+	__u64 destination;
+};
+
+/* A walk up from where the name goes to. */
+struct arrival {
+	__u64 dentry;
+	__u64 sought;
+	__u32 is_found;
+};
+
+static long arrival_step(__u32 step, void *context)
+{
+	struct arrival *arrival = context;
+	struct dentry *dentry = (struct dentry *)arrival->dentry;
+	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+
+	arrival->is_found = arrival->dentry == arrival->sought;
+	if (arrival->is_found || parent == dentry)
+		return 1;
+	arrival->dentry = (__u64)parent;
+	return 0;
+}
+
+static long departure_step(__u32 step, void *context)
+{
+	struct departure *departure = context;
+	struct question *question = departure->question;
+	struct dentry *dentry = (struct dentry *)departure->dentry;
+	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	struct wt_policy_entry *entry;
+	struct wt_policy_key key;
+
+	identity_key(&key, POLICY_FOLDER, BPF_CORE_READ(dentry, d_inode));
+	entry = bpf_map_lookup_elem(question->table, &key);
+	if (entry) {
+		struct arrival arrival = { .dentry = departure->destination, .sought = departure->dentry };
+
+		bpf_loop(FOLDER_STEPS_MAX, arrival_step, &arrival, 0);
+		if (arrival.is_found)
+			return 1;               /* it stays in this folder, and so in all above */
+		weigh(question, entry, POLICY_FOLDER);
+	}
+	if (parent == dentry || question->mode == POLICY_DENY)
+		return 1;
+	departure->dentry = (__u64)parent;
+	return 0;
+}
+
+/* Whether a name in folder `from` that goes to folder `to` leaves a folder that the policy is about. */
+static __always_inline void weigh_leaving(struct question *question, struct dentry *from, struct dentry *to)
+{
+	struct departure departure = { .question = question, .dentry = (__u64)from, .destination = (__u64)to };
+
+	bpf_loop(FOLDER_STEPS_MAX, departure_step, &departure, 0);
+}
+
+/* The record of a verdict: one size, so that it can be reserved in the ring and written in place. */
+struct verdict_record {
+	struct wt_header header;
+	struct wt_process process;
+	struct wt_verdict body;
+	__u16 tag;
+	__u16 path_flags;
+	__u32 path_bytes;
+	__u8 path[VERDICT_PATH_BYTES];
+};
+
+#define REPORT_STEPS_MAX 32
+
+/* Names from the leaf up, for people to read; the verdict was made on identities. */
+static __always_inline void write_path(struct verdict_record *record, struct dentry *dentry, struct vfsmount *mnt)
+{
+	struct mount *mount = NULL;
+	struct dentry *root = NULL;
+	__u32 at = 0;
+
+	record->path_flags = ATTACHMENT_CUT;
+	if (mnt) {
+		mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+		root = BPF_CORE_READ(mnt, mnt_root);
+	}
+	for (int step = 0; step < REPORT_STEPS_MAX; step++) {
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+		long bytes;
+
+		if (mount && dentry == root) {
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (above == mount) {
+				record->path_flags = 0;
+				break;
+			}
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = above;
+			root = BPF_CORE_READ(mount, mnt.mnt_root);
+			continue;
+		}
+		if (parent == dentry) {
+			record->path_flags = ATTACHMENT_DETACHED;
+			break;
+		}
+		asm volatile("" : "+r"(at));    /* the bound is tested on the register that is used */
+		if (at > VERDICT_PATH_BYTES - NAME_BYTES_MAX)
+			break;
+		bytes = bpf_probe_read_kernel_str(record->path + at, NAME_BYTES_MAX, BPF_CORE_READ(dentry, d_name.name));
+		if (bytes <= 0)
+			break;
+		at += bytes;
+		dentry = parent;
+	}
+	record->path_bytes = at;
+}
+
+static __always_inline void count_rule(const struct question *question)
+{
+	struct wtg_rule_key key = { .generation = question->header->generation, .rule = question->rule };
+	struct wtg_rule_count *count = bpf_map_lookup_elem(&wtg_rule_counts, &key);
+
+	if (!count) {
+		struct wtg_rule_count none = {};
+
+		bpf_map_update_elem(&wtg_rule_counts, &key, &none, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&wtg_rule_counts, &key);
+		if (!count)
+			return;
+	}
+	if (question->mode == POLICY_DENY)
+		__sync_fetch_and_add(&count->denied, 1);
+	else
+		__sync_fetch_and_add(&count->audited, 1);
+}
+
+static __always_inline void write_rule(struct wt_verdict *body, const struct question *question)
+{
+	struct wt_policy_key key = { .kind = POLICY_RULE, .a = question->rule };
+	struct wt_policy_entry *rule = bpf_map_lookup_elem(question->table, &key);
+
+	body->generation = question->header->generation;
+	if (rule)
+		__builtin_memcpy(body->id, rule->id, sizeof(body->id));
+	else
+		__builtin_memset(body->id, 0, sizeof(body->id));
+}
+
+/* Writes the record of a verdict. Whether it fits into the ring does not change the verdict; it is counted. */
+static __noinline int report(struct question *question, __u32 hook, struct inode *inode, struct dentry *dentry,
+			     struct vfsmount *mnt)
+{
+	struct verdict_record *record;
+
+	record = bpf_ringbuf_reserve(&wtg_verdicts, sizeof(*record), 0);
+	if (!record) {
+		GUARD_COUNT(hook, lost_ring_full);
+		return 0;
+	}
+	record->header.version = ABI_VERSION;
+	record->header.record = RECORD_VERDICT;
+	record->header.bytes = sizeof(*record);
+	record->header.hook = hook;
+	record->header.flags = FLAG_HAS_PROCESS;
+	record->header.cpu = bpf_get_smp_processor_id();
+	record->header.sequence = 0;
+	record->header.boot_ns = bpf_ktime_get_boot_ns();
+	fill_process(&record->process, bpf_get_current_task_btf());
+	__builtin_memset(&record->body, 0, sizeof(record->body));
+	record->body.operation = question->operation;
+	record->body.mode = question->mode;
+	record->body.rule = question->rule;
+	record->body.matched = question->matched;
+	record->body.family = question->family;
+	record->body.port = question->port;
+	__builtin_memcpy(record->body.address, question->address, sizeof(record->body.address));
+	if (question->header)
+		write_rule(&record->body, question);
+	if (inode) {
+		record->body.inode = BPF_CORE_READ(inode, i_ino);
+		record->body.dev = BPF_CORE_READ(inode, i_sb, s_dev);
+		record->body.inode_generation = BPF_CORE_READ(inode, i_generation);
+		record->body.mode_bits = BPF_CORE_READ(inode, i_mode);
+	}
+	record->tag = TAG_PATH;
+	record->path_bytes = 0;
+	record->path_flags = 0;
+	if (dentry)
+		write_path(record, dentry, mnt);
+	/* Verdicts are rare and somebody waits for them. */
+	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+	GUARD_COUNT(hook, submitted);
+	return 0;
+}
+
+/* The hook's return value. Counts what became of the hit. */
+static __always_inline int answer(struct question *question, __u32 hook, struct inode *inode, struct dentry *dentry,
+				  struct vfsmount *mnt)
+{
+	if (!question->mode) {
+		GUARD_COUNT(hook, filtered);
+		return 0;
+	}
+	count_rule(question);
+	report(question, hook, is_null(inode) ? NULL : inode, dentry, mnt);
+	return question->mode == POLICY_DENY ? -EPERM : 0;
+}
+
+/* All that a policy can know of a file that has a name. */
+static __always_inline void weigh_file(struct question *question, struct inode *inode, struct dentry *dentry,
+				       struct vfsmount *mnt)
+{
+	weigh_inode(question, inode);
+	if (HAS_KIND(question, POLICY_PLACE) && question->mode != POLICY_DENY)
+		weigh_place(question, dentry, BPF_CORE_READ(dentry, d_parent, d_inode));
+	if (question->mode != POLICY_DENY)
+		weigh_folders(question, dentry, mnt);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* What every object needs: a test for NULL that the verifier can't take away, and the process in a record. */
+#pragma once
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "abi.h"
+
+#define PAGE_BYTES 4096
+
+/*
+ * Whether a pointer is NULL, for certain. From 6.4 on the verifier takes a hook's arguments, and some pointers in them,
+ * for valid: it removes a plain test for NULL and lets loads through unguarded. Yet some are NULL: mmap_file's file, a new
+ * name's d_inode. A comparison with another number than 0 it leaves in; the plain one is for kernels that know better.
+ */
+static __always_inline bool is_null(const void *pointer)
+{
+	if (!pointer)
+		return true;
+	asm volatile("" : "+r"(pointer));
+	return (__u64)pointer < PAGE_BYTES;
+}
+
+/* The kernel's kernel_cap_t is two words up to 6.2 and one number after: 8 bytes in both. */
+struct cred___cap { struct kernel_capabilities cap_effective; } __attribute__((preserve_access_index));
+
+static __always_inline __u64 effective_capabilities(const struct cred *cred)
+{
+	const struct cred___cap *with_cap = (const void *)cred;
+	__u64 bits = 0;
+
+	bpf_core_read(&bits, sizeof(bits), &with_cap->cap_effective);
+	return bits;
+}
+
+static __always_inline void fill_process(struct wt_process *to, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+	struct task_struct *parent = leader->real_parent;
+	const struct cred *cred = task->real_cred;
+	struct nsproxy *namespaces = task->nsproxy;
+
+	to->pid = task->tgid;
+	to->tid = task->pid;
+	to->start_ns = leader->start_boottime;
+	to->parent_pid = parent->tgid;
+	to->parent_start_ns = parent->group_leader->start_boottime;
+	to->loginuid = task->loginuid.val;
+	to->uid = cred->uid.val;
+	to->gid = cred->gid.val;
+	to->euid = cred->euid.val;
+	to->egid = cred->egid.val;
+	to->capabilities = effective_capabilities(cred);
+	to->user_ns = cred->user_ns->ns.inum;
+	to->mnt_ns = 0;
+	to->pid_ns = 0;
+	if (namespaces) {
+		to->mnt_ns = namespaces->mnt_ns->ns.inum;
+		to->pid_ns = namespaces->pid_ns_for_children->ns.inum;
+	}
+	to->reserved = 0;
+	to->cgroup_id = bpf_get_current_cgroup_id();
+	bpf_probe_read_kernel(to->comm, sizeof(to->comm), task->comm);
+}

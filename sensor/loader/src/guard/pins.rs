@@ -1,0 +1,215 @@
+//! The guard's folder on the bpffs: `<pins>-guard/<build>/{maps, links/, complete}`, beside telemetry's and not in it, because
+//! it outlives every run. Once the programs are attached, nobody without the trust bit can remove anything here.
+
+use std::fs;
+use std::os::linux::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context as _, Result};
+use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, Program};
+use rustix::fs::{major, minor};
+use watertight_sensor_abi::{GuardHook, GuardSettings, GUARD_HOOKS};
+
+use crate::manifest;
+use crate::objects::GUARD;
+use crate::pin::{entries, folders, remove_tree};
+use crate::{bpffs, trial};
+
+/// How long the kernel may take to let unpinned programs go: grace periods of some milliseconds each, seconds in emulation.
+const GONE_MAX: Duration = Duration::from_secs(60);
+
+/// Map with the rules.
+pub const POLICY: &str = "wtg_policy";
+/// Map with the counters of the hooks.
+pub const COUNTERS: &str = "wtg_counters";
+/// Map with the counters of the rules.
+pub const RULE_COUNTS: &str = "wtg_rule_counts";
+
+/// Where the guard is pinned.
+pub struct GuardPins {
+    root: PathBuf,
+    directory: PathBuf,
+}
+
+impl GuardPins {
+    /// The guard that belongs to telemetry's pin folder.
+    pub fn beside(pins: &Path) -> Result<Self> {
+        let mut name = pins.file_name().context("the pin folder needs a name")?.to_owned();
+        name.push("-guard");
+        let root = pins.with_file_name(name);
+        Ok(Self { directory: root.join(GUARD.build_id()), root })
+    }
+
+    /// The folder of this build.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Whether this build's guard is in force.
+    pub fn is_loaded(&self) -> bool {
+        self.directory.join("complete").exists()
+    }
+
+    /// Names of the programs that are attached, as the pinned links say that the kernel still has.
+    pub fn attached(&self) -> Result<Vec<&'static str>> {
+        let mut attached = Vec::new();
+        for hook in GUARD_HOOKS {
+            let path = self.directory.join("links").join(hook.program());
+            if path.exists() {
+                let link = Link::open(&path).with_context(|| format!("opening {}", path.display()))?;
+                link.info().with_context(|| format!("asking the kernel about {}", path.display()))?;
+                attached.push(hook.program());
+            }
+        }
+        Ok(attached)
+    }
+
+    /// Opens a map of the guard.
+    ///
+    /// # Errors
+    /// There is no guard, or this process has not its trust.
+    pub fn map(&self, name: &str) -> Result<MapHandle> {
+        self.refuse_other_builds()?;
+        if !self.is_loaded() {
+            bail!("no guard is in force: `watertight policy apply FILE` puts one in force");
+        }
+        let path = self.directory.join(name);
+        match MapHandle::from_pinned_path(&path) {
+            Err(error) if error.kind() == libbpf_rs::ErrorKind::PermissionDenied => Err(error).with_context(|| {
+                format!(
+                    "opening {}: the guard in force does not know this process as its loader; run the watertight-loader that was installed when the policy was applied, untraced, or reboot",
+                    path.display()
+                )
+            }),
+            opened => opened.with_context(|| format!("opening {}", path.display())),
+        }
+    }
+
+    /// Loads, attaches and pins the guard where it is not. True if it was not there.
+    pub fn ensure_loaded(&self, watertight: &[PathBuf]) -> Result<bool> {
+        self.refuse_other_builds()?;
+        if self.is_loaded() {
+            return Ok(false);
+        }
+        trial::admits_lsm().map_err(anyhow::Error::msg)?;
+        bpffs::ensure(&self.root)?;
+        // What a load left that was cut short; it is not protected, because protection is attached last.
+        remove_tree(&self.directory)?;
+        let loaded = self.load(watertight);
+        if loaded.is_err() {
+            remove_tree(&self.root)?;
+        }
+        loaded.map(|()| true)
+    }
+
+    fn load(&self, watertight: &[PathBuf]) -> Result<()> {
+        let links_folder = self.directory.join("links");
+        fs::create_dir_all(&links_folder).with_context(|| format!("making {}", self.directory.display()))?;
+        let ours = manifest::ours(watertight)?;
+        let mut settings = Vec::new();
+        self.settings()?.write(&mut settings);
+        let mut open = ObjectBuilder::default().open_memory(GUARD.verified()?).context("opening the guard object")?;
+        for mut map in open.maps_mut() {
+            if map.name() == ".rodata.guard" {
+                map.set_initial_value(&settings).context("telling the guard where its pins are")?;
+            }
+        }
+        let mut object = open.load().map_err(|error| {
+            let why = trial::root_cause(&error.into());
+            anyhow::anyhow!("the kernel does not load the guard: {why}")
+        })?;
+        for mut map in object.maps_mut() {
+            let name = map.name().to_string_lossy().into_owned();
+            if name == "wtg_manifest" {
+                manifest::fill(&MapHandle::try_from(&map)?, &ours)?;
+            }
+            if name.starts_with("wtg_") {
+                map.pin(self.directory.join(&name)).with_context(|| format!("pinning map {name}"))?;
+            }
+        }
+        let mut links = Vec::new();
+        for hook in GUARD_HOOKS {
+            let found = object.progs_mut().find(|program| program.name() == hook.program());
+            let program = found.with_context(|| format!("this build has no program {}", hook.program()))?;
+            let link = program.attach().map_err(|error| {
+                anyhow::anyhow!("the kernel does not attach {}: {}", hook.program(), trial::root_cause(&error.into()))
+            })?;
+            links.push((*hook, link));
+        }
+        // In one go and the mark last: a load that is cut short ends with this process, and leaves nothing attached.
+        for (hook, mut link) in links {
+            let path = links_folder.join(hook.program());
+            link.pin(&path).with_context(|| format!("pinning link {}", hook.program()))?;
+        }
+        fs::create_dir(self.directory.join("complete")).context("marking the guard as complete")
+    }
+
+    fn settings(&self) -> Result<GuardSettings> {
+        let metadata = fs::metadata(&self.root).with_context(|| format!("looking at {}", self.root.display()))?;
+        let dev = metadata.st_dev();
+        let namespace = fs::metadata("/proc/self/ns/mnt").context("looking at our mount namespace")?;
+        Ok(GuardSettings {
+            pins_inode: metadata.st_ino(),
+            // The kernel's own encoding, include/linux/kdev_t.h.
+            pins_dev: (major(dev) << 20) | minor(dev),
+            pins_mnt_ns: u32::try_from(namespace.st_ino()).context("a namespace's number")?,
+        })
+    }
+
+    /// Removes the guard: the links of denial first, protection last.
+    pub fn remove(&self) -> Result<()> {
+        self.refuse_other_builds()?;
+        if !self.root.exists() {
+            return Ok(());
+        }
+        if self.is_loaded() {
+            self.map(POLICY)?; // says why, if we are not trusted
+        }
+        let links = self.directory.join("links");
+        let mut programs = Vec::new();
+        let mut paths = entries(&links)?;
+        paths.sort_by_key(|path| path.file_name().is_some_and(is_protection));
+        for path in paths {
+            let link = Link::open(&path).with_context(|| format!("opening {}", path.display()))?;
+            programs.push(link.info().with_context(|| format!("asking about {}", path.display()))?.prog_id);
+            drop(link);
+            fs::remove_file(&path).with_context(|| format!("unpinning {}", path.display()))?;
+        }
+        wait_until_gone(&programs)?;
+        remove_tree(&self.root)
+    }
+
+    fn refuse_other_builds(&self) -> Result<()> {
+        for build in folders(&self.root)? {
+            if build != self.directory && build.join("complete").exists() {
+                bail!(
+                    "a guard of another build is in force ({}): run `watertight policy unseal` of the version that applied the policy, then apply it again with this one",
+                    build.display()
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The kernel frees a link some time after its last pin: only once the program is gone does it deny no more.
+fn wait_until_gone(programs: &[u32]) -> Result<()> {
+    let asked = Instant::now();
+    while programs.iter().any(|id| Program::fd_from_id(*id).is_ok()) {
+        anyhow::ensure!(
+            asked.elapsed() < GONE_MAX,
+            "the kernel still holds unpinned programs after {} s: does another process hold their links?",
+            GONE_MAX.as_secs()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Programs without which the pins could be removed by others while the rest is taken away.
+fn is_protection(program: &std::ffi::OsStr) -> bool {
+    [GuardHook::Unlink, GuardHook::Rmdir, GuardHook::Rename, GuardHook::Exec, GuardHook::Fork, GuardHook::BpfMap]
+        .iter()
+        .any(|hook| program == hook.program())
+}

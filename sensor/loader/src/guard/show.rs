@@ -1,0 +1,92 @@
+//! What the kernel has of the policy, read back from its maps and links: never from a file that says what should be there.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use libbpf_rs::{MapCore as _, MapFlags};
+use serde_json::{json, Value as Json};
+use watertight_sensor_abi::{Counters, EntryKind, PolicyEntry, PolicyKey, GUARD_HOOKS, POLICY_DENY};
+
+use super::generation::{self, Generation};
+use super::pins::{GuardPins, COUNTERS, RULE_COUNTS};
+use crate::counters::Row;
+
+/// The answer to `guard show`.
+pub fn show(pins: &GuardPins) -> Result<Json> {
+    if !pins.is_loaded() {
+        return Ok(
+            json!({ "state": "none", "generation": 0, "attached": [], "missing": [], "rules": [], "hooks": [] }),
+        );
+    }
+    let attached = pins.attached()?;
+    let missing: Vec<Json> = GUARD_HOOKS
+        .iter()
+        .filter(|hook| !attached.contains(&hook.program()))
+        .map(|hook| json!({ "hook": hook.program(), "why": "its link is gone: unseal and apply the policy again" }))
+        .collect();
+    let (current, confirmed) = generation::read(pins)?;
+    let has_returned = current.as_ref().is_some_and(Generation::has_returned);
+    let in_force = if has_returned { confirmed.as_ref() } else { current.as_ref() };
+    let state = match in_force {
+        _ if has_returned => "returned",
+        Some(generation) if generation.deadline_ns != 0 => "trial",
+        Some(generation) if generation.has_rules() => "confirmed",
+        _ => "empty",
+    };
+    let rules = in_force.map(|generation| rules(pins, generation)).transpose()?.unwrap_or_default();
+    Ok(json!({
+        "state": state,
+        "generation": in_force.map_or(0, |generation| generation.number),
+        "attached": attached,
+        "missing": missing,
+        "rules": rules,
+        "hooks": hooks(pins)?,
+    }))
+}
+
+fn rules(pins: &GuardPins, generation: &Generation) -> Result<Vec<Json>> {
+    let counts = pins.map(RULE_COUNTS)?;
+    let mut parts: BTreeMap<u64, (PolicyEntry, Vec<u8>)> = BTreeMap::new();
+    let is_rule = |(key, _): &(&PolicyKey, &PolicyEntry)| key.kind == EntryKind::Rule as u32;
+    for (key, entry) in generation.table.iter().filter(is_rule) {
+        // Parts come in their order, because the keys do.
+        let (_, text) = parts.entry(key.a).or_insert_with(|| (*entry, Vec::new()));
+        text.extend(entry.text.iter().take_while(|byte| **byte != 0));
+    }
+    let mut shown = Vec::new();
+    for (number, (entry, text)) in parts {
+        let rule: Json = serde_json::from_slice(&text).context("a rule in the kernel is not readable")?;
+        let id: Vec<u8> = entry.id.iter().copied().take_while(|byte| *byte != 0).collect();
+        let mut key = generation.number.to_ne_bytes().to_vec();
+        key.extend(number.to_ne_bytes());
+        let value = counts.lookup(&key, MapFlags::ANY).context("reading a rule's counters")?.unwrap_or_default();
+        let count = |at: usize| {
+            let bytes = value.get(at..at.saturating_add(8)).and_then(|bytes| bytes.try_into().ok());
+            bytes.map_or(0, u64::from_ne_bytes)
+        };
+        shown.push(json!({
+            "id": String::from_utf8_lossy(&id),
+            "on": rule.get("on"),
+            "match": rule.get("match"),
+            "mode": if entry.count == u32::from(POLICY_DENY) { "enforce" } else { "audit" },
+            "denied": count(0),
+            "audited": count(8),
+        }));
+    }
+    Ok(shown)
+}
+
+fn hooks(pins: &GuardPins) -> Result<Vec<Row>> {
+    let map = pins.map(COUNTERS)?;
+    let mut rows = Vec::new();
+    for (at, hook) in GUARD_HOOKS.iter().enumerate() {
+        let key = u32::try_from(at).context("a hook's number")?.to_ne_bytes();
+        let values = map.lookup_percpu(&key, MapFlags::ANY).context("reading a hook's counters")?.unwrap_or_default();
+        let counters = values.iter().filter_map(|bytes| Counters::read(bytes));
+        let row = Row::sum_of(hook.program(), counters);
+        if row.has_hits() {
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
