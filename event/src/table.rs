@@ -178,6 +178,10 @@ fields! {
     Count Number "count" "" "" "" "How many operations the event stands for."
     Message Text "message" "" "message" "message" "What the sensor says, in a sentence."
     Of Text "of" "" "" "" "Source, ring or hook that the sensor speaks of."
+    PolicyRule Text "policy.rule" "PolicyRule" "rule.id" "" "Id of the policy's rule; empty where the guard protects itself."
+    PolicyMode Text "policy.mode" "" "" "" "enforce or audit."
+    PolicyMatched Text "policy.matched" "" "" "" "What of the rule matched: file, place, under, sha256, address; or too-deep, module-from-memory, guard."
+    PolicyGeneration Number "policy.generation" "" "rule.version" "" "Number of the policy's generation."
 }
 
 macro_rules! kinds {
@@ -267,6 +271,8 @@ kinds! {
     Mount "mount.change" System "kernel_event" ("file" "change") (1001 12) {Path = "Target"} "A file system is mounted, moved, unmounted or made the root." [Operations Path MountSource FsType MountFlags]
     IoUring "io_uring.use" System "kernel_event" ("process" "change") (1007 99) {} "An io_uring with a kernel thread or other credentials." [Operations]
     TimeSet "time.set" System "kernel_event" ("host" "change") (1007 99) {} "The clock is set." [Operations Size]
+    PolicyDenied "policy.denied" System "kernel_event" ("intrusion_detection" "denied") (1007 99) {} "The guard refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path Dev Inode Generation FileType Family RemoteAddress RemotePort]
+    PolicyAudited "policy.audited" System "kernel_event" ("intrusion_detection" "info") (1007 99) {} "A rule in audit mode would have refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path Dev Inode Generation FileType Family RemoteAddress RemotePort]
     SensorGap "sensor.gap" Sensor "" ("host" "info") (1007 99) {} "Events could not be delivered for a while." [Of Count Message]
     SensorOverflow "sensor.overflow" Sensor "" ("host" "info") (1007 99) {} "A source lost events." [Of Count Message]
     SensorAggregated "sensor.aggregated" Sensor "" ("host" "info") (1007 99) {} "Operations of a process were counted instead of reported, under pressure." [Of Count Operations Message]

@@ -32,6 +32,8 @@ pub struct Output {
     alerts: u64,
     rules: usize,
     rules_refused: usize,
+    /// When the machine began to run, nanoseconds since 1970.
+    boot_unix_ns: u64,
 }
 
 /// The end of a run.
@@ -83,16 +85,21 @@ impl Output {
             alerts: 0,
             rules,
             rules_refused,
+            boot_unix_ns: nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now()),
         }
     }
 
-    /// Writes an event and what the rules say of it.
+    /// Looks at the clocks: once for all events that are read together, because it may be two system calls.
+    pub fn look_at_clocks(&mut self) {
+        self.boot_unix_ns = nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now());
+    }
+
+    /// Writes an event and what the rules say of it. Its time is by the last look at the clocks.
     ///
     /// # Errors
     /// Standard output is gone.
     pub fn event(&mut self, event: &mut Event, rules: &mut Rules, tree: &Tree) -> io::Result<()> {
-        let to_unix = nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now());
-        event.unix_ns = event.boot_ns.saturating_add(to_unix);
+        event.unix_ns = event.boot_ns.saturating_add(self.boot_unix_ns);
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
         match (self.view(), &mut self.live) {

@@ -135,6 +135,7 @@ impl Detector {
     /// Everything that is there now: rings, critical first, then the other sources.
     fn take(&mut self) -> Result<usize> {
         let Self { reader, tree, rules, output, sources, source_counts, malformed, .. } = self;
+        output.look_at_clocks();
         let mut written = Ok(());
         let mut taken = reader
             .drain(&mut |mut event| {

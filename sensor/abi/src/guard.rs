@@ -4,7 +4,9 @@
 //! on anything that only watches.
 
 use crate::decode::DecodeError;
-use crate::layout::{Header, Process, RecordType, Tag, Verdict, ABI_VERSION, ATTACHMENT_CUT, FLAG_HAS_PROCESS};
+use crate::layout::{
+    Header, Process, RecordType, Tag, Verdict, ABI_VERSION, ATTACHMENT_CUT, ATTACHMENT_DETACHED, FLAG_HAS_PROCESS,
+};
 
 /// Rules in one generation, at most: 4,096 rules with a file each are a map of some megabytes.
 pub const POLICY_RULES_MAX: u32 = 4_096;
@@ -271,6 +273,8 @@ pub struct VerdictRecord<'a> {
     pub path: &'a [u8],
     /// The path's beginning was cut.
     pub is_cut: bool,
+    /// The path starts at its file system's own root: the hook knows no mount.
+    pub is_detached: bool,
 }
 
 impl<'a> VerdictRecord<'a> {
@@ -311,8 +315,9 @@ impl<'a> VerdictRecord<'a> {
         }
         let size = usize::try_from(u32::from_le_bytes([s0, s1, s2, s3])).unwrap_or(usize::MAX);
         let path = space.get(..size).ok_or(short("a path"))?;
-        let is_cut = u16::from_le_bytes([f0, f1]) & ATTACHMENT_CUT != 0;
-        Ok(Self { header, hook, process, verdict, operation, matched, path, is_cut })
+        let flags = u16::from_le_bytes([f0, f1]);
+        let (is_cut, is_detached) = (flags & ATTACHMENT_CUT != 0, flags & ATTACHMENT_DETACHED != 0);
+        Ok(Self { header, hook, process, verdict, operation, matched, path, is_cut, is_detached })
     }
 
     /// The rule's id; empty for the guard's own protection.

@@ -12,7 +12,7 @@ use watertight_event::{Event, Field, Kind, Outcome, Source, Value};
 use watertight_sensor_abi::{AggregateKey, Hook, HookClass, Pressure, Process, Ring};
 
 use crate::maps::{delete, lookup, map_id, next_key, open_pinned, update, MapError};
-use crate::translate::{set_identity, set_process};
+use crate::translate::set_process;
 
 /// `struct aggregate` of `pressure.h`: the count, then the process.
 const AGGREGATE_BYTES: usize = 8 + Process::BYTES;
@@ -110,7 +110,6 @@ impl Aggregate {
         };
         let mut event = Event::new(Kind::SensorAggregated, Outcome::Unknown, source, boot_ns);
         if let Some(process) = &self.process {
-            set_identity(&mut event, process, boot_id);
             set_process(&mut event, process, boot_id);
         }
         event.set(Field::Of, self.hook.program());

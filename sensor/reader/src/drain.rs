@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use watertight_event::Event;
-use watertight_sensor_abi::{DecodeError, Record, Ring, HOOKS};
+use watertight_sensor_abi::{DecodeError, Record, Ring, VerdictRecord, GUARD_HOOKS, GUARD_HOOK_FIRST, HOOKS};
 
 use crate::ring::{RingBuffer, RingError};
 use crate::translate::translate;
+use crate::verdict::translate_verdict;
 
 /// Records that are taken from the file and net rings before the critical one is looked at again.
 const BATCH_RECORDS: usize = 256;
@@ -17,6 +18,8 @@ const BATCH_RECORDS: usize = 256;
 pub struct Account {
     /// Records by hook, in the order of [`HOOKS`].
     pub received: Vec<u64>,
+    /// Verdicts by hook, in the order of [`GUARD_HOOKS`]; empty without a guard.
+    pub verdicts: Vec<u64>,
     /// Records that were refused, and the last reason.
     pub malformed: u64,
     /// Why the last one was refused.
@@ -37,6 +40,7 @@ pub struct Drained {
 /// The rings of the kernel sensor.
 pub struct Reader {
     rings: Vec<(Ring, RingBuffer)>,
+    verdicts: Option<RingBuffer>,
     account: Account,
     boot_id: String,
 }
@@ -53,12 +57,22 @@ impl Reader {
         }
         mapped.sort_by_key(|(ring, _)| *ring);
         let account = Account { received: vec![0; HOOKS.len()], ..Account::default() };
-        Ok(Self { rings: mapped, account, boot_id: boot_id.to_owned() })
+        Ok(Self { rings: mapped, verdicts: None, account, boot_id: boot_id.to_owned() })
+    }
+
+    /// Maps the guard's ring too; it is drained before all others.
+    ///
+    /// # Errors
+    /// The descriptor is no ring.
+    pub fn add_verdicts(&mut self, fd: OwnedFd, bytes: u32) -> Result<(), RingError> {
+        self.verdicts = Some(RingBuffer::map(fd, bytes)?);
+        self.account.verdicts = vec![0; GUARD_HOOKS.len()];
+        Ok(())
     }
 
     /// Descriptors for poll(2).
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.rings.iter().map(|(_, ring)| ring.as_fd())
+        self.rings.iter().map(|(_, ring)| ring.as_fd()).chain(self.verdicts.iter().map(RingBuffer::as_fd))
     }
 
     /// What was received so far.
@@ -69,8 +83,17 @@ impl Reader {
 
     /// Reads what the rings hold: all of the critical one, then a batch of each other. Call again while it returns records.
     pub fn drain(&mut self, take: &mut dyn FnMut(Event)) -> Drained {
-        let Self { rings, account, boot_id } = self;
+        let Self { rings, verdicts, account, boot_id } = self;
         let mut records = 0_usize;
+        if let Some(ring) = verdicts {
+            records = ring.drain(usize::MAX, |bytes| match VerdictRecord::read(bytes) {
+                Ok(record) => {
+                    account.note_verdict(&record);
+                    take(translate_verdict(&record, boot_id));
+                }
+                Err(error) => account.note_malformed(error),
+            });
+        }
         for (which, ring) in rings {
             let most = if *which == Ring::Critical { usize::MAX } else { BATCH_RECORDS };
             let count = ring.drain(most, |bytes| match Record::read(bytes) {
@@ -78,10 +101,7 @@ impl Reader {
                     account.note(*which, &record);
                     take(translate(&record, boot_id));
                 }
-                Err(error) => {
-                    account.malformed = account.malformed.saturating_add(1);
-                    account.malformed_last = Some(error);
-                }
+                Err(error) => account.note_malformed(error),
             });
             records = records.saturating_add(count);
         }
@@ -90,6 +110,18 @@ impl Reader {
 }
 
 impl Account {
+    fn note_malformed(&mut self, error: DecodeError) {
+        self.malformed = self.malformed.saturating_add(1);
+        self.malformed_last = Some(error);
+    }
+
+    fn note_verdict(&mut self, record: &VerdictRecord<'_>) {
+        let at = (record.hook as u16).saturating_sub(GUARD_HOOK_FIRST);
+        if let Some(count) = self.verdicts.get_mut(usize::from(at)) {
+            *count = count.saturating_add(1);
+        }
+    }
+
     fn note(&mut self, ring: Ring, record: &Record<'_>) {
         if let Some(count) = self.received.get_mut(usize::from(record.hook as u16)) {
             *count = count.saturating_add(1);

@@ -9,9 +9,10 @@ mod drain;
 mod maps;
 mod ring;
 mod translate;
+mod verdict;
 
 pub use aggregates::{Aggregate, Aggregates};
 pub use drain::{Account, Drained, Reader};
-pub use maps::{lookup, next_key, open_pinned, read_counters, ring_size, MapError};
+pub use maps::{lookup, next_key, open_pinned, read_counters, read_guard_counters, ring_size, MapError};
 pub use ring::{RingBuffer, RingError};
 pub use translate::translate;

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use watertight_sensor_abi::{Counters, HOOKS};
+use watertight_sensor_abi::{Counters, GUARD_HOOKS, HOOKS};
 
 /// `enum bpf_cmd`, include/uapi/linux/bpf.h.
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
@@ -196,10 +196,21 @@ pub fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
 /// # Errors
 /// The map can't be read.
 pub fn read_counters(map: BorrowedFd<'_>) -> Result<Vec<Counters>, MapError> {
+    read_rows(map, HOOKS.iter().map(|hook| hook.program()))
+}
+
+/// The guard's counters by hook, in the order of [`GUARD_HOOKS`], summed over the processors.
+///
+/// # Errors
+/// The map is not the guard's counters.
+pub fn read_guard_counters(map: BorrowedFd<'_>) -> Result<Vec<Counters>, MapError> {
+    read_rows(map, GUARD_HOOKS.iter().map(|hook| hook.program()))
+}
+
+fn read_rows(map: BorrowedFd<'_>, hooks: impl Iterator<Item = &'static str>) -> Result<Vec<Counters>, MapError> {
     let processors = possible_processors().map_err(MapError::Processors)?;
-    let mut sums = Vec::with_capacity(HOOKS.len());
-    for hook in HOOKS {
-        let key = u32::from(*hook as u16);
+    let mut sums = Vec::new();
+    for (key, hook) in (0_u32..).zip(hooks) {
         let mut values = vec![0_u8; processors.saturating_mul(Counters::BYTES)];
         let mut attributes = Element {
             map_fd: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
@@ -207,7 +218,7 @@ pub fn read_counters(map: BorrowedFd<'_>) -> Result<Vec<Counters>, MapError> {
             value: values.as_mut_ptr() as u64,
             ..Element::default()
         };
-        bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map_err(|source| MapError::Read { hook: hook.program(), source })?;
+        bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map_err(|source| MapError::Read { hook, source })?;
         let sum = values.chunks(Counters::BYTES).filter_map(Counters::read).fold(Counters::default(), add);
         sums.push(sum);
     }

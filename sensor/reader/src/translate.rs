@@ -39,7 +39,7 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
         if let Body::Exec(_) = record.body {
             set_exec(&mut event, record);
         }
-        set_process(&mut event, process, boot_id);
+        set_state(&mut event, process, boot_id);
     }
     if let Some(operation) = operation(record.hook, &event) {
         event.set(Field::Operations, Value::List(vec![operation.into()]));
@@ -177,8 +177,13 @@ fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
     })
 }
 
+pub(crate) fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
+    set_identity(event, process, boot_id);
+    set_state(event, process, boot_id);
+}
+
 /// What tells the process from others.
-pub(crate) fn set_identity(event: &mut Event, process: &Process, boot_id: &str) {
+fn set_identity(event: &mut Event, process: &Process, boot_id: &str) {
     event.set(Field::Pid, process.pid);
     event.set(Field::Tid, process.tid);
     event.set(Field::ProcessId, stable_id(boot_id, process.start_ns, process.pid));
@@ -187,7 +192,7 @@ pub(crate) fn set_identity(event: &mut Event, process: &Process, boot_id: &str) 
 }
 
 /// Everything else that is told of the process.
-pub(crate) fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
+fn set_state(event: &mut Event, process: &Process, boot_id: &str) {
     event.set(Field::Uid, process.uid);
     event.set(Field::Gid, process.gid);
     event.set(Field::Euid, process.euid);
@@ -296,7 +301,7 @@ fn set_file(event: &mut Event, record: &Record<'_>, file: &File) {
     }
 }
 
-fn file_type(mode: u32) -> &'static str {
+pub(crate) fn file_type(mode: u32) -> &'static str {
     match mode & S_IFMT {
         0o040_000 => "dir",
         0o120_000 => "symlink",
@@ -387,7 +392,7 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
 }
 
 /// A path from its names, leaf first. One that does not reach a root is marked as cut, unless it never had one (memfd).
-fn path_text(attachment: &Attachment<'_>) -> Text {
+pub(crate) fn path_text(attachment: &Attachment<'_>) -> Text {
     let is_truncated = attachment.is_cut || attachment.is_unreadable;
     let mut bytes = Vec::with_capacity(attachment.bytes.len().saturating_add(1));
     // Each name ends in a NUL; what follows the last one is padding of a damaged record.
