@@ -184,26 +184,30 @@ pub(crate) fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
 
 /// What tells the process from others.
 fn set_identity(event: &mut Event, process: &Process, boot_id: &str) {
-    event.set(Field::Pid, process.pid);
-    event.set(Field::Tid, process.tid);
-    event.set(Field::ProcessId, stable_id(boot_id, process.start_ns, process.pid));
-    event.set(Field::StartNs, process.start_ns);
-    event.set(Field::Comm, Text::whole(until_nul(&process.comm)));
+    event.set_all([
+        (Field::Pid, process.pid.into()),
+        (Field::Tid, process.tid.into()),
+        (Field::ProcessId, stable_id(boot_id, process.start_ns, process.pid).into()),
+        (Field::StartNs, process.start_ns.into()),
+        (Field::Comm, Text::whole(until_nul(&process.comm)).into()),
+    ]);
 }
 
 /// Everything else that is told of the process.
 fn set_state(event: &mut Event, process: &Process, boot_id: &str) {
-    event.set(Field::Uid, process.uid);
-    event.set(Field::Gid, process.gid);
-    event.set(Field::Euid, process.euid);
-    event.set(Field::Egid, process.egid);
-    event.set(Field::LoginUid, process.loginuid);
-    event.set(Field::Capabilities, process.capabilities);
-    event.set(Field::PidNs, process.pid_ns);
-    event.set(Field::MntNs, process.mnt_ns);
-    event.set(Field::UserNs, process.user_ns);
-    event.set(Field::CgroupId, process.cgroup_id);
-    event.set(Field::ParentPid, process.parent_pid);
+    event.set_all([
+        (Field::Uid, process.uid.into()),
+        (Field::Gid, process.gid.into()),
+        (Field::Euid, process.euid.into()),
+        (Field::Egid, process.egid.into()),
+        (Field::LoginUid, process.loginuid.into()),
+        (Field::Capabilities, process.capabilities.into()),
+        (Field::PidNs, process.pid_ns.into()),
+        (Field::MntNs, process.mnt_ns.into()),
+        (Field::UserNs, process.user_ns.into()),
+        (Field::CgroupId, process.cgroup_id.into()),
+        (Field::ParentPid, process.parent_pid.into()),
+    ]);
     if process.parent_pid != 0 {
         event.set(Field::ParentId, stable_id(boot_id, process.parent_start_ns, process.parent_pid));
     }

@@ -34,6 +34,7 @@ pub fn run(report: &Report, sensor: Sensor) -> Result<()> {
     let mut running = Running::start(sensor).with_context(|| format!("starting {}", sensor.name()))?;
     round(report, sensor, Round::With, Some(&mut running))?;
     running.stop().with_context(|| format!("stopping {}", sensor.name()))?;
+    thread::sleep(work::REST);
     round(report, sensor, Round::After, None)?;
     if sensor == Sensor::Observe {
         for workload in [Workload::OpenWrite, Workload::ExecTrue] {
