@@ -37,6 +37,7 @@ pub fn run() -> Result<u8> {
     let setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
     // Rule folders may be the administrator's own: they are read before the privileges go.
     let (rules, refused) = rules::load(&setup.rules)?;
+    give_back_memory();
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
     let is_live = setup.is_terminal && setup.format == Format::Live;
     let live = if is_live { Live::open(setup.has_colour).ok() } else { None };
@@ -46,6 +47,15 @@ pub fn run() -> Result<u8> {
     }
     let mut detector = Detector::new(setup, rules, refused.len(), live)?;
     detector.run(&mut control)
+}
+
+/// Reading the rules takes several times the memory that they need afterwards; the C library would keep it for ever.
+fn give_back_memory() {
+    // SAFETY: the call takes no pointer, and the allocator is the C library's own.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 struct Detector {

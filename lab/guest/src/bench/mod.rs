@@ -12,20 +12,12 @@ use crate::world;
 use anyhow::{Context, Result};
 use sensor::Running;
 use std::thread;
-use std::time::Duration;
 use watertight_lab_guest::{Finding, Line, Measurement, ReaderCost, Round, Sensor, Workload};
-
-/// Something wakes this often in every round, as on any machine with more than one program. On a processor that does one thing
-/// only the kernel puts off what it frees; a sensor that merely wakes would then make everything 6 % cheaper.
-const WAKE_EVERY: Duration = Duration::from_millis(2);
 
 /// Runs the benchmark of one sensor and says each finding at once.
 pub fn run(report: &Report, sensor: Sensor) -> Result<()> {
     world::mount_bpf()?;
     work::prepare()?;
-    thread::spawn(|| loop {
-        thread::sleep(WAKE_EVERY);
-    });
     if let Some(why) = sensor::absent(sensor) {
         report.say(&Line::Found(Finding::Absent(sensor, why)));
         return Ok(());

@@ -37,13 +37,9 @@ const WARM_UP_PART: u64 = 10;
 
 /// Virtual time in which the kernel does what it put off: while booting, and when a sensor's programs were detached.
 pub const REST: Duration = Duration::from_secs(10);
-/// From 6.8 on the kernel tunes each processor's list of free pages by itself, and everything that takes pages costs up to 6 %
-/// more or less with it. This setting gives it one size.
-const FREE_LIST: (&str, &str) = ("/proc/sys/vm/percpu_pagelist_high_fraction", "8");
 
 /// Makes the files that the workloads use, and lets the machine come to rest.
 pub fn prepare() -> Result<()> {
-    fs::write(FREE_LIST.0, FREE_LIST.1).with_context(|| format!("writing {}", FREE_LIST.0))?;
     thread::sleep(REST);
     for folder in [FOLDER, TREE] {
         fs::create_dir_all(folder).with_context(|| format!("making {folder}"))?;
