@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use watertight_cli::command::{detect, doctor, policy, rules, run, status, worker};
+use watertight_host::printable::printable;
 
 /// Endpoint security that a bad update cannot sink.
 #[derive(Debug, Parser)]
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("watertight: {error:#}");
+            eprintln!("watertight: {}", printable(&format!("{error:#}")));
             ExitCode::from(1)
         }
     }

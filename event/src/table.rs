@@ -162,6 +162,7 @@ fields! {
     RemoteAddress Address "network.remote.address" "DestinationIp" "destination.ip" "dst_endpoint.ip" "Remote address."
     RemotePort Number "network.remote.port" "DestinationPort" "destination.port" "dst_endpoint.port" "Remote port."
     IsInitiated Bool "network.is_initiated" "Initiated" "" "" "This machine opened the connection."
+    SocketId Number "network.socket_id" "" "" "" "The kernel's number of the socket: the same in all events of one connection's end on this machine."
     OldState Text "network.old_state" "" "" "" "TCP state before."
     NewState Text "network.new_state" "" "" "" "TCP state after."
     ModuleName Text "module.name" "ModuleName" "" "driver.file.name" "Name of the module or firmware."
@@ -169,11 +170,14 @@ fields! {
     BpfType Number "bpf.type" "" "" "" "Program or map type."
     MountSource Text "mount.source" "Source" "" "" "What is mounted."
     FsType Text "mount.type" "FsType" "" "" "File system type."
+    MountRoot Text "mount.root" "" "" "" "Path within its own file system of what is mounted, where a mount is put somewhere for the first time."
+    IsDetached Bool "mount.is_detached" "" "" "" "The mount was nowhere before: made by fsmount or open_tree."
     MountFlags Number "mount.flags" "" "" "" "Mount flags."
     NewUid Number "new.uid" "NewUserId" "" "" "Real user id after the change."
     NewGid Number "new.gid" "" "" "" "Real group id after the change."
     NewEuid Number "new.euid" "" "" "" "Effective user id after the change."
     NewEgid Number "new.egid" "" "" "" "Effective group id after the change."
+    NewGroups List "new.groups" "" "" "" "Supplementary groups after the change."
     NewCapabilities Number "new.capabilities" "Capabilities" "" "" "Effective capabilities after the change."
     Count Number "count" "" "" "" "How many operations the event stands for."
     Message Text "message" "" "message" "message" "What the sensor says, in a sentence."
@@ -235,7 +239,7 @@ kinds! {
     ProcessFork "process.fork" Process "" ("process" "start") (1007 99) {} "A process or thread was created." [ChildPid ChildTid ChildId]
     ProcessExec "process.exec" Process "process_creation" ("process" "start") (1007 1) {} "A process started another program." []
     ProcessExit "process.exit" Process "process_termination" ("process" "end") (1007 2) {ExitSignal = "Signal", Signal = ""} "A process ended." [ExitCode ExitSignal]
-    ProcessCredentials "process.credentials" Process "kernel_event" ("process" "change") (1007 5) {Uid = "OldUserId"} "A process changed its user or group ids." [Operations NewUid NewGid NewEuid NewEgid]
+    ProcessCredentials "process.credentials" Process "kernel_event" ("process" "change") (1007 5) {Uid = "OldUserId"} "A process changed its user or group ids." [Operations NewUid NewGid NewEuid NewEgid NewGroups]
     ProcessCapset "process.capset" Process "kernel_event" ("process" "change") (1007 99) {} "A process changed its capabilities." [Operations NewCapabilities]
     ProcessUserns "process.userns_create" Process "kernel_event" ("process" "change") (1007 99) {} "A process created a user namespace." [Operations]
     ProcessSignal "process.signal" Process "kernel_event" ("process" "change") (1007 99) {} "A process sent a signal to a protected process." [Operations Signal TargetPid TargetId TargetExecutable]
@@ -257,18 +261,19 @@ kinds! {
     FileChange "file.change" File "file_change" ("file" "change") (1001 6) {} "Attributes of a file were changed; the source can't say which." [Operations IsMerged Path FileType]
     UnixBind "unix.bind" File "pipe_created" ("network" "start") (1001 1) {Path = "PipeName"} "A unix socket was bound to a name." [Operations Path Family]
     UnixConnect "unix.connect" File "network_connection" ("network" "connection") (4001 1) {} "A connection to a unix socket." [Operations Path Family Protocol IsInitiated]
-    NetworkConnect "network.connect" Network "network_connection" ("network" "connection") (4001 1) {} "A connection was opened." [Operations Family Protocol LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
-    NetworkBind "network.bind" Network "network_connection" ("network" "start") (4001 99) {} "A socket was bound to an address." [Operations Family Protocol LocalAddress LocalPort]
-    NetworkListen "network.listen" Network "network_connection" ("network" "start") (4001 7) {} "A socket began to listen." [Operations Family Protocol LocalAddress LocalPort]
-    NetworkAccept "network.accept" Network "network_connection" ("network" "connection") (4001 1) {} "A connection was accepted." [Operations Family Protocol LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
-    NetworkSend "network.send" Network "network_connection" ("network" "connection") (4001 6) {} "A first message to a peer without a connection." [Operations Family Protocol LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
-    NetworkClose "network.close" Network "" ("network" "end") (4001 2) {} "A connection ended." [Operations Family Protocol LocalAddress LocalPort RemoteAddress RemotePort]
+    NetworkConnect "network.connect" Network "network_connection" ("network" "connection") (4001 1) {} "A connection is opened: told once for each attempt, before it succeeds or fails." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
+    NetworkEstablished "network.established" Network "" ("network" "connection") (4001 1) {} "A connection that this machine opened is there: the end of what network.connect began." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
+    NetworkBind "network.bind" Network "network_connection" ("network" "start") (4001 99) {} "A socket was bound to an address." [Operations Family Protocol SocketId LocalAddress LocalPort]
+    NetworkListen "network.listen" Network "network_connection" ("network" "start") (4001 7) {} "A socket began to listen." [Operations Family Protocol SocketId LocalAddress LocalPort]
+    NetworkAccept "network.accept" Network "network_connection" ("network" "connection") (4001 1) {} "A connection was accepted." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
+    NetworkSend "network.send" Network "network_connection" ("network" "connection") (4001 6) {} "A first message to a peer without a connection." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
+    NetworkClose "network.close" Network "" ("network" "end") (4001 2) {} "A connection ended." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort]
     MemoryMap "memory.map" System "image_load" ("library" "start") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "A file or memory was mapped executable." [Operations Path Dev Inode Generation Protection MapFlags MappedMemfd]
     MemoryProtect "memory.protect" System "image_load" ("process" "change") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "Memory was made executable." [Operations Path Dev Inode Generation Protection MappedMemfd]
     ModuleLoad "module.load" System "driver_load" ("driver" "start") (1002 1) {Path = "ImageLoaded"} "A module, firmware or kernel image is loaded." [Operations ModuleName Path Dev Inode Generation]
     BpfUse "bpf.use" System "kernel_event" ("driver" "start") (1003 99) {} "A BPF program or map is created or opened." [Operations Command BpfType]
     PerfOpen "perf.open" System "kernel_event" ("driver" "start") (1003 99) {} "A performance event is opened." [Operations Command]
-    Mount "mount.change" System "kernel_event" ("file" "change") (1001 12) {Path = "Target"} "A file system is mounted, moved, unmounted or made the root." [Operations Path MountSource FsType MountFlags]
+    Mount "mount.change" System "kernel_event" ("file" "change") (1001 12) {Path = "Target"} "A file system is mounted, moved, unmounted or made the root." [Operations Path MountSource FsType MountRoot IsDetached MountFlags]
     IoUring "io_uring.use" System "kernel_event" ("process" "change") (1007 99) {} "An io_uring with a kernel thread or other credentials." [Operations]
     TimeSet "time.set" System "kernel_event" ("host" "change") (1007 99) {} "The clock is set." [Operations Size]
     PolicyDenied "policy.denied" System "kernel_event" ("intrusion_detection" "denied") (1007 99) {} "The guard refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path Dev Inode Generation FileType Family RemoteAddress RemotePort]

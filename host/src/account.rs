@@ -1,9 +1,11 @@
 //! The account of a run: for every hook, hits = filtered + submitted + aggregated + lost, submitted = received, and
 //! aggregated = what events told as counted.
 
+pub mod ring;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value as Json};
-use watertight_sensor_abi::{Counters, Hook, HOOKS};
+use watertight_sensor_abi::{Counters, Hook, Ring, HOOKS};
 
 /// The kernel's side of one hook, as the supervisor read it after the programs were detached.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -51,20 +53,6 @@ impl HookCounts {
         let out = [self.filtered, self.submitted, self.aggregated, self.lost()];
         out.iter().fold(0_u64, |sum, part| sum.saturating_add(*part)) == self.hits
     }
-
-    /// What was added since `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            hits: self.hits.saturating_sub(before.hits),
-            filtered: self.filtered.saturating_sub(before.filtered),
-            submitted: self.submitted.saturating_sub(before.submitted),
-            aggregated: self.aggregated.saturating_sub(before.aggregated),
-            lost_ring_full: self.lost_ring_full.saturating_sub(before.lost_ring_full),
-            lost_no_scratch: self.lost_no_scratch.saturating_sub(before.lost_no_scratch),
-            helper_failures: self.helper_failures.saturating_sub(before.helper_failures),
-        }
-    }
 }
 
 /// Accounts of a source that can't count what it did not deliver.
@@ -82,27 +70,41 @@ pub struct SourceCounts {
     pub overflows: u64,
 }
 
+/// The reader's side of the account, by hook.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Receipts<'r> {
+    /// Records taken from the rings.
+    pub taken: &'r [u64],
+    /// Of these, lost with a detector that died before it had written them.
+    pub lost: &'r [u64],
+    /// Operations that events told as counted by process.
+    pub aggregated: &'r [u64],
+    /// Detectors that died: each may have left one record a ring to be read again.
+    pub deaths: u64,
+}
+
 /// The rows of hooks that ran, and whether all of them balance. `is_exact` is false for an adopted ring, whose earlier
-/// reader is gone with its half of the account. `received` are records, `aggregated` operations that events told as counted.
+/// reader is gone with its half of the account.
 #[must_use]
-pub fn hook_rows(kernel: &[HookCounts], received: &[u64], aggregated: &[u64], is_exact: bool) -> (Vec<Json>, bool) {
+pub fn hook_rows(kernel: &[HookCounts], receipts: &Receipts<'_>, is_exact: bool) -> (Vec<Json>, bool) {
+    let twice_max = receipts.deaths.saturating_mul(Ring::ALL.len() as u64);
     let mut is_balanced = true;
     let mut rows = Vec::new();
     for (hook, counts) in HOOKS.iter().zip(kernel) {
         if counts.hits == 0 {
             continue;
         }
-        let received = received.get(usize::from(*hook as u16)).copied().unwrap_or(0);
-        let aggregated = aggregated.get(usize::from(*hook as u16)).copied().unwrap_or(0);
-        let is_told = counts.submitted == received && counts.aggregated == aggregated;
+        let of = |part: &[u64]| part.get(usize::from(*hook as u16)).copied().unwrap_or(0);
+        let (taken, lost) = (of(receipts.taken), of(receipts.lost));
+        let is_told = taken.abs_diff(counts.submitted) <= twice_max && of(receipts.aggregated) == counts.aggregated;
         let is_even = counts.is_balanced() && (!is_exact || is_told);
         is_balanced &= is_even;
-        rows.push(row(*hook, counts, received, is_even));
+        rows.push(row(*hook, counts, taken.saturating_sub(lost), lost, is_even));
     }
     (rows, is_balanced)
 }
 
-fn row(hook: Hook, counts: &HookCounts, received: u64, is_even: bool) -> Json {
+fn row(hook: Hook, counts: &HookCounts, received: u64, lost_with_detector: u64, is_even: bool) -> Json {
     json!({
         "hook": hook.program(),
         "hits": counts.hits,
@@ -111,6 +113,7 @@ fn row(hook: Hook, counts: &HookCounts, received: u64, is_even: bool) -> Json {
         "aggregated": counts.aggregated,
         "lost_ring_full": counts.lost_ring_full,
         "lost_no_scratch": counts.lost_no_scratch,
+        "lost_with_detector": lost_with_detector,
         "received": received,
         "helper_failures": counts.helper_failures,
         "balanced": is_even,
@@ -126,12 +129,25 @@ mod tests {
         let even = HookCounts { hits: 10, filtered: 3, submitted: 5, lost_ring_full: 2, ..HookCounts::default() };
         assert!(even.is_balanced());
         assert!(!HookCounts { hits: 11, ..even }.is_balanced());
-        let (_, is_balanced) = hook_rows(&[even], &[5], &[], true);
+        let taken = |taken| Receipts { taken, ..Receipts::default() };
+        let (_, is_balanced) = hook_rows(&[even], &taken(&[5]), true);
         assert!(is_balanced);
-        let (_, is_balanced) = hook_rows(&[even], &[4], &[], true);
+        let (_, is_balanced) = hook_rows(&[even], &taken(&[4]), true);
         assert!(!is_balanced, "one that was submitted was not received");
         let counted = HookCounts { hits: 12, aggregated: 2, ..even };
-        assert!(hook_rows(&[counted], &[5], &[2], true).1);
-        assert!(!hook_rows(&[counted], &[5], &[1], true).1, "one that was counted was not told");
+        assert!(hook_rows(&[counted], &Receipts { aggregated: &[2], ..taken(&[5]) }, true).1);
+        let (_, is_balanced) = hook_rows(&[counted], &Receipts { aggregated: &[1], ..taken(&[5]) }, true);
+        assert!(!is_balanced, "one that was counted was not told");
+    }
+
+    #[test]
+    fn what_was_lost_with_a_detector_is_a_loss_of_its_own() {
+        let counts = HookCounts { hits: 90, submitted: 90, ..HookCounts::default() };
+        let receipts = Receipts { taken: &[90], lost: &[7], deaths: 1, ..Receipts::default() };
+        let (rows, is_balanced) = hook_rows(&[counts], &receipts, true);
+        assert!(is_balanced);
+        assert_eq!((&rows[0]["received"], &rows[0]["lost_with_detector"]), (&json!(83), &json!(7)));
+        let (_, is_balanced) = hook_rows(&[counts], &Receipts { taken: &[86], ..receipts }, true);
+        assert!(!is_balanced, "four went unaccounted: a death explains one a ring");
     }
 }

@@ -1,10 +1,12 @@
 //! Calls `watertight-loader`, the only part that links libbpf, and reads the one line that it answers with.
 
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context as _, Result};
+use rustix::fs::{memfd_create, MemfdFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::filter::Filter;
@@ -18,6 +20,9 @@ pub struct Report {
     pub directory: PathBuf,
     /// It was pinned already, by an earlier run.
     pub adopted: bool,
+    /// Why what an earlier run had pinned could not be adopted; it was dropped with what its rings held.
+    #[serde(default)]
+    pub replaced: Option<String>,
     /// Programs that are attached.
     pub attached: Vec<String>,
     /// Programs that are not, and why.
@@ -35,6 +40,27 @@ pub struct Refused {
     /// Why not.
     pub why: String,
 }
+
+/// How the processes that were there already have been read.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Reading {
+    /// Their arguments are among it.
+    pub arguments: bool,
+    /// Why not.
+    pub refused: Option<String>,
+}
+
+/// The processes that were there already, as records of the sensor that nobody has looked at yet.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// How they were read.
+    pub reading: Reading,
+    /// Memory that holds the records, to be read from where it stands.
+    pub records: File,
+}
+
+/// Longest first line of a snapshot, bytes: a word and a reason.
+const READING_BYTES_MAX: u64 = 4_096;
 
 /// The loader's executable and the pin folder that it works on.
 #[derive(Clone, Debug)]
@@ -75,6 +101,17 @@ impl Loader {
         serde_json::from_str(&line).with_context(|| format!("the loader answered {line:?}: is it of this version?"))
     }
 
+    /// Loads, and where that fails takes back what may be half attached: a loader that was killed leaves what it had pinned.
+    ///
+    /// # Errors
+    /// In words: why nothing is attached, and what stays behind if even that could not be cleared.
+    pub fn load_or_clear(&self, filters: &[Filter]) -> Result<Report, String> {
+        self.load(filters).map_err(|error| match self.unload() {
+            Ok(()) => format!("{error:#}"),
+            Err(left) => format!("{error:#}; clearing up failed too ({left:#})"),
+        })
+    }
+
     /// Ends telemetry: no program of it runs when this returns, except in calls that began before.
     ///
     /// # Errors
@@ -91,6 +128,24 @@ impl Loader {
         self.call(&["unload"], None).map(drop)
     }
 
+    /// Reads the processes that are there already, by an iterator of the kernel.
+    ///
+    /// # Errors
+    /// The kernel refuses the iterator.
+    pub fn processes(&self) -> Result<Snapshot> {
+        let memory = memfd_create("processes", MemfdFlags::CLOEXEC).context("making memory for the processes")?;
+        let mut records = File::from(memory);
+        let written = records.try_clone().context("handing memory to the loader")?;
+        self.run(&["processes"], None, Stdio::from(written))?;
+        records.rewind().context("reading the processes that are there")?;
+        let mut line = Vec::new();
+        BufReader::new((&records).take(READING_BYTES_MAX)).read_until(b'\n', &mut line)?;
+        let reading =
+            serde_json::from_slice(&line).context("the loader does not say how it read: is it of this version?")?;
+        records.seek(SeekFrom::Start(u64::try_from(line.len())?))?;
+        Ok(Snapshot { reading, records })
+    }
+
     /// The executable.
     #[must_use]
     pub fn executable(&self) -> &Path {
@@ -99,12 +154,16 @@ impl Loader {
 
     /// Runs the loader to its end, with this on its standard input, and gives what it printed.
     pub(crate) fn call(&self, arguments: &[&str], input: Option<&[u8]>) -> Result<String> {
+        self.run(arguments, input, Stdio::piped())
+    }
+
+    fn run(&self, arguments: &[&str], input: Option<&[u8]>, stdout: Stdio) -> Result<String> {
         let mut child = Command::new(&self.executable)
             .arg("--pins")
             .arg(&self.pins)
             .args(arguments)
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("running {}", self.executable.display()))?;
@@ -120,7 +179,12 @@ impl Loader {
             let words = String::from_utf8_lossy(&output.stderr);
             let words = words.trim().trim_start_matches("watertight-loader: ");
             if words.is_empty() {
-                bail!("{} {} ended with {}", self.executable.display(), arguments.join(" "), output.status);
+                let doing = arguments.first().copied().unwrap_or_default();
+                bail!(
+                    "the loader ended without a word ({}) at `{doing}`: run {} by hand to see",
+                    output.status,
+                    self.executable.display()
+                );
             }
             bail!("{words}");
         }

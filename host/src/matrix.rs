@@ -4,7 +4,10 @@ use serde::Serialize;
 use watertight_sensor_abi::{Hook, HookClass, HOOKS};
 
 use crate::filter::{Class, Filter};
-use crate::loader::Report;
+use crate::loader::{Reading, Report};
+
+/// The row of the processes that were there before the run.
+const THERE: &str = "processes from before";
 
 /// How far the machine is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -85,6 +88,12 @@ pub struct Found {
     pub filters: Vec<Filter>,
     /// How many files and folders are marked to deny exec by fanotify, or why none; `None` if no policy asks for it.
     pub deny_by_fanotify: Option<Result<usize, String>>,
+    /// How the kernel's iterator told of the processes that were there already, or why it did not; `None` without BPF.
+    pub processes: Option<Result<Reading, String>>,
+    /// This is not the start of a run but a look at what is in force.
+    pub is_read_back: bool,
+    /// With `is_read_back`: a run is at work that reads what the programs collect.
+    pub has_reader: bool,
 }
 
 /// Source of denial while `watertight run` runs. It is not the level `enforce`: it ends with the run.
@@ -106,10 +115,21 @@ impl Found {
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, mend: &Mend) -> Matrix {
-        let rows = vec![self.process(mend), self.file(mend), self.network(mend), self.system(mend), self.deny(mend)];
+        let mut rows = vec![
+            self.process(mend),
+            self.there(mend),
+            self.file(mend),
+            self.network(mend),
+            self.system(mend),
+            self.deny(mend),
+        ];
+        // How a run began can't be read back.
+        rows.retain(|row| !(self.is_read_back && row.class == THERE));
         let level = match () {
-            () if rows.iter().all(|row| row.source == "none") => Level::None,
+            // Who was there before is always known from somewhere; it protects nothing.
+            () if rows.iter().all(|row| row.class == THERE || row.source == "none") => Level::None,
             () if rows.last().is_some_and(|row| row.source != "none" && row.source != FANOTIFY_DENY) => Level::Enforce,
+            () if self.is_unread() => Level::None,
             () => Level::Observe,
         };
         let degraded = if level == Level::Enforce { String::new() } else { self.why_degraded() };
@@ -144,7 +164,15 @@ impl Found {
         }
     }
 
+    /// What the programs collect fills the rings and is seen by nobody.
+    fn is_unread(&self) -> bool {
+        self.is_read_back && !self.has_reader
+    }
+
     fn why_degraded(&self) -> String {
+        if self.is_unread() && self.kernel.is_some() {
+            return "no run reads what the programs collect: start `watertight run`".into();
+        }
         if self.has_lsm() {
             return "no enforcement is loaded".into();
         }
@@ -165,6 +193,18 @@ impl Found {
         match self.fallbacks.proc_connector {
             Some(Ok(())) => row("process", "proc connector", "short processes' arguments, credentials", &mend.bpf),
             _ => row("process", "none", "everything", &mend.root),
+        }
+    }
+
+    fn there(&self, mend: &Mend) -> Row {
+        match &self.processes {
+            Some(Ok(Reading { arguments: true, .. })) => row(THERE, "BPF iterator", "", ""),
+            Some(Ok(Reading { refused, .. })) => {
+                let why = refused.as_deref().unwrap_or_default();
+                row(THERE, "BPF iterator", &format!("arguments, taken from /proc ({why})"), &mend.bpf)
+            }
+            Some(Err(why)) => row(THERE, "/proc", &format!("start to the nanosecond ({why})"), &mend.bpf),
+            None => row(THERE, "/proc", "start to the nanosecond", &mend.bpf),
         }
     }
 
@@ -325,7 +365,7 @@ mod tests {
         assert_eq!(matrix.level, Level::Observe);
         assert_eq!(
             matrix.rows.iter().map(|row| row.source.as_str()).collect::<Vec<_>>(),
-            ["tp_btf", "fanotify", "tp_btf", "none", "none"]
+            ["tp_btf", "/proc", "fanotify", "tp_btf", "none", "none"]
         );
         assert!(!matrix.is_whole());
     }
@@ -341,6 +381,22 @@ mod tests {
         let muted = matrix.muted.first().expect("the filter");
         assert_eq!((muted.in_force.as_slice(), muted.not_in_force.as_slice()), (&["network"][..], &["file"][..]));
         assert!(matrix.to_text().contains("NOT in force: file"), "{}", matrix.to_text());
+    }
+
+    #[test]
+    fn programs_that_nobody_reads_protect_nothing() {
+        let read = Found {
+            kernel: Some(report(&["task_fork", "task_exec", "task_exit"])),
+            is_read_back: true,
+            has_reader: true,
+            ..Found::default()
+        };
+        let mend = Mend::of_this_machine();
+        assert_eq!(read.matrix(&mend).level, Level::Observe);
+        let unread = Found { has_reader: false, ..read }.matrix(&mend);
+        assert_eq!(unread.level, Level::None);
+        assert!(unread.degraded.contains("no run reads"), "{}", unread.degraded);
+        assert!(unread.rows.iter().all(|row| row.class != THERE), "how a run began can't be read back");
     }
 
     #[test]

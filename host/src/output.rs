@@ -3,18 +3,24 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Stdout, Write as _};
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
 
 use serde_json::{json, Value as Json};
 use watertight_engine::rule::Rule;
 use watertight_engine::Explanation;
 use watertight_event::{Event, Field, Kind, Outcome, Source, Value, View};
 
-use crate::account::{hook_rows, HookCounts, SourceCounts};
+use crate::account::ring::RingCounts;
+use crate::account::{hook_rows, HookCounts, Receipts, SourceCounts};
 use crate::live::{Facts, Line, Live, Part};
+use crate::printable::printable_start;
 use crate::tree::Tree;
 use crate::worker::protocol::Format;
 use crate::worker::rules::Rules;
+use crate::worker::tally::Tally;
 
+/// Bytes of events that may be held back while more come.
+const HELD_BYTES_MAX: usize = 64 << 10;
 /// Longest value in a line for people, in characters.
 const SHOWN_CHARS_MAX: usize = 160;
 /// Deepest indentation in a line for people.
@@ -40,10 +46,16 @@ pub struct Output {
 pub struct Summary<'s> {
     /// Kernel's counters by hook.
     pub kernel: &'s [HookCounts],
-    /// Records received by hook.
+    /// Records taken from the rings by hook.
     pub received: &'s [u64],
+    /// Of these, lost with a detector that died before it had written them.
+    pub lost_with_detector: &'s [u64],
+    /// Detectors that died during the run.
+    pub deaths: u64,
     /// Operations by hook that were told as counted by process.
     pub aggregated: &'s [u64],
+    /// The account of each ring.
+    pub rings: Vec<RingCounts>,
     /// Records and lines that could not be read.
     pub malformed: u64,
     /// Sequence numbers that did not come.
@@ -175,8 +187,18 @@ impl Output {
     /// # Errors
     /// Standard output is gone.
     pub fn summary(&mut self, summary: &Summary<'_>) -> io::Result<bool> {
-        let (hooks, is_balanced) = hook_rows(summary.kernel, summary.received, summary.aggregated, summary.is_exact);
-        let is_balanced = is_balanced && summary.malformed == 0;
+        let receipts = Receipts {
+            taken: summary.received,
+            lost: summary.lost_with_detector,
+            aggregated: summary.aggregated,
+            deaths: summary.deaths,
+        };
+        let (hooks, is_balanced) = hook_rows(summary.kernel, &receipts, summary.is_exact);
+        // What a detector that died had taken is, for the next one, taken before.
+        let is_first = summary.is_exact && summary.deaths == 0;
+        let rings: Vec<Json> = summary.rings.iter().map(|ring| ring.to_json(is_first)).collect();
+        let are_rings_balanced = summary.rings.iter().all(|ring| ring.is_balanced(is_first));
+        let is_balanced = is_balanced && are_rings_balanced && summary.malformed == 0;
         let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
         let sources: Vec<Json> = summary
             .sources
@@ -196,10 +218,12 @@ impl Output {
             "rules": self.rules,
             "rules_rejected": self.rules_refused,
             "hooks": hooks,
+            "rings": rings,
             "sources": sources,
             "malformed": summary.malformed,
             "missing_sequences": summary.missing_sequences,
-            "account": if summary.is_exact { "exact" } else { "adopted: received before this run is not known" },
+            "detector_deaths": summary.deaths,
+            "account": account(summary),
             "balanced": is_balanced,
             "processes_known": summary.processes,
         });
@@ -224,7 +248,7 @@ impl Output {
         )?;
         for hook in line.get("hooks").and_then(Json::as_array).into_iter().flatten() {
             let number = |name: &str| hook.get(name).and_then(Json::as_u64).unwrap_or(0);
-            let lost = number("lost_ring_full").saturating_add(number("lost_no_scratch"));
+            let lost = ["lost_ring_full", "lost_no_scratch", "lost_with_detector"].into_iter().map(number).sum::<u64>();
             writeln!(
                 self.out,
                 "  {:<18}{:>10}{:>10}{:>10}{:>10}{:>8}{:>10}",
@@ -236,6 +260,19 @@ impl Output {
                 lost,
                 if hook.get("balanced") == Some(&Json::Bool(true)) { "yes" } else { "NO" }
             )?;
+        }
+        for ring in line.get("rings").and_then(Json::as_array).into_iter().flatten() {
+            let number = |name: &str| ring.get(name).and_then(Json::as_u64).unwrap_or(0);
+            if number("received_before") > 0 {
+                writeln!(
+                    self.out,
+                    "  {}: {} submitted since the load = {} received by earlier runs and detectors + {} by this one",
+                    ring.get("ring").and_then(Json::as_str).unwrap_or_default(),
+                    number("submitted"),
+                    number("received_before"),
+                    number("received"),
+                )?;
+            }
         }
         for source in line.get("sources").and_then(Json::as_array).into_iter().flatten() {
             let number = |name: &str| source.get(name).and_then(Json::as_u64).unwrap_or(0);
@@ -273,12 +310,46 @@ impl Output {
         self.live.as_ref()?.keys_from()
     }
 
+    /// Goes on with the counts of detectors that died.
+    pub fn resume(&mut self, tally: &Tally) {
+        for kind in Kind::ALL {
+            let count = tally.events(*kind).load(Ordering::Relaxed);
+            if count > 0 {
+                self.events.insert(*kind, count);
+            }
+        }
+        self.alerts = tally.alerts().load(Ordering::Relaxed);
+    }
+
+    /// Leaves the counts to a detector that may have to go on.
+    pub fn note(&self, tally: &Tally) {
+        for (kind, count) in &self.events {
+            tally.events(*kind).store(*count, Ordering::Relaxed);
+        }
+        tally.alerts().store(self.alerts, Ordering::Relaxed);
+    }
+
+    /// Whether so much is held back that it should be handed on: it would be lost with this process.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.out.buffer().len() >= HELD_BYTES_MAX
+    }
+
     /// Hands everything to the terminal or pipe.
     ///
     /// # Errors
     /// Standard output is gone.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// How far the account can be trusted.
+fn account(summary: &Summary<'_>) -> &'static str {
+    match (summary.is_exact, summary.deaths) {
+        (true, 0) => "exact",
+        (true, _) => "a detector died: what it had not written counts as lost, up to one record a ring was read twice",
+        (false, _) => "adopted: since the load; rings say what earlier runs received",
     }
 }
 
@@ -370,29 +441,10 @@ fn object(event: &Event) -> String {
     parts.join(" ")
 }
 
-/// A value for a terminal: as [`harmless`] makes it, and cut where it is too long.
+/// A value of others for a line for people: cut where it is too long.
 #[must_use]
 pub fn clean(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        None => harmless(text),
-        Some((end, _)) => harmless(text.get(..end).unwrap_or(text)) + "…",
-    }
-}
-
-/// Text for a terminal: control characters, escapes and direction marks become visible.
-#[must_use]
-pub fn harmless(text: &str) -> String {
-    let mut harmless = String::new();
-    for letter in text.chars() {
-        let is_direction =
-            matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if letter.is_control() || is_direction {
-            harmless.extend(letter.escape_default());
-        } else {
-            harmless.push(letter);
-        }
-    }
-    harmless
+    printable_start(text, SHOWN_CHARS_MAX)
 }
 
 #[cfg(test)]

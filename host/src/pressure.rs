@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use watertight_event::{Event, Field, Kind};
-use watertight_sensor_abi::{Process, Ring};
+use watertight_sensor_abi::Ring;
 use watertight_sensor_reader::{Aggregate, Aggregates, MapError};
 
 use crate::output::{boot_ns_now, sensor_event};
@@ -124,7 +124,7 @@ impl Pressure {
 }
 
 fn add(waiting: &mut HashMap<(u16, u32, u64), Aggregate>, aggregate: Aggregate) {
-    let process = aggregate.process.unwrap_or(Process::default());
+    let process = aggregate.process.unwrap_or_default();
     let key = (aggregate.hook as u16, process.pid, process.start_ns);
     let slot = waiting.entry(key).or_insert(Aggregate { count: 0, ..aggregate });
     slot.count = slot.count.saturating_add(aggregate.count);
@@ -143,7 +143,7 @@ fn mode_event(ring: Ring, what: &str, times: u64, boot_ns: u64) -> Event {
 
 #[cfg(test)]
 mod tests {
-    use watertight_sensor_abi::Hook;
+    use watertight_sensor_abi::{Hook, Process};
 
     use super::*;
 

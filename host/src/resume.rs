@@ -73,7 +73,7 @@ pub fn resume(fd: RawFd) -> Result<(RunLock, Report)> {
     Ok((RunLock::from_fd(lock), state.report))
 }
 
-/// Holds SIGINT and SIGTERM back, also from processes that are started meanwhile.
+/// Holds SIGINT, SIGTERM and SIGHUP back, also from processes that are started meanwhile.
 ///
 /// # Errors
 /// The kernel refused.
@@ -96,6 +96,7 @@ fn mask_signals(how: libc::c_int) -> io::Result<()> {
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, libc::SIGINT);
         libc::sigaddset(&mut set, libc::SIGTERM);
+        libc::sigaddset(&mut set, libc::SIGHUP);
         libc::sigprocmask(how, &set, std::ptr::null_mut())
     };
     if answer == 0 {

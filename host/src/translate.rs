@@ -123,7 +123,8 @@ fn file(change: &FileChange, now_boot_ns: u64) -> Event {
         Kind::FileChange
     };
     let source = if change.source == Fallback::Inotify { Source::Inotify } else { Source::Fanotify };
-    let mut operations: Vec<Text> = change.operations.iter().map(operation_name).map(Text::from).collect();
+    let name = |operation| operation_name(operation, kind);
+    let mut operations: Vec<Text> = change.operations.iter().map(name).map(Text::from).collect();
     operations.dedup();
     let mut event = Event::new(kind, Outcome::Done, source, now_boot_ns)
         .with(Field::Operations, Value::List(operations))
@@ -155,9 +156,10 @@ fn file(change: &FileChange, now_boot_ns: u64) -> Event {
     event
 }
 
-fn operation_name(operation: OperationSet) -> &'static str {
+/// What is made has the name that the kernel's own hooks give it, so that a rule holds for both.
+fn operation_name(operation: OperationSet, kind: Kind) -> &'static str {
     match operation {
-        OperationSet::CREATE => "create",
+        OperationSet::CREATE => kind.native().rsplit('.').next().unwrap_or("create"),
         OperationSet::UNLINK => "unlink",
         OperationSet::RENAME_FROM | OperationSet::RENAME_TO => "rename",
         OperationSet::CLOSE_WRITE => "close_write",

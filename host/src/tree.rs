@@ -3,9 +3,10 @@
 //! Keyed by pid, checked by start time: a pid that is used again is another process. Ended processes are kept for a while,
 //! because events of other sources come late; the memory is bounded by `ENDED_MAX`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use watertight_event::{Event, Field, Kind, Value};
+use watertight_sensor_fallback::Container;
 
 use crate::users::Names;
 
@@ -18,7 +19,7 @@ const DEPTH_MAX: u64 = 128;
 pub(crate) const TICK_NS: u64 = 10_000_000;
 
 /// The fields that an exec sets and later events of the process inherit.
-const REMEMBERED: [Field; 16] = [
+const REMEMBERED: [Field; 17] = [
     Field::ProcessId,
     Field::StartNs,
     Field::Executable,
@@ -32,6 +33,7 @@ const REMEMBERED: [Field; 16] = [
     Field::User,
     Field::Uid,
     Field::Gid,
+    Field::CgroupId,
     Field::CgroupPath,
     Field::ContainerId,
     Field::ParentPid,
@@ -87,6 +89,7 @@ impl Tree {
     /// Learns from an event and fills in what it does not carry itself.
     pub fn enrich(&mut self, event: &mut Event) {
         self.name_ids(event);
+        name_container(event);
         if let Some(pid) = event.number(Field::Pid) {
             match event.kind {
                 Kind::ProcessExec => self.learn_exec(pid, event),
@@ -103,10 +106,42 @@ impl Tree {
             }
         }
         if event.kind == Kind::ProcessExit {
-            if let Some(pid) = event.number(Field::Pid) {
+            if let Some(pid) = event.number(Field::Pid).filter(|pid| self.is_known_as(*pid, event)) {
                 self.forget_later(pid);
             }
         }
+    }
+
+    /// Learns of a process that was there before the run. What is known of it already stays: a second source only adds what
+    /// the first did not tell.
+    pub fn learn_there(&mut self, mut event: Event) {
+        let Some(pid) = event.number(Field::Pid) else { return };
+        self.name_ids(&mut event);
+        name_container(&mut event);
+        let has_id = event.get(Field::ProcessId).is_some();
+        match self.processes.get_mut(&pid) {
+            Some(known) if if has_id { is_same(known, &event) } else { is_same_start(known, &event) } => {
+                for field in REMEMBERED {
+                    if let (Some(value), None) = (event.get(field), known.get(field)) {
+                        known.fields.push((field, value.clone()));
+                    }
+                }
+            }
+            _ => self.learn_exec(pid, &mut event),
+        }
+    }
+
+    /// Learns of a process anew after events were lost: what is known of it may be of the program before.
+    pub fn learn_anew(&mut self, mut event: Event) {
+        let Some(pid) = event.number(Field::Pid) else { return };
+        self.name_ids(&mut event);
+        name_container(&mut event);
+        self.learn_exec(pid, &mut event);
+    }
+
+    /// Forgets all processes but these: the others' ends were lost.
+    pub fn keep_only(&mut self, pids: &HashSet<u64>) {
+        self.processes.retain(|pid, _| pids.contains(pid));
     }
 
     /// Executables of the process and its ancestors, nearest first, for the explanation of an alert.
@@ -139,9 +174,11 @@ impl Tree {
 
     fn learn_exec(&mut self, pid: u64, event: &mut Event) {
         let before = self.processes.remove(&pid).unwrap_or_default();
-        for field in [Field::CgroupPath, Field::ContainerId] {
-            if let (None, Some(value)) = (event.get(field), before.get(field)) {
-                event.set(field, value.clone());
+        if event.get(Field::CgroupPath).is_none() {
+            for field in [Field::CgroupPath, Field::ContainerId] {
+                if let Some(value) = before.get(field) {
+                    event.set(field, value.clone());
+                }
             }
         }
         let parent_pid = event.number(Field::ParentPid).unwrap_or(before.parent_pid);
@@ -156,8 +193,27 @@ impl Tree {
         self.processes.insert(pid, known);
     }
 
+    /// Whether the process that is known by this pid is the event's, and not a later one with the same pid.
+    fn is_known_as(&self, pid: u64, event: &Event) -> bool {
+        self.processes.get(&pid).is_none_or(|known| is_same(known, event))
+    }
+
     fn learn_fork(&mut self, parent: u64, child: u64, event: &Event) {
-        let mut known = self.processes.get(&parent).cloned().unwrap_or_default();
+        let is_there = self
+            .processes
+            .get(&child)
+            .is_some_and(|known| known.get(Field::ProcessId).is_some_and(|id| event.get(Field::ChildId) == Some(id)));
+        let Some(of_parent) = self.processes.get(&parent).cloned() else {
+            // The parent ended before the snapshot, which has the child: more than could be said of it here.
+            if !is_there {
+                self.learn_child(Known::default(), parent, child, event);
+            }
+            return;
+        };
+        self.learn_child(of_parent, parent, child, event);
+    }
+
+    fn learn_child(&mut self, mut known: Known, parent: u64, child: u64, event: &Event) {
         known.parent_pid = parent;
         known.depth = self.depth_below(parent);
         known.set(Field::ParentPid, Value::Number(parent));
@@ -178,8 +234,14 @@ impl Tree {
         if !is_same(known, event) {
             return;
         }
+        // Moved to another control group since: what its old one said of it is not true any more.
+        let is_moved = match (known.get(Field::CgroupId), event.get(Field::CgroupId)) {
+            (Some(of_known), Some(of_event)) => of_known != of_event,
+            _ => false,
+        };
         for (field, value) in &known.fields {
-            if event.get(*field).is_none() {
+            let is_stale = is_moved && matches!(field, Field::CgroupPath | Field::ContainerId);
+            if event.get(*field).is_none() && !is_stale {
                 event.set(*field, value.clone());
             }
         }
@@ -213,6 +275,24 @@ impl Tree {
                 self.processes.remove(&pid);
             }
         }
+    }
+}
+
+/// Whether both started within the same tick: all that /proc can say.
+fn is_same_start(known: &Known, event: &Event) -> bool {
+    match (event.number(Field::StartNs), known.get(Field::StartNs)) {
+        (Some(of_event), Some(Value::Number(of_known))) => of_event / TICK_NS == of_known / TICK_NS,
+        _ => false,
+    }
+}
+
+/// The container, where the control group's name tells one.
+fn name_container(event: &mut Event) {
+    if event.get(Field::ContainerId).is_some() {
+        return;
+    }
+    if let Some(container) = event.text(Field::CgroupPath).and_then(|path| Container::from_cgroup_path(&path)) {
+        event.set(Field::ContainerId, container.id());
     }
 }
 
@@ -264,6 +344,88 @@ mod tests {
             .with(Field::ProcessId, "b-another");
         tree.enrich(&mut event);
         assert_eq!(event.get(Field::Executable), None);
+    }
+
+    fn there(pid: u64, path: &str) -> Event {
+        Event::new(Kind::ProcessExec, Outcome::Unknown, Source::Iterator, 0)
+            .with(Field::Pid, pid)
+            .with(Field::ProcessId, format!("b-{pid}").as_str())
+            .with(Field::Executable, path)
+    }
+
+    #[test]
+    fn a_fork_told_after_the_snapshot_that_has_its_child_takes_nothing_away() {
+        let mut tree = Tree::default();
+        tree.learn_there(there(8, "/bin/child"));
+        let mut fork = Event::new(Kind::ProcessFork, Outcome::Done, Source::TpBtf, 2)
+            .with(Field::Pid, 7_u64)
+            .with(Field::ChildPid, 8_u64)
+            .with(Field::ChildId, "b-8");
+        tree.enrich(&mut fork);
+        let mut event = Event::new(Kind::FileUnlink, Outcome::Done, Source::BpfLsm, 3).with(Field::Pid, 8_u64);
+        tree.enrich(&mut event);
+        assert_eq!(event.text(Field::Executable).as_deref(), Some("/bin/child"));
+    }
+
+    #[test]
+    fn the_exit_of_an_earlier_process_does_not_forget_the_one_that_has_its_pid_now() {
+        let mut tree = Tree::default();
+        tree.learn_there(there(8, "/bin/now"));
+        let mut exit = Event::new(Kind::ProcessExit, Outcome::Done, Source::TpBtf, 2)
+            .with(Field::Pid, 8_u64)
+            .with(Field::ProcessId, "b-before");
+        for _ in 0..=ENDED_MAX {
+            tree.enrich(&mut exit);
+        }
+        assert_eq!(tree.ancestry(8), ["/bin/now (8)"]);
+    }
+
+    #[test]
+    fn what_proc_tells_beside_the_iterator_adds_and_does_not_replace() {
+        let mut tree = Tree::default();
+        tree.learn_there(there(8, "/bin/now").with(Field::StartNs, 3 * TICK_NS + 5));
+        let proc = Event::new(Kind::ProcessExec, Outcome::Unknown, Source::ProcPoll, 0)
+            .with(Field::Pid, 8_u64)
+            .with(Field::StartNs, 3 * TICK_NS)
+            .with(Field::Executable, "/bin/other")
+            .with(Field::CommandLine, "now --please");
+        tree.learn_there(proc);
+        let mut event = Event::new(Kind::FileUnlink, Outcome::Done, Source::BpfLsm, 3).with(Field::Pid, 8_u64);
+        tree.enrich(&mut event);
+        assert_eq!(event.text(Field::Executable).as_deref(), Some("/bin/now"));
+        assert_eq!(event.text(Field::CommandLine).as_deref(), Some("now --please"));
+    }
+
+    #[test]
+    fn a_container_is_named_by_the_control_group_and_forgotten_when_the_process_is_moved() {
+        let id = "0123456789abcdef".repeat(4);
+        let mut tree = Tree::default();
+        let mut event = exec(7, 1, "/bin/sh")
+            .with(Field::CgroupId, 5_u64)
+            .with(Field::CgroupPath, format!("/system.slice/docker-{id}.scope").as_str());
+        tree.enrich(&mut event);
+        assert_eq!(event.text(Field::ContainerId).as_deref(), Some(id.as_str()));
+        let file = |cgroup: u64| {
+            Event::new(Kind::FileUnlink, Outcome::Done, Source::BpfLsm, 3)
+                .with(Field::Pid, 7_u64)
+                .with(Field::CgroupId, cgroup)
+        };
+        let (mut there, mut moved) = (file(5), file(6));
+        tree.enrich(&mut there);
+        tree.enrich(&mut moved);
+        assert_eq!(there.text(Field::ContainerId).as_deref(), Some(id.as_str()));
+        assert_eq!(moved.get(Field::ContainerId), None);
+    }
+
+    #[test]
+    fn after_a_loss_ended_processes_are_forgotten_and_the_others_are_what_they_are_now() {
+        let mut tree = Tree::default();
+        tree.enrich(&mut exec(7, 1, "/bin/ended"));
+        tree.enrich(&mut exec(8, 1, "/bin/before"));
+        tree.learn_anew(exec(8, 1, "/bin/now"));
+        tree.keep_only(&HashSet::from([8]));
+        assert_eq!(tree.len(), 1);
+        assert_eq!(tree.ancestry(8), ["/bin/now (8)"]);
     }
 
     #[test]

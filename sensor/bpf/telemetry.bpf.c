@@ -5,6 +5,8 @@
 #include "telemetry/task_exit.bpf.c"
 #include "telemetry/sock_state.bpf.c"
 #include "telemetry/task_fix_setuid.bpf.c"
+#include "telemetry/task_fix_setgid.bpf.c"
+#include "telemetry/task_fix_setgroups.bpf.c"
 #include "telemetry/capset.bpf.c"
 #include "telemetry/userns_create.bpf.c"
 #include "telemetry/file_open.bpf.c"

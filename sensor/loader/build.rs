@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use libbpf_cargo::SkeletonBuilder;
 use sha2::{Digest as _, Sha256};
 
-const OBJECTS: [&str; 4] = ["telemetry", "guard", "probe", "identify"];
+const OBJECTS: [&str; 5] = ["telemetry", "guard", "snapshot", "probe", "identify"];
 
 fn main() -> Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR").context("cargo sets OUT_DIR")?);

@@ -10,6 +10,7 @@ use anyhow::Context;
 use serde_json::json;
 use watertight_content::sigma::detect::{Detector, Hit};
 use watertight_content::sigma::{load_dirs, Library};
+use watertight_host::printable::printable;
 
 /// Exit code when everything was evaluated.
 const OK: u8 = 0;
@@ -68,7 +69,7 @@ pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
 fn read_rules(folders: &[PathBuf]) -> anyhow::Result<Library> {
     let mut all = load_dirs(folders);
     for rejection in &all.rejections {
-        eprintln!("watertight: {rejection}");
+        eprintln!("watertight: {}", printable(&rejection.to_string()));
     }
     match all.unreadable.pop() {
         None => Ok(all),

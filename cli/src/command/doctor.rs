@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use watertight_host::loader::Loader;
 use watertight_host::matrix::{Fallbacks, Found, Mend};
+use watertight_host::printable::printable_lines;
 use watertight_sensor_fallback::{fanotify, Fanotify};
 
 use super::run::Form;
@@ -46,7 +47,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     if args.output == Form::Json {
         writeln!(out, "{}", serde_json::to_string(&matrix)?)?;
     } else {
-        write!(out, "{}", matrix.to_text())?;
+        write!(out, "{}", printable_lines(&matrix.to_text()))?;
     }
     Ok(if matrix.is_whole() { 0 } else { 3 })
 }

@@ -1,5 +1,6 @@
 //! One file per subcommand. Each has its arguments and a `run` that gives the exit code.
 
+mod confined;
 pub mod detect;
 pub mod doctor;
 pub mod policy;

@@ -17,6 +17,7 @@ use watertight_host::deny::BYPASSES;
 use watertight_host::guard::{Applied, AppliedRule, GuardError, RefusedRule, Shown, State};
 use watertight_host::loader::Loader;
 use watertight_host::matrix::Mend;
+use watertight_host::printable::printable_lines;
 use watertight_policy::yaml::{self, LoadError};
 use watertight_policy::Policy;
 
@@ -141,7 +142,7 @@ fn read(args: &FileArgs) -> anyhow::Result<Option<Policy>> {
                 let line = json!({ "kind": "policy", "file": refusal.file, "problems": refusal.problems, "more": refusal.more });
                 writeln!(std::io::stdout(), "{line}").context("writing to standard output")?;
             }
-            eprintln!("{refusal}");
+            eprintln!("{}", printable_lines(&refusal.to_string()));
             Ok(None)
         }
         Err(error) => Err(error.into()),

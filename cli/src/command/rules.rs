@@ -8,6 +8,7 @@ use watertight_content::sigma::load_dir;
 use watertight_content::sigma::verdict::{rows, Row, Verdict};
 
 use super::supply::supply;
+use watertight_host::printable::printable;
 
 /// Exit code when every rule was accepted.
 const OK: u8 = 0;
@@ -72,10 +73,10 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     .and_then(|()| out.flush())
     .context("writing verdicts")?;
     for rejection in &library.rejections {
-        eprintln!("watertight: {rejection}");
+        eprintln!("watertight: {}", printable(&rejection.to_string()));
     }
     for error in &library.unreadable {
-        eprintln!("watertight: {error}");
+        eprintln!("watertight: {}", printable(&error.to_string()));
     }
     Ok(match (library.unreadable.is_empty(), library.rejections.is_empty()) {
         (false, _) => FAILED,
@@ -86,7 +87,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
 
 fn write_text(verdicts: &[Row], out: &mut dyn Write) -> io::Result<()> {
     for row in verdicts {
-        writeln!(out, "{:<9} {}  {}{}", name(row.verdict), row.rule, row.file, reason(row))?;
+        writeln!(out, "{:<9} {}  {}{}", name(row.verdict), printable(&row.rule), printable(&row.file), reason(row))?;
     }
     let count = |verdict| verdicts.iter().filter(|row| row.verdict == verdict).count();
     write!(
@@ -103,7 +104,7 @@ fn reason(row: &Row) -> String {
     if row.reason.is_empty() {
         String::new()
     } else {
-        format!("\n          {}", row.reason)
+        format!("\n          {}", printable(&row.reason))
     }
 }
 

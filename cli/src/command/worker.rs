@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use watertight_host::deny::listener;
 use watertight_host::worker::{detector, sources};
 
+use super::confined;
+
 /// A worker of `watertight run`.
 #[derive(Debug, clap::Args)]
 pub struct WorkerArgs {
@@ -15,7 +17,10 @@ pub struct WorkerArgs {
 #[derive(Debug, clap::Subcommand)]
 enum Worker {
     /// Reads rings and evaluates rules.
-    Detector,
+    Detector {
+        #[arg(long = "report-fd")]
+        report: i32,
+    },
     /// Denies exec by fanotify.
     Deny {
         /// Descriptor of the progress page.
@@ -25,6 +30,8 @@ enum Worker {
         #[arg(long)]
         loader: Option<PathBuf>,
     },
+    /// Confines itself like the detector and makes a call, to show what becomes of it.
+    Confined { call: confined::Call },
     /// Opens the sources that need privileges.
     Sources {
         #[arg(long)]
@@ -33,6 +40,8 @@ enum Worker {
         proc_connector: bool,
         #[arg(long)]
         sock_diag: bool,
+        #[arg(long = "report-fd")]
+        report: i32,
         #[arg(long = "ignore-pid")]
         ignored_pids: Vec<i32>,
     },
@@ -44,16 +53,17 @@ enum Worker {
 /// As the worker's own.
 pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
     match &args.worker {
-        Worker::Detector => detector::run(),
+        Worker::Detector { report } => detector::run(*report),
         Worker::Deny { page_fd, loader } => listener::run(*page_fd, loader.as_deref()).map(|()| 0),
-        Worker::Sources { fanotify, proc_connector, sock_diag, ignored_pids } => {
+        Worker::Confined { call } => confined::run(*call).map(|()| 0),
+        Worker::Sources { fanotify, proc_connector, sock_diag, report, ignored_pids } => {
             let wanted = sources::Wanted {
                 fanotify: *fanotify,
                 proc_connector: *proc_connector,
                 sock_diag: *sock_diag,
                 ignored_pids: ignored_pids.clone(),
             };
-            sources::run(&wanted).map(|()| 0)
+            sources::run(&wanted, *report).map(|()| 0)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Many files to one library of rules: what was understood, what was refused, what could not be read.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,6 +66,18 @@ pub enum LoadError {
         path: PathBuf,
         /// Its size.
         size_bytes: u64,
+    },
+    /// A pipe, a device or a socket: reading one may never end.
+    #[error("{} is no file but a pipe, a socket or a device: rules are read from plain files", path.display())]
+    NoFile {
+        /// What it is called.
+        path: PathBuf,
+    },
+    /// Not text at all.
+    #[error("{} is not UTF-8 text: rules are YAML in UTF-8, save it so or take it out of the folder", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
     },
     /// Folders nest too deep.
     #[error("{} lies deeper than {FOLDER_DEPTH_MAX} folders: move it up", path.display())]
@@ -182,9 +195,17 @@ fn is_rule_file(path: &Path) -> bool {
 
 fn read_text(path: &Path) -> Result<String, LoadError> {
     let failed = |cause| LoadError::Io { path: path.to_owned(), cause };
-    let size_bytes = std::fs::metadata(path).map_err(failed)?.len();
+    let found = std::fs::metadata(path).map_err(failed)?;
+    if !found.is_file() {
+        return Err(LoadError::NoFile { path: path.to_owned() });
+    }
+    // Bounded as it is read, too: some files have more than they say.
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(FILE_SIZE_BYTES_MAX.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    let size_bytes = found.len().max(bytes.len() as u64);
     if size_bytes > FILE_SIZE_BYTES_MAX {
         return Err(LoadError::TooLarge { path: path.to_owned(), size_bytes });
     }
-    std::fs::read_to_string(path).map_err(failed)
+    String::from_utf8(bytes).map_err(|_| LoadError::NotText { path: path.to_owned() })
 }

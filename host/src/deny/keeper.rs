@@ -37,7 +37,7 @@ const LINE_BYTES_MAX: usize = 4 << 20;
 pub struct Keeper {
     executable: PathBuf,
     state: PathBuf,
-    loader: PathBuf,
+    loader: Option<PathBuf>,
     /// BPF LSM denies: there is nothing to keep.
     is_needless: bool,
     stored: Option<Stamp>,
@@ -51,17 +51,17 @@ pub struct Keeper {
 impl Keeper {
     /// Starts the listener if a kept policy asks for it and the kernel refuses BPF LSM (`has_lsm` is false).
     #[must_use]
-    pub fn start(state: &Path, loader: &Path, has_lsm: bool) -> Self {
+    pub fn start(state: &Path, loader: Option<&Path>, has_lsm: bool) -> Self {
         Self::start_program(Path::new("/proc/self/exe"), state, loader, has_lsm)
     }
 
     /// The same with this `watertight`.
     #[must_use]
-    pub fn start_program(executable: &Path, state: &Path, loader: &Path, has_lsm: bool) -> Self {
+    pub fn start_program(executable: &Path, state: &Path, loader: Option<&Path>, has_lsm: bool) -> Self {
         let mut keeper = Self {
             executable: executable.to_owned(),
             state: state.to_owned(),
-            loader: loader.to_owned(),
+            loader: loader.map(Path::to_owned),
             is_needless: has_lsm,
             stored: None,
             listener: None,
@@ -79,6 +79,12 @@ impl Keeper {
     pub fn outcome(&self) -> Option<Result<usize, String>> {
         let status = self.status.as_ref()?;
         Some(if self.listener.is_some() { Ok(status.marks.len()) } else { Err(status.why.clone()) })
+    }
+
+    /// The listener's process, while there is one.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.listener.as_ref().map(|listener| listener.child.id())
     }
 
     /// One look: takes up a policy that changed, and gives the events that tell what happened since the last look.
@@ -118,7 +124,7 @@ impl Keeper {
         }
         let started = store::load(&self.state).and_then(|policy| {
             let policy = policy.filter(|policy| policy.fallback_deny);
-            policy.map(|policy| Listener::start(&self.executable, &policy, &self.loader)).transpose()
+            policy.map(|policy| Listener::start(&self.executable, &policy, self.loader.as_deref())).transpose()
         });
         match started {
             Ok(None) => return,
@@ -196,16 +202,16 @@ struct Listener {
 }
 
 impl Listener {
-    fn start(executable: &Path, policy: &Policy, loader: &Path) -> Result<(Self, Ready)> {
+    fn start(executable: &Path, policy: &Policy, loader: Option<&Path>) -> Result<(Self, Ready)> {
         let page = Arc::new(Page::create().context("making the progress page")?);
         // Only this child is started before the descriptor is closed to others again.
         fcntl_setfd(page.as_fd(), FdFlags::empty()).context("handing the progress page on")?;
-        let spawned = Command::new(executable)
-            .args(["worker", "deny", "--page-fd", &page.raw_fd().to_string(), "--loader"])
-            .arg(loader)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
+        let mut command = Command::new(executable);
+        command.args(["worker", "deny", "--page-fd", &page.raw_fd().to_string()]);
+        if let Some(loader) = loader {
+            command.arg("--loader").arg(loader);
+        }
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         fcntl_setfd(page.as_fd(), FdFlags::CLOEXEC).context("taking the progress page back")?;
         let mut child = spawned.context("starting the deny worker")?;
         let input = child.stdin.take();

@@ -65,7 +65,7 @@ struct Verdict {
 /// # Errors
 /// The policy is damaged, nothing can be marked, or the kernel stopped handing over questions: everything is then allowed.
 pub fn run(page_fd: i32, loader: Option<&Path>) -> Result<()> {
-    crate::worker::privileges::die_with_parent().context("tying this worker to the supervisor")?;
+    crate::worker::sandbox::die_with_parent().context("tying this worker to the supervisor")?;
     // SAFETY: the supervisor passes this descriptor to this process alone.
     let page = Page::map(unsafe { OwnedFd::from_raw_fd(page_fd) }).context("mapping the progress page")?;
     let mut line = String::new();

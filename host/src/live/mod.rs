@@ -7,6 +7,7 @@
 mod keys;
 mod rates;
 mod screen;
+mod usage;
 mod view;
 mod width;
 
@@ -16,9 +17,10 @@ use std::time::{Duration, Instant};
 
 use watertight_event::Class;
 
-use self::rates::{Rates, Usage};
+use self::rates::Rates;
 pub use self::screen::Saved;
 use self::screen::Screen;
+use self::usage::Usage;
 use self::view::View;
 pub use self::view::{Line, Part};
 
@@ -50,16 +52,16 @@ pub struct Live {
 }
 
 impl Live {
-    /// Opens the terminal behind standard output. To be called while the privileges are still there: it is the login's own.
+    /// Opens the terminal behind standard output. `others` are our other processes, for what all cost together. To be called while the privileges are still there: it is the login's own.
     ///
     /// # Errors
     /// Standard output is no terminal, or it can't be opened anew: plain lines do then.
-    pub fn open(has_colour: bool) -> io::Result<Self> {
+    pub fn open(has_colour: bool, others: &[u32]) -> io::Result<Self> {
         Ok(Self {
             view: View::default(),
             screen: Screen::open(has_colour)?,
             rates: Rates::new(Instant::now()),
-            usage: Usage::open(Instant::now()),
+            usage: Usage::open(Instant::now(), others),
             facts: Facts::default(),
             drawn: Instant::now(),
             status_drawn: None,

@@ -1,10 +1,8 @@
-//! Events a second by class over the last seconds, and what the worker itself costs.
+//! Events a second by class over the last seconds.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use watertight_event::Class;
 
@@ -74,59 +72,10 @@ impl fmt::Display for Rates {
     }
 }
 
-/// What this process costs: processor time in percent of one core, and resident memory.
-pub struct Usage {
-    /// Kept open: opening it each time would be an event of its own.
-    statm: Option<File>,
-    last: (Instant, Duration),
-    permille: u128,
-    rss_bytes: u64,
-}
-
-impl Usage {
-    /// Begins to measure.
-    #[must_use]
-    pub fn open(now: Instant) -> Self {
-        Self { statm: File::open("/proc/self/statm").ok(), last: (now, own_time()), permille: 0, rss_bytes: 0 }
-    }
-
-    /// Measures.
-    pub fn tick(&mut self, now: Instant) {
-        let spent = own_time();
-        let wall = now.saturating_duration_since(self.last.0).as_micros();
-        let spent_permille = spent.saturating_sub(self.last.1).as_micros().saturating_mul(1_000);
-        if let Some(permille) = spent_permille.checked_div(wall) {
-            self.permille = permille;
-            self.last = (now, spent);
-        }
-        let mut text = [0_u8; 128];
-        let length = self.statm.as_ref().and_then(|statm| statm.read_at(&mut text, 0).ok()).unwrap_or(0);
-        let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
-        let pages: Option<u64> = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-        let page_bytes = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
-        self.rss_bytes = pages.unwrap_or(0).saturating_mul(page_bytes);
-    }
-
-    /// Percent of one core since the last tick.
-    #[must_use]
-    pub fn cpu_percent(&self) -> f64 {
-        f64::from(u32::try_from(self.permille).unwrap_or(u32::MAX)) / 10.0
-    }
-
-    /// Resident memory, MiB; 0 where /proc does not tell.
-    #[must_use]
-    pub fn rss_mib(&self) -> u64 {
-        self.rss_bytes >> 20
-    }
-}
-
-fn own_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::try_from(time).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -143,12 +92,5 @@ mod tests {
             rates.tick(start + Duration::from_millis(500 * tick));
         }
         assert_eq!(rates.to_string(), "proc 0 file 0 net 0 sys 0");
-    }
-
-    #[test]
-    fn own_memory_is_known() {
-        let mut usage = Usage::open(Instant::now());
-        usage.tick(Instant::now());
-        assert!(usage.rss_bytes > 0);
     }
 }

@@ -1,21 +1,29 @@
 //! The worker that reads events and evaluates rules: no capabilities, no network, no paths but standard output. What it can
 //! harm when it dies is itself; the rings hold the events meanwhile.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead as _, BufReader, Read};
-use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use serde::Deserialize;
 use serde_json::Value as Json;
 use watertight_event::{Event, Field, Kind};
-use watertight_sensor_abi::{Ring, HOOKS};
-use watertight_sensor_reader::Reader;
+use watertight_sensor_abi::{Hook, Ring, HOOKS};
+use watertight_sensor_reader::{read_snapshot, Reader};
 
 use super::protocol::{Format, Message, Setup};
+use super::report::{Report, Reporter};
 use super::rules::{self, Rules};
+use super::sandbox::{self, Profile};
+use super::tally::Tally;
+use crate::account::ring::ring_counts;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
 use crate::output::{Output, Summary};
+use crate::printable::printable;
 use crate::tree::Tree;
 use crate::users::Names;
 
@@ -25,13 +33,22 @@ const LOOK_EVERY_NS: i64 = 20_000_000;
 const PIPE_BYTES: usize = 256 << 10;
 /// Longest line that the pipe of the sources may bring: an event's largest strings, escaped.
 const LINE_BYTES_MAX: usize = 1 << 20;
+/// Exit code when nobody takes the output: starting again would not help.
+pub const EXIT_OUTPUT: u8 = 74;
 
-/// Runs until the supervisor says stop or is gone. Returns the exit code: 0, or 3 when the accounts do not balance.
+/// What is written can't be written: the reader is gone, the disk is full.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct OutputGone(#[from] io::Error);
+
+/// Runs until the supervisor says stop or is gone; what holds it is said on `report` before the first event. Returns the exit
+/// code: 0, 3 when the accounts do not balance, [`EXIT_OUTPUT`] when nobody takes what it writes.
 ///
 /// # Errors
-/// The set-up is damaged, a rule folder can't be read, or standard output is gone.
-pub fn run() -> Result<u8> {
-    super::privileges::die_with_parent().context("tying this worker to the supervisor")?;
+/// The set-up is damaged or a rule folder can't be read.
+pub fn run(report: RawFd) -> Result<u8> {
+    let mut reporter = Reporter::inherit(report).context("taking the report pipe")?;
+    sandbox::die_with_parent().context("tying this worker to the supervisor")?;
     let mut control = Lines::new(io::stdin().lock());
     let setup = control.wait_line()?.context("the supervisor ended before it said anything")?;
     let setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
@@ -40,13 +57,26 @@ pub fn run() -> Result<u8> {
     give_back_memory();
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
     let is_live = setup.is_terminal && setup.format == Format::Live;
-    let live = if is_live { Live::open(setup.has_colour).ok() } else { None };
-    super::privileges::drop_all().context("giving up privileges: the detector does not run with them")?;
-    for refusal in &refused {
-        eprintln!("watertight: {refusal}");
+    let live = if is_live { Live::open(setup.has_colour, &setup.own_pids).ok() } else { None };
+    if !setup.is_restart {
+        for refusal in &refused {
+            eprintln!("watertight: {}", printable(refusal));
+        }
     }
     let mut detector = Detector::new(setup, rules, refused.len(), live)?;
-    detector.run(&mut control)
+    let sandbox = sandbox::enter(Profile::Detector, reporter.as_fd())
+        .context("giving up privileges: the detector does not run with them")?;
+    reporter.say(&Report::Ready { sandbox }).context("speaking to the supervisor")?;
+    match detector.run(&mut control) {
+        Err(error) => match error.downcast_ref::<OutputGone>() {
+            Some(gone) => {
+                reporter.say(&Report::Output { why: gone.to_string() }).context("speaking to the supervisor")?;
+                Ok(EXIT_OUTPUT)
+            }
+            None => Err(error),
+        },
+        ended => ended,
+    }
 }
 
 /// Reading the rules takes several times the memory that they need afterwards; the C library would keep it for ever.
@@ -60,16 +90,24 @@ fn give_back_memory() {
 
 struct Detector {
     reader: Reader,
+    /// Records of the processes that were there already, until they have been read.
+    there: Option<std::fs::File>,
+    boot_id: String,
     tree: Tree,
     rules: Rules,
     output: Output,
+    tally: Tally,
     sources: Option<Lines<std::fs::File>>,
+    /// The first line of the sources may be the end of one that an earlier detector had begun to read.
+    is_line_broken: bool,
     source_counts: Vec<SourceCounts>,
     /// Lines from the sources that are no events.
     malformed: u64,
-    /// Operations by hook that `sensor.aggregated` events told.
-    aggregated: Vec<u64>,
+    /// What was shown and is not written yet.
+    unwritten: Unwritten,
     is_adopted: bool,
+    /// Detectors of this run that died before this one.
+    deaths: u64,
     /// Takes one byte when the user asks to quit; `None` once it has.
     quit: Option<OwnedFd>,
 }
@@ -87,54 +125,80 @@ impl Detector {
         let sources = setup.events_fd.map(|fd| Lines::new(unsafe { std::fs::File::from_raw_fd(fd) }));
         // SAFETY: as above.
         let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        // SAFETY: as above.
+        let tally = Tally::map(unsafe { OwnedFd::from_raw_fd(setup.tally_fd) }).context("mapping the shared counts")?;
+        // SAFETY: as above.
+        let there = setup.processes_fd.map(|fd| unsafe { std::fs::File::from_raw_fd(fd) });
+        let mut output = Output::new(setup.format, setup.has_colour, live, rules.len(), refused);
+        output.resume(&tally);
         Ok(Self {
             reader: Reader::new(rings, &setup.boot_id)?,
+            there,
+            boot_id: setup.boot_id,
             tree: Tree::new(Names::of_this_machine()),
-            output: Output::new(setup.format, setup.has_colour, live, rules.len(), refused),
+            output,
+            tally,
             rules,
             sources,
+            is_line_broken: setup.is_restart,
             source_counts: Vec::new(),
             malformed: 0,
-            aggregated: vec![0; HOOKS.len()],
+            unwritten: Unwritten::default(),
             is_adopted: setup.is_adopted,
+            deaths: setup.deaths,
             quit,
         })
     }
 
     fn run(&mut self, control: &mut Lines<io::StdinLock<'_>>) -> Result<u8> {
         // Processes that were there before come first: the first event may already name one. The rings hold it meanwhile.
+        if let Some(records) = self.there.take() {
+            let tree = &mut self.tree;
+            read_snapshot(BufReader::new(records), &self.boot_id, &mut |event| tree.learn_there(event))?;
+        }
         while let Some(line) = control.wait_line()? {
             match read(&line)? {
-                Message::Process(event) => self.tree.enrich(&mut Event::from_json(&event.to_string())?),
+                Message::Process(event) => self.tree.learn_there(Event::from_json(&event.to_string())?),
                 Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
                 Message::Go => break,
-                Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
+                Message::Stop { kernel, sequences, seconds } => return self.finish(&kernel, &sequences, seconds),
             }
         }
         loop {
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
                 match read(&line)? {
-                    Message::Stop { kernel, seconds } => return self.finish(&kernel, seconds),
+                    Message::Stop { kernel, sequences, seconds } => return self.finish(&kernel, &sequences, seconds),
                     Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
-                    Message::Process(_) | Message::Go => {} // only at the beginning
+                    Message::Process(_) | Message::Go => {} // said before `go`
                 }
             }
             if control.is_ended() {
                 return Ok(1); // the supervisor died: what is in the rings stays for the next run
             }
             self.beat()?;
+            if taken == 0 || self.output.is_due() {
+                self.flush()?;
+            }
             if taken == 0 {
-                self.output.flush()?;
                 self.wait(control);
             }
         }
     }
 
+    /// Hands everything on, and notes what would no longer be lost with this process.
+    fn flush(&mut self) -> Result<(), OutputGone> {
+        self.output.flush()?;
+        self.output.note(&self.tally);
+        self.tally.settle();
+        std::mem::take(&mut self.unwritten).note(&self.tally);
+        Ok(())
+    }
+
     /// The live view's turn; the supervisor hears of a `q` and stops us in good order.
     fn beat(&mut self) -> Result<()> {
         let lost = self.reader.account().missing.saturating_add(self.output.overflows());
-        if self.output.beat(Facts { lost, processes: self.tree.len() })? {
+        if self.output.beat(Facts { lost, processes: self.tree.len() }).map_err(OutputGone)? {
             if let Some(quit) = self.quit.take() {
                 rustix::io::write(&quit, b"q").context("asking the supervisor to stop")?;
             }
@@ -144,29 +208,36 @@ impl Detector {
 
     /// Everything that is there now: rings, critical first, then the other sources.
     fn take(&mut self) -> Result<usize> {
-        let Self { reader, tree, rules, output, sources, source_counts, malformed, .. } = self;
+        let Self { reader, tree, rules, output, tally, sources, is_line_broken, source_counts, malformed, .. } = self;
         output.look_at_clocks();
         let mut written = Ok(());
         let mut taken = reader
-            .drain(&mut |mut event| {
+            .drain(&mut |hook, mut event| {
+                if let Some(hook) = hook {
+                    tally.note(hook);
+                }
                 if written.is_ok() {
                     tree.enrich(&mut event);
                     written = output.event(&mut event, rules, tree);
                 }
             })
             .records;
-        written?;
+        written.map_err(OutputGone)?;
         let Some(lines) = sources else { return Ok(taken) };
         while let Some(line) = lines.ready_line()? {
             taken = taken.saturating_add(1);
             let text = String::from_utf8_lossy(&line);
+            let is_rest = std::mem::take(is_line_broken);
             match Event::from_json(&text) {
                 Ok(mut event) => {
                     tree.enrich(&mut event);
-                    output.event(&mut event, rules, tree)?;
+                    output.event(&mut event, rules, tree).map_err(OutputGone)?;
                 }
-                Err(_) => match source_line(&text) {
-                    Some(counts) => source_counts.push(counts),
+                Err(_) => match SourceLine::read(&text) {
+                    Some(SourceLine::Source { counts }) => source_counts.push(counts),
+                    Some(SourceLine::There { process }) => tree.learn_anew(Event::from_json(&process.to_string())?),
+                    Some(SourceLine::Only { pids }) => tree.keep_only(&pids),
+                    None if is_rest || text.is_empty() => {} // told with the gap
                     None => *malformed = malformed.saturating_add(1),
                 },
             }
@@ -178,15 +249,10 @@ impl Detector {
     }
 
     fn show(&mut self, mut event: Event) -> Result<()> {
-        if event.kind == Kind::SensorAggregated {
-            let hook = HOOKS.iter().position(|hook| event.text(Field::Of).as_deref() == Some(hook.program()));
-            if let Some(told) = hook.and_then(|at| self.aggregated.get_mut(at)) {
-                *told = told.saturating_add(event.number(Field::Count).unwrap_or(0));
-            }
-        }
-        let Self { tree, rules, output, .. } = self;
+        let Self { tree, rules, output, unwritten, .. } = self;
         tree.enrich(&mut event);
-        output.event(&mut event, rules, tree)?;
+        output.event(&mut event, rules, tree).map_err(OutputGone)?;
+        unwritten.add(&event);
         Ok(())
     }
 
@@ -206,13 +272,19 @@ impl Detector {
     }
 
     /// The programs are detached: what is in the rings and the pipe is all there will be.
-    fn finish(&mut self, kernel: &[HookCounts], seconds: f64) -> Result<u8> {
+    fn finish(&mut self, kernel: &[HookCounts], sequences: &[Vec<u64>], seconds: f64) -> Result<u8> {
         while self.take()? > 0 || self.sources.is_some() {}
+        self.flush()?; // what was told counts once it is written
         let account = self.reader.account();
+        let (received, lost) = self.tally.by_hook();
+        let aggregated = self.tally.aggregated();
         let summary = Summary {
             kernel,
-            received: &account.received,
-            aggregated: &self.aggregated,
+            received: &received,
+            lost_with_detector: &lost,
+            deaths: self.deaths,
+            aggregated: &aggregated,
+            rings: ring_counts(kernel, sequences, &account.taken),
             malformed: account.malformed.saturating_add(self.malformed),
             missing_sequences: account.missing,
             is_exact: !self.is_adopted,
@@ -220,9 +292,34 @@ impl Detector {
             seconds,
             processes: self.tree.len(),
         };
-        let is_balanced = self.output.summary(&summary)?;
-        self.output.flush()?;
+        let is_balanced = self.output.summary(&summary).map_err(OutputGone)?;
+        self.flush()?;
         Ok(if is_balanced { 0 } else { 3 })
+    }
+}
+
+/// Events of the supervisor since the last flush: it says those again to the next detector that this one takes with it.
+#[derive(Default)]
+struct Unwritten {
+    events: u64,
+    /// Operations that they told as counted by process, by hook.
+    aggregated: Vec<(Hook, u64)>,
+}
+
+impl Unwritten {
+    fn add(&mut self, event: &Event) {
+        self.events = self.events.saturating_add(1);
+        if event.kind == Kind::SensorAggregated {
+            let hook = HOOKS.iter().find(|hook| event.text(Field::Of).as_deref() == Some(hook.program()));
+            self.aggregated.extend(hook.map(|hook| (*hook, event.number(Field::Count).unwrap_or(0))));
+        }
+    }
+
+    fn note(self, tally: &Tally) {
+        for (hook, count) in self.aggregated {
+            tally.note_aggregated(hook, count);
+        }
+        tally.shown().fetch_add(self.events, Ordering::Release);
     }
 }
 
@@ -230,9 +327,22 @@ fn read(line: &[u8]) -> Result<Message> {
     serde_json::from_slice(line).context("reading what the supervisor said")
 }
 
-fn source_line(text: &str) -> Option<SourceCounts> {
-    let json: Json = serde_json::from_str(text).ok()?;
-    serde_json::from_value(json.get("counts")?.clone()).ok()
+/// What the sources say beside events.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum SourceLine {
+    /// A source's account, at its end.
+    Source { counts: SourceCounts },
+    /// A process that is there, read anew after a loss.
+    There { process: Json },
+    /// All that are there.
+    Only { pids: HashSet<u64> },
+}
+
+impl SourceLine {
+    fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
 }
 
 /// Lines from a descriptor, without ever blocking where `ready_line` is called.

@@ -1,7 +1,9 @@
 //! The workers: processes of their own that may die at any time without harm to the machine.
 
 pub mod detector;
-pub mod privileges;
 pub mod protocol;
+pub mod report;
 pub mod rules;
+pub mod sandbox;
 pub mod sources;
+pub mod tally;

@@ -40,8 +40,16 @@ pub enum Format {
 pub struct Setup {
     /// Rings to drain.
     pub rings: Vec<InheritedRing>,
+    /// Page of counts that outlive the detector.
+    pub tally_fd: i32,
+    /// An earlier detector of this run died.
+    pub is_restart: bool,
+    /// How many of them did.
+    pub deaths: u64,
     /// Pipe from which events of the fallback sources come.
     pub events_fd: Option<i32>,
+    /// Memory with the records of the processes that were there already.
+    pub processes_fd: Option<i32>,
     /// The machine's boot id, without dashes.
     pub boot_id: String,
     /// How to write.
@@ -50,6 +58,8 @@ pub struct Setup {
     pub has_colour: bool,
     /// Standard output is a terminal that can show a live view.
     pub is_terminal: bool,
+    /// Our other processes: the live view tells what all cost together.
+    pub own_pids: Vec<u32>,
     /// Pipe that takes one byte when the user asks to quit at the terminal.
     pub quit_fd: Option<i32>,
     /// Folders with rules beside the shipped ones.
@@ -64,14 +74,16 @@ pub struct Setup {
 pub enum Message {
     /// A process that was there before, as a native event.
     Process(serde_json::Value),
-    /// An event of the sensor itself, to be shown.
+    /// An event of the sensor itself, to be shown; at any time.
     Event(serde_json::Value),
     /// Everything has been said: begin.
     Go,
     /// The programs are detached: drain, write the summary, end.
     Stop {
-        /// Counters by hook since the start of this run.
+        /// Counters by hook since the programs were loaded.
         kernel: Vec<HookCounts>,
+        /// Sequence numbers that were used up, by ring and processor.
+        sequences: Vec<Vec<u64>>,
         /// Seconds that the run took.
         seconds: f64,
     },

@@ -4,6 +4,7 @@
 
 mod action;
 mod bench;
+mod guard;
 mod init;
 mod product;
 mod report;

@@ -89,10 +89,12 @@ pub struct Record<'a> {
     pub process: Option<Process>,
     /// What happened.
     pub body: Body,
-    attachments: [Option<Attachment<'a>>; 4],
+    attachments: [Option<Attachment<'a>>; ATTACHMENTS_MAX],
 }
 
 const ATTACHMENT_HEADER_BYTES: usize = 8;
+/// Most strings of one record: an exec has executable, arguments, folder, control group and interpreter.
+const ATTACHMENTS_MAX: usize = 5;
 
 impl<'a> Record<'a> {
     /// Reads one record.
@@ -148,8 +150,8 @@ fn read_body(record: RecordType, bytes: &[u8]) -> Result<(Body, usize), DecodeEr
     read.ok_or(DecodeError::TooShort { what: "a body", bytes: bytes.len() })
 }
 
-fn read_attachments(mut rest: &[u8]) -> Result<[Option<Attachment<'_>>; 4], DecodeError> {
-    let mut attachments = [None; 4];
+fn read_attachments(mut rest: &[u8]) -> Result<[Option<Attachment<'_>>; ATTACHMENTS_MAX], DecodeError> {
+    let mut attachments = [None; ATTACHMENTS_MAX];
     let mut free = attachments.iter_mut();
     let mut seen = 0_u32;
     while !rest.is_empty() {
@@ -166,7 +168,7 @@ fn read_attachments(mut rest: &[u8]) -> Result<[Option<Attachment<'_>>; 4], Deco
             return Err(DecodeError::Twice { tag });
         }
         seen |= bit;
-        let slot = free.next().ok_or(DecodeError::Unknown { what: "fifth attachment", number })?;
+        let slot = free.next().ok_or(DecodeError::Unknown { what: "attachment beyond the fifth", number })?;
         *slot = Some(Attachment {
             tag,
             bytes,

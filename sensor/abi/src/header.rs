@@ -21,6 +21,7 @@ pub fn c_header() -> String {
         ("SCRATCH_SLOTS", layout::SCRATCH_SLOTS),
         ("WAKE_BYTES", layout::WAKE_BYTES),
         ("FLAG_HAS_PROCESS", u32::from(layout::FLAG_HAS_PROCESS)),
+        ("FLAG_WAS_THERE", u32::from(layout::FLAG_WAS_THERE)),
         ("ATTACHMENT_CUT", u32::from(layout::ATTACHMENT_CUT)),
         ("ATTACHMENT_UNREADABLE", u32::from(layout::ATTACHMENT_UNREADABLE)),
         ("ATTACHMENT_DETACHED", u32::from(layout::ATTACHMENT_DETACHED)),

@@ -109,6 +109,8 @@ hooks! {
     TimeSet = 38 "time_set" Lsm Critical "settime",
     FileRmdir = 39 "file_rmdir" Lsm File "path_rmdir",
     FileFtruncate = 40 "file_ftruncate" Lsm File "file_truncate",
+    TaskFixSetgid = 41 "task_fix_setgid" Lsm Critical "task_fix_setgid",
+    TaskFixSetgroups = 42 "task_fix_setgroups" Lsm Critical "task_fix_setgroups",
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! bytes, padded to 8.
 
 /// Changes with every incompatible change of a layout; a reader refuses other versions.
-pub const ABI_VERSION: u16 = 1;
+pub const ABI_VERSION: u16 = 2;
 
 /// Largest record, in bytes: all attachments at their largest, with room for a later one.
 pub const RECORD_BYTES_MAX: u32 = 32_768;
@@ -41,6 +41,8 @@ pub const AGGREGATES_MAX: u32 = 4_096;
 
 /// The record names the process in whose context the hook ran.
 pub const FLAG_HAS_PROCESS: u16 = 1;
+/// The record tells of a process that was there already: a snapshot, no event.
+pub const FLAG_WAS_THERE: u16 = 2;
 /// The attachment was cut.
 pub const ATTACHMENT_CUT: u16 = 1;
 /// A helper of the kernel could not read all of it.
@@ -347,6 +349,8 @@ layouts! {
         local: b16,
         /// v4 in the first four bytes.
         remote: b16,
+        /// The kernel's number of this socket, the same in all that is told of it and never used again.
+        cookie: u64,
     }
     /// Everything else that is a command with numbers.
     System "wt_system" {
@@ -599,6 +603,10 @@ numbered! {
         Name = 7 "NAME",
         /// A second string: file system type.
         Type = 8 "TYPE",
+        /// Control group, as `Executable`: folder names from the leaf up, the hierarchy's root being without a name.
+        Cgroup = 9 "CGROUP",
+        /// Supplementary groups, four bytes each.
+        Groups = 10 "GROUPS",
     }
 }
 

@@ -6,6 +6,23 @@
 
 #define SUN_PATH_BYTES_MAX 108
 
+/*
+ * What is remembered with a TCP socket: who acts on it, for the changes of state that run in no process's context, and
+ * whether an LSM hook has told already what the next change of state would tell once more.
+ */
+struct socket_story {
+	struct wt_process process;
+	__u32 is_told;
+	__u32 is_muted;                         /* what its opener may do without an event, it may to its end */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct socket_story);
+} socket_stories SEC(".maps");
+
 static __always_inline bool is_inet(__u16 family)
 {
 	return family == AF_INET || family == AF_INET6;
@@ -17,6 +34,7 @@ static __always_inline void fill_socket(struct wt_socket *to, const struct sock 
 	to->family = sk->__sk_common.skc_family;
 	to->protocol = sk->sk_protocol;
 	to->socket_type = sk->sk_type;
+	to->cookie = bpf_get_socket_cookie((void *)sk);
 	if (!is_inet(to->family))
 		return;
 	to->local_port = sk->__sk_common.skc_num;
@@ -31,6 +49,26 @@ static __always_inline void fill_socket(struct wt_socket *to, const struct sock 
 		bpf_probe_read_kernel(to->local, sizeof(to->local), &sk->__sk_common.skc_v6_rcv_saddr);
 		bpf_probe_read_kernel(to->remote, sizeof(to->remote), &sk->__sk_common.skc_v6_daddr);
 	}
+}
+
+/*
+ * An LSM hook has told of a connect or a listen, counted it or left it out: the change of state that follows is not told
+ * again. `scratch` holds the record with the process, if there is one.
+ */
+static __always_inline void tell(struct sock *sk, const struct scratch *scratch)
+{
+	struct socket_story *story;
+
+	if (sk->sk_protocol != IPPROTO_TCP || !is_inet(sk->__sk_common.skc_family))
+		return;
+	story = bpf_sk_storage_get(&socket_stories, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!story)
+		return;
+	if (scratch)
+		bpf_probe_read_kernel(&story->process, sizeof(story->process), scratch->data + sizeof(struct wt_header));
+	else
+		fill_process(&story->process, bpf_get_current_task_btf());
+	story->is_told = 1;
 }
 
 /* The address that a call names wins over the socket's own; of the other end only what is of the same family is kept. */

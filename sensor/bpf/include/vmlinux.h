@@ -55,14 +55,16 @@ struct mnt_namespace { struct ns_common ns; };
 struct pid_namespace { struct ns_common ns; };
 struct nsproxy { struct mnt_namespace *mnt_ns; struct pid_namespace *pid_ns_for_children; };
 
+struct group_info { int ngroups; kgid_t gid[0]; };
 struct cred {
 	kuid_t uid; kgid_t gid; kuid_t euid; kgid_t egid;
-	struct user_namespace *user_ns;
+	struct user_namespace *user_ns; struct group_info *group_info;
 };
 
 struct hlist_node { struct hlist_node *next; };
 struct hlist_head { struct hlist_node *first; };
-struct super_block { dev_t s_dev; unsigned long s_magic; };
+struct file_system_type { const char *name; };
+struct super_block { dev_t s_dev; unsigned long s_magic; struct file_system_type *s_type; };
 struct inode {
 	umode_t i_mode; kuid_t i_uid; kgid_t i_gid; struct super_block *i_sb; unsigned long i_ino;
 	unsigned int i_nlink; u32 i_generation; loff_t i_size; struct hlist_head i_dentry; atomic_t i_writecount;
@@ -73,7 +75,10 @@ struct dentry {
 	union { struct hlist_node d_alias; } d_u;
 };
 struct vfsmount { struct dentry *mnt_root; struct super_block *mnt_sb; };
-struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; };
+struct mount {
+	struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; struct mnt_namespace *mnt_ns;
+	const char *mnt_devname;
+};
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
 struct file { struct path f_path; struct inode *f_inode; unsigned int f_flags; fmode_t f_mode; void *private_data; };
 struct fs_struct { struct path pwd; };
@@ -81,14 +86,22 @@ struct mm_struct {
 	unsigned long arg_start; unsigned long arg_end; unsigned long env_start; unsigned long env_end; struct file *exe_file;
 };
 struct vm_area_struct { struct file *vm_file; unsigned long vm_flags; };
+struct list_head { struct list_head *next; };
+/* A control group is a folder of kernfs. Its parent's name changed in 6.15, with the way it is protected. */
+struct kernfs_node { const char *name; struct kernfs_node *parent; u64 id; };
+struct kernfs_node___since_6_15 { struct kernfs_node *__parent; };
+struct cgroup_root { char name[64]; };
+struct cgroup { struct kernfs_node *kn; int level; struct cgroup_root *root; };
+struct css_set { struct cgroup *dfl_cgrp; struct list_head cgrp_links; };
+struct cgrp_cset_link { struct cgroup *cgrp; struct list_head cgrp_link; };
 struct signal_struct { atomic_t live; int nr_threads; int group_exit_code; };
 
 struct task_struct {
-	pid_t pid; pid_t tgid; u64 start_boottime; unsigned int flags; unsigned int ptrace; int exit_code;
+	pid_t pid; pid_t tgid; u64 start_boottime; unsigned int flags; unsigned int ptrace; int exit_code; int exit_state;
 	struct task_struct *real_parent; struct task_struct *group_leader;
 	const struct cred *real_cred; const struct cred *cred;
 	struct mm_struct *mm; struct fs_struct *fs; struct nsproxy *nsproxy; struct signal_struct *signal;
-	kuid_t loginuid; char comm[16];
+	kuid_t loginuid; char comm[16]; struct css_set *cgroups;
 };
 
 struct linux_binprm { struct file *file; const char *filename; const char *interp; struct cred *cred; };
@@ -106,6 +119,7 @@ struct bpf_map { enum bpf_map_type map_type; u32 id; char name[16]; };
 struct timespec64 { long long tv_sec; long tv_nsec; };
 struct seq_file;
 struct bpf_iter_meta { struct seq_file *seq; u64 session_id; u64 seq_num; };
+struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };
 struct bpf_iter__task_file { struct bpf_iter_meta *meta; struct task_struct *task; u32 fd; struct file *file; };
 struct perf_event_attr { u32 type; u64 config; };
 

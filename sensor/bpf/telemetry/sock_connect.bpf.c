@@ -23,8 +23,10 @@ int BPF_PROG(sock_connect, struct socket *sock, struct sockaddr *address, int ad
 		COUNT(HOOK_SOCK_CONNECT, filtered);
 		return 0;
 	}
-	if (is_net_left_out(HOOK_SOCK_CONNECT))
+	if (is_net_left_out(HOOK_SOCK_CONNECT)) {
+		tell(sk, NULL);
 		return 0;
+	}
 	scratch = begin(HOOK_SOCK_CONNECT, RECORD_SOCKET, sizeof(*body));
 	if (!scratch)
 		return 0;
@@ -37,6 +39,7 @@ int BPF_PROG(sock_connect, struct socket *sock, struct sockaddr *address, int ad
 	} else {
 		set_remote(body, &endpoint);
 	}
+	tell(sk, scratch);
 	submit_net(scratch, HOOK_SOCK_CONNECT);
 	return 0;
 }

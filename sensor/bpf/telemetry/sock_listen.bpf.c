@@ -18,13 +18,16 @@ int BPF_PROG(sock_listen, struct socket *sock, int backlog, int ret)
 		COUNT(HOOK_SOCK_LISTEN, filtered);
 		return 0;
 	}
-	if (is_net_left_out(HOOK_SOCK_LISTEN))
+	if (is_net_left_out(HOOK_SOCK_LISTEN)) {
+		tell(sk, NULL);
 		return 0;
+	}
 	scratch = begin(HOOK_SOCK_LISTEN, RECORD_SOCKET, sizeof(*body));
 	if (!scratch)
 		return 0;
 	body = BODY(scratch, wt_socket);
 	fill_socket(body, sk);
+	tell(sk, scratch);
 	submit_net(scratch, HOOK_SOCK_LISTEN);
 	return 0;
 }

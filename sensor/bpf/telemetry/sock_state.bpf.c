@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // A TCP socket changes its state. Only CLOSE -> SYN_SENT and CLOSE -> LISTEN run in the process that acts; what comes later
 // runs wherever the packet arrived, so the opener is remembered with the socket.
+// One connect, one story: where the LSM hooks have told of a connect or a listen, the change of state that it causes is
+// filtered, and so is an incoming connection where accept() tells of it. What no LSM hook sees (TCP fast open by sendmsg,
+// sockets of the kernel) is told from here.
 // Prototype (6.1, 6.12, 6.18): void inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
 #include "socket.h"
 
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10, TCP_NEW_SYN_RECV = 12 };
 
-struct opener {
-	struct wt_process process;
-	__u64 is_muted;                         /* what its opener may do without an event, it may to its end */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct opener);
-} socket_openers SEC(".maps");
+/* Set by the loader: the hook on accept() is there, and it knows the process. */
+const volatile __u32 is_accept_told SEC(".rodata.sock_state") = 0;
 
 /* Whose operations are counted where no process is known: an accepted connection's. */
 static const struct wt_process nobody;
@@ -26,14 +20,14 @@ static __always_inline bool is_reported(int old, int new)
 	if (new == TCP_SYN_SENT || new == TCP_LISTEN)
 		return old == TCP_CLOSE;
 	if (new == TCP_ESTABLISHED)
-		return old == TCP_SYN_SENT || old == TCP_SYN_RECV;
+		return old == TCP_SYN_SENT || (old == TCP_SYN_RECV && !is_accept_told);
 	return new == TCP_CLOSE && old != TCP_LISTEN;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(sock_state, struct sock *sk, int old, int new)
 {
-	struct opener *opener;
+	struct socket_story *story;
 	struct wt_process *process;
 	struct scratch *scratch;
 	struct wt_socket *body;
@@ -43,17 +37,23 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int new)
 		COUNT(HOOK_SOCK_STATE, filtered);
 		return 0;
 	}
-	opener = bpf_sk_storage_get(&socket_openers, sk, NULL,
-				    old == TCP_CLOSE ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-	if (old == TCP_CLOSE && opener) {
-		fill_process(&opener->process, bpf_get_current_task_btf());
-		opener->is_muted = is_muted(CLASS_NET, NULL, NULL);
+	story = bpf_sk_storage_get(&socket_stories, sk, NULL, old == TCP_CLOSE ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (old == TCP_CLOSE && story) {
+		bool is_told = story->is_told;
+
+		story->is_muted = is_muted(CLASS_NET, NULL, NULL);
+		story->is_told = 0;
+		if (is_told) {
+			COUNT(HOOK_SOCK_STATE, filtered);
+			return 0;
+		}
+		fill_process(&story->process, bpf_get_current_task_btf());
 	}
-	if (opener && opener->is_muted) {
+	if (story && story->is_muted) {
 		COUNT(HOOK_SOCK_STATE, filtered);
 		return 0;
 	}
-	if (is_net_counted(HOOK_SOCK_STATE, opener ? &opener->process : &nobody))
+	if (is_net_counted(HOOK_SOCK_STATE, story ? &story->process : &nobody))
 		return 0;
 	scratch = begin_without_process(HOOK_SOCK_STATE, RECORD_SOCKET, sizeof(*body));
 	if (!scratch)
@@ -63,11 +63,11 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int new)
 	fill_socket(body, sk);
 	body->old_state = old;
 	body->new_state = new;
-	if (opener) {
-		*process = opener->process;
+	if (story) {
+		*process = story->process;
 		((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
 		body->is_initiated = old != TCP_CLOSE;
-	} else if (old == TCP_CLOSE) {          /* no memory for the opener: it is at least known now */
+	} else if (old == TCP_CLOSE) {          /* no memory for the story: the process is at least known now */
 		fill_process(process, bpf_get_current_task_btf());
 		((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
 	}

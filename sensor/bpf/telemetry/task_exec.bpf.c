@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // A process runs another program: credentials, arguments and memory are the new program's here.
 // Prototype (6.1, 6.12, 6.18): void sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
+#include "cgroup.h"
 #include "filter.h"
 
 static __always_inline void append_argv(struct scratch *scratch, struct mm_struct *mm, __u64 *argv_bytes)
@@ -53,6 +54,7 @@ int BPF_PROG(task_exec, struct task_struct *task, pid_t old_pid, struct linux_bi
 	if (mm)
 		append_argv(scratch, mm, &exec->argv_bytes);
 	append_path(scratch, TAG_CWD, task->fs->pwd.dentry, task->fs->pwd.mnt);
+	append_cgroup(scratch, task);
 	if (bprm->interp != bprm->filename)
 		append_string(scratch, TAG_INTERPRETER, bprm->interp);
 	submit_critical(scratch, HOOK_TASK_EXEC);

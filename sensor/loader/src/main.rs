@@ -8,13 +8,15 @@ mod counters;
 mod filter;
 mod guard;
 mod identify;
+mod inspect;
 mod manifest;
 mod objects;
 mod pin;
+mod processes;
 mod stop;
 mod trial;
 
-use std::io::Write as _;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,6 +52,8 @@ enum Command {
     Detach,
     /// Remove every pin of telemetry.
     Unload,
+    /// Write the processes that are there already: a JSON line that says how they were read, then their records.
+    Processes,
     /// Print what each hook has counted, one JSON line a hook.
     Counters,
     /// The object that denies, and its policy.
@@ -58,16 +62,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match run(&args) {
-        Ok(line) => {
-            let written = writeln!(std::io::stdout(), "{line}");
-            if written.is_ok() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
+    match run(&Args::parse(), &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("watertight-loader: {error:#}");
             ExitCode::FAILURE
@@ -75,7 +71,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> anyhow::Result<String> {
+fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let pins = pin::Pins::new(&args.pins);
     match &args.command {
         Command::Load { without_lsm, watertight, filters } => {
@@ -88,24 +84,27 @@ fn run(args: &Args) -> anyhow::Result<String> {
             let filters = filter::resolve(filters)?;
             let wanted = pin::Wanted { without_lsm: *without_lsm, manifest, manifest_refused, filters };
             let report = pins.load(&wanted)?;
-            Ok(serde_json::to_string(&report)?)
+            writeln!(out, "{}", serde_json::to_string(&report)?)?;
         }
         Command::Detach => {
             let count = pins.detach()?;
-            Ok(serde_json::json!({ "detached": count }).to_string())
+            writeln!(out, "{}", serde_json::json!({ "detached": count }))?;
         }
         Command::Unload => {
             pins.detach()?;
             pins.remove()?;
-            Ok(serde_json::json!({ "unloaded": true }).to_string())
+            writeln!(out, "{}", serde_json::json!({ "unloaded": true }))?;
         }
+        Command::Processes => processes::write(out)?,
         Command::Counters => {
-            let rows = pins.counters()?;
-            Ok(rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?.join("\n"))
+            for row in pins.counters()? {
+                writeln!(out, "{}", serde_json::to_string(&row)?)?;
+            }
         }
         Command::Guard(command) => {
             trial::silence_libbpf();
-            guard::run(&args.pins, command)
+            writeln!(out, "{}", guard::run(&args.pins, command)?)?;
         }
     }
+    Ok(())
 }

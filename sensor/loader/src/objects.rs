@@ -26,6 +26,13 @@ pub const GUARD: KernelObject = KernelObject {
     sha256: GUARD_SHA256,
 };
 
+/// The processes that are there already, read by an iterator.
+pub const SNAPSHOT: KernelObject = KernelObject {
+    name: "snapshot",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/snapshot.bpf.o")),
+    sha256: SNAPSHOT_SHA256,
+};
+
 /// One LSM program that allows everything, for the trial.
 pub const PROBE: KernelObject = KernelObject {
     name: "probe",

@@ -12,10 +12,14 @@ use watertight_sensor_abi::{Hook, HookClass, HOOKS, SCRATCH_SLOTS};
 
 use crate::counters;
 use crate::filter;
+use crate::inspect;
 use crate::manifest;
 use crate::objects::TELEMETRY;
 use crate::stop;
 use crate::trial::{self, Refusals};
+
+/// Hexadecimal digits in the name of a build's folder.
+const BUILD_DIGITS: usize = 16;
 
 /// Where everything is pinned.
 pub struct Pins {
@@ -68,6 +72,8 @@ pub struct Report {
     adopted: bool,
     attached: Vec<&'static str>,
     refused: Vec<Refusal>,
+    /// Why what an earlier run had pinned could not be adopted; it was dropped with what its rings held.
+    replaced: Option<String>,
     /// Why our own processes are not known to the programs, if they are not.
     untrusted: Option<String>,
 }
@@ -87,17 +93,23 @@ impl Pins {
     pub fn load(&self, wanted: &Wanted) -> Result<Report> {
         let build = wanted.build();
         let directory = self.root.join(&build);
-        if let Some(report) = adopt(&build, &directory, wanted)? {
-            return Ok(report);
-        }
+        let replaced = match adopt(&build, &directory, wanted)? {
+            Adoption::Done(report) => return Ok(report),
+            Adoption::Unusable(why) => Some(why),
+            Adoption::Nothing => None,
+        };
         // What a load left that was cut short: links without their maps, or maps without links.
         remove_tree(&directory)?;
-        let loaded = load_new(&build, &directory, wanted);
-        match &loaded {
-            Ok(_) => self.drop_other_builds(&build)?,
-            Err(_) => remove_tree(&directory)?,
+        match load_new(&build, &directory, wanted) {
+            Ok(report) => {
+                self.drop_other_builds(&build)?;
+                Ok(Report { replaced, ..report })
+            }
+            Err(error) => {
+                remove_tree(&directory)?;
+                Err(error)
+            }
         }
-        loaded
     }
 
     /// Stops the programs of every build and returns how many there were. From then on none counts or submits. Their pins
@@ -106,8 +118,9 @@ impl Pins {
         let mut programs = 0;
         for build in folders(&self.root)? {
             let links = entries(&build.join("links"))?;
-            if !links.is_empty() && !stop::programs(&build)? {
-                // A build without the switch: only without their links do its programs end.
+            // A switch that is none of ours stops nothing, as none does.
+            if !links.is_empty() && !stop::programs(&build).unwrap_or(false) {
+                // Without the switch only without their links do its programs end; what is no link goes with them.
                 remove_tree(&build.join("links"))?;
             }
             programs += links.len();
@@ -142,12 +155,31 @@ impl Pins {
     }
 }
 
-/// Links that are pinned already, if every map is there with them.
-fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report>> {
+/// What became of the pins that were there.
+enum Adoption {
+    /// They are in force.
+    Done(Report),
+    /// There are none, or only the rest of a load or an unload that was cut short.
+    Nothing,
+    /// They are of another shape than this build's.
+    Unusable(String),
+}
+
+/// Links that are pinned already, if every map is there with them and is what this build would make.
+fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Adoption> {
     let pinned: Vec<PathBuf> = entries(&directory.join("links"))?;
     let is_whole = directory.join("complete").exists();
-    if pinned.is_empty() || !is_whole || stop::is_stopped(directory)? {
-        return Ok(None);
+    if pinned.is_empty() || !is_whole {
+        return Ok(Adoption::Nothing);
+    }
+    match stop::is_stopped(directory) {
+        Ok(true) => return Ok(Adoption::Nothing),
+        Ok(false) => {}
+        Err(error) => return Ok(Adoption::Unusable(format!("{error:#}"))),
+    }
+    let object = open_without(&Refusals::new(), wanted)?;
+    if let Err(error) = inspect::maps(directory, &object).and_then(|()| inspect::links(&pinned)) {
+        return Ok(Adoption::Unusable(format!("{error:#}")));
     }
     let is_pinned =
         |hook: &&Hook| pinned.iter().any(|link| link.file_name().is_some_and(|name| name == hook.program()));
@@ -157,12 +189,13 @@ fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Option<Report
         .filter(|hook| !is_pinned(hook))
         .map(|hook| Refusal { program: hook.program(), why: "was not attached by the run that is adopted".into() })
         .collect();
-    Ok(Some(Report {
+    Ok(Adoption::Done(Report {
         build: build.to_owned(),
         directory: directory.to_owned(),
         adopted: true,
         attached,
         refused,
+        replaced: None,
         untrusted: wanted.manifest_refused.clone(),
     }))
 }
@@ -181,7 +214,7 @@ fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
         let name = map.name().to_string_lossy().into_owned();
         if name.ends_with(".bss") {
             stop::pin(&mut map, directory)?;
-        } else if !name.starts_with('.') && !name.contains(".rodata") {
+        } else if is_pinned_map(&name) {
             map.pin(directory.join(&name)).with_context(|| format!("pinning map {name}"))?;
         }
     }
@@ -223,6 +256,7 @@ fn load_new(build: &str, directory: &Path, wanted: &Wanted) -> Result<Report> {
         adopted: false,
         attached,
         refused,
+        replaced: None,
         untrusted: wanted.manifest_refused.clone(),
     })
 }
@@ -252,6 +286,11 @@ fn load_most(refusals: &mut Refusals, wanted: &Wanted) -> Result<Object> {
     open_without(refusals, wanted)?.load().context("loading the telemetry programs that load one by one")
 }
 
+/// Sections of constants and variables belong to the programs alone.
+pub fn is_pinned_map(name: &str) -> bool {
+    !name.starts_with('.') && !name.contains(".rodata") && !name.contains(".bss")
+}
+
 fn open_without(refusals: &Refusals, wanted: &Wanted) -> Result<OpenObject> {
     let mut open =
         ObjectBuilder::default().open_memory(TELEMETRY.verified()?).context("opening the telemetry object")?;
@@ -263,6 +302,11 @@ fn open_without(refusals: &Refusals, wanted: &Wanted) -> Result<OpenObject> {
             map.set_max_entries(processors.saturating_mul(SCRATCH_SLOTS)).context("sizing the scratch map")?;
         } else if map.name() == ".rodata.settings" {
             map.set_initial_value(&settings).context("setting what is filtered")?;
+        }
+        // What accept() tells, the change of state need not tell again.
+        let is_accept_told = !refusals.contains_key(Hook::SockAccept.program());
+        if let (true, Some([first, ..])) = (map.name() == ".rodata.sock_state", map.initial_value_mut()) {
+            *first = u8::from(is_accept_told);
         }
     }
     for mut program in open.progs_mut() {
@@ -282,8 +326,13 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// Folders of builds. What has another name is not ours, and stays.
 pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+    let is_build = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.len() == BUILD_DIGITS && name.bytes().all(|letter| letter.is_ascii_hexdigit())
+    };
+    Ok(entries(folder)?.into_iter().filter(|path| is_build(path) && path.is_dir()).collect())
 }
 
 pub fn remove_tree(folder: &Path) -> Result<()> {

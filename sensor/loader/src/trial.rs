@@ -16,9 +16,7 @@ pub type Refusals = BTreeMap<&'static str, String>;
 
 /// Keeps libbpf's own messages off stderr; what matters comes back as errors.
 pub fn silence_libbpf() {
-    if std::env::var_os("WT_DEBUG").is_none() {
-        libbpf_rs::set_print(Some((PrintLevel::Warn, |_, _| {})));
-    }
+    libbpf_rs::set_print(Some((PrintLevel::Warn, |_, _| {})));
 }
 
 /// Whether one LSM program loads and attaches; `Err` says why not.

@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     let before = cpu_ns();
     let mut records = 0_u64;
     while reader
-        .drain(&mut |event| {
+        .drain(&mut |_, event| {
             std::hint::black_box(event);
             records = records.saturating_add(1);
         })

@@ -1,10 +1,10 @@
 //! Reads all rings, critical first, and keeps the receiver's half of the accounts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use watertight_event::Event;
-use watertight_sensor_abi::{DecodeError, Record, Ring, VerdictRecord, GUARD_HOOKS, GUARD_HOOK_FIRST, HOOKS};
+use watertight_sensor_abi::{DecodeError, Hook, Record, Ring, VerdictRecord, GUARD_HOOKS, GUARD_HOOK_FIRST, HOOKS};
 
 use crate::ring::{RingBuffer, RingError};
 use crate::translate::translate;
@@ -26,8 +26,19 @@ pub struct Account {
     pub malformed_last: Option<DecodeError>,
     /// Next sequence number by ring and processor.
     next: HashMap<(Ring, u32), u64>,
+    /// What was taken, by ring and processor.
+    pub taken: BTreeMap<(Ring, u32), Taken>,
     /// Sequence numbers that did not come: lost in the kernel, and counted there too.
     pub missing: u64,
+}
+
+/// What was taken of one processor's records in one ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Sequence number of the first: so many were taken or lost before.
+    pub first: u64,
+    /// How many were taken.
+    pub records: u64,
 }
 
 /// How much one pass took.
@@ -82,14 +93,15 @@ impl Reader {
     }
 
     /// Reads what the rings hold: all of the critical one, then a batch of each other. Call again while it returns records.
-    pub fn drain(&mut self, take: &mut dyn FnMut(Event)) -> Drained {
+    /// `take` gets the hook of a record with its event, and no hook with a verdict of the guard.
+    pub fn drain(&mut self, take: &mut dyn FnMut(Option<Hook>, Event)) -> Drained {
         let Self { rings, verdicts, account, boot_id } = self;
         let mut records = 0_usize;
         if let Some(ring) = verdicts {
             records = ring.drain(usize::MAX, |bytes| match VerdictRecord::read(bytes) {
                 Ok(record) => {
                     account.note_verdict(&record);
-                    take(translate_verdict(&record, boot_id));
+                    take(None, translate_verdict(&record, boot_id));
                 }
                 Err(error) => account.note_malformed(error),
             });
@@ -99,7 +111,7 @@ impl Reader {
             let count = ring.drain(most, |bytes| match Record::read(bytes) {
                 Ok(record) => {
                     account.note(*which, &record);
-                    take(translate(&record, boot_id));
+                    take(Some(record.hook), translate(&record, boot_id));
                 }
                 Err(error) => account.note_malformed(error),
             });
@@ -127,8 +139,12 @@ impl Account {
             *count = count.saturating_add(1);
         }
         let sequence = record.header.sequence;
+        let taken = self.taken.entry((ring, record.header.cpu)).or_insert(Taken { first: sequence, records: 0 });
+        // Two programs that preempt each other may swap their places in the ring.
+        taken.first = taken.first.min(sequence);
+        taken.records = taken.records.saturating_add(1);
         let next = self.next.entry((ring, record.header.cpu)).or_insert(sequence);
-        // Two programs that preempt each other may swap their places in the ring: what was missing then comes late.
+        // After such a swap, what was missing comes late.
         if sequence >= *next {
             self.missing = self.missing.saturating_add(sequence.saturating_sub(*next));
             *next = sequence.saturating_add(1);

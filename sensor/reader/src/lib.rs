@@ -6,13 +6,19 @@
 
 mod aggregates;
 mod drain;
+mod links;
 mod maps;
 mod ring;
+mod snapshot;
 mod translate;
 mod verdict;
 
 pub use aggregates::{Aggregate, Aggregates};
-pub use drain::{Account, Drained, Reader};
-pub use maps::{lookup, next_key, open_pinned, read_counters, read_guard_counters, ring_size, MapError};
+pub use drain::{Account, Drained, Reader, Taken};
+pub use links::{read_link, LinkError, PinnedLink};
+pub use maps::{
+    lookup, next_key, open_pinned, read_counters, read_guard_counters, read_sequences, ring_size, MapError,
+};
 pub use ring::{RingBuffer, RingError};
+pub use snapshot::{read_snapshot, SnapshotError};
 pub use translate::translate;

@@ -1,5 +1,5 @@
-//! The few commands of bpf(2) that the supervisor needs: open a pin, read, replace and remove elements. Only here and in
-//! `ring.rs` is there unsafe code.
+//! The few commands of bpf(2) that the supervisor needs: open a pin, read, replace and remove elements. Only here, in `links.rs`
+//! and in `ring.rs` is there unsafe code.
 
 use std::ffi::CString;
 use std::io;
@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use watertight_sensor_abi::{Counters, GUARD_HOOKS, HOOKS};
+use watertight_sensor_abi::{Counters, Ring, GUARD_HOOKS, HOOKS};
 
 /// `enum bpf_cmd`, include/uapi/linux/bpf.h.
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
@@ -15,7 +15,7 @@ const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
-const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+pub(crate) const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 
 /// Why a pinned map can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +29,9 @@ pub enum MapError {
         source: io::Error,
     },
     /// The map can't be read.
-    #[error("reading counters of hook {hook}: {source}")]
+    #[error("reading counters of {hook}: {source}")]
     Read {
-        /// Program name of the hook.
+        /// Program name of the hook, or the ring's name.
         hook: &'static str,
         /// The kernel's answer.
         source: io::Error,
@@ -70,10 +70,10 @@ struct Element {
 
 #[repr(C)]
 #[derive(Default)]
-struct InfoByFd {
-    bpf_fd: u32,
-    info_len: u32,
-    info: u64,
+pub(crate) struct InfoByFd {
+    pub bpf_fd: u32,
+    pub info_len: u32,
+    pub info: u64,
 }
 
 /// The first members of `struct bpf_map_info`.
@@ -88,7 +88,7 @@ struct MapInfo {
     map_flags: u32,
 }
 
-fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i32> {
+pub(crate) fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i32> {
     // SAFETY: the kernel reads and writes at most the given size of the attributes, which we own; pointers inside them are
     // made by the callers from live buffers of the size that the command writes.
     let answer =
@@ -223,6 +223,27 @@ fn read_rows(map: BorrowedFd<'_>, hooks: impl Iterator<Item = &'static str>) -> 
         sums.push(sum);
     }
     Ok(sums)
+}
+
+/// Sequence numbers that each ring's records have used up, by processor, in the order of [`Ring::ALL`].
+///
+/// # Errors
+/// The map can't be read.
+pub fn read_sequences(map: BorrowedFd<'_>) -> Result<Vec<Vec<u64>>, MapError> {
+    let processors = possible_processors().map_err(MapError::Processors)?;
+    let mut rings = Vec::with_capacity(Ring::ALL.len());
+    for (ring, at) in Ring::ALL.iter().zip(0_u32..) {
+        let mut values = vec![0_u64; processors];
+        let mut attributes = Element {
+            map_fd: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
+            key: std::ptr::from_ref(&at) as u64,
+            value: values.as_mut_ptr() as u64,
+            ..Element::default()
+        };
+        bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map_err(|source| MapError::Read { hook: ring.map_name(), source })?;
+        rings.push(values);
+    }
+    Ok(rings)
 }
 
 fn add(sum: Counters, one: Counters) -> Counters {

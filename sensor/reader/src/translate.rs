@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use watertight_event::{Event, Field, Kind, Outcome, Source, Text, Value};
-use watertight_sensor_abi::{Attachment, Body, File, Hook, HookClass, Process, Record, Socket, System, Tag, Target};
+use watertight_sensor_abi::{
+    Attachment, Body, File, Hook, HookClass, Process, Record, Socket, System, Tag, Target, FLAG_WAS_THERE,
+};
 
 /// Two dashes and two numbers in hexadecimal.
 const STABLE_ID_NUMBERS_BYTES: usize = 26;
@@ -15,6 +17,8 @@ const TCP_LISTEN: u16 = 10;
 const S_IFMT: u32 = 0o170_000;
 const S_IFIFO: u32 = 0o010_000;
 const S_IFREG: u32 = 0o100_000;
+/// How the path of a memfd begins.
+const MEMFD: &[u8] = b"/memfd:";
 /// Magic number of tmpfs, where a memfd lives.
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 /// `PTRACE_MODE_*` bits of the access check that are not the mode itself.
@@ -23,13 +27,10 @@ const PTRACE_MODE_FSCREDS: u32 = 0x8;
 /// The event that a record stands for. `boot_id` becomes part of stable process ids.
 #[must_use]
 pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
-    let source = match record.hook.class() {
-        HookClass::Lsm => Source::BpfLsm,
-        HookClass::Tracepoint => Source::TpBtf,
-    };
-    let outcome = match record.hook.class() {
-        HookClass::Lsm => Outcome::Attempted,
-        HookClass::Tracepoint => Outcome::Done,
+    let (source, outcome) = match record.hook.class() {
+        _ if record.header.flags & FLAG_WAS_THERE != 0 => (Source::Iterator, Outcome::Unknown),
+        HookClass::Lsm => (Source::BpfLsm, Outcome::Attempted),
+        HookClass::Tracepoint => (Source::TpBtf, Outcome::Done),
     };
     let mut event = Event::new(kind(record), outcome, source, record.header.boot_ns);
     event.sequence = Some((record.header.cpu, record.header.sequence));
@@ -41,7 +42,7 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
         }
         set_state(&mut event, process, boot_id);
     }
-    if let Some(operation) = operation(record.hook, &event) {
+    if let Some(operation) = operation(record, &event) {
         event.set(Field::Operations, Value::List(vec![operation.into()]));
     }
     match record.body {
@@ -50,6 +51,7 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
             event.set(Field::ChildTid, fork.child_tid);
             event.set(Field::ChildId, stable_id(boot_id, fork.child_start_ns, fork.child_pid));
         }
+        Body::Exec(_) if record.process.is_none() => set_exec(&mut event, record),
         Body::Exec(_) => {} // above
         Body::Exit(exit) => {
             event.set(Field::ExitCode, exit.code);
@@ -61,6 +63,9 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
             event.set(Field::NewEuid, new.euid);
             event.set(Field::NewEgid, new.egid);
             event.set(Field::NewCapabilities, new.capabilities);
+            if let Some(groups) = record.attachment(Tag::Groups) {
+                event.set(Field::NewGroups, group_list(groups));
+            }
         }
         Body::Target(target) => set_target(&mut event, record.hook, &target, boot_id),
         Body::File(file) => set_file(&mut event, record, &file),
@@ -104,7 +109,7 @@ fn kind(record: &Record<'_>) -> Kind {
         Hook::TaskExec => Kind::ProcessExec,
         Hook::TaskExit => Kind::ProcessExit,
         Hook::SockState => sock_state_kind(record),
-        Hook::TaskFixSetuid => Kind::ProcessCredentials,
+        Hook::TaskFixSetuid | Hook::TaskFixSetgid | Hook::TaskFixSetgroups => Kind::ProcessCredentials,
         Hook::Capset => Kind::ProcessCapset,
         Hook::UsernsCreate => Kind::ProcessUserns,
         Hook::FileOpen if mode == S_IFIFO => Kind::FileFifoOpen,
@@ -144,7 +149,8 @@ fn kind(record: &Record<'_>) -> Kind {
 fn sock_state_kind(record: &Record<'_>) -> Kind {
     let Body::Socket(socket) = record.body else { return Kind::NetworkClose };
     match (socket.old_state, socket.new_state) {
-        (_, TCP_SYN_SENT) | (TCP_SYN_SENT, TCP_ESTABLISHED) => Kind::NetworkConnect,
+        (_, TCP_SYN_SENT) => Kind::NetworkConnect,
+        (TCP_SYN_SENT, TCP_ESTABLISHED) => Kind::NetworkEstablished,
         (_, TCP_LISTEN) => Kind::NetworkListen,
         (_, TCP_ESTABLISHED) => Kind::NetworkAccept,
         _ => Kind::NetworkClose,
@@ -152,10 +158,12 @@ fn sock_state_kind(record: &Record<'_>) -> Kind {
 }
 
 /// What Sigma's `Operation` says, where the kind alone does not.
-fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
-    Some(match hook {
+fn operation(record: &Record<'_>, event: &Event) -> Option<&'static str> {
+    Some(match record.hook {
         Hook::TaskFork | Hook::TaskExec | Hook::TaskExit => return None,
         Hook::TaskFixSetuid => "setuid",
+        Hook::TaskFixSetgid => "setgid",
+        Hook::TaskFixSetgroups => "setgroups",
         Hook::Capset => "capset",
         Hook::UsernsCreate => "userns_create",
         Hook::Mount => "mount",
@@ -172,9 +180,20 @@ fn operation(hook: Hook, event: &Event) -> Option<&'static str> {
         Hook::MemoryMap => "mmap",
         Hook::MemoryProtect => "mprotect",
         Hook::PtraceAccess => "ptrace_attach",
-        Hook::KernelReadFile | Hook::KernelLoadData => "module",
+        Hook::KernelReadFile | Hook::KernelLoadData => loaded(record),
         _ => event.kind.native().split_once('.').map_or("", |(_, name)| name),
     })
+}
+
+/// `enum kernel_read_file_id`, which is `enum kernel_load_data_id` too.
+fn loaded(record: &Record<'_>) -> &'static str {
+    match record.body {
+        Body::System(System { command: 1, .. }) => "firmware",
+        Body::System(System { command: 3 | 4, .. }) => "kexec",
+        Body::System(System { command: 5, .. }) => "policy",
+        Body::System(System { command: 6, .. }) => "certificate",
+        _ => "module",
+    }
 }
 
 pub(crate) fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
@@ -218,7 +237,7 @@ fn set_exec(event: &mut Event, record: &Record<'_>) {
     let path = record.attachment(Tag::Executable).map(path_text);
     let is_memfd = exec.links == 0
         && exec.fs_magic == TMPFS_MAGIC
-        && path.as_ref().is_some_and(|text| text.bytes.starts_with(b"memfd:"));
+        && path.as_ref().is_some_and(|text| text.bytes.starts_with(MEMFD));
     let has_path = path.is_some();
     if let Some(text) = path {
         event.set(Field::Executable, text);
@@ -235,14 +254,21 @@ fn set_exec(event: &mut Event, record: &Record<'_>) {
         let mut line = items.iter().map(|item| item.bytes.as_slice()).collect::<Vec<_>>().join(&b' ');
         line.retain(|byte| *byte != 0);
         let is_cut = argv.is_cut || argv.is_unreadable;
+        let is_unread = argv.is_unreadable && items.is_empty();
         event.set(Field::Argv, if is_cut { Value::CutList(items) } else { Value::List(items) });
         event.set(Field::ArgvBytes, exec.argv_bytes);
-        event.set(Field::CommandLine, Text { bytes: line, is_truncated: argv.is_cut });
+        // Arguments that could not be read are not the same as none: an empty command line is a sign of its own.
+        if !is_unread {
+            event.set(Field::CommandLine, Text { bytes: line, is_truncated: is_cut });
+        }
     } else {
         event.set(Field::ArgvBytes, exec.argv_bytes);
     }
     if let Some(cwd) = record.attachment(Tag::Cwd) {
         event.set(Field::Cwd, path_text(cwd));
+    }
+    if let Some(cgroup) = record.attachment(Tag::Cgroup) {
+        event.set(Field::CgroupPath, path_text(cgroup));
     }
     if let Some(interpreter) = record.attachment(Tag::Interpreter) {
         event.set(Field::Interpreter, string_text(interpreter));
@@ -262,7 +288,7 @@ fn set_target(event: &mut Event, hook: Hook, target: &Target, boot_id: &str) {
 fn set_file(event: &mut Event, record: &Record<'_>, file: &File) {
     let path = record.attachment(Tag::Path).map(path_text);
     let is_memory = matches!(record.hook, Hook::MemoryMap | Hook::MemoryProtect);
-    let is_memfd = path.as_ref().filter(|_| is_memory).map(|text| text.bytes.starts_with(b"memfd:"));
+    let is_memfd = path.as_ref().filter(|_| is_memory).map(|text| text.bytes.starts_with(MEMFD));
     if let Some(text) = path {
         event.set(Field::Path, text);
     }
@@ -338,22 +364,26 @@ fn set_socket(event: &mut Event, record: &Record<'_>, socket: &Socket) {
         if socket.family == AF_INET {
             IpAddr::V4(Ipv4Addr::new(a, b, c, d))
         } else {
-            IpAddr::V6(Ipv6Addr::from(*bytes))
+            // An IPv4 peer of an IPv6 socket is an IPv4 address to everybody who looks for it.
+            Ipv6Addr::from(*bytes).to_canonical()
         }
     };
-    event.set(Field::Family, if socket.family == AF_INET { "ipv4" } else { "ipv6" });
+    let is_v4 = socket.family == AF_INET || address(&socket.remote).is_ipv4() || address(&socket.local).is_ipv4();
+    event.set(Field::Family, if is_v4 { "ipv4" } else { "ipv6" });
     match socket.protocol {
         6 => event.set(Field::Protocol, "tcp"),
         17 => event.set(Field::Protocol, "udp"),
         other => event.set(Field::Protocol, other.to_string().as_str()),
     }
+    event.set(Field::SocketId, socket.cookie);
     event.set(Field::LocalAddress, address(&socket.local));
     event.set(Field::LocalPort, u64::from(socket.local_port));
     if !matches!(event.kind, Kind::NetworkBind | Kind::NetworkListen) {
         event.set(Field::RemoteAddress, address(&socket.remote));
         event.set(Field::RemotePort, u64::from(socket.remote_port));
     }
-    if matches!(event.kind, Kind::NetworkConnect | Kind::NetworkAccept | Kind::NetworkSend) {
+    let opens = [Kind::NetworkConnect, Kind::NetworkEstablished, Kind::NetworkAccept, Kind::NetworkSend];
+    if opens.contains(&event.kind) {
         event.set(Field::IsInitiated, event.kind != Kind::NetworkAccept);
     }
     if record.hook == Hook::SockState && socket.new_state == TCP_SYN_SENT {
@@ -382,6 +412,10 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
         }
         Hook::Mount | Hook::Umount | Hook::MoveMount | Hook::PivotRoot => {
             event.set(Field::MountFlags, system.value);
+            if record.hook == Hook::MoveMount {
+                set_moved(event, record, system, name);
+                return;
+            }
             let from = record.attachment(Tag::OldPath).map(path_text).or(name);
             if let Some(from) = from {
                 event.set(Field::MountSource, from);
@@ -395,6 +429,24 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
     }
 }
 
+/// A mount that is moved comes from a path. One that is put somewhere for the first time has none: what it was made of tells
+/// what it is.
+fn set_moved(event: &mut Event, record: &Record<'_>, system: &System, made_of: Option<Text>) {
+    let is_detached = system.what == 1;
+    event.set(Field::IsDetached, is_detached);
+    let old_path = record.attachment(Tag::OldPath).map(path_text);
+    let (source, root) = if is_detached { (made_of, old_path) } else { (old_path, None) };
+    if let Some(source) = source {
+        event.set(Field::MountSource, source);
+    }
+    if let Some(root) = root {
+        event.set(Field::MountRoot, root);
+    }
+    if let Some(kind) = record.attachment(Tag::Type) {
+        event.set(Field::FsType, string_text(kind));
+    }
+}
+
 /// A path from its names, leaf first. One that does not reach a root is marked as cut, unless it never had one (memfd).
 pub(crate) fn path_text(attachment: &Attachment<'_>) -> Text {
     let is_truncated = attachment.is_cut || attachment.is_unreadable;
@@ -403,6 +455,9 @@ pub(crate) fn path_text(attachment: &Attachment<'_>) -> Text {
     let end = attachment.bytes.iter().rposition(|byte| *byte == 0).unwrap_or(0);
     let names = attachment.bytes.get(..end).unwrap_or_default();
     if attachment.is_detached && !names.is_empty() && !names.contains(&0) {
+        if names.starts_with(b"memfd:") {
+            bytes.push(b'/'); // as /proc and every other tool shows it
+        }
         bytes.extend_from_slice(names);
         return Text { bytes, is_truncated };
     }
@@ -427,6 +482,16 @@ fn arguments(bytes: &[u8]) -> Vec<Text> {
         return Vec::new();
     }
     whole.split(|byte| *byte == 0).map(Text::whole).collect()
+}
+
+fn group_list(attachment: &Attachment<'_>) -> Value {
+    let (groups, _) = attachment.bytes.as_chunks::<4>();
+    let items = groups.iter().map(|group| Text::from(u32::from_le_bytes(*group).to_string().as_str())).collect();
+    if attachment.is_cut || attachment.is_unreadable {
+        Value::CutList(items)
+    } else {
+        Value::List(items)
+    }
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {

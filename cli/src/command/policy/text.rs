@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use watertight_host::deny::store::Status;
 use watertight_host::guard::{RefusedRule, Shown, State};
-use watertight_host::output::{clean, harmless};
+use watertight_host::output::clean;
+use watertight_host::printable::printable;
 use watertight_policy::Operation;
 
 use super::Answer;
@@ -28,15 +29,15 @@ pub(super) fn answer(answer: &Answer<'_>) -> String {
         let entries = if rule.entries == 1 { "1 entry".to_owned() } else { format!("{} entries", rule.entries) };
         let _ = writeln!(text, "  {:<24} {entries}", clean(&rule.id));
         for warning in &rule.warnings {
-            let _ = writeln!(text, "  {:<24}   warning: {}", "", harmless(warning));
+            let _ = writeln!(text, "  {:<24}   warning: {}", "", printable(warning));
         }
     }
     left_out(&mut text, "not in force:", &answer.applied.refused);
     if let Some(why) = &answer.kernel_refused {
-        let _ = writeln!(text, "why not by the kernel: {}", harmless(why));
+        let _ = writeln!(text, "why not by the kernel: {}", printable(why));
     }
     if let Some(mend) = &answer.mend {
-        let _ = writeln!(text, "  mend: {}", harmless(mend));
+        let _ = writeln!(text, "  mend: {}", printable(mend));
         if answer.enforced_by == "nothing" {
             let _ = writeln!(
                 text,
@@ -71,7 +72,7 @@ pub(super) fn show(shown: &Shown, deny: Option<&Status>) -> String {
         table(&mut text, ["rule", "on", "mode", "match", "denied", "audited"], rows.collect());
     }
     for missing in &shown.missing {
-        let _ = writeln!(text, "  hook {} is missing: {}", clean(&missing.hook), harmless(&missing.why));
+        let _ = writeln!(text, "  hook {} is missing: {}", clean(&missing.hook), printable(&missing.why));
     }
     if let Some(deny) = deny {
         fallback(&mut text, deny);
@@ -83,7 +84,7 @@ pub(super) fn show(shown: &Shown, deny: Option<&Status>) -> String {
 pub(crate) fn fallback(text: &mut String, deny: &Status) {
     let _ = match deny.why.as_str() {
         "" => writeln!(text, "deny: {} (fanotify permission, exec only)", deny.deny),
-        why => writeln!(text, "deny: {}: {}", deny.deny, harmless(why)),
+        why => writeln!(text, "deny: {}: {}", deny.deny, printable(why)),
     };
     if !deny.marks.is_empty() {
         let rows = deny.marks.iter().map(|mark| {
@@ -109,7 +110,7 @@ fn left_out(text: &mut String, head: &str, refused: &[RefusedRule]) {
         let _ = writeln!(text, "{head}");
     }
     for rule in refused {
-        let _ = writeln!(text, "  {:<24} {}", clean(&rule.id), harmless(&rule.why));
+        let _ = writeln!(text, "  {:<24} {}", clean(&rule.id), printable(&rule.why));
     }
 }
 

@@ -81,6 +81,28 @@ actions! {
         Ok(json!({ "uid": rustix::process::getuid().as_raw() }))
     }
 
+    /// Gives itself another group id.
+    "process.set_gid" => set_gid(gid) {
+        let gid: libc::gid_t = number(gid)?;
+        // SAFETY: setgid takes no pointer.
+        check(i64::from(unsafe { libc::setgid(gid) }))?;
+        Ok(json!({ "gid": rustix::process::getgid().as_raw() }))
+    }
+
+    /// Gives itself two supplementary groups.
+    "process.set_groups" => set_groups(first, second) {
+        let groups: [libc::gid_t; 2] = [number(first)?, number(second)?];
+        // SAFETY: the list lives through the call, and its length is its own.
+        check(i64::from(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }))?;
+        Ok(json!(null))
+    }
+
+    /// Moves into a control group, then becomes another action with one argument.
+    "process.exec_in_cgroup" => exec_in_cgroup(cgroup, action, argument) {
+        std::fs::write(format!("{cgroup}/cgroup.procs"), std::process::id().to_string())?;
+        Err(Command::new(super::ACTOR).args([action, argument]).exec())
+    }
+
     /// Drops every capability.
     "process.drop_capabilities" => drop_capabilities() {
         let none = CapabilitySet::empty();

@@ -134,10 +134,24 @@ fn network_hooks() -> Result<()> {
 }
 
 fn system_hooks() -> Result<()> {
-    std::fs::create_dir_all("/tmp/wt-m").context("a place to mount on")?;
+    for place in ["/tmp/wt-m", "/tmp/wt-from", "/tmp/wt-to"] {
+        std::fs::create_dir_all(place).context("a place to mount on")?;
+    }
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", "/tmp/wt-from", "tmpfs", flags, None::<&std::ffi::CStr>)?;
     let run = Watertight::start()?;
     let operations = [
         expected(process::set_uid("65534"), "process.credentials", &[("/new/uid", "65534")])?,
+        expected(
+            process::set_gid("65534"),
+            "process.credentials",
+            &[("/new/gid", "65534"), ("/new/egid", "65534"), ("/operations/0", "setgid")],
+        )?,
+        expected(
+            process::set_groups("4", "20"),
+            "process.credentials",
+            &[("/new/groups", "[\"4\",\"20\"]"), ("/operations/0", "setgroups")],
+        )?,
         expected(process::drop_capabilities(), "process.capset", &[])?,
         expected(process::new_user_namespace(), "process.userns_create", &[])?,
         expected(memory::make_executable(), "memory.protect", &[])?,
@@ -152,6 +166,23 @@ fn system_hooks() -> Result<()> {
             mount::mount_tmpfs("/tmp/wt-m"),
             "mount.change",
             &[("/mount/type", "tmpfs"), ("/file/path", "/tmp/wt-m")],
+        )?,
+        expected(
+            mount::attach("/tmp/wt-m"),
+            "mount.change",
+            &[
+                ("/operations/0", "move_mount"),
+                ("/mount/is_detached", "true"),
+                ("/mount/type", "tmpfs"),
+                ("/mount/source", "none"),
+                ("/mount/root", "/"),
+                ("/file/path", "/tmp/wt-m"),
+            ],
+        )?,
+        expected(
+            mount::move_for_all("/tmp/wt-from", "/tmp/wt-to"),
+            "mount.change",
+            &[("/mount/source", "/tmp/wt-from"), ("/file/path", "/tmp/wt-to")],
         )?,
     ];
     check(&run.stop()?, &operations)

@@ -1,11 +1,15 @@
 //! The tests by name, each with the claim that it proves.
 
+mod account;
 mod actions;
 mod boot;
+mod guard;
 mod harness;
 mod hooks;
+mod identity;
 mod product;
 mod routes;
+mod tamper;
 
 use crate::report::Report;
 use crate::world;
@@ -29,7 +33,18 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 6] = [boot::TESTS, actions::TESTS, routes::TESTS, harness::TESTS, product::TESTS, hooks::TESTS];
+const GROUPS: [&[Test]; 10] = [
+    boot::TESTS,
+    actions::TESTS,
+    routes::TESTS,
+    harness::TESTS,
+    product::TESTS,
+    hooks::TESTS,
+    identity::TESTS,
+    account::TESTS,
+    guard::TESTS,
+    tamper::TESTS,
+];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]

@@ -162,7 +162,7 @@ fn connect_is_reported() -> Result<()> {
     let (port, peer_port) = (act.number("port")?, act.number("peer_port")?);
     let events = run.stop()?;
     let is_ours = |event: &serde_json::Value| event["network"]["remote"]["port"] == port && event["outcome"] == "done";
-    let event = events.expect("network.connect", |event| by(event, &act) && is_ours(event))?;
+    let event = events.expect("network.established", |event| by(event, &act) && is_ours(event))?;
     ensure!(event["network"]["remote"]["address"] == "127.0.0.1", "remote: {event}");
     ensure!(event["network"]["local"]["port"] == peer_port, "local port: {event}");
     Ok(())

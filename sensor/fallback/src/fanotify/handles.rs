@@ -4,13 +4,13 @@
 //! is read, so it says where the folder is then. Looking it up costs an open and a readlink, so paths are kept until a
 //! folder is renamed or removed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::record::{Handle, Place, HANDLE_BYTES_MAX};
@@ -28,21 +28,34 @@ struct RawHandle {
     bytes: [u8; HANDLE_BYTES_MAX],
 }
 
-/// Opened filesystems by id, and the folders found on them.
+/// Where filesystems are mounted, by id, and the folders found on them.
 #[derive(Default)]
 pub(super) struct Handles {
-    /// Any open file of each filesystem: the kernel wants one to say which filesystem a handle is of.
-    filesystems: HashMap<u64, OwnedFd>,
+    /// The kernel wants an open file of the filesystem that a handle is of. It is opened for each look-up and not kept: an
+    /// open file would keep the administrator from unmounting.
+    filesystems: HashMap<u64, PathBuf>,
     folders: HashMap<Handle, PathBuf>,
 }
 
 impl Handles {
-    pub(super) fn knows(&self, fsid: u64) -> bool {
-        self.filesystems.contains_key(&fsid)
+    pub(super) fn add_filesystem(&mut self, fsid: u64, mount_point: &Path) {
+        self.filesystems.insert(fsid, mount_point.to_owned());
     }
 
-    pub(super) fn add_filesystem(&mut self, fsid: u64, root: OwnedFd) {
-        self.filesystems.insert(fsid, root);
+    /// Forgets the filesystems that are mounted no more, and says where they were.
+    pub(super) fn keep_filesystems(&mut self, there: &HashSet<u64>) -> Vec<PathBuf> {
+        let mut gone = Vec::new();
+        self.filesystems.retain(|fsid, mount_point| {
+            let is_there = there.contains(fsid);
+            if !is_there {
+                gone.push(mount_point.clone());
+            }
+            is_there
+        });
+        if !gone.is_empty() {
+            self.forget_folders();
+        }
+        gone
     }
 
     /// Forgets every path: a folder was renamed or removed, and paths below it with it.
@@ -78,7 +91,10 @@ impl Handles {
 
     /// Opens a file as a mere location (O_PATH): a FIFO doesn't block, a device isn't touched.
     fn open(&self, handle: &Handle) -> Result<OwnedFd, Errno> {
-        let filesystem = self.filesystems.get(&handle.fsid).ok_or(Errno::NOENT)?;
+        let filesystem = open_mount_point(self.filesystems.get(&handle.fsid).ok_or(Errno::NOENT)?)?;
+        if fsid_of(filesystem.as_fd())? != handle.fsid {
+            return Err(Errno::NOENT); // something else is mounted there by now
+        }
         let mut raw = RawHandle {
             handle_bytes: u32::try_from(handle.bytes.len()).map_err(|_| Errno::OVERFLOW)?,
             handle_type: handle.handle_type,
@@ -100,6 +116,12 @@ impl Handles {
         // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
+}
+
+/// A mount's root, without waiting for what may be behind it.
+pub(super) fn open_mount_point(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    rustix::fs::open(path, flags, Mode::empty())
 }
 
 /// The handle of an open file, as events will name it.

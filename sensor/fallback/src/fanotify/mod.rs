@@ -11,10 +11,9 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use self::handles::{fsid_of, handle_of, last_errno, Handles};
+use self::handles::{fsid_of, handle_of, last_errno, open_mount_point, Handles};
 use self::record::{Handle, Malformed, Record, Records, VERSION};
 use crate::error::{Error, Refusal};
 use crate::mounts::{self, Mount};
@@ -63,6 +62,15 @@ impl Default for Options {
     }
 }
 
+/// What a change of the table of mounts came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MountChange {
+    /// Places that are watched from now on. What was done there before is not known.
+    pub begun: Vec<PathBuf>,
+    /// Places whose filesystem is gone.
+    pub ended: Vec<PathBuf>,
+}
+
 /// File events of whole filesystems.
 pub struct Fanotify {
     fd: OwnedFd,
@@ -103,11 +111,16 @@ impl Fanotify {
         Err(Error::NothingToWatch { origin: Source::Fanotify, refused: source.refused })
     }
 
-    /// Marks filesystems that were mounted since; to be called when `/proc/self/mountinfo` polls POLLPRI. Returns how
-    /// many were added.
-    pub fn mark_new(&mut self) -> Result<usize, Error> {
-        let before = self.watched.len();
+    /// Marks filesystems that were mounted since, and forgets those that are gone; to be called when
+    /// `/proc/self/mountinfo` polls POLLPRI. A filesystem that is mounted once more lost its mark in between though it has the
+    /// same id, so every one is marked each time: the kernel takes a mark that is there already for the same.
+    ///
+    /// # Errors
+    /// The table of mounts can't be read.
+    pub fn mark_new(&mut self) -> Result<MountChange, Error> {
+        let before: HashSet<PathBuf> = self.watched.drain(..).collect();
         self.refused.clear();
+        let mut there = HashSet::new();
         match self.options.places.clone() {
             Places::AllStorage => {
                 let table = std::fs::read("/proc/self/mountinfo").map_err(|error| Error::System {
@@ -116,32 +129,35 @@ impl Fanotify {
                     errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
                 })?;
                 for mount in mounts::storage(mounts::parse(&table)) {
-                    self.mark(&mount.point, Some(&mount));
+                    self.mark(&mount.point, Some(&mount), &mut there);
                 }
             }
-            Places::Holding(paths) => paths.iter().for_each(|path| self.mark(path, None)),
+            Places::Holding(paths) => paths.iter().for_each(|path| self.mark(path, None, &mut there)),
         }
-        Ok(self.watched.len().saturating_sub(before))
+        let ended = self.handles.keep_filesystems(&there);
+        let begun = self.watched.iter().filter(|place| !before.contains(*place)).cloned().collect();
+        Ok(MountChange { begun, ended })
     }
 
     /// Marks the filesystem that holds `path`; what is refused is kept for [`Self::refused`].
-    fn mark(&mut self, path: &Path, mount: Option<&Mount>) {
-        if let Err(errno) = self.mark_filesystem(path, mount) {
-            let filesystem = mount.map(|mount| mount.filesystem.clone()).unwrap_or_default();
-            self.refused.push(Refusal { place: path.to_owned(), filesystem, errno });
+    fn mark(&mut self, path: &Path, mount: Option<&Mount>, there: &mut HashSet<u64>) {
+        match self.mark_filesystem(path, mount) {
+            Ok(fsid) => {
+                there.insert(fsid);
+            }
+            Err(errno) => {
+                let filesystem = mount.map(|mount| mount.filesystem.clone()).unwrap_or_default();
+                self.refused.push(Refusal { place: path.to_owned(), filesystem, errno });
+            }
         }
     }
 
-    fn mark_filesystem(&mut self, path: &Path, mount: Option<&Mount>) -> Result<(), Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let root = rustix::fs::open(path, flags, Mode::empty())?;
+    fn mark_filesystem(&mut self, path: &Path, mount: Option<&Mount>) -> Result<u64, Errno> {
+        let root = open_mount_point(path)?;
         if mount.is_some_and(|mount| is_hidden(root.as_fd(), mount)) {
             return Err(Errno::NOENT);
         }
         let fsid = fsid_of(root.as_fd())?;
-        if self.handles.knows(fsid) {
-            return Ok(());
-        }
         // SAFETY: a null path means "the file behind the descriptor"; both descriptors are open through the call.
         let result = unsafe {
             libc::fanotify_mark(
@@ -155,9 +171,9 @@ impl Fanotify {
         if result < 0 {
             return Err(last_errno());
         }
-        self.handles.add_filesystem(fsid, root);
+        self.handles.add_filesystem(fsid, path);
         self.watched.push(path.to_owned());
-        Ok(())
+        Ok(fsid)
     }
 
     /// Becomes readable when there are events.

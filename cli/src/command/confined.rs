@@ -1,0 +1,72 @@
+//! `watertight worker confined CALL`: confines itself exactly as the detector does and then makes one call. Tests and
+//! administrators see with it that the sandbox of this build holds on this kernel.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::process::Command;
+
+use anyhow::{bail, Context as _};
+use watertight_host::worker::sandbox::{self, Profile};
+
+/// What to do once confined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Call {
+    /// Nothing that is forbidden: end in peace.
+    Nothing,
+    /// Read a file.
+    Open,
+    /// Make a socket.
+    Socket,
+    /// Start a program.
+    Exec,
+    /// Make memory that can be run.
+    Code,
+    /// Type into the terminal.
+    Type,
+    /// Signal another process.
+    Kill,
+    /// Use memory without end.
+    Memory,
+}
+
+/// Confines this process, says what holds it, and makes the call.
+///
+/// # Errors
+/// The sandbox could not be entered, or the call was made and nothing happened.
+pub fn run(call: Call) -> anyhow::Result<()> {
+    let report = std::io::stderr().as_fd().try_clone_to_owned().context("a descriptor for the report")?;
+    let sandbox = sandbox::enter(Profile::Detector, report.as_fd()).context("entering the sandbox")?;
+    println!("{}", serde_json::to_string(&sandbox)?);
+    std::io::stdout().flush()?;
+    match call {
+        Call::Nothing => return Ok(()),
+        Call::Open => drop(File::open("/etc/passwd")),
+        Call::Socket => drop(UdpSocket::bind("127.0.0.1:0")),
+        Call::Exec => drop(Command::new("/bin/true").status()),
+        Call::Code => map_code(),
+        Call::Type => type_letter(&report),
+        Call::Kill => drop(rustix::process::test_kill_process(rustix::process::Pid::INIT)),
+        Call::Memory => {
+            let mut hoard: Vec<Vec<u8>> = Vec::new();
+            loop {
+                hoard.push(vec![1; 1 << 20]);
+            }
+        }
+    }
+    bail!("the call was made and this process still runs: the sandbox does not hold")
+}
+
+fn map_code() {
+    let wanted = libc::PROT_READ | libc::PROT_EXEC;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a fresh mapping at an address of the kernel's choice, which nobody uses.
+    unsafe { libc::mmap(std::ptr::null_mut(), 4_096, wanted, flags, -1, 0) };
+}
+
+fn type_letter(terminal: &OwnedFd) {
+    let letter = b'x';
+    // SAFETY: TIOCSTI reads one byte from the pointer, which is live.
+    unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, std::ptr::from_ref(&letter)) };
+}

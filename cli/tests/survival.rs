@@ -1,0 +1,185 @@
+//! What `watertight run` does when something around it breaks. No kernel program is loaded: the loader that is named does not
+//! exist, which is one of the things that it must survive.
+
+#![allow(clippy::panic)] // a test that never sees its line has failed
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use rustix::process::{kill_process, Pid, Signal};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Deaths within a minute after which a worker is given up.
+const DEATHS_MAX: usize = 6;
+const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
+
+struct Run {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+    state: TempDir,
+}
+
+fn command(state: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(["run", "-o", "json", "--loader", "/nonexistent/watertight-loader", "--state"]).arg(state);
+    command
+}
+
+impl Run {
+    fn start() -> Self {
+        let state = TempDir::new().expect("a folder");
+        let mut child = command(state.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("our own executable starts");
+        let stdout = child.stdout.take().expect("it was asked for");
+        Self { child, lines: BufReader::new(stdout).lines(), state }
+    }
+
+    /// Reads on until a line fits.
+    fn until(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        for line in self.lines.by_ref() {
+            let line: Value = serde_json::from_str(&line.expect("text")).expect("every line is JSON");
+            if fits(&line) {
+                return line;
+            }
+        }
+        panic!("the output ended without the line")
+    }
+
+    fn worker(&mut self, name: &str) -> Pid {
+        let line = self.until(|line| line["kind"] == "sandbox" && line["worker"] == name);
+        let pid = line["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a process id");
+        Pid::from_raw(pid).expect("not zero")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("not zero");
+        kill_process(pid, signal).expect("it is our child");
+    }
+
+    /// Ends it by this signal and returns summary, exit code and what it said to people.
+    fn end_by(mut self, signal: Signal) -> (Value, Option<i32>, String) {
+        self.signal(signal);
+        let summary = self.until(|line| line["kind"] == "summary");
+        let output = self.child.wait_with_output().expect("it ends");
+        (summary, output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+#[test]
+fn without_the_loader_the_run_goes_on_with_what_there_is_and_says_what_is_missing() {
+    let mut run = Run::start();
+    let matrix = run.until(|line| line["kind"] == "matrix");
+    let why = matrix["degraded"].as_str().expect("text");
+    assert!(why.contains("/nonexistent/watertight-loader is not there") && why.contains("--loader"), "{why}");
+    run.worker("detector");
+    let (summary, code, _) = run.end_by(Signal::INT);
+    assert_eq!(code, Some(3), "{summary}");
+}
+
+#[test]
+fn a_detector_that_is_killed_is_started_again_and_the_gap_is_told() {
+    let mut run = Run::start();
+    let first = run.worker("detector");
+    kill_process(first, Signal::KILL).expect("it runs");
+    let second = run.worker("detector");
+    assert_ne!(first, second);
+    let gap = run.until(|line| line["kind"] == "sensor.gap");
+    assert_eq!(gap["of"], "detector");
+    assert!(gap["message"].as_str().is_some_and(|text| text.contains("killed by signal 9")), "{gap}");
+    assert!(gap["count"].is_u64(), "{gap}");
+    let (summary, _, words) = run.end_by(Signal::TERM);
+    assert_eq!(summary["detector_deaths"], 1, "{summary}");
+    assert!(words.contains("the detector was killed by signal 9"), "{words}");
+}
+
+#[test]
+fn sources_that_are_killed_are_started_again_and_the_gap_is_told() {
+    let mut run = Run::start();
+    let sources = run.worker("sources");
+    run.worker("detector");
+    kill_process(sources, Signal::KILL).expect("they run");
+    let gap = run.until(|line| line["kind"] == "sensor.gap");
+    assert_eq!(gap["of"], "sources");
+    assert!(gap["message"].as_str().is_some_and(|text| text.contains("started again")), "{gap}");
+    let (summary, ..) = run.end_by(Signal::INT);
+    assert_eq!(summary["malformed"], 0, "{summary}");
+}
+
+#[test]
+fn a_detector_that_dies_again_and_again_is_given_up_with_the_cause() {
+    let mut run = Run::start();
+    for _ in 0..DEATHS_MAX {
+        let pid = run.worker("detector");
+        kill_process(pid, Signal::KILL).expect("it runs");
+    }
+    let output = run.child.wait_with_output().expect("it ends");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("died 6 times, the last time it was killed by signal 9: given up"), "{words}");
+}
+
+#[test]
+fn a_terminal_that_hangs_up_ends_the_run_in_good_order() {
+    let mut run = Run::start();
+    run.worker("detector");
+    let (_, code, words) = run.end_by(Signal::HUP);
+    assert_eq!(code, Some(3), "{words}");
+}
+
+#[test]
+fn a_run_of_no_time_begins_and_sums_up() {
+    let state = TempDir::new().expect("a folder");
+    let output = command(state.path()).args(["--for", "0s"]).output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.lines().any(|line| line.contains(r#""kind":"summary""#)), "{text}");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_run_and_is_named() {
+    let mut run = Run::start();
+    run.worker("detector");
+    let Run { child, lines, state } = run;
+    drop(lines);
+    // The first event that is written meets nobody.
+    let mut child = child;
+    while child.try_wait().expect("our child").is_none() {
+        std::fs::write(state.path().join("noise"), "x").expect("our own folder");
+        let _ = Command::new("/bin/true").status();
+        if !rustix::process::geteuid().is_root() {
+            let pid = Pid::from_raw(child.id().cast_signed()).expect("not zero");
+            kill_process(pid, Signal::INT).expect("our child"); // no source sees anything: the summary meets nobody
+        }
+    }
+    let output = child.wait_with_output().expect("it ended");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("takes no more events (Broken pipe"), "{words}");
+}
+
+#[test]
+fn a_full_disk_under_the_output_ends_the_run_and_is_named() {
+    let state = TempDir::new().expect("a folder");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("every Linux has it");
+    let output = command(state.path()).args(["--for", "0s"]).stdout(full).output().expect("it starts");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("No space left on device"), "{words}");
+}
+
+#[test]
+fn a_state_folder_that_can_not_be_written_is_named_with_the_mend() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").expect("our own folder");
+    let output = command(&file).args(["--for", "0s"]).output().expect("it starts");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains(file.to_string_lossy().as_ref()) && words.contains("--state"), "{words}");
+}

@@ -1,0 +1,62 @@
+//! Text of others made safe for a terminal: names of files, programs and rules may hold escapes that move the cursor, change
+//! the title or hide what stands beside them.
+
+/// The text with control characters, escapes and direction marks made visible. It stays one line.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        push(&mut shown, letter);
+    }
+    shown
+}
+
+/// The same, cut after so many characters, with `…` where something is missing.
+#[must_use]
+pub fn printable_start(text: &str, chars_max: usize) -> String {
+    let mut shown = String::new();
+    for (count, letter) in text.chars().enumerate() {
+        if count >= chars_max {
+            shown.push('…');
+            break;
+        }
+        push(&mut shown, letter);
+    }
+    shown
+}
+
+/// The same for text of several lines, such as a table of ours with names of others in it.
+#[must_use]
+pub fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+fn push(shown: &mut String, letter: char) {
+    let is_direction = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if letter.is_control() || is_direction {
+        shown.extend(letter.escape_default());
+    } else {
+        shown.push(letter);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_passes() {
+        let evil = "a\u{1b}]0;owned\u{7}\r\n\u{9b}2J\u{202e}b";
+        let shown = printable(evil);
+        assert!(shown.chars().all(|letter| !letter.is_control() && letter != '\u{202e}'), "{shown:?}");
+        assert_eq!(printable_lines("a\nb\u{1b}"), "a\nb\\u{1b}");
+    }
+
+    #[test]
+    fn a_path_of_4096_bytes_is_cut_where_a_line_has_to_fit() {
+        let long = "/\n\u{1b}[2J".repeat(683);
+        let shown = printable_start(&long, 160);
+        assert!(shown.ends_with('…') && !shown.contains('\u{1b}') && !shown.contains('\n'));
+        assert_eq!(printable_start("/tmp/é", 160), "/tmp/é");
+    }
+}

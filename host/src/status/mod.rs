@@ -1,0 +1,168 @@
+//! What is in force now, read back from the kernel: the pinned links by their ids, the counters of their hooks, and the
+//! sources that the workers of the run hold open. No file that says so is believed.
+
+mod sources;
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::{json, Value as Json};
+use watertight_sensor_abi::{Hook, HOOKS};
+use watertight_sensor_reader::{open_pinned, read_counters, read_link, PinnedLink};
+
+use crate::account::HookCounts;
+use crate::deny::store::Status as Deny;
+use crate::loader::{Refused, Report};
+use crate::lock::RunLock;
+use crate::matrix::{Found, Matrix, Mend};
+
+/// A hook that is in force.
+#[derive(Debug)]
+pub struct Attached {
+    hook: Hook,
+    link: PinnedLink,
+    counts: HookCounts,
+}
+
+/// What is in force on this machine.
+#[derive(Debug)]
+pub struct Status {
+    /// Process id of the run that is at work.
+    pub run: Option<u32>,
+    /// Build of the programs.
+    pub build: Option<String>,
+    /// Hooks in force.
+    pub hooks: Vec<Attached>,
+    /// The matrix.
+    pub matrix: Matrix,
+    /// What the run denies by fanotify, if a policy asks for it.
+    pub deny: Option<Deny>,
+}
+
+impl Status {
+    /// Looks.
+    ///
+    /// # Errors
+    /// Pins are there but may not be read, so that nothing can be said.
+    pub fn read(pins: &Path, state: &Path) -> Result<Self> {
+        let run = RunLock::holder(state);
+        let mut found = Found { is_read_back: true, has_reader: run.is_some(), ..Found::default() };
+        let mut hooks = Vec::new();
+        let directory = pinned_build(pins)?;
+        let build = directory.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        match &directory {
+            Some(directory) => {
+                let (attached, report) = read_back(directory)?;
+                hooks = attached;
+                found.kernel = Some(report);
+            }
+            None => found.kernel_refused = "no kernel program is pinned: start `watertight run`".into(),
+        }
+        found.fallbacks = sources::of_run(run);
+        let deny = Deny::read(state);
+        found.deny_by_fanotify = deny.as_ref().map(|deny| match deny.pid {
+            Some(_) => Ok(deny.marks.len()),
+            None => Err(deny.why.clone()),
+        });
+        let matrix = found.matrix(&Mend::of_this_machine());
+        Ok(Self { run, build, hooks, matrix, deny })
+    }
+
+    /// Whether everything is seen and read.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.run.is_some() && !self.hooks.is_empty() && self.matrix.is_whole()
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        let hooks: Vec<Json> = self.hooks.iter().map(Attached::to_json).collect();
+        json!({
+            "kind": "status",
+            "level": self.matrix.level,
+            "degraded": self.matrix.degraded,
+            "run": self.run,
+            "build": self.build,
+            "rows": self.matrix.rows,
+            "refused": self.matrix.refused,
+            "hooks": hooks,
+            "deny_by_fanotify": self.deny,
+        })
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = match self.run {
+            Some(pid) => format!("run: process {pid}\n"),
+            None => "run: none (start it with `watertight run`)\n".to_owned(),
+        };
+        text.push_str(&self.matrix.to_text());
+        let _ = writeln!(text, "{} hooks attached; counts since they were loaded", self.hooks.len());
+        for Attached { hook, link, counts } in &self.hooks {
+            let balanced = if counts.is_balanced() { "" } else { "  (running: not balanced at this instant)" };
+            let _ = writeln!(
+                text,
+                "  {:<18} link {:<4} hits {:>10}  filtered {:>10}  submitted {:>10}  aggregated {:>8}  lost {:>6}{balanced}",
+                hook.program(),
+                link.link,
+                counts.hits,
+                counts.filtered,
+                counts.submitted,
+                counts.aggregated,
+                counts.lost()
+            );
+        }
+        text
+    }
+}
+
+impl Attached {
+    fn to_json(&self) -> Json {
+        json!({
+            "hook": self.hook.program(),
+            "link": self.link.link,
+            "program": self.link.program,
+            "counts": self.counts,
+            "balanced": self.counts.is_balanced(),
+        })
+    }
+}
+
+/// The folder of a build whose programs are pinned.
+fn pinned_build(pins: &Path) -> Result<Option<PathBuf>> {
+    let entries = match std::fs::read_dir(pins) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("looking at {} (root may)", pins.display())),
+    };
+    let folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    Ok(folders.into_iter().find(|folder| folder.join("links").is_dir()))
+}
+
+fn read_back(directory: &Path) -> Result<(Vec<Attached>, Report)> {
+    let counters = open_pinned(&directory.join("counters"))?;
+    let counts = read_counters(counters.as_fd())?.into_iter().map(HookCounts::from);
+    let mut report = Report { directory: directory.to_owned(), ..Report::default() };
+    let mut hooks = Vec::new();
+    for (hook, counts) in HOOKS.iter().zip(counts) {
+        let pin = directory.join("links").join(hook.program());
+        let why = match pin.try_exists() {
+            Ok(true) => match read_link(&pin, *hook) {
+                Ok(link) => {
+                    report.attached.push(hook.program().to_owned());
+                    hooks.push(Attached { hook: *hook, link, counts });
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            },
+            _ => "not pinned".to_owned(),
+        };
+        report.refused.push(Refused { program: hook.program().to_owned(), why });
+    }
+    Ok((hooks, report))
+}

@@ -1,0 +1,219 @@
+//! The worker that reads and detects, from its start to its last line.
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::process::{ChildStdin, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context as _, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::pipe::{pipe_with, PipeFlags};
+use watertight_event::Event;
+use watertight_sensor_fallback::snapshot;
+
+use super::pins::Pins;
+use super::process::{Death, Worker};
+use super::{is_live, Options};
+use crate::loader::Snapshot;
+use crate::translate::process_there;
+use crate::worker::detector::EXIT_OUTPUT;
+use crate::worker::protocol::{InheritedRing, Message, Setup};
+use crate::worker::sandbox::Sandbox;
+use crate::worker::tally::Tally;
+
+/// How long the detector may take to drain the rings and write its summary.
+const FINISH_MAX: Duration = Duration::from_secs(20);
+/// Bytes that a pipe with any room takes at once (PIPE_BUF).
+const PIPE_PIECE_BYTES: usize = 4_096;
+
+/// What a detector reads and counts into.
+pub struct Feed<'f> {
+    pub pins: Option<&'f Pins>,
+    pub events: Option<BorrowedFd<'f>>,
+    pub tally: &'f Tally,
+    /// The rings were filled by an earlier run.
+    pub is_adopted: bool,
+    /// Detectors of this run that died.
+    pub deaths: u64,
+    /// Our other processes: the live view tells what all cost together.
+    pub own_pids: Vec<u32>,
+}
+
+/// The worker that reads and detects.
+pub struct Detector {
+    worker: Worker,
+    /// The arguments of the processes that are there must come from /proc.
+    is_proc_needed: bool,
+    input: ChildStdin,
+    /// What was said and it has not read yet.
+    unheard: VecDeque<u8>,
+    /// Brings one byte when the user asks to quit.
+    quit: Option<OwnedFd>,
+    /// What holds it.
+    pub sandbox: Sandbox,
+}
+
+impl Detector {
+    /// Starts it and waits until it is confined. It reads its first event after [`Self::go`].
+    pub fn start(options: &Options, feed: &Feed<'_>, there: Option<Snapshot>) -> Result<Self> {
+        let is_proc_needed = there.as_ref().is_none_or(|there| !there.reading.arguments);
+        let there = there.map(|there| OwnedFd::from(there.records));
+        let (quit, quit_end) = if is_live(options) {
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
+            (Some(reader), Some(writer))
+        } else {
+            (None, None)
+        };
+        let mut setup = Setup {
+            boot_id: boot_id(),
+            format: options.format,
+            has_colour: options.has_colour,
+            is_terminal: is_live(options),
+            quit_fd: quit_end.as_ref().map(|fd| fd.as_raw_fd()),
+            rules: options.rules.clone(),
+            is_adopted: feed.is_adopted,
+            is_restart: feed.deaths > 0,
+            deaths: feed.deaths,
+            tally_fd: feed.tally.fd().as_raw_fd(),
+            own_pids: feed.own_pids.clone(),
+            processes_fd: there.as_ref().map(|fd| fd.as_raw_fd()),
+            events_fd: feed.events.map(|fd| fd.as_raw_fd()),
+            ..Setup::default()
+        };
+        let mut inherited = vec![feed.tally.fd()];
+        inherited.extend(feed.events);
+        inherited.extend(there.as_ref().map(|fd| fd.as_fd()));
+        inherited.extend(quit_end.as_ref().map(|fd| fd.as_fd()));
+        for (ring, (fd, bytes)) in feed.pins.iter().flat_map(|pins| pins.rings()).enumerate() {
+            setup.rings.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
+            inherited.push(fd.as_fd());
+        }
+        let mut worker = Worker::start("detector", &[], Stdio::inherit(), &inherited)?;
+        let mut input = worker.child.stdin.take().context("the detector has no input")?;
+        // A detector that died at once says why when it is asked whether it is ready.
+        let _ = writeln!(input, "{}", serde_json::to_string(&setup)?);
+        let sandbox = worker.wait_ready(&mut |_| {}).context("the detector")?;
+        Ok(Self { worker, is_proc_needed, input, unheard: VecDeque::new(), quit, sandbox })
+    }
+
+    /// Tells it of the processes that are there, shows these events, and lets it begin.
+    pub fn go<'e>(&mut self, first: impl Iterator<Item = &'e Event>) -> Result<()> {
+        let from_proc = if self.is_proc_needed { snapshot() } else { Vec::new() };
+        for process in from_proc {
+            self.tell(&Message::Process(process_there(&process).to_json()))?;
+        }
+        for event in first {
+            self.tell(&Message::Event(event.to_json()))?;
+        }
+        self.tell(&Message::Go)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.worker.child.id()
+    }
+
+    /// What it died of, if it did.
+    pub fn death(&mut self) -> Option<Death> {
+        self.worker.death()
+    }
+
+    /// Waits this long, or until the user asked to quit at the terminal.
+    pub fn is_quit_within(&mut self, most: Duration) -> bool {
+        let Some(quit) = &self.quit else {
+            std::thread::sleep(most);
+            return false;
+        };
+        let most = Timespec { tv_sec: 0, tv_nsec: i64::from(most.subsec_nanos()) };
+        let mut fds = [PollFd::new(quit, PollFlags::IN)];
+        if !matches!(poll(&mut fds, Some(&most)), Ok(1..)) {
+            return false;
+        }
+        let is_asked = matches!(rustix::io::read(quit, &mut [0_u8; 1]), Ok(1));
+        self.quit = None; // asked, or the other end is gone: there is nothing to wait for any more
+        is_asked
+    }
+
+    /// Says one line to it, however long it takes to read.
+    fn tell(&mut self, message: &Message) -> Result<()> {
+        self.queue(message)?;
+        while !self.has_heard_all() {
+            self.tell_within(FINISH_MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps one line until it reads.
+    pub fn queue(&mut self, message: &Message) -> Result<()> {
+        self.unheard.extend(serde_json::to_string(message)?.bytes());
+        self.unheard.push_back(b'\n');
+        Ok(())
+    }
+
+    /// Whether it has taken every line.
+    #[must_use]
+    pub fn has_heard_all(&self) -> bool {
+        self.unheard.is_empty()
+    }
+
+    /// Says what waits, as long as the detector reads: a pause longer than this ends it. Never blocks beyond that, because
+    /// a pipe that is ready takes PIPE_BUF bytes at once.
+    pub fn tell_within(&mut self, pause_max: Duration) -> Result<()> {
+        let pause_max = Timespec {
+            tv_sec: i64::try_from(pause_max.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(pause_max.subsec_nanos()),
+        };
+        while !self.unheard.is_empty() {
+            let mut fds = [PollFd::new(&self.input, PollFlags::OUT)];
+            if !matches!(poll(&mut fds, Some(&pause_max)), Ok(1..)) {
+                return Ok(());
+            }
+            let piece: Vec<u8> = self.unheard.iter().take(PIPE_PIECE_BYTES).copied().collect();
+            let told = rustix::io::write(&self.input, &piece).context("speaking to the detector")?;
+            self.unheard.drain(..told);
+        }
+        Ok(())
+    }
+
+    /// Tells it to stop and waits for its end. Returns its exit code.
+    pub fn finish(&mut self, stop: &Message) -> Result<u8> {
+        self.queue(stop)?;
+        // One that died just now says why when its end is waited for.
+        let _ = self.tell_within(FINISH_MAX);
+        let asked = Instant::now();
+        loop {
+            if let Some(status) = self.worker.child.try_wait().context("waiting for the detector")? {
+                let code = status.code().and_then(|code| u8::try_from(code).ok());
+                return match (code, self.worker.death_by(status)) {
+                    (Some(EXIT_OUTPUT), Death::Output(why)) => bail!("{}", output_gone(&why)),
+                    (Some(code @ (0 | 3)), _) => Ok(code),
+                    (_, Death::Output(why) | Death::Other(why)) => {
+                        bail!("the detector {why} while it finished: what it had not written is lost, uncounted")
+                    }
+                };
+            }
+            if asked.elapsed() > FINISH_MAX {
+                let _ = self.worker.child.kill(); // it is ours; a failure means that it ended meanwhile
+                bail!("the detector did not finish within {} s: is its output read?", FINISH_MAX.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// What is said when nobody takes the output.
+#[must_use]
+pub fn output_gone(why: &str) -> String {
+    format!(
+        "standard output takes no more events ({why}): the run ends; send it where it is read and where there is room"
+    )
+}
+
+/// The id of this boot without dashes; empty where /proc does not tell, which only makes process ids shorter.
+#[must_use]
+pub fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().replace('-', "")
+}

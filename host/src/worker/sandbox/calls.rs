@@ -1,0 +1,244 @@
+//! seccomp: the system calls that a worker makes once it is set up, and nothing else. Measured by tracing real runs, with the
+//! calls that the C library falls back to.
+//!
+//! A forbidden call is not carried out: the kernel traps into a handler that says the call's number on the report pipe and
+//! then makes a forbidden call itself, which ends the process (the trap is blocked inside its own handler, and the kernel
+//! does not let a blocked trap pass).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use seccompiler::{
+    apply_filter, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+
+use super::Profile;
+
+/// Reading and writing what is open, waiting, memory, the clock, the end.
+const EVERYBODY: &[libc::c_long] = &[
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_close,
+    libc::SYS_ppoll,
+    libc::SYS_poll,
+    libc::SYS_pread64,
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_clock_gettime, // where the clock can't be read without the kernel, as under emulation
+    libc::SYS_clock_nanosleep,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_futex,
+    libc::SYS_getrandom, // seeds of hash tables
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// What the sources do beside it: folders by handle, processes by /proc, netlink, marks.
+const SOURCES: &[libc::c_long] = &[
+    libc::SYS_openat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_fanotify_mark,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_fstatfs,
+    libc::SYS_statfs,
+    libc::SYS_readlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+    libc::SYS_getdents64,
+    libc::SYS_lseek,
+    libc::SYS_fcntl, // folders of /proc are listed on a duplicate
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_timerfd_settime,
+    libc::SYS_geteuid,
+];
+
+/// ioctl commands of a terminal: its modes, size and foreground group. TIOCSTI, which types for the user, is not among them.
+const TERMINAL: &[libc::c_ulong] = &[
+    libc::TCGETS,
+    libc::TCSETS,
+    libc::TCGETS2,
+    libc::TCSETS2,
+    libc::TIOCGWINSZ,
+    libc::TIOCGPGRP,
+    libc::TIOCGSID,
+    libc::FIONBIO,
+];
+
+/// Where the handler says which call it was.
+static REPORT: AtomicI32 = AtomicI32::new(-1);
+
+/// Restricts the process to its profile's calls and returns how many there are.
+///
+/// # Errors
+/// The kernel refused: no worker runs without this.
+pub fn restrict(profile: Profile, report: BorrowedFd<'_>) -> io::Result<usize> {
+    REPORT.store(report.as_raw_fd(), Ordering::Relaxed);
+    catch_traps()?;
+    let rules = rules(profile).map_err(io::Error::other)?;
+    let count = rules.len();
+    let arch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, arch).map_err(io::Error::other)?;
+    let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
+    apply_filter(&program).map_err(io::Error::other)?;
+    Ok(count)
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn rules(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
+    use SeccompCmpOp::{Eq, MaskedEq};
+    let mut rules: Rules = EVERYBODY.iter().map(|call| (*call, Vec::new())).collect();
+    // Memory is never code, and nothing but fresh memory is mapped.
+    let not_code = |argument| one(argument, MaskedEq(u64::from(libc::PROT_EXEC.unsigned_abs())), 0);
+    let fresh = u64::from(libc::MAP_ANONYMOUS.unsigned_abs());
+    let map = SeccompRule::new(vec![not_code(2)?, one(3, MaskedEq(fresh), fresh)?])?;
+    rules.insert(libc::SYS_mmap, vec![map]);
+    rules.insert(libc::SYS_mprotect, vec![SeccompRule::new(vec![not_code(2)?])?]);
+    // abort(3) sends a signal to itself, to nobody else.
+    let own_pid = u64::from(std::process::id());
+    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![one(0, Eq, own_pid)?])?]);
+    // Asking a descriptor for its flags, as the standard library does where it checks itself; duplicating none.
+    let asking = [libc::F_GETFD, libc::F_GETFL].map(|command| u64::from(command.unsigned_abs()));
+    let asking = asking.into_iter().map(|command| SeccompRule::new(vec![one(1, Eq, command)?]));
+    rules.insert(libc::SYS_fcntl, asking.collect::<Result<_, _>>()?);
+    match profile {
+        Profile::Detector => {
+            let terminal = TERMINAL.iter().map(|command| SeccompRule::new(vec![one(1, Eq, *command)?]));
+            rules.insert(libc::SYS_ioctl, terminal.collect::<Result<_, _>>()?);
+            rules.insert(libc::SYS_getpgid, Vec::new()); // whether the terminal's foreground is ours
+            #[cfg(target_arch = "x86_64")]
+            rules.insert(libc::SYS_getpgrp, Vec::new());
+        }
+        Profile::Sources { .. } => rules.extend(SOURCES.iter().map(|call| (*call, Vec::new()))),
+    }
+    Ok(rules)
+}
+
+fn one(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+}
+
+fn catch_traps() -> io::Result<()> {
+    // SAFETY: sigaction is plain old C data; all zeroes is a valid value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_trap;
+    action.sa_sigaction = handler as libc::sighandler_t;
+    action.sa_flags = libc::SA_SIGINFO;
+    // SAFETY: the handler does nothing but system calls, which is allowed in a signal handler.
+    if unsafe { libc::sigaction(libc::SIGSYS, &action, std::ptr::null_mut()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Beginning of `siginfo_t` for SIGSYS.
+#[repr(C)]
+struct Trapped {
+    signal: libc::c_int,
+    errno: libc::c_int,
+    code: libc::c_int,
+    address: *const libc::c_void,
+    call: libc::c_int,
+}
+
+extern "C" fn on_trap(_signal: libc::c_int, trapped: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    // SAFETY: the kernel passes a siginfo of SIGSYS, whose beginning this is.
+    let call = unsafe { (*trapped.cast::<Trapped>()).call };
+    let mut line = *b"call 0000000000\n";
+    let mut left = call.unsigned_abs();
+    for digit in line.iter_mut().rev().skip(1).take(10) {
+        *digit = b'0'.wrapping_add(u8::try_from(left % 10).unwrap_or(0));
+        left /= 10;
+    }
+    loop {
+        // SAFETY: the buffer is live; a lost line only costs the name of the call. The second call is forbidden, and its trap
+        // is blocked here: the kernel ends the process.
+        unsafe {
+            libc::write(REPORT.load(Ordering::Relaxed), line.as_ptr().cast(), line.len());
+            libc::syscall(libc::SYS_execve, 0, 0, 0);
+        }
+    }
+}
+
+/// What a worker's last line says it was ended for, if it is one of the handler's.
+#[must_use]
+pub fn name_of(line: &str) -> Option<String> {
+    let number: libc::c_long = line.trim().strip_prefix("call ")?.parse().ok()?;
+    let known = NAMES.iter().find(|(call, _)| *call == number);
+    Some(known.map_or_else(|| format!("system call {number}"), |(_, name)| (*name).to_owned()))
+}
+
+macro_rules! names {
+    ($($call:ident $name:literal),* $(,)?) => { &[$((libc::$call, $name)),*] };
+}
+
+/// Calls that an attacker or a wrong allow-list would need; others are told by their number.
+const NAMES: &[(libc::c_long, &str)] = names![
+    SYS_socket "socket", SYS_connect "connect", SYS_bind "bind", SYS_listen "listen", SYS_accept4 "accept4",
+    SYS_socketpair "socketpair", SYS_sendto "sendto", SYS_sendmsg "sendmsg", SYS_openat "openat",
+    SYS_openat2 "openat2", SYS_open_by_handle_at "open_by_handle_at", SYS_execve "execve", SYS_execveat "execveat",
+    SYS_clone "clone", SYS_clone3 "clone3", SYS_ptrace "ptrace", SYS_process_vm_readv "process_vm_readv",
+    SYS_process_vm_writev "process_vm_writev", SYS_kill "kill", SYS_tgkill "tgkill", SYS_tkill "tkill",
+    SYS_mmap "mmap", SYS_mprotect "mprotect", SYS_ioctl "ioctl", SYS_fcntl "fcntl", SYS_bpf "bpf",
+    SYS_perf_event_open "perf_event_open", SYS_io_uring_setup "io_uring_setup", SYS_mount "mount",
+    SYS_setns "setns", SYS_unshare "unshare", SYS_memfd_create "memfd_create", SYS_unlinkat "unlinkat",
+    SYS_renameat2 "renameat2", SYS_mkdirat "mkdirat", SYS_linkat "linkat", SYS_symlinkat "symlinkat",
+    SYS_fchmodat "fchmodat", SYS_fchownat "fchownat", SYS_prctl "prctl", SYS_seccomp "seccomp",
+    SYS_setuid "setuid", SYS_setresuid "setresuid", SYS_capset "capset", SYS_prlimit64 "prlimit64",
+    SYS_rt_sigaction "rt_sigaction", SYS_finit_module "finit_module", SYS_init_module "init_module",
+    SYS_dup3 "dup3", SYS_lseek "lseek", SYS_newfstatat "newfstatat", SYS_fstat "fstat", SYS_statx "statx",
+    SYS_getdents64 "getdents64", SYS_readlinkat "readlinkat", SYS_writev "writev", SYS_readv "readv",
+    SYS_pwrite64 "pwrite64", SYS_sched_getaffinity "sched_getaffinity", SYS_sched_yield "sched_yield",
+    SYS_nanosleep "nanosleep", SYS_getrusage "getrusage", SYS_sysinfo "sysinfo", SYS_uname "uname",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_that_ended_a_worker_is_named() {
+        let line = format!("call {:010}\n", libc::SYS_socket);
+        assert_eq!(name_of(&line).as_deref(), Some("socket"));
+        assert_eq!(name_of("call 0000009999").as_deref(), Some("system call 9999"));
+        assert_eq!(name_of("{\"kind\":\"ready\"}"), None);
+    }
+
+    #[test]
+    fn the_detector_may_neither_open_nor_start_nor_talk() {
+        let rules = rules(Profile::Detector).expect("the conditions are sound");
+        for forbidden in [
+            libc::SYS_openat,
+            libc::SYS_execve,
+            libc::SYS_socket,
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            libc::SYS_ptrace,
+            libc::SYS_kill,
+            libc::SYS_bpf,
+            libc::SYS_rt_sigaction,
+            libc::SYS_prctl,
+        ] {
+            assert!(!rules.contains_key(&forbidden), "call {forbidden}");
+        }
+    }
+}

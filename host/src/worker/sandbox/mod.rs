@@ -1,0 +1,102 @@
+//! What a worker gives up before it reads the first byte that others wrote: identity, capabilities, files, network, system
+//! calls. Each layer holds without the others, and none is taken for granted: the worker says which of them the kernel gave.
+
+mod calls;
+mod filesystem;
+mod limits;
+mod privileges;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::thread::CapabilitySet;
+use serde::{Deserialize, Serialize};
+
+pub use calls::name_of as call_name;
+pub use privileges::die_with_parent;
+
+/// How much a worker is left with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Reads rings, pipes and its terminal; writes to what is open. Opens nothing.
+    Detector,
+    /// Looks at files and processes of others, as its open sources need it.
+    Sources {
+        /// fanotify marks are open.
+        has_fanotify: bool,
+        /// The proc connector is open.
+        has_proc_connector: bool,
+    },
+}
+
+/// What holds a worker, as the kernel granted it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Sandbox {
+    /// User that the worker runs as.
+    pub uid: u32,
+    /// Names of the capabilities that it kept.
+    pub capabilities: Vec<String>,
+    /// System calls that it may make; every other one ends it.
+    pub calls: usize,
+    /// What Landlock holds: `files and network (ABI 4)`, `partly (ABI 2)`, or why nothing.
+    pub landlock: String,
+}
+
+impl Profile {
+    /// Capabilities that stay: what the sources do after they are open, and nothing to gain more with.
+    fn capabilities(self) -> CapabilitySet {
+        match self {
+            Self::Detector => CapabilitySet::empty(),
+            Self::Sources { has_fanotify, has_proc_connector } => {
+                // Folders by handle and /proc of every user.
+                let mut kept = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::SYS_PTRACE;
+                if has_fanotify {
+                    kept |= CapabilitySet::SYS_ADMIN; // the kernel wants it for a mark on a file system mounted later
+                }
+                if has_proc_connector {
+                    kept |= CapabilitySet::NET_ADMIN; // to subscribe and to end the subscription
+                }
+                kept
+            }
+        }
+    }
+}
+
+/// Gives up everything that the profile does not need; there is no way back. A forbidden call is named on `report` before
+/// the kernel ends the process.
+///
+/// # Errors
+/// The kernel refused a layer that every kernel has; the worker must then not go on. Landlock may be missing: it is said.
+pub fn enter(profile: Profile, report: BorrowedFd<'_>) -> io::Result<Sandbox> {
+    // The C library's wrappers look these up once, in files that are out of reach afterwards.
+    let _ = rustix::param::page_size();
+    let _ = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    privileges::give_up(profile.capabilities())?;
+    privileges::die_with_parent()?; // once more: a change of identity ends the tie
+    limits::set(profile)?;
+    let landlock = match profile {
+        Profile::Detector => filesystem::close(),
+        // Landlock forbids to look at processes outside of it, which is what this worker is for.
+        Profile::Sources { .. } => "none: it would hide other processes from this worker".to_owned(),
+    };
+    let uid = rustix::process::geteuid().as_raw();
+    let capabilities = privileges::names(privileges::effective()?);
+    let calls = calls::restrict(profile, report)?;
+    Ok(Sandbox { uid, capabilities, calls, landlock })
+}
+
+impl Sandbox {
+    /// Whether a layer is missing that this worker should have.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.uid == 0 || self.calls == 0 || self.landlock.starts_with("none") || self.landlock.starts_with("partly")
+    }
+}
+
+impl std::fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { uid, capabilities, calls, landlock } = self;
+        let capabilities = if capabilities.is_empty() { "none".to_owned() } else { capabilities.join(" ") };
+        write!(f, "uid {uid}, capabilities {capabilities}, {calls} system calls, Landlock {landlock}")
+    }
+}

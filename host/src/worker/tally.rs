@@ -1,0 +1,189 @@
+//! Counts that outlive the detector: a page of memory shared with the supervisor. Without it nobody would know what a worker
+//! that was killed had read from the rings and not yet written.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
+use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use watertight_event::Kind;
+use watertight_sensor_abi::{Hook, HOOKS};
+
+/// Counts by hook: read from a ring; of these, written out; and lost with a detector that died in between. Then operations
+/// that written events told as counted by process.
+const BY_HOOK: usize = 4;
+const RECEIVED: usize = 0;
+const WRITTEN: usize = 1;
+const LOST: usize = 2;
+const AGGREGATED: usize = 3;
+/// Words beside those by hook and by kind: alerts, and events of the supervisor that were written.
+const OTHERS: usize = 2;
+
+/// A mapping of the shared page.
+pub struct Tally {
+    fd: OwnedFd,
+    start: *mut std::ffi::c_void,
+    bytes: usize,
+}
+
+// SAFETY: the mapping belongs to this value, and its words are only used atomically.
+unsafe impl Send for Tally {}
+
+/// How many 64-bit words there are.
+fn words() -> usize {
+    HOOKS.len().saturating_mul(BY_HOOK).saturating_add(Kind::ALL.len()).saturating_add(OTHERS)
+}
+
+impl Tally {
+    /// A fresh page, all zero.
+    ///
+    /// # Errors
+    /// The kernel has no memory for it.
+    pub fn create() -> io::Result<Self> {
+        let fd = memfd_create("watertight-tally", MemfdFlags::CLOEXEC)?;
+        ftruncate(&fd, words().saturating_mul(8) as u64)?;
+        Self::map(fd)
+    }
+
+    /// The page behind an inherited descriptor.
+    ///
+    /// # Errors
+    /// It is no such page.
+    pub fn map(fd: OwnedFd) -> io::Result<Self> {
+        let bytes = words().saturating_mul(8);
+        let size = rustix::fs::fstat(&fd)?.st_size;
+        if u64::try_from(size).unwrap_or(0) < bytes as u64 {
+            return Err(io::Error::other("the page of counts is too short: of another version"));
+        }
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice, within the file's size.
+        let start =
+            unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &fd, 0)? };
+        Ok(Self { fd, start, bytes })
+    }
+
+    /// The descriptor, to hand on.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Counts a record that was taken from a ring.
+    pub fn note(&self, hook: Hook) {
+        self.word(RECEIVED, hook).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Everything that was taken so far is written.
+    pub fn settle(&self) {
+        for hook in HOOKS {
+            let received = self.word(RECEIVED, *hook).load(Ordering::Relaxed);
+            self.word(WRITTEN, *hook).store(received, Ordering::Relaxed);
+        }
+    }
+
+    /// The detector is gone: what it had taken and not written is lost. Returns how much that is now.
+    #[must_use]
+    pub fn write_off(&self) -> u64 {
+        let mut sum = 0_u64;
+        for hook in HOOKS {
+            let received = self.word(RECEIVED, *hook).load(Ordering::Relaxed);
+            let lost = received.saturating_sub(self.word(WRITTEN, *hook).swap(received, Ordering::Relaxed));
+            self.word(LOST, *hook).fetch_add(lost, Ordering::Relaxed);
+            sum = sum.saturating_add(lost);
+        }
+        sum
+    }
+
+    /// Operations of a hook that a written event told as counted by process.
+    pub fn note_aggregated(&self, hook: Hook, count: u64) {
+        self.word(AGGREGATED, hook).fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// By hook: operations that written events told as counted by process.
+    #[must_use]
+    pub fn aggregated(&self) -> Vec<u64> {
+        HOOKS.iter().map(|hook| self.word(AGGREGATED, *hook).load(Ordering::Relaxed)).collect()
+    }
+
+    /// By hook: records taken from the rings, and of these lost with a detector.
+    #[must_use]
+    pub fn by_hook(&self) -> (Vec<u64>, Vec<u64>) {
+        let all = |part| HOOKS.iter().map(|hook| self.word(part, *hook).load(Ordering::Relaxed)).collect();
+        (all(RECEIVED), all(LOST))
+    }
+
+    /// Events of a kind that were written by all detectors of this run.
+    #[must_use]
+    pub fn events(&self, kind: Kind) -> &AtomicU64 {
+        self.at(HOOKS.len().saturating_mul(BY_HOOK).saturating_add(kind as usize))
+    }
+
+    /// Alerts of all detectors of this run.
+    #[must_use]
+    pub fn alerts(&self) -> &AtomicU64 {
+        self.at(words().saturating_sub(OTHERS))
+    }
+
+    /// Events of the supervisor that all detectors of this run have written: the others are to be said again to the next one.
+    #[must_use]
+    pub fn shown(&self) -> &AtomicU64 {
+        self.at(words().saturating_sub(1))
+    }
+
+    fn word(&self, part: usize, hook: Hook) -> &AtomicU64 {
+        self.at(part.saturating_mul(HOOKS.len()).saturating_add(usize::from(hook as u16)))
+    }
+
+    fn at(&self, word: usize) -> &AtomicU64 {
+        let word = word.min(words().saturating_sub(1));
+        // SAFETY: the word lies within the mapping, which lives as long as self, is aligned to a page, and is used atomically
+        // by both processes.
+        unsafe { &*self.start.cast::<AtomicU64>().add(word) }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map` with this size, and no reference to it outlives self.
+        unsafe {
+            let _ = munmap(self.start, self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_detector_had_not_written_is_lost_and_counted_once() {
+        let supervisor = Tally::create().expect("memory");
+        let detector = Tally::map(supervisor.fd().try_clone_to_owned().expect("a descriptor")).expect("the same page");
+        (0..5).for_each(|_| detector.note(Hook::TaskExec));
+        detector.settle();
+        (0..2).for_each(|_| detector.note(Hook::TaskExec));
+        detector.note(Hook::TaskExit);
+        drop(detector);
+        assert_eq!(supervisor.write_off(), 3);
+        assert_eq!(supervisor.write_off(), 0, "nobody lost anything since");
+        let (received, lost) = supervisor.by_hook();
+        assert_eq!(received[Hook::TaskExec as usize], 7);
+        assert_eq!((lost[Hook::TaskExec as usize], lost[Hook::TaskExit as usize]), (2, 1));
+    }
+
+    #[test]
+    fn counts_of_different_things_do_not_share_a_word() {
+        let tally = Tally::create().expect("memory");
+        for kind in Kind::ALL {
+            tally.events(*kind).fetch_add(1, Ordering::Relaxed);
+        }
+        HOOKS.iter().for_each(|hook| tally.note(*hook));
+        tally.alerts().fetch_add(1, Ordering::Relaxed);
+        tally.shown().fetch_add(3, Ordering::Relaxed);
+        HOOKS.iter().for_each(|hook| tally.note_aggregated(*hook, 2));
+        assert!(Kind::ALL.iter().all(|kind| tally.events(*kind).load(Ordering::Relaxed) == 1));
+        assert_eq!(tally.by_hook(), (vec![1; HOOKS.len()], vec![0; HOOKS.len()]));
+        assert_eq!(tally.aggregated(), vec![2; HOOKS.len()]);
+        assert_eq!((tally.alerts().load(Ordering::Relaxed), tally.shown().load(Ordering::Relaxed)), (1, 3));
+    }
+}

@@ -1,0 +1,161 @@
+//! Who did it: processes that were there before the run, and the container that a process is in.
+
+use super::Test;
+use crate::action::{network, process, Act};
+use crate::product::{by, Events, Watertight};
+use crate::world;
+use anyhow::{ensure, Context, Result};
+use rustix::mount::{mount, unmount, MountFlags, UnmountFlags};
+use serde_json::Value;
+use std::fs;
+use std::process::{Command, Stdio};
+
+/// This file's tests.
+pub const TESTS: &[Test] = &[
+    Test {
+        name: "identity.there_before",
+        claim:
+            "a process from before the run is known in full by the kernel's iterator, with the id that its events have",
+        run: process_from_before_is_known,
+    },
+    Test {
+        name: "identity.container_v2",
+        claim: "exec, file and network events of a program in a container's control group name the container",
+        run: container_by_unified_hierarchy,
+    },
+    Test {
+        name: "identity.container_v1",
+        claim: "where version 2 has only the root, the named version 1 hierarchy names the container",
+        run: container_by_named_hierarchy,
+    },
+    Test {
+        name: "identity.connect_once",
+        claim: "each TCP connect is told once as connect and once as established, by the same socket; so is accept",
+        run: connect_is_one_story,
+    },
+];
+
+/// A container id as docker makes them.
+const CONTAINER: &str = "5f1c0e6b9a7d4832ac00ffee5f1c0e6b9a7d4832ac00ffee5f1c0e6b9a7d4832";
+
+fn process_from_before_is_known() -> Result<()> {
+    let script = "cd /run; while ! test -e /tmp/wt-begin; do sleep 0.2; done; : > /tmp/wt-from-before";
+    let _ = fs::remove_file("/tmp/wt-begin");
+    let mut child = Command::new("/bin/sh").args(["-c", script, "wt-mark"]).stdin(Stdio::null()).spawn()?;
+    let before = fs::read_to_string(format!("/proc/{}/stat", child.id())).context("the child's stat")?;
+    // A second of processes, so that the snapshot meets some that come and go while it is taken.
+    let passing = Command::new("/bin/sh").args(["-c", "for i in 1 2 3 4 5 6 7 8; do /bin/true; done"]).status()?;
+    ensure!(passing.success(), "the passing processes ended with {passing}");
+    let run = Watertight::start()?;
+    fs::write("/tmp/wt-begin", "")?;
+    child.wait()?;
+    let events = run.stop()?;
+    let row = |class: &str| -> Result<Value> {
+        let rows = events.matrix()?["rows"].as_array().cloned().context("rows")?;
+        rows.into_iter().find(|row| row["class"] == class).with_context(|| format!("no row {class}"))
+    };
+    let there = row("processes from before")?;
+    ensure!(there["source"] == "BPF iterator" && there["missing"] == "", "read otherwise: {there}");
+    let is_ours =
+        |event: &Value| event["process"]["pid"] == child.id() && event["file"]["path"] == "/tmp/wt-from-before";
+    let event = events
+        .of_kind("file.create")
+        .chain(events.of_kind("file.open_write"))
+        .find(|event| is_ours(event))
+        .context("the file that it made")?;
+    let process = &event["process"];
+    ensure!(process["command_line"].to_string().contains("wt-mark"), "arguments: {event}");
+    ensure!(process["cwd"] == "/run" || process["cwd"] == "/", "folder: {event}");
+    ensure!(process["executable"].as_str().is_some_and(|path| path.contains("sh")), "executable: {event}");
+    ensure!(process["parent"]["executable"].is_string(), "parent: {event}");
+    ensure!(process["cgroup"].is_string(), "control group: {event}");
+    let start_ns = process["start_ns"].as_u64().context("start")?;
+    // The 22nd field, counted behind the name's closing bracket, in ticks of 10 ms.
+    let ticks = before.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)).context("start in stat")?;
+    ensure!((start_ns / 10_000_000).to_string() == ticks, "started at {start_ns} ns, by /proc at tick {ticks}");
+    let id = process["id"].as_str().context("id")?;
+    ensure!(id.ends_with(&format!("-{start_ns:x}-{:x}", child.id())), "id {id}");
+    events.expect("process.exit", |event| event["process"]["id"] == id)?;
+    events.expect("process.fork", |event| event["process"]["id"] == id)?;
+    events.expect_none("process.exec", |event| event["source"] == "iterator")?;
+    Ok(())
+}
+
+/// A file and two sockets, made by a program that is in the control group.
+fn story_in(cgroup: &str) -> Result<(Events, [Act; 2])> {
+    fs::create_dir_all(cgroup).with_context(|| format!("making {cgroup}"))?;
+    let run = Watertight::start()?;
+    let file = process::exec_in_cgroup(cgroup, "file.create", "/tmp/wt-contained")?;
+    let socket = process::exec_in_cgroup(cgroup, "network.tcp_accept", "127.0.0.1:0")?;
+    let _ = fs::remove_file("/tmp/wt-contained");
+    Ok((run.stop()?, [file, socket]))
+}
+
+fn names_container(events: &Events, acts: &[Act; 2], path: &str) -> Result<()> {
+    let [file, socket] = acts;
+    let is_named = |event: &Value| event["process"]["container_id"] == CONTAINER;
+    for act in acts {
+        let exec = events.expect("process.exec", |event| by(event, act) && is_named(event))?;
+        ensure!(exec["process"]["cgroup"] == path, "path: {exec}");
+        // The first exec was before it moved.
+        events.expect("process.exec", |event| by(event, act) && !is_named(event))?;
+    }
+    events.expect("file.create", |event| by(event, file) && is_named(event))?;
+    for kind in ["network.listen", "network.connect", "network.accept"] {
+        events.expect(kind, |event| by(event, socket) && is_named(event))?;
+    }
+    Ok(())
+}
+
+fn container_by_unified_hierarchy() -> Result<()> {
+    let path = format!("/system.slice/docker-{CONTAINER}.scope");
+    let (events, acts) = story_in(&format!("/sys/fs/cgroup{path}"))?;
+    names_container(&events, &acts, &path)
+}
+
+fn container_by_named_hierarchy() -> Result<()> {
+    let place = "/tmp/wt-cgroup-v1";
+    fs::create_dir_all(place)?;
+    mount("cgroup", place, "cgroup", MountFlags::empty(), Some(c"none,name=wt"))
+        .context("mounting a named hierarchy")?;
+    let path = format!("/docker/{CONTAINER}");
+    let story = story_in(&format!("{place}{path}"));
+    unmount(place, UnmountFlags::DETACH)?;
+    let (events, acts) = story?;
+    names_container(&events, &acts, &path)
+}
+
+fn connect_is_one_story() -> Result<()> {
+    const CONNECTS: usize = 20;
+    world::mount_bpf()?;
+    let run = Watertight::start()?;
+    let mut acts = Vec::new();
+    for _ in 0..CONNECTS {
+        acts.push(network::tcp_accept("127.0.0.1:0")?);
+    }
+    let refused = network::tcp_connect("127.0.0.1:9")?;
+    let events = run.stop()?;
+    for act in &acts {
+        let port = act.number("port")?;
+        let is_out = |event: &Value| by(event, act) && event["network"]["remote"]["port"] == port;
+        let is_in = |event: &Value| by(event, act) && event["network"]["local"]["port"] == port;
+        for (kind, count) in [
+            ("network.connect", events.count("network.connect", is_out)),
+            ("network.established", events.count("network.established", is_out)),
+            ("network.accept", events.count("network.accept", is_in)),
+            ("network.listen", events.count("network.listen", is_in)),
+        ] {
+            ensure!(count == 1, "port {port}: {count} {kind}");
+        }
+        let connect = events.expect("network.connect", is_out)?;
+        let established = events.expect("network.established", is_out)?;
+        ensure!(connect["outcome"] == "attempted" && established["outcome"] == "done", "{connect} {established}");
+        let socket = &connect["network"]["socket_id"];
+        ensure!(socket.is_u64() && *socket == established["network"]["socket_id"], "{connect} {established}");
+    }
+    ensure!(events.count("network.connect", |event| by(event, &refused)) == 1, "a refused connect is told once");
+    events.expect_none("network.established", |event| by(event, &refused))?;
+    let summary = events.summary()?;
+    ensure!(summary["balanced"] == true, "the account does not balance: {summary}");
+    Ok(())
+}
