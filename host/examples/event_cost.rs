@@ -68,7 +68,7 @@ fn exec() -> Vec<u8> {
     let body = Exec { inode: 7, dev: 2, links: 1, ..Exec::default() };
     let attachments: [(u16, &[u8]); 3] = [
         (EXECUTABLE, b"driver\0bench\0\0"),
-        (ARGV, b"/bench/driver\0open-write\0100\0/tmp/bench/file\0"),
+        (ARGV, b"/bench/driver\0open-write\0many\0/tmp/bench/file\0"),
         (CWD, b"\0"),
     ];
     record(Hook::TaskExec, RecordType::Exec, |out| body.write(out), &attachments)
