@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/release/watertight
 
-.PHONY: fuzz run test deps build lint unit lab help
+.PHONY: run test deps build lint unit lab bench demo fuzz help
 
 help:                ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ lab: build           ## every test in guests on Debian's 6.1 and 6.12 kernels
 fuzz:                ## fuzz every parser for a while; needs cargo-fuzz (cargo install cargo-fuzz)
 	cd fuzz && for target in record sigma policy; do \
 		$(CARGO) fuzz run -s none $$target -- -runs=$(or $(RUNS),1000000) -max_len=65536 || exit 1; done
+
+bench: build         ## measure what the product costs, in guests and here (as root); writes docs/benchmarks.md
+	@echo "== benchmarks: some 25 minutes"
+	$(CARGO) run --release --quiet -p watertight-lab -- bench --page docs/benchmarks.md $(ARGS)
 
 test: lint unit lab  ## everything; what CI runs
 	@echo "== all passed"

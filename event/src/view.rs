@@ -3,6 +3,7 @@
 use serde_json::{json, Map, Value as Json};
 
 use crate::json::value_to_json;
+use crate::line::write_rfc3339;
 use crate::{Event, Field, Kind, Outcome, Value};
 
 /// A form in which events are written.
@@ -133,26 +134,24 @@ pub(crate) fn nest(object: &mut Map<String, Json>, dotted: &str, value: Json) {
     }
 }
 
-/// Nanoseconds since 1970 as RFC 3339 in UTC. The date is counted by Howard Hinnant's days-from-civil method.
+/// Nanoseconds since 1970 as RFC 3339 in UTC.
 pub(crate) fn rfc3339(unix_ns: u64) -> String {
-    let seconds = unix_ns / 1_000_000_000;
-    let days = i64::try_from(seconds / 86_400).unwrap_or(0) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
+    let mut text = Vec::with_capacity(30);
+    write_rfc3339(&mut text, unix_ns);
+    String::from_utf8(text).unwrap_or_default() // digits and signs only
+}
+
+/// Year, month and day of a day since 1970, counted by Howard Hinnant's days-from-civil method.
+pub(crate) fn civil_date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let of_day = seconds % 86_400;
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:09}Z",
-        of_day / 3_600,
-        of_day / 60 % 60,
-        of_day % 60,
-        unix_ns % 1_000_000_000
-    )
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 /// The reverse of [`rfc3339`] for the form that it writes.

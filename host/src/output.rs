@@ -31,7 +31,6 @@ const INDENT_MAX: u64 = 12;
 /// Writes to standard output.
 pub struct Output {
     out: BufWriter<Stdout>,
-    clock: Clock,
     /// Room for one line, used again for each.
     line: Vec<u8>,
     format: Format,
@@ -41,6 +40,8 @@ pub struct Output {
     alerts: u64,
     rules: usize,
     rules_refused: usize,
+    /// When the machine began to run, nanoseconds since 1970.
+    boot_unix_ns: u64,
 }
 
 /// The end of a run.
@@ -89,29 +90,6 @@ fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// What time it was at boot. Looked up once for many events: where the clock is no register, both readings cost more than the
-/// event does.
-#[derive(Debug, Default)]
-struct Clock {
-    boot_unix_ns: u64,
-    /// Events for which it still holds.
-    left: u32,
-}
-
-impl Clock {
-    /// Events between two looks: far less than a second of them.
-    const EVENTS: u32 = 256;
-
-    fn boot_to_unix_ns(&mut self) -> u64 {
-        if self.left == 0 {
-            self.boot_unix_ns = nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now());
-            self.left = Self::EVENTS;
-        }
-        self.left = self.left.saturating_sub(1);
-        self.boot_unix_ns
-    }
-}
-
 impl Output {
     /// An output in this format; through the live view where there is one.
     #[must_use]
@@ -119,7 +97,6 @@ impl Output {
         let out = BufWriter::with_capacity(256 << 10, io::stdout());
         Self {
             out,
-            clock: Clock::default(),
             line: Vec::new(),
             format,
             has_colour,
@@ -128,15 +105,21 @@ impl Output {
             alerts: 0,
             rules,
             rules_refused,
+            boot_unix_ns: nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now()),
         }
     }
 
-    /// Writes an event and what the rules say of it.
+    /// Looks at the clocks: once for all events that are read together, because it may be two system calls.
+    pub fn look_at_clocks(&mut self) {
+        self.boot_unix_ns = nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now());
+    }
+
+    /// Writes an event and what the rules say of it. Its time is by the last look at the clocks.
     ///
     /// # Errors
     /// Standard output is gone.
     pub fn event(&mut self, event: &mut Event, rules: &mut Rules, tree: &Tree) -> io::Result<()> {
-        event.unix_ns = event.boot_ns.saturating_add(self.clock.boot_to_unix_ns());
+        event.unix_ns = event.boot_ns.saturating_add(self.boot_unix_ns);
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
         match (self.view(), &mut self.live) {
@@ -370,7 +353,6 @@ impl Output {
     /// # Errors
     /// Standard output is gone.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.clock = Clock::default(); // a pause may follow, in which the clock is set
         self.out.flush()
     }
 }

@@ -50,7 +50,8 @@ const MODULES: [&str; 9] = [
 ];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n";
-const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
+/// Groups that every guest has.
+pub const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 
 /// The guest's root, the same for every boot of one kernel.
 pub fn base(kernel: &Kernel, programs: &Programs) -> Result<Archive> {
@@ -70,10 +71,10 @@ pub fn base(kernel: &Kernel, programs: &Programs) -> Result<Archive> {
     archive.file("/bin/wt-nothing", 0o755, read(&programs.nothing)?);
 
     for program in MACHINE_PROGRAMS {
-        add_program(&mut archive, program, Path::new(program))?;
+        add_program(&mut archive, program, Path::new(program), None)?;
     }
     for (name, file) in &programs.product {
-        add_program(&mut archive, &format!("/usr/bin/{name}"), file)?;
+        add_program(&mut archive, &format!("/usr/bin/{name}"), file, None)?;
     }
     add_modules(&mut archive, kernel)?;
     Ok(archive)
@@ -86,25 +87,36 @@ pub fn job(job: &Job) -> Result<Archive> {
     Ok(archive)
 }
 
-fn add_program(archive: &mut Archive, path: &str, file: &Path) -> Result<()> {
+/// A program and its libraries; `root` is the folder of unpacked packages that it came from, if it did.
+pub fn add_program(archive: &mut Archive, path: &str, file: &Path, root: Option<&Path>) -> Result<()> {
     archive.file(path, 0o755, read(file)?);
-    for library in libraries(file)? {
-        if !archive.contains(&library) {
-            archive.file(&library, 0o755, read(Path::new(&library))?);
+    for library in libraries(file, root)? {
+        let place = match root.and_then(|root| library.strip_prefix(root).ok()) {
+            Some(inside) => Path::new("/").join(inside),
+            None => library.clone(),
+        };
+        let place = place.to_string_lossy();
+        if !archive.contains(&place) {
+            archive.file(&place, 0o755, read(&library)?);
         }
     }
     Ok(())
 }
 
 /// The shared libraries and the interpreter that `ldd` names; none for a static program.
-fn libraries(file: &Path) -> Result<Vec<String>> {
-    let output = Command::new("ldd").arg(file).output().context("starting ldd")?;
+fn libraries(file: &Path, root: Option<&Path>) -> Result<Vec<PathBuf>> {
+    let mut ldd = Command::new("ldd");
+    if let Some(root) = root {
+        let folders = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|folder| root.join(folder));
+        ldd.env("LD_LIBRARY_PATH", std::env::join_paths(folders).context("naming the libraries' folders")?);
+    }
+    let output = ldd.arg(file).output().context("starting ldd")?;
     let listing = String::from_utf8_lossy(&output.stdout).into_owned();
     let paths = listing.lines().filter_map(|line| {
         let place = line.split_once("=>").map_or(line, |(_, place)| place);
         place.split_whitespace().next().filter(|word| word.starts_with('/'))
     });
-    Ok(paths.map(str::to_owned).collect())
+    Ok(paths.map(PathBuf::from).collect())
 }
 
 fn add_modules(archive: &mut Archive, kernel: &Kernel) -> Result<()> {
@@ -142,6 +154,7 @@ fn module_files(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     Ok(found)
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
+/// A file of this machine.
+pub fn read(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("reading {}", file.display()))
 }

@@ -126,7 +126,7 @@ impl Lab {
                     tally.skipped = tally.skipped.saturating_add(1);
                 }
                 Line::Done(..) => is_done = true,
-                Line::Ready(_) | Line::Output(_) | Line::Exit(_) => {}
+                Line::Ready(_) | Line::Output(_) | Line::Exit(_) | Line::Found(_) => {}
             }
         }
         if !is_done {
@@ -175,7 +175,7 @@ impl Lab {
 }
 
 /// `$WATERTIGHT_LAB_CACHE`, else under the user's cache folder.
-fn cache_folder() -> Result<PathBuf> {
+pub fn cache_folder() -> Result<PathBuf> {
     if let Some(folder) = env::var_os("WATERTIGHT_LAB_CACHE") {
         return Ok(folder.into());
     }

@@ -15,6 +15,8 @@ use watertight_lab_guest::Line;
 
 const MEMORY_MIB: u32 = 1024;
 const PROCESSORS: u32 = 2;
+/// A benchmark's root holds a compiler or bpftrace, and what the product writes stays in memory.
+const MEMORY_COUNTED_MIB: u32 = 3072;
 const KERNEL_ARGS: &str = "console=ttyS0 panic=-1 quiet rdinit=/init";
 /// Emulation and not KVM, so that the lab works wherever a compiler does. One thread for both processors, because QEMU
 /// before 8.1 (Debian 12 has 7.2) may run an instruction that the other processor's thread has just patched; the guest
@@ -27,15 +29,38 @@ const POWER_OFF_MAX: Duration = Duration::from_secs(20);
 /// Folders of earlier boots that stay for a reader.
 const RUNS_KEPT: usize = 40;
 
+/// What the guest's hardware is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Two processors, time as it comes.
+    Real,
+    /// One processor whose time is the count of its instructions, one a nanosecond; idle time passes at once. Without the
+    /// processor features that make `rep` strings fast, because each of their bytes would count as an instruction.
+    Counted,
+}
+
 /// How a guest runs.
 #[derive(Clone, Debug)]
 pub struct Terms {
+    /// What time is.
+    pub clock: Clock,
     /// QEMU's `-accel`.
     pub accelerator: String,
     /// The guest is cut off after this.
     pub time_max: Duration,
     /// Kernel parameters beside our own.
     pub kernel_args: String,
+}
+
+impl Clock {
+    fn arguments(self) -> Vec<String> {
+        let (processors, memory_mib, more) = match self {
+            Self::Real => (PROCESSORS, MEMORY_MIB, "-cpu max"),
+            Self::Counted => (1, MEMORY_COUNTED_MIB, "-cpu max,-erms,-fsrm -icount shift=0,sleep=off"),
+        };
+        let numbers = format!("-smp {processors} -m {memory_mib} {more}");
+        numbers.split(' ').map(str::to_owned).collect()
+    }
 }
 
 /// A running guest. Dropping it cuts the power.
@@ -54,18 +79,8 @@ impl Machine {
         let initramfs_file = folder.join("initramfs.cpio");
         fs::write(&initramfs_file, initramfs).with_context(|| format!("writing {}", initramfs_file.display()))?;
         let mut qemu = Command::new("qemu-system-x86_64")
-            .args([
-                "-accel",
-                &terms.accelerator,
-                "-cpu",
-                "max",
-                "-no-reboot",
-                "-nographic",
-                "-nodefaults",
-                "-monitor",
-                "none",
-            ])
-            .args(["-smp", &PROCESSORS.to_string(), "-m", &MEMORY_MIB.to_string()])
+            .args(["-accel", &terms.accelerator, "-no-reboot", "-nographic", "-nodefaults", "-monitor", "none"])
+            .args(terms.clock.arguments())
             .arg("-serial")
             .arg(format!("file:{}", folder.join("console.log").display()))
             .args(["-serial", "stdio"])

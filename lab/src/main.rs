@@ -1,6 +1,7 @@
 //! `watertight-lab`: boots stock Debian kernels in emulation and runs the kernel tests, or one command, in them.
 
 mod archive;
+mod bench;
 mod image;
 mod kernel;
 mod lab;
@@ -12,7 +13,7 @@ mod variant;
 use clap::{Parser, Subcommand};
 use kernel::Series;
 use lab::Lab;
-use machine::Terms;
+use machine::{Clock, Terms};
 use programs::ProductArgs;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -56,25 +57,36 @@ enum Command {
         timeout: u64,
         #[command(flatten)]
         product: ProductArgs,
+        /// One processor whose time is the count of its instructions, as in benchmarks
+        #[arg(long)]
+        counted: bool,
         /// Shell text; several words are joined by spaces
         #[arg(last = true, required = true)]
         words: Vec<String>,
     },
+    /// Measure what the product costs and write the page of benchmarks
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
     let Args { accel, command } = Args::parse();
-    let terms =
-        |seconds, kernel_args| Terms { accelerator: accel, time_max: Duration::from_secs(seconds), kernel_args };
+    let terms = |seconds, kernel_args| Terms {
+        clock: Clock::Real,
+        accelerator: accel.clone(),
+        time_max: Duration::from_secs(seconds),
+        kernel_args,
+    };
     let done = match command {
         Command::Test { kernel, timeout, product, filter } => {
             let kernels = kernel.map_or(Series::ALL.to_vec(), |only| vec![only]);
             Lab::prepare(&product, terms(timeout, String::new())).and_then(|lab| lab.test(&kernels, &filter))
         }
-        Command::Boot { kernel, kernel_args, timeout, product, words } => {
-            Lab::prepare(&product, terms(timeout, kernel_args))
+        Command::Boot { kernel, kernel_args, timeout, product, counted, words } => {
+            let clock = if counted { Clock::Counted } else { Clock::Real };
+            Lab::prepare(&product, Terms { clock, ..terms(timeout, kernel_args) })
                 .and_then(|lab| lab.run_command(kernel, &words.join(" ")))
         }
+        Command::Bench(args) => bench::run(&args, &accel),
     };
     done.unwrap_or_else(|error| {
         eprintln!("watertight-lab: {error:#}");

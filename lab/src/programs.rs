@@ -37,6 +37,11 @@ pub struct ProductArgs {
 }
 
 impl Programs {
+    /// The file on this machine of a product's program.
+    pub fn product_file(&self, name: &str) -> Option<&Path> {
+        self.product.iter().find(|(known, _)| *known == name).map(|(_, file)| file.as_path())
+    }
+
     /// Builds what is not given.
     pub fn build(args: &ProductArgs) -> Result<Self> {
         let target_dir = target_dir()?;
@@ -57,6 +62,49 @@ impl Programs {
         }
         Ok(Self { init, nothing, product })
     }
+}
+
+/// What the benchmarks run beside the product.
+#[derive(Debug)]
+pub struct BenchPrograms {
+    /// Does the work.
+    pub driver: PathBuf,
+    /// The smallest program, to be run by it.
+    pub bare: PathBuf,
+    /// The reader alone.
+    pub drain: PathBuf,
+}
+
+impl BenchPrograms {
+    /// Builds them.
+    pub fn build() -> Result<Self> {
+        let target_dir = target_dir()?;
+        let mut cargo = cargo();
+        cargo.args(["build", "--quiet", "--release", "-p", "watertight-sensor-reader", "--example", "drain"]);
+        tool::run(cargo.arg("--target-dir").arg(&target_dir))?;
+        let folder = target_dir.join("lab-bench");
+        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        Ok(Self {
+            driver: build_without_libc("driver", &folder)?,
+            bare: build_without_libc("bare", &folder)?,
+            drain: target_dir.join("release/examples/drain"),
+        })
+    }
+}
+
+/// A static program of `bench/`, by the compiler that the kernel programs need anyway.
+fn build_without_libc(name: &str, folder: &Path) -> Result<PathBuf> {
+    let program = folder.join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench").join(name).with_extension("c");
+    let flags = "-O2 -Wall -Wextra -Werror -std=c17 -ffreestanding -fno-stack-protector -fno-pie -static -nostdlib";
+    tool::run(Command::new("clang-19").args(flags.split(' ')).arg("-o").arg(&program).arg(source))?;
+    Ok(program)
+}
+
+/// Where a program lies, by PATH.
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 fn build_init(target_dir: &Path) -> Result<PathBuf> {

@@ -56,6 +56,7 @@ pub fn run(report: RawFd) -> Result<u8> {
     watertight_event::name_device(&rustix::system::uname().nodename().to_string_lossy());
     // Rule folders may be the administrator's own: they are read before the privileges go.
     let (rules, refused) = rules::load(&setup.rules)?;
+    give_back_memory();
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
     let is_live = setup.is_terminal && setup.format == Format::Live;
     let live = if is_live { Live::open(setup.has_colour, &setup.own_pids).ok() } else { None };
@@ -77,6 +78,15 @@ pub fn run(report: RawFd) -> Result<u8> {
             None => Err(error),
         },
         ended => ended,
+    }
+}
+
+/// Reading the rules takes several times the memory that they need afterwards; the C library would keep it for ever.
+fn give_back_memory() {
+    // SAFETY: the call takes no pointer, and the allocator is the C library's own.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
@@ -216,6 +226,7 @@ impl Detector {
     /// Everything that is there now: rings, critical first, then the other sources.
     fn take(&mut self) -> Result<usize> {
         let Self { reader, tree, rules, output, tally, sources, is_line_broken, source_counts, malformed, .. } = self;
+        output.look_at_clocks();
         let mut written = Ok(());
         let mut taken = reader
             .drain(&mut |hook, mut event| {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use watertight_lab_guest::{Job, Line, JOB_PATH};
+use watertight_lab_guest::{Job, Line, Sensor, JOB_PATH};
 
 /// How long output may still come after the command's end: a process that it left behind may hold the pipe for ever.
 const OUTPUT_DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ fn live() -> Result<()> {
             Ok(())
         }
         Job::Command { command } => run_command(&report, &command),
+        Job::Bench { sensor } => run_bench(&report, sensor),
     };
     report.drain();
     done
@@ -68,6 +69,13 @@ fn run_command(report: &Arc<Report>, command: &str) -> Result<()> {
     let code = status.code().unwrap_or_else(|| status.signal().unwrap_or(0).saturating_add(128));
     report.say(&Line::Exit(code));
     Ok(())
+}
+
+/// The exit line comes last, so that the lab can tell a whole benchmark from a broken one.
+fn run_bench(report: &Report, sensor: Sensor) -> Result<()> {
+    let done = crate::bench::run(report, sensor);
+    report.say(&Line::Exit(i32::from(done.is_err())));
+    done
 }
 
 fn power_off() -> ! {

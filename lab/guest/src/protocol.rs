@@ -4,6 +4,10 @@
 //! The second port and not the console, because the kernel prints on the console whenever it likes, in the middle of a
 //! line too. Nobody but the guest's init writes to the second port, so a line there is whole.
 
+mod measurement;
+
+pub use measurement::{Finding, Measurement, ReaderCost, Round, Sensor, Workload};
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -33,6 +37,11 @@ pub enum Job {
         /// The shell text.
         command: String,
     },
+    /// Measure what a sensor costs, with rounds without it before and after.
+    Bench {
+        /// Which.
+        sensor: Sensor,
+    },
 }
 
 /// One line from the guest.
@@ -54,6 +63,8 @@ pub enum Line {
     Exit(i32),
     /// All tests were tried: passed, failed.
     Done(u32, u32),
+    /// What a benchmark found.
+    Found(Finding),
 }
 
 impl fmt::Display for Line {
@@ -68,6 +79,9 @@ impl fmt::Display for Line {
             Self::Output(text) => write!(f, "out {}", one_line(text)),
             Self::Exit(code) => write!(f, "exit {code}"),
             Self::Done(passed, failed) => write!(f, "done {passed} {failed}"),
+            Self::Found(finding) => {
+                write!(f, "found {}", serde_json::to_string(finding).map_err(|_| fmt::Error)?)
+            }
         }
     }
 }
@@ -82,6 +96,7 @@ impl Line {
             "ready" => Some(Self::Ready(rest.to_owned())),
             "start" => Some(Self::Start(rest.to_owned())),
             "out" => Some(Self::Output(rest.to_owned())),
+            "found" => serde_json::from_str(rest).ok().map(Self::Found),
             "exit" => rest.parse().ok().map(Self::Exit),
             "done" => {
                 let (passed, failed) = rest.split_once(' ')?;
@@ -123,6 +138,7 @@ mod tests {
             Line::Output(String::new()),
             Line::Exit(137),
             Line::Done(4, 0),
+            Line::Found(Finding::Absent(Sensor::Enforce, "no\npolicy".to_owned())),
         ] {
             assert_eq!(Line::parse(&line.to_string()), Some(line));
         }

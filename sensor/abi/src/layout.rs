@@ -20,8 +20,9 @@ pub const NAME_BYTES_MAX: u32 = 256;
 pub const STRING_BYTES_MAX: u32 = 256;
 /// Records that one processor can build at the same time: a program can be preempted by another.
 pub const SCRATCH_SLOTS: u32 = 4;
-/// Data in a ring from which a record wakes the reader; below, the reader's timer finds it.
-pub const WAKE_BYTES: u32 = 16_384;
+/// Data in a ring at which the record that reaches it wakes the reader; below, the reader's timer finds it. A sixteenth of the
+/// smallest ring: so much comes together in one turn of the timer only when more than 10,000 events a second come.
+pub const WAKE_BYTES: u32 = 262_144;
 
 /// Bit of file events in a filter's classes.
 pub const CLASS_FILE: u32 = 1;

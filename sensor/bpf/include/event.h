@@ -191,6 +191,24 @@ static __always_inline void append_bytes(struct scratch *scratch, __u16 tag, con
 	close_attachment(scratch, at, tag, flags, bytes);
 }
 
+/*
+ * Neighbours in the kernel's structures, read at one go: a read costs more than what is read. The offsets are the running
+ * kernel's own; where they are further apart than has room here, each is read by itself.
+ */
+#define BLOCK_BYTES 32
+#define READ_TWO(from, type, first, second, to_first, to_second) do { \
+	__u64 block_words[BLOCK_BYTES / 8]; \
+	__u32 block_start = bpf_core_field_offset(type, first), block_second = bpf_core_field_offset(type, second); \
+	if (block_second > block_start && block_second - block_start <= BLOCK_BYTES - 8 && \
+	    bpf_probe_read_kernel(block_words, sizeof(block_words), (const void *)(from) + block_start) == 0) { \
+		to_first = (void *)block_words[0]; \
+		to_second = (void *)block_words[((block_second - block_start) / 8) & (BLOCK_BYTES / 8 - 1)]; \
+	} else { \
+		to_first = (void *)BPF_CORE_READ((type *)(from), first); \
+		to_second = (void *)BPF_CORE_READ((type *)(from), second); \
+	} \
+} while (0)
+
 /* One component, or one step across a mount. */
 static long walk_step(__u32 step, void *context)
 {
@@ -206,23 +224,24 @@ static long walk_step(__u32 step, void *context)
 	dentry = (struct dentry *)scratch->walk.dentry;
 	if (scratch->walk.mount && scratch->walk.dentry == scratch->walk.mount_root) {
 		struct mount *mount = (struct mount *)scratch->walk.mount;
-		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+		struct dentry *mountpoint;
+		struct mount *above;
 
+		READ_TWO(mount, struct mount, mnt_parent, mnt_mountpoint, above, mountpoint);
 		if (above == mount) {
 			scratch->walk.flags = 0;
 			return 1;
 		}
-		scratch->walk.dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		scratch->walk.dentry = (__u64)mountpoint;
 		scratch->walk.mount = (__u64)above;
 		scratch->walk.mount_root = (__u64)BPF_CORE_READ(above, mnt.mnt_root);
 		return 0;
 	}
-	parent = BPF_CORE_READ(dentry, d_parent);
+	READ_TWO(dentry, struct dentry, d_parent, d_name.name, parent, name);
 	if (parent == dentry && step > 0) {
 		scratch->walk.flags = ATTACHMENT_DETACHED;
 		return 1;
 	}
-	name = BPF_CORE_READ(dentry, d_name.name);
 	at = scratch->bytes;
 	if (at - scratch->walk.start > PATH_BYTES_MAX || !HAS_ROOM(at, NAME_BYTES_MAX)) {
 		scratch->walk.flags = ATTACHMENT_CUT;
@@ -296,13 +315,17 @@ static __always_inline void submit_to(void *ring, enum wt_ring which, struct scr
 	__u32 key = which;
 	__u64 *sequence = bpf_map_lookup_elem(&sequences, &key);
 	__u32 bytes = scratch->bytes;
-	__u64 wake;
+	__u64 waiting, wake;
 
 	if (sequence)
 		header->sequence = __sync_fetch_and_add(sequence, 1);
 	header->bytes = bytes;
-	/* Waking the reader for every record costs more than the record; its timer finds what is below the limit. */
-	wake = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= WAKE_BYTES ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	/*
+	 * Waking the reader for every record costs more than the record, so only the one that crosses the limit does. The
+	 * reader's timer finds what is below it, and what a wake-up that came to nothing left.
+	 */
+	waiting = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
+	wake = waiting < WAKE_BYTES && waiting + bytes >= WAKE_BYTES ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bytes > RECORD_BYTES_MAX)
 		bytes = RECORD_BYTES_MAX;       /* can't be: every append leaves room; the verifier has to see it */
 	if (bpf_ringbuf_output(ring, scratch->data, bytes, wake) == 0)

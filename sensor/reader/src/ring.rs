@@ -1,16 +1,20 @@
 //! One kernel ring buffer, mapped and read in place (kernel/bpf/ringbuf.c).
 //!
-//! A consumer page that we write, a producer page and twice the data that we only read: the second mapping of the data lets
-//! a record that wraps be read in one piece.
+//! A consumer page that we write, a producer page and the data that we only read. The kernel offers the data twice in a row, so
+//! that a record that wraps is in one piece. Of the second time only the beginning is mapped, as much as one record: every
+//! mapped page counts as memory of the process, read or not.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use watertight_sensor_abi::RECORD_BYTES_MAX;
 
 /// Header of a record in the ring: length and flags, then a page offset.
 const RECORD_HEADER_BYTES: u64 = 8;
+/// Mapped behind the data for the record that begins at its end.
+const OVERLAP_BYTES: usize = RECORD_BYTES_MAX as usize + RECORD_HEADER_BYTES as usize;
 const BUSY_BIT: u32 = 1 << 31;
 const DISCARD_BIT: u32 = 1 << 30;
 
@@ -35,14 +39,61 @@ fn page_bytes() -> usize {
     usize::try_from(bytes).unwrap_or(4096)
 }
 
-/// A mapped ring.
+/// Pages of a descriptor, mapped until dropped.
+struct Mapping {
+    at: *mut std::ffi::c_void,
+    bytes: usize,
+}
+
+impl Mapping {
+    fn new(fd: BorrowedFd<'_>, from: usize, bytes: usize, protection: ProtFlags) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let at = unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, from as u64) }?;
+        Ok(Self { at, bytes })
+    }
+
+    /// The number at this place, which the kernel may change at any time.
+    fn word(&self, at: usize) -> Option<&AtomicU32> {
+        let end = at.checked_add(size_of::<AtomicU32>())?;
+        if end > self.bytes || !at.is_multiple_of(align_of::<AtomicU32>()) {
+            return None;
+        }
+        // SAFETY: the four bytes lie within the mapping, are aligned, and live as long as it does.
+        Some(unsafe { &*self.at.cast::<u8>().add(at).cast::<AtomicU32>() })
+    }
+
+    /// The position at the start of a ring's first or second page.
+    fn position(&self) -> &AtomicU64 {
+        // SAFETY: a mapping is at least a page, which is aligned, and lives as long as self.
+        unsafe { &*self.at.cast::<AtomicU64>() }
+    }
+
+    /// These bytes, as far as they are mapped.
+    ///
+    /// # Safety
+    /// Nobody may change them while the answer is used.
+    unsafe fn bytes(&self, at: usize, count: usize) -> &[u8] {
+        let at = at.min(self.bytes);
+        let count = count.min(self.bytes.saturating_sub(at));
+        // SAFETY: the range lies within the mapping; that it does not change is the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.at.cast::<u8>().add(at), count) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: made by `new` with this size, and no reference into it outlives self.
+        let _ = unsafe { munmap(self.at, self.bytes) };
+    }
+}
+
+/// A ring and what is mapped of it.
 pub struct RingBuffer {
     fd: OwnedFd,
-    consumer: *mut std::ffi::c_void,
-    producer: *mut std::ffi::c_void,
-    page_bytes: usize,
+    consumer: Mapping,
+    producer: Mapping,
+    data: Mapping,
     data_bytes: usize,
-    mask: u64,
 }
 
 // SAFETY: the mappings belong to this value alone and are only used through &mut self or atomically.
@@ -59,26 +110,15 @@ impl RingBuffer {
         if !size.is_power_of_two() || size < page_bytes {
             return Err(RingError::Size { bytes: data_bytes });
         }
-        let mapped = size.saturating_mul(2).saturating_add(page_bytes);
-        // SAFETY: new mappings at an address that the kernel chooses, of a descriptor that we own.
-        let consumer = unsafe {
-            let protection = ProtFlags::READ | ProtFlags::WRITE;
-            mmap(std::ptr::null_mut(), page_bytes, protection, MapFlags::SHARED, fd.as_fd(), 0)
-        }
-        .map_err(io::Error::from)?;
-        // SAFETY: as above; read-only.
-        let producer = unsafe {
-            mmap(std::ptr::null_mut(), mapped, ProtFlags::READ, MapFlags::SHARED, fd.as_fd(), page_bytes as u64)
-        };
-        let producer = match producer {
-            Ok(producer) => producer,
-            Err(error) => {
-                // SAFETY: the mapping was made above and is used nowhere.
-                let _ = unsafe { munmap(consumer, page_bytes) };
-                return Err(RingError::Map(error.into()));
-            }
-        };
-        Ok(Self { fd, consumer, producer, page_bytes, data_bytes: size, mask: u64::from(data_bytes).saturating_sub(1) })
+        let consumer = Mapping::new(fd.as_fd(), 0, page_bytes, ProtFlags::READ | ProtFlags::WRITE)?;
+        let producer = Mapping::new(fd.as_fd(), page_bytes, page_bytes, ProtFlags::READ)?;
+        let overlap = OVERLAP_BYTES.next_multiple_of(page_bytes).min(size);
+        let data_from = page_bytes.saturating_mul(2);
+        let data = Mapping::new(fd.as_fd(), data_from, size.saturating_add(overlap), ProtFlags::READ)?;
+        // A ring that is smaller than said has no page at the end of the second time.
+        let last = data_from.saturating_add(size.saturating_mul(2)).saturating_sub(page_bytes);
+        drop(Mapping::new(fd.as_fd(), last, page_bytes, ProtFlags::READ)?);
+        Ok(Self { fd, consumer, producer, data, data_bytes: size })
     }
 
     /// For poll(2): readable when the kernel side woke the reader.
@@ -96,50 +136,25 @@ impl RingBuffer {
     /// Hands at most `records_max` records to `take`, oldest first, and returns how many there were. Each is given back to
     /// the kernel only when `take` has returned.
     pub fn drain(&mut self, records_max: usize, mut take: impl FnMut(&[u8])) -> usize {
-        // SAFETY: both positions lie at the start of their pages, are aligned, and live as long as the mappings.
-        let (consumer, producer) =
-            unsafe { (&*self.consumer.cast::<AtomicU64>(), &*self.producer.cast::<AtomicU64>()) };
-        let mut position = consumer.load(Ordering::Acquire);
+        let mut position = self.consumer.position().load(Ordering::Acquire);
         let mut count = 0;
-        while count < records_max && position < producer.load(Ordering::Acquire) {
-            let offset = usize::try_from(position & self.mask).unwrap_or(0);
-            // SAFETY: `offset` is below the data's size, so header and record lie within the doubly mapped data; the kernel
-            // aligns headers to 8 bytes.
-            let header = unsafe {
-                let at = self.producer.cast::<u8>().add(self.page_bytes).add(offset);
-                &*at.cast::<AtomicU32>()
-            };
+        while count < records_max && position < self.producer.position().load(Ordering::Acquire) {
+            let at = usize::try_from(position).unwrap_or(usize::MAX) & self.data_bytes.saturating_sub(1);
+            let Some(header) = self.data.word(at) else { break };
             let length = header.load(Ordering::Acquire);
             if length & BUSY_BIT != 0 {
                 break; // a program is still writing it; everything behind it waits
             }
             let bytes = u64::from(length & !DISCARD_BIT);
             if length & DISCARD_BIT == 0 {
-                let size = usize::try_from(bytes).unwrap_or(0).min(self.data_bytes);
-                // SAFETY: the record begins after its header and its length was bounded by the data's size; the kernel does
-                // not touch it until the consumer position passes it.
-                let record = unsafe {
-                    let at =
-                        self.producer.cast::<u8>().add(self.page_bytes).add(offset).add(RECORD_HEADER_BYTES as usize);
-                    std::slice::from_raw_parts(at, size)
-                };
-                take(record);
+                let size = usize::try_from(bytes).unwrap_or(usize::MAX);
+                // SAFETY: the record is complete, and the kernel does not touch it until the consumer position passes it.
+                take(unsafe { self.data.bytes(at.saturating_add(RECORD_HEADER_BYTES as usize), size) });
                 count = count.saturating_add(1);
             }
             position = position.saturating_add((bytes.saturating_add(RECORD_HEADER_BYTES).saturating_add(7)) & !7);
-            consumer.store(position, Ordering::Release);
+            self.consumer.position().store(position, Ordering::Release);
         }
         count
-    }
-}
-
-impl Drop for RingBuffer {
-    fn drop(&mut self) {
-        let mapped = self.data_bytes.saturating_mul(2).saturating_add(self.page_bytes);
-        // SAFETY: the mappings were made by `map` with these sizes, and no reference to them outlives self.
-        unsafe {
-            let _ = munmap(self.producer, mapped);
-            let _ = munmap(self.consumer, self.page_bytes);
-        }
     }
 }

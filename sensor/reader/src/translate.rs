@@ -7,6 +7,8 @@ use watertight_sensor_abi::{
     Attachment, Body, File, Hook, HookClass, Process, Record, Socket, System, Tag, Target, FLAG_WAS_THERE,
 };
 
+/// Two dashes and two numbers in hexadecimal.
+const STABLE_ID_NUMBERS_BYTES: usize = 26;
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const TCP_ESTABLISHED: u16 = 1;
@@ -32,16 +34,25 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
     };
     let mut event = Event::new(kind(record), outcome, source, record.header.boot_ns);
     event.sequence = Some((record.header.cpu, record.header.sequence));
+    // Fields are set in the order of the event table as far as possible: they are then only put behind one another.
     if let Some(process) = &record.process {
-        set_process(&mut event, process, boot_id);
+        set_identity(&mut event, process, boot_id);
+        if let Body::Exec(_) = record.body {
+            set_exec(&mut event, record);
+        }
+        set_state(&mut event, process, boot_id);
+    }
+    if let Some(operation) = operation(record, &event) {
+        event.set(Field::Operations, Value::List(vec![operation.into()]));
     }
     match record.body {
         Body::Fork(fork) => {
             event.set(Field::ChildPid, fork.child_pid);
             event.set(Field::ChildTid, fork.child_tid);
-            event.set(Field::ChildId, stable_id(boot_id, fork.child_start_ns, fork.child_pid).as_str());
+            event.set(Field::ChildId, stable_id(boot_id, fork.child_start_ns, fork.child_pid));
         }
-        Body::Exec(_) => set_exec(&mut event, record),
+        Body::Exec(_) if record.process.is_none() => set_exec(&mut event, record),
+        Body::Exec(_) => {} // above
         Body::Exit(exit) => {
             event.set(Field::ExitCode, exit.code);
             event.set(Field::ExitSignal, exit.signal);
@@ -61,16 +72,30 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
         Body::Socket(socket) => set_socket(&mut event, record, &socket),
         Body::System(system) => set_system(&mut event, record, &system),
     }
-    if let Some(operation) = operation(record, &event) {
-        event.set(Field::Operations, Value::List(vec![operation.into()]));
-    }
     event
 }
 
-/// A process's id that is unique over reuse of pids and over boots.
+/// A process's id that is unique over reuse of pids and over boots: `BOOT-START-PID`, the last two in hexadecimal.
 #[must_use]
-pub fn stable_id(boot_id: &str, start_ns: u64, pid: u32) -> String {
-    format!("{boot_id}-{start_ns:x}-{pid:x}")
+pub fn stable_id(boot_id: &str, start_ns: u64, pid: u32) -> Text {
+    let mut bytes = Vec::with_capacity(boot_id.len().saturating_add(STABLE_ID_NUMBERS_BYTES));
+    bytes.extend_from_slice(boot_id.as_bytes());
+    for number in [start_ns, u64::from(pid)] {
+        let mut digits = [b'0'; 16];
+        let mut first = digits.len();
+        let mut left = number;
+        for (at, place) in digits.iter_mut().enumerate().rev() {
+            *place = b"0123456789abcdef"[(left & 0xf) as usize];
+            first = at;
+            left >>= 4;
+            if left == 0 {
+                break;
+            }
+        }
+        bytes.push(b'-');
+        bytes.extend_from_slice(digits.get(first..).unwrap_or_default());
+    }
+    Text::whole(bytes)
 }
 
 fn kind(record: &Record<'_>) -> Kind {
@@ -156,7 +181,7 @@ fn operation(record: &Record<'_>, event: &Event) -> Option<&'static str> {
         Hook::MemoryProtect => "mprotect",
         Hook::PtraceAccess => "ptrace_attach",
         Hook::KernelReadFile | Hook::KernelLoadData => loaded(record),
-        _ => event.kind.native().rsplit('.').next().unwrap_or_default(),
+        _ => event.kind.native().split_once('.').map_or("", |(_, name)| name),
     })
 }
 
@@ -172,50 +197,72 @@ fn loaded(record: &Record<'_>) -> &'static str {
 }
 
 pub(crate) fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
-    event.set(Field::Pid, process.pid);
-    event.set(Field::Tid, process.tid);
-    event.set(Field::ProcessId, stable_id(boot_id, process.start_ns, process.pid).as_str());
-    event.set(Field::StartNs, process.start_ns);
-    event.set(Field::Comm, Text::whole(until_nul(&process.comm)));
-    event.set(Field::Uid, process.uid);
-    event.set(Field::Gid, process.gid);
-    event.set(Field::Euid, process.euid);
-    event.set(Field::Egid, process.egid);
-    event.set(Field::LoginUid, process.loginuid);
-    event.set(Field::Capabilities, process.capabilities);
-    event.set(Field::PidNs, process.pid_ns);
-    event.set(Field::MntNs, process.mnt_ns);
-    event.set(Field::UserNs, process.user_ns);
-    event.set(Field::CgroupId, process.cgroup_id);
-    event.set(Field::ParentPid, process.parent_pid);
+    set_identity(event, process, boot_id);
+    set_state(event, process, boot_id);
+}
+
+/// What tells the process from others.
+fn set_identity(event: &mut Event, process: &Process, boot_id: &str) {
+    event.set_all([
+        (Field::Pid, process.pid.into()),
+        (Field::Tid, process.tid.into()),
+        (Field::ProcessId, stable_id(boot_id, process.start_ns, process.pid).into()),
+        (Field::StartNs, process.start_ns.into()),
+        (Field::Comm, Text::whole(until_nul(&process.comm)).into()),
+    ]);
+}
+
+/// Everything else that is told of the process.
+fn set_state(event: &mut Event, process: &Process, boot_id: &str) {
+    event.set_all([
+        (Field::Uid, process.uid.into()),
+        (Field::Gid, process.gid.into()),
+        (Field::Euid, process.euid.into()),
+        (Field::Egid, process.egid.into()),
+        (Field::LoginUid, process.loginuid.into()),
+        (Field::Capabilities, process.capabilities.into()),
+        (Field::PidNs, process.pid_ns.into()),
+        (Field::MntNs, process.mnt_ns.into()),
+        (Field::UserNs, process.user_ns.into()),
+        (Field::CgroupId, process.cgroup_id.into()),
+        (Field::ParentPid, process.parent_pid.into()),
+    ]);
     if process.parent_pid != 0 {
-        event.set(Field::ParentId, stable_id(boot_id, process.parent_start_ns, process.parent_pid).as_str());
+        event.set(Field::ParentId, stable_id(boot_id, process.parent_start_ns, process.parent_pid));
     }
 }
 
 fn set_exec(event: &mut Event, record: &Record<'_>) {
     let Body::Exec(exec) = record.body else { return };
-    event.set(Field::ExecutableInode, exec.inode);
+    let path = record.attachment(Tag::Executable).map(path_text);
+    let is_memfd = exec.links == 0
+        && exec.fs_magic == TMPFS_MAGIC
+        && path.as_ref().is_some_and(|text| text.bytes.starts_with(MEMFD));
+    let has_path = path.is_some();
+    if let Some(text) = path {
+        event.set(Field::Executable, text);
+    }
     event.set(Field::ExecutableDev, exec.dev);
+    event.set(Field::ExecutableInode, exec.inode);
     event.set(Field::ExecutableGeneration, exec.generation);
-    event.set(Field::ArgvBytes, exec.argv_bytes);
-    if let Some(path) = record.attachment(Tag::Executable) {
-        let text = path_text(path);
-        let is_memfd = exec.links == 0 && exec.fs_magic == TMPFS_MAGIC && text.bytes.starts_with(MEMFD);
+    if has_path {
         event.set(Field::IsMemfd, is_memfd);
         event.set(Field::IsDeleted, exec.links == 0 && !is_memfd);
-        event.set(Field::Executable, text);
     }
     if let Some(argv) = record.attachment(Tag::Argv) {
         let items = arguments(argv.bytes);
         let mut line = items.iter().map(|item| item.bytes.as_slice()).collect::<Vec<_>>().join(&b' ');
         line.retain(|byte| *byte != 0);
-        // Arguments that could not be read are not the same as none: an empty command line is a sign of its own.
-        if !(argv.is_unreadable && items.is_empty()) {
-            event.set(Field::CommandLine, Text { bytes: line, is_truncated: argv.is_cut || argv.is_unreadable });
-        }
         let is_cut = argv.is_cut || argv.is_unreadable;
+        let is_unread = argv.is_unreadable && items.is_empty();
         event.set(Field::Argv, if is_cut { Value::CutList(items) } else { Value::List(items) });
+        event.set(Field::ArgvBytes, exec.argv_bytes);
+        // Arguments that could not be read are not the same as none: an empty command line is a sign of its own.
+        if !is_unread {
+            event.set(Field::CommandLine, Text { bytes: line, is_truncated: is_cut });
+        }
+    } else {
+        event.set(Field::ArgvBytes, exec.argv_bytes);
     }
     if let Some(cwd) = record.attachment(Tag::Cwd) {
         event.set(Field::Cwd, path_text(cwd));
@@ -230,7 +277,7 @@ fn set_exec(event: &mut Event, record: &Record<'_>) {
 
 fn set_target(event: &mut Event, hook: Hook, target: &Target, boot_id: &str) {
     event.set(Field::TargetPid, target.pid);
-    event.set(Field::TargetId, stable_id(boot_id, target.start_ns, target.pid).as_str());
+    event.set(Field::TargetId, stable_id(boot_id, target.start_ns, target.pid));
     if hook == Hook::TaskKill {
         event.set(Field::Signal, target.what);
     } else {
@@ -239,30 +286,41 @@ fn set_target(event: &mut Event, hook: Hook, target: &Target, boot_id: &str) {
 }
 
 fn set_file(event: &mut Event, record: &Record<'_>, file: &File) {
-    if file.inode != 0 {
-        event.set(Field::Inode, file.inode);
-        event.set(Field::Generation, file.generation);
-    }
-    event.set(Field::Dev, file.dev);
-    if let Some(path) = record.attachment(Tag::Path) {
-        let text = path_text(path);
-        if matches!(record.hook, Hook::MemoryMap | Hook::MemoryProtect) {
-            event.set(Field::MappedMemfd, text.bytes.starts_with(MEMFD));
-        }
+    let path = record.attachment(Tag::Path).map(path_text);
+    let is_memory = matches!(record.hook, Hook::MemoryMap | Hook::MemoryProtect);
+    let is_memfd = path.as_ref().filter(|_| is_memory).map(|text| text.bytes.starts_with(MEMFD));
+    if let Some(text) = path {
         event.set(Field::Path, text);
     }
     if let Some(path) = record.attachment(Tag::OldPath) {
         event.set(Field::OldPath, path_text(path));
     }
-    if let Some(name) = record.attachment(Tag::Name) {
-        let field = if record.hook == Hook::FileSymlink { Field::LinkTarget } else { Field::Attribute };
-        event.set(field, string_text(name));
+    let name = record.attachment(Tag::Name).map(string_text);
+    let (target, attribute) = if record.hook == Hook::FileSymlink { (name, None) } else { (None, name) };
+    if let Some(text) = target {
+        event.set(Field::LinkTarget, text);
+    }
+    event.set(Field::Dev, file.dev);
+    if file.inode != 0 {
+        event.set(Field::Inode, file.inode);
+        event.set(Field::Generation, file.generation);
+    }
+    if file.mode != 0 && !is_memory {
+        let digits = [9, 6, 3, 0].map(|shift| b"01234567"[(file.mode >> shift & 7) as usize]);
+        event.set(Field::Mode, file.mode);
+        event.set(Field::ModeText, Text::whole(digits));
+        event.set(Field::FileType, file_type(file.mode));
+    }
+    if let Some(text) = attribute {
+        event.set(Field::Attribute, text);
+    }
+    if let Some(is_memfd) = is_memfd {
+        event.set(Field::MappedMemfd, is_memfd);
     }
     match record.hook {
         Hook::MemoryMap | Hook::MemoryProtect => {
             event.set(Field::Protection, file.flags);
             event.set(Field::MapFlags, file.size);
-            return;
         }
         Hook::FileOpen => event.set(Field::OpenFlags, file.flags),
         Hook::FileChown => {
@@ -270,11 +328,6 @@ fn set_file(event: &mut Event, record: &Record<'_>, file: &File) {
             event.set(Field::FileGid, file.gid);
         }
         _ => {}
-    }
-    if file.mode != 0 {
-        event.set(Field::Mode, file.mode);
-        event.set(Field::ModeText, format!("{:04o}", file.mode & 0o7777).as_str());
-        event.set(Field::FileType, file_type(file.mode));
     }
 }
 
@@ -399,26 +452,26 @@ fn set_moved(event: &mut Event, record: &Record<'_>, system: &System, made_of: O
 
 /// A path from its names, leaf first. One that does not reach a root is marked as cut, unless it never had one (memfd).
 pub(crate) fn path_text(attachment: &Attachment<'_>) -> Text {
-    let mut names: Vec<&[u8]> = attachment.bytes.split(|byte| *byte == 0).collect();
-    names.pop(); // behind the last NUL
-    names.reverse();
-    let is_cut = attachment.is_cut || attachment.is_unreadable;
+    let is_truncated = attachment.is_cut || attachment.is_unreadable;
     let mut bytes = Vec::with_capacity(attachment.bytes.len().saturating_add(1));
-    if attachment.is_detached && names.len() == 1 {
-        if names.iter().any(|name| name.starts_with(b"memfd:")) {
+    // Each name ends in a NUL; what follows the last one is padding of a damaged record.
+    let end = attachment.bytes.iter().rposition(|byte| *byte == 0).unwrap_or(0);
+    let names = attachment.bytes.get(..end).unwrap_or_default();
+    if attachment.is_detached && !names.is_empty() && !names.contains(&0) {
+        if names.starts_with(b"memfd:") {
             bytes.push(b'/'); // as /proc and every other tool shows it
         }
-        bytes.extend(names.first().copied().unwrap_or_default());
-        return Text { bytes, is_truncated: is_cut };
+        bytes.extend_from_slice(names);
+        return Text { bytes, is_truncated };
     }
-    for name in names.iter().filter(|name| **name != b"/") {
+    for name in names.rsplit(|byte| *byte == 0).filter(|name| *name != b"/") {
         bytes.push(b'/');
         bytes.extend_from_slice(name);
     }
     if bytes.is_empty() {
         bytes.push(b'/');
     }
-    Text { bytes, is_truncated: is_cut }
+    Text { bytes, is_truncated }
 }
 
 fn string_text(attachment: &Attachment<'_>) -> Text {

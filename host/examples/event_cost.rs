@@ -1,0 +1,122 @@
+//! What an event costs the detector, step by step, over made-up records: for a profiler that counts instructions.
+//!
+//! `event_cost COUNT read|translate|tree|json|rules [open|exec|fork]`: each step includes those before it, json and rules both
+//! come after tree. The difference between two counts is the cost without the start.
+
+use std::hint::black_box;
+
+use anyhow::{bail, Context as _, Result};
+use watertight_host::tree::Tree;
+use watertight_host::users::Names;
+use watertight_host::worker::rules;
+use watertight_sensor_abi::{
+    Exec, File, Fork, Header, Hook, Process, Record, RecordType, ABI_VERSION, FLAG_HAS_PROCESS,
+};
+use watertight_sensor_reader::translate;
+
+/// As long as a real boot's id.
+const BOOT_ID: &str = "0123456789abcdef0123456789abcdef";
+/// Tags of attachments, as in the ABI.
+const EXECUTABLE: u16 = 1;
+const ARGV: u16 = 2;
+const CWD: u16 = 3;
+const PATH: u16 = 5;
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let count: usize = arguments.next().context("usage: event_cost COUNT STEP [KIND]")?.parse()?;
+    let step = arguments.next().context("usage: event_cost COUNT STEP [KIND]")?;
+    let repeated = match arguments.next().as_deref() {
+        None | Some("open") => open(),
+        Some("exec") => exec(),
+        Some("fork") => fork(),
+        Some(other) => bail!("{other:?} is none of open, exec, fork"),
+    };
+    let (mut rules, _) = rules::load(&[])?;
+    let mut tree = Tree::new(Names::of_this_machine());
+    let mut line = Vec::new();
+    // An exec comes first, so that the process is known.
+    for bytes in std::iter::once(&exec()).chain(std::iter::repeat_n(&repeated, count)) {
+        let record = Record::read(bytes).context("a record of our own")?;
+        if step == "read" {
+            black_box(&record);
+            continue;
+        }
+        let mut event = translate(&record, BOOT_ID);
+        if step == "translate" {
+            black_box(&event);
+            continue;
+        }
+        tree.enrich(&mut event);
+        match step.as_str() {
+            "tree" => {
+                black_box(&event);
+            }
+            "json" => {
+                line.clear();
+                event.write_json(&mut line);
+                black_box(&line);
+            }
+            "rules" => rules.evaluate(&event, &mut |alert| eprintln!("{}", alert.rule.title)),
+            other => bail!("{other:?} is no step"),
+        }
+    }
+    Ok(())
+}
+
+fn exec() -> Vec<u8> {
+    let body = Exec { inode: 7, dev: 2, links: 1, ..Exec::default() };
+    let attachments: [(u16, &[u8]); 3] = [
+        (EXECUTABLE, b"driver\0bench\0\0"),
+        (ARGV, b"/bench/driver\0open-write\0many\0/tmp/bench/file\0"),
+        (CWD, b"\0"),
+    ];
+    record(Hook::TaskExec, RecordType::Exec, |out| body.write(out), &attachments)
+}
+
+fn open() -> Vec<u8> {
+    let body = File { inode: 9, dev: 3, mode: 0o100_644, flags: 1, ..File::default() };
+    record(Hook::FileOpen, RecordType::File, |out| body.write(out), &[(PATH, b"file\0bench\0tmp\0\0")])
+}
+
+fn fork() -> Vec<u8> {
+    let body = Fork { child_pid: 4243, child_tid: 4243, ..Fork::default() };
+    record(Hook::TaskFork, RecordType::Fork, |out| body.write(out), &[])
+}
+
+fn record(hook: Hook, kind: RecordType, body: impl Fn(&mut Vec<u8>), attachments: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let header = Header {
+        version: ABI_VERSION,
+        record: kind as u16,
+        hook: hook as u16,
+        flags: FLAG_HAS_PROCESS,
+        boot_ns: 77_000_000_000,
+        ..Header::default()
+    };
+    header.write(&mut bytes);
+    let process = Process {
+        pid: 4242,
+        tid: 4242,
+        start_ns: 76_000_000_000,
+        parent_pid: 4000,
+        parent_start_ns: 70_000_000_000,
+        comm: *b"driver\0\0\0\0\0\0\0\0\0\0",
+        capabilities: 0x1ff_ffff_ffff,
+        ..Process::default()
+    };
+    process.write(&mut bytes);
+    body(&mut bytes);
+    for (tag, text) in attachments {
+        bytes.extend_from_slice(&tag.to_le_bytes());
+        bytes.extend_from_slice(&0_u16.to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(0).to_le_bytes());
+        bytes.extend_from_slice(text);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    let size = u32::try_from(bytes.len()).unwrap_or(0);
+    if let Some(slot) = bytes.get_mut(4..8) {
+        slot.copy_from_slice(&size.to_le_bytes());
+    }
+    bytes
+}

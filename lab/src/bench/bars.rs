@@ -1,0 +1,55 @@
+//! The bars: what each figure may be at most. A figure over its bar is printed as missed, and the run ends with an error.
+
+use watertight_lab_guest::{Sensor, Workload};
+
+/// The reader alone, instructions for an event.
+pub const READER_INSTRUCTIONS_MAX: f64 = 5_000.0;
+/// Reader, process tree, rules and JSON together, instructions for an event.
+pub const DETECTOR_INSTRUCTIONS_MAX: f64 = 25_000.0;
+/// Resident memory of all processes of the product, MiB, with nothing to do.
+pub const IDLE_MIB_MAX: f64 = 40.0;
+/// The same after a million short processes.
+pub const BUSY_MIB_MAX: f64 = 80.0;
+/// Memory is flat if the second half of these processes adds no more than this, MiB.
+pub const GROWTH_MIB_MAX: f64 = 2.0;
+/// Two runs of the same work differ by this; a ratio may be above its bar by as much before it is one.
+pub const NOISE: f64 = 0.004;
+
+/// How much the work may cost with our sensor, as a multiple of what it costs without any.
+pub fn ratio_max(sensor: Sensor, workload: Workload) -> Option<f64> {
+    match (sensor, workload) {
+        (Sensor::Auditd | Sensor::Execsnoop, _) | (_, Workload::Compile) => None,
+        (_, Workload::ExecBare | Workload::ExecTrue) => Some(1.03),
+        (Sensor::Observe, Workload::OpenRead) => Some(1.06),
+        (Sensor::Enforce, Workload::OpenRead) => Some(1.10),
+        (_, Workload::OpenWrite) => Some(1.35),
+        (_, Workload::Connect) => Some(1.15),
+        (_, Workload::Write) => Some(1.00),
+    }
+}
+
+/// Whether a ratio is within its bar, as far as it can be measured.
+pub fn is_within(ratio: f64, most: f64) -> bool {
+    ratio <= most + NOISE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_work_but_a_compile_has_a_bar_for_us_and_none_for_others() {
+        for workload in Workload::ALL {
+            let has_bar = workload != Workload::Compile;
+            assert_eq!(ratio_max(Sensor::Observe, workload).is_some(), has_bar);
+            assert_eq!(ratio_max(Sensor::Enforce, workload).is_some(), has_bar);
+            assert_eq!(ratio_max(Sensor::Auditd, workload), None);
+        }
+    }
+
+    #[test]
+    fn a_ratio_beyond_the_noise_misses() {
+        assert!(is_within(1.003, 1.00));
+        assert!(!is_within(1.006, 1.00));
+    }
+}

@@ -1,0 +1,104 @@
+//! `watertight-lab bench`: measures what the product costs and writes `docs/benchmarks.md`.
+//!
+//! ```text
+//! guest.rs     a guest a sensor and kernel, time counted in instructions -> findings
+//! machine.rs   this machine: memory, events a second
+//! page.rs      findings -> the page, each figure beside its bar
+//! ```
+//! What was measured is kept in the cache, so that a part can be measured again without the rest.
+
+mod bars;
+mod guest;
+mod image;
+mod machine;
+mod packages;
+mod page;
+mod policy;
+
+use crate::kernel::Series;
+use crate::lab;
+use crate::programs::{BenchPrograms, ProductArgs, Programs};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use watertight_lab_guest::Sensor;
+
+/// What to measure and where to write it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Only this kernel line
+    #[arg(long)]
+    kernel: Option<Series>,
+    /// Only this sensor: observing, enforcing, auditd or execsnoop
+    #[arg(long, value_parser = sensor_by_name)]
+    sensor: Option<Sensor>,
+    /// Leave the measurements on this machine out
+    #[arg(long)]
+    guests_only: bool,
+    /// Leave the guests out
+    #[arg(long, conflicts_with = "guests_only")]
+    machine_only: bool,
+    /// Measure nothing: write the page from what was measured before
+    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only"])]
+    page_only: bool,
+    /// Short processes that memory is measured after
+    #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
+    processes: u64,
+    /// The page to write; without it, it goes to standard output
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+    /// How long one guest may run
+    #[arg(long, default_value_t = 900, value_name = "SECONDS")]
+    timeout: u64,
+    #[command(flatten)]
+    product: ProductArgs,
+}
+
+fn sensor_by_name(name: &str) -> Result<Sensor, String> {
+    Sensor::ALL.into_iter().find(|sensor| sensor.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = Sensor::ALL.iter().map(|sensor| sensor.name()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+/// Measures what was asked for and writes the page from everything that the cache holds. Success means that every bar is met.
+pub fn run(args: &BenchArgs, accelerator: &str) -> Result<ExitCode> {
+    let cache = lab::cache_folder()?;
+    let results = cache.join("bench");
+    fs::create_dir_all(&results).with_context(|| format!("making {}", results.display()))?;
+    if !args.page_only {
+        measure(args, accelerator, &cache, &results)?;
+    }
+    let page = page::Page::from_results(&results)?;
+    match &args.page {
+        Some(file) => fs::write(file, page.text()).with_context(|| format!("writing {}", file.display()))?,
+        None => print!("{}", page.text()),
+    }
+    eprintln!("{} figures meet their bar, {} miss it", page.met(), page.missed());
+    Ok(if page.missed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) -> Result<()> {
+    let programs = Programs::build(&args.product)?;
+    let bench = BenchPrograms::build()?;
+    if !args.machine_only {
+        let place = guest::Place { programs: &programs, bench: &bench, cache, accelerator };
+        for series in args.kernel.map_or(Series::ALL.to_vec(), |only| vec![only]) {
+            for sensor in args.sensor.map_or(Sensor::ALL.to_vec(), |only| vec![only]) {
+                let found = guest::measure(&place, series, sensor, args.timeout)
+                    .with_context(|| format!("measuring {} on {}", sensor.name(), series.name()))?;
+                keep(&results.join(format!("{}-{}.json", series.name(), sensor.name())), &found)?;
+            }
+        }
+    }
+    if !args.guests_only {
+        let found = machine::measure(&programs, &bench, args.processes).context("measuring on this machine")?;
+        keep(&results.join("machine.json"), &found)?;
+    }
+    Ok(())
+}
+
+fn keep<T: serde::Serialize>(file: &Path, found: &T) -> Result<()> {
+    fs::write(file, serde_json::to_vec_pretty(found)?).with_context(|| format!("writing {}", file.display()))
+}
