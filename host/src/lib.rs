@@ -10,6 +10,8 @@ pub mod guard;
 pub mod live;
 pub mod loader;
 pub mod lock;
+mod loss;
+
 pub mod matrix;
 pub mod output;
 pub mod pressure;

@@ -13,7 +13,7 @@ use std::process::Command;
 use watertight_lab_guest::{Job, JOB_PATH};
 
 /// Programs of this machine that every guest has. Debian's shell is dash: small, with no library but libc.
-const MACHINE_PROGRAMS: [&str; 19] = [
+const MACHINE_PROGRAMS: [&str; 20] = [
     "/bin/true",
     "/bin/sh",
     "/bin/cat",
@@ -33,6 +33,7 @@ const MACHINE_PROGRAMS: [&str; 19] = [
     "/usr/bin/tail",
     "/usr/bin/wc",
     "/usr/bin/timeout",
+    "/usr/bin/sha256sum",
 ];
 
 /// Modules in the order in which they can be loaded. A name that a kernel lacks is built in there.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use watertight_sensor_abi::{HookClass, GUARD_HOOKS};
+use watertight_sensor_abi::GUARD_HOOKS;
 use watertight_sensor_reader::read_link;
 
 use crate::deny::store::Status as Deny;
@@ -19,7 +19,7 @@ pub fn read_back(pins: &Path) -> Option<Result<usize, String>> {
     };
     for hook in GUARD_HOOKS {
         let pin = build.join("links").join(hook.program());
-        if let Err(error) = read_link(&pin, hook.program(), HookClass::Lsm) {
+        if let Err(error) = read_link(&pin, hook.program(), hook.class()) {
             return Some(Err(error.to_string()));
         }
     }

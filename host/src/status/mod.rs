@@ -4,8 +4,6 @@
 mod guard;
 mod sources;
 
-pub use guard::read_back as read_guard_back;
-
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +15,7 @@ use watertight_sensor_reader::{open_pinned, read_counters, read_link, PinnedLink
 
 use crate::account::HookCounts;
 use crate::deny::store::Status as Deny;
+use crate::guard::LoadedGuard;
 use crate::loader::{Refused, Report};
 use crate::lock::RunLock;
 use crate::matrix::{Found, Matrix, Mend};
@@ -66,7 +65,10 @@ impl Status {
         found.fallbacks = sources::of_run(run);
         let deny = Deny::read(state);
         found.deny_by_fanotify = guard::listener(deny.as_ref(), run);
-        found.guard = guard::read_back(pins);
+        found.guard = guard::read_back(pins).map(|read| read.map(|_| LoadedGuard::default()));
+        if let Some(Ok(_)) = found.guard {
+            found.policy = "`watertight policy show` tells".into();
+        }
         let matrix = found.matrix(&Mend::of_this_machine());
         Ok(Self { run, build, hooks, matrix, deny })
     }

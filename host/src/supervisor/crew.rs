@@ -10,6 +10,7 @@ use serde_json::json;
 use watertight_event::{Event, Field, Kind};
 
 use super::detector::{output_gone, Detector, Feed};
+use super::guard::GuardMaps;
 use super::pins::Pins;
 use super::process::Death;
 use super::restarts::Restarts;
@@ -28,6 +29,7 @@ pub struct Ship<'r> {
     /// Tells a detector of the processes that are there.
     pub loader: Option<&'r Loader>,
     pub pins: Option<&'r Pins>,
+    pub guard: Option<&'r GuardMaps>,
     /// The rings were filled by an earlier run.
     pub is_adopted: bool,
     /// The worker that denies by fanotify, which is not of this crew.
@@ -134,6 +136,7 @@ impl<'r> Crew<'r> {
         let feed = Feed {
             own_pids: [Some(std::process::id()), sources_pid, self.ship.deny_pid].into_iter().flatten().collect(),
             pins: self.ship.pins,
+            guard: self.ship.guard,
             events: self.sources.as_ref().map(Sources::events),
             tally: &self.tally,
             is_adopted: self.ship.is_adopted,

@@ -12,6 +12,7 @@ use rustix::pipe::{pipe_with, PipeFlags};
 use watertight_event::Event;
 use watertight_sensor_fallback::snapshot;
 
+use super::guard::GuardMaps;
 use super::pins::Pins;
 use super::process::{Death, Worker};
 use super::{is_live, Options};
@@ -23,13 +24,14 @@ use crate::worker::sandbox::Sandbox;
 use crate::worker::tally::Tally;
 
 /// How long the detector may take to drain the rings and write its summary.
-const FINISH_MAX: Duration = Duration::from_secs(20);
+const FINISH_MAX: Duration = Duration::from_secs(120); // full rings hold 100,000 records; a busy machine takes 1 ms each
 /// Bytes that a pipe with any room takes at once (PIPE_BUF).
 const PIPE_PIECE_BYTES: usize = 4_096;
 
 /// What a detector reads and counts into.
 pub struct Feed<'f> {
     pub pins: Option<&'f Pins>,
+    pub guard: Option<&'f GuardMaps>,
     pub events: Option<BorrowedFd<'f>>,
     pub tally: &'f Tally,
     /// The rings were filled by an earlier run.
@@ -87,6 +89,10 @@ impl Detector {
         inherited.extend(quit_end.as_ref().map(|fd| fd.as_fd()));
         for (ring, (fd, bytes)) in feed.pins.iter().flat_map(|pins| pins.rings()).enumerate() {
             setup.rings.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
+            inherited.push(fd.as_fd());
+        }
+        if let Some(GuardMaps { verdicts: (fd, bytes), .. }) = feed.guard {
+            setup.verdicts = Some(InheritedRing { ring: 0, fd: fd.as_raw_fd(), bytes: *bytes });
             inherited.push(fd.as_fd());
         }
         let mut worker = Worker::start("detector", &[], Stdio::inherit(), &inherited)?;

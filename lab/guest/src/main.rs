@@ -3,6 +3,7 @@
 //! The same program, called `wt-act`, does single kernel operations in a process of their own (see `action`).
 
 mod action;
+mod guard;
 mod init;
 mod product;
 mod report;

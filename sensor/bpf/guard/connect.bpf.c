@@ -38,7 +38,7 @@ static __always_inline void weigh_address(struct question *question, const struc
 static __always_inline int judge_peer(__u32 hook, const void *address, int bytes)
 {
 	struct endpoint endpoint;
-	struct question question;
+	struct question question = {};
 
 	if (!ask(&question, ON_CONNECT) || !read_endpoint(&endpoint, address, bytes)) {
 		GUARD_COUNT(hook, filtered);

@@ -8,7 +8,7 @@
 SEC("lsm/inode_copy_up")
 int BPF_PROG(guard_copy_up, struct dentry *src, struct cred **credentials, int ret)
 {
-	struct question question;
+	struct question question = {};
 	struct inode *inode;
 	__u32 *copying;
 

@@ -8,7 +8,7 @@
 
 static __always_inline int judge_new_name(__u32 hook, struct inode *dir, struct dentry *dentry, int ret)
 {
-	struct question question;
+	struct question question = {};
 
 	if (ret)
 		return ret;

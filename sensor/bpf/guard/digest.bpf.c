@@ -7,7 +7,7 @@
 SEC("lsm.s/bprm_check_security")
 int BPF_PROG(guard_digest, struct linux_binprm *bprm, int ret)
 {
-	struct question question;
+	struct question question = {};
 	struct file *file;
 
 	if (ret)

@@ -7,7 +7,7 @@
 SEC("lsm.s/mmap_file")
 int BPF_PROG(guard_map, struct file *file, unsigned long asked, unsigned long prot, unsigned long flags, int ret)
 {
-	struct question question;
+	struct question question = {};
 	struct dentry *dentry;
 
 	if (ret)

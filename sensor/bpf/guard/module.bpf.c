@@ -11,7 +11,7 @@
 SEC("lsm.s/kernel_read_file")
 int BPF_PROG(guard_module, struct file *file, int id, bool contents, int ret)
 {
-	struct question question;
+	struct question question = {};
 	struct dentry *dentry;
 
 	if (ret)
@@ -33,7 +33,7 @@ int BPF_PROG(guard_module, struct file *file, int id, bool contents, int ret)
 SEC("lsm/kernel_load_data")
 int BPF_PROG(guard_blob, int id, bool contents, int ret)
 {
-	struct question question;
+	struct question question = {};
 
 	if (ret)
 		return ret;
@@ -43,6 +43,7 @@ int BPF_PROG(guard_blob, int id, bool contents, int ret)
 		return 0;
 	}
 	question.mode = question.header->denies & (1u << ON_MODULE) ? POLICY_DENY : POLICY_AUDIT;
+	question.decided = ON_MODULE;
 	question.matched = POLICY_UNNAMED;
 	return answer(&question, GUARD_GUARD_BLOB, NULL, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 SEC("lsm/file_open")
 int BPF_PROG(guard_open, struct file *file, int ret)
 {
-	struct question question;
+	struct question question = {};
 	struct dentry *dentry;
 	__u32 operation;
 

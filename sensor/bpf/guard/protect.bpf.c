@@ -7,7 +7,7 @@
 SEC("lsm/file_mprotect")
 int BPF_PROG(guard_protect, struct vm_area_struct *vma, unsigned long asked, unsigned long prot, int ret)
 {
-	struct question question;
+	struct question question = {};
 	struct file *file;
 	struct dentry *dentry;
 	struct vfsmount *mnt;

@@ -11,7 +11,7 @@ int BPF_PROG(guard_rename, struct inode *old_dir, struct dentry *old_dentry, str
 {
 	struct dentry *old_folder, *new_folder;
 	struct inode *moved, *replaced;
-	struct question question;
+	struct question question = {};
 
 	if (ret)
 		return ret;
@@ -22,28 +22,19 @@ int BPF_PROG(guard_rename, struct inode *old_dir, struct dentry *old_dentry, str
 	replaced = BPF_CORE_READ(new_dentry, d_inode);
 	if ((is_own_pin(old_dentry) || is_own_pin(new_folder)) && !is_trusted_now())
 		return refuse_tampering(GUARD_GUARD_RENAME, NULL, old_dentry, NULL);
-	if (ask(&question, ON_RENAME)) {
+	if (ask(&question, ON_RENAME))
 		weigh_file(&question, moved, old_dentry, NULL);
-		if (question.mode)
-			return answer(&question, GUARD_GUARD_RENAME, moved, old_dentry, NULL);
-	}
-	if (ask(&question, ON_LEAVE)) {
+	if (question.mode != POLICY_DENY && ask(&question, ON_LEAVE))
 		weigh_leaving(&question, old_folder, new_folder);
-		if (question.mode)
-			return answer(&question, GUARD_GUARD_RENAME, moved, old_dentry, NULL);
-	}
-	if (ask(&question, ON_UNLINK) && !is_null(replaced)) {
+	if (question.mode != POLICY_DENY && !is_null(replaced) && ask(&question, ON_UNLINK))
 		weigh_file(&question, replaced, new_dentry, NULL);
-		if (question.mode)
-			return answer(&question, GUARD_GUARD_RENAME, replaced, new_dentry, NULL);
+	if (question.mode != POLICY_DENY && ask(&question, ON_WRITE)) {
+		weigh_inode(&question, replaced);
+		weigh_place(&question, new_dentry, new_dir);
+		weigh_folders(&question, new_folder, NULL);
+		weigh_folders(&question, old_folder, NULL);
 	}
-	if (!ask(&question, ON_WRITE)) {
-		GUARD_COUNT(GUARD_GUARD_RENAME, filtered);
-		return 0;
-	}
-	weigh_inode(&question, replaced);
-	weigh_place(&question, new_dentry, new_dir);
-	weigh_folders(&question, new_folder, NULL);
-	weigh_folders(&question, old_folder, NULL);
-	return answer(&question, GUARD_GUARD_RENAME, moved, new_dentry, NULL);
+	if (question.decided == ON_UNLINK || question.decided == ON_WRITE)
+		return answer(&question, GUARD_GUARD_RENAME, replaced, new_dentry, NULL);
+	return answer(&question, GUARD_GUARD_RENAME, moved, old_dentry, NULL);
 }

@@ -7,7 +7,7 @@
 SEC("lsm/path_truncate")
 int BPF_PROG(guard_truncate, const struct path *path, int ret)
 {
-	struct question question;
+	struct question question = {};
 	struct dentry *dentry;
 	struct inode *inode;
 

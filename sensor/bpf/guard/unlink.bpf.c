@@ -6,7 +6,7 @@
 
 static __always_inline int judge_removal(__u32 hook, struct inode *dir, struct dentry *dentry, int ret)
 {
-	struct question question;
+	struct question question = {};
 	struct inode *inode;
 
 	if (ret)

@@ -32,6 +32,7 @@ static __always_inline void weigh_unjudged(struct question *question)
 
 	if (!question->mode || mode < question->mode) {
 		question->mode = mode;
+		question->decided = question->operation;
 		question->rule = 0;
 		question->matched = POLICY_DIGEST;
 	}

@@ -63,11 +63,12 @@ static const volatile struct wt_policy_key first_key = { .kind = POLICY_HEADER }
 		__sync_fetch_and_add(&count_row->member, 1); \
 } while (0)
 
-/* One operation on its way to a verdict. */
+/* One operation on its way to a verdict; begins as zeros. What is more than one operation for a policy is asked more than once. */
 struct question {
 	void *table;
 	struct wt_policy_entry *header;
-	__u32 operation;                        /* ON_* */
+	__u32 operation;                        /* ON_*, what is asked now */
+	__u32 decided;                          /* ON_*, what decided */
 	__u32 kinds;                            /* kinds of entries that the policy has for this operation */
 	__u16 mode;                             /* POLICY_DENY, POLICY_AUDIT, or 0: no rule */
 	__u16 rule;
@@ -84,35 +85,40 @@ static __always_inline struct wt_policy_entry *header_of(void *table)
 	return bpf_map_lookup_elem(table, (const void *)&first_key);
 }
 
-/* False if no policy says anything of this operation. */
-static __always_inline bool ask(struct question *question, __u32 operation)
+/* Picks the generation that answers everything this hook asks. */
+static __always_inline void pick(struct question *question)
 {
 	__u32 slot = POLICY_SLOT_CURRENT;
 	struct wt_policy_entry *header;
 	void *table = bpf_map_lookup_elem(&wtg_policy, &slot);
 
 	if (!table)
-		return false;
+		return;
 	header = header_of(table);
 	if (!header)
-		return false;
+		return;
 	if (header->deadline_ns && bpf_ktime_get_boot_ns() > header->deadline_ns) {
 		slot = POLICY_SLOT_CONFIRMED;
 		table = bpf_map_lookup_elem(&wtg_policy, &slot);
 		if (!table)
-			return false;
+			return;
 		header = header_of(table);
 		if (!header)
-			return false;
+			return;
 	}
 	question->table = table;
 	question->header = header;
+}
+
+/* False if the policy says nothing of this operation. */
+static __always_inline bool ask(struct question *question, __u32 operation)
+{
+	if (!question->header)
+		pick(question);
+	if (!question->header)
+		return false;
 	question->operation = operation;
-	question->kinds = (header->kinds >> (operation * 8)) & 0xff;
-	question->mode = 0;
-	question->rule = 0;
-	question->matched = 0;
-	question->family = 0;
+	question->kinds = (question->header->kinds >> (operation * 8)) & 0xff;
 	return question->kinds;
 }
 
@@ -133,6 +139,7 @@ static __always_inline void weigh(struct question *question, struct wt_policy_en
 	if (question->mode && question->mode <= mode)
 		return;
 	question->mode = mode;
+	question->decided = operation;
 	question->rule = ((const __u16 *)entry->rules)[operation];
 	question->matched = kind;
 }
@@ -156,25 +163,39 @@ static __always_inline void weigh_inode(struct question *question, struct inode 
 	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_FILE);
 }
 
+struct hashing {
+	const unsigned char *name;
+	__u64 hash;
+	__u32 length;
+};
+
+static long hash_step(__u32 step, void *context)
+{
+	struct hashing *hashing = context;
+	__u32 at = step * 8;
+	__u64 word = 0;
+
+	if (at >= hashing->length)
+		return 1;
+	bpf_probe_read_kernel(&word, sizeof(word), hashing->name + at);
+	if (hashing->length - at < 8)
+		word &= (1ull << ((hashing->length - at) * 8)) - 1;
+	hashing->hash = (hashing->hash ^ word) * PLACE_HASH_FACTOR;
+	hashing->hash ^= hashing->hash >> 32;
+	return 0;
+}
+
 /* A name's hash, the same as `place_hash` in the ABI: 8 bytes at a time, the last ones filled up with zeros. */
 static __always_inline __u64 name_hash(struct dentry *dentry)
 {
-	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
-	__u32 length = BPF_CORE_READ(dentry, d_name.len);
-	__u64 hash = PLACE_HASH_SEED;
+	struct hashing hashing = {
+		.name = BPF_CORE_READ(dentry, d_name.name),
+		.hash = PLACE_HASH_SEED,
+		.length = BPF_CORE_READ(dentry, d_name.len),
+	};
 
-	for (__u32 at = 0; at < NAME_BYTES_MAX; at += 8) {
-		__u64 word = 0;
-
-		if (at >= length)
-			break;
-		bpf_probe_read_kernel(&word, sizeof(word), name + at);
-		if (length - at < 8)
-			word &= (1ull << ((length - at) * 8)) - 1;
-		hash = (hash ^ word) * PLACE_HASH_FACTOR;
-		hash ^= hash >> 32;
-	}
-	return hash;
+	bpf_loop(NAME_BYTES_MAX / 8, hash_step, &hashing, 0);
+	return hashing.hash;
 }
 
 /* A name in a folder, whichever file has it: what a rule on a file means once the file has been replaced. */
@@ -240,8 +261,11 @@ static __always_inline void weigh_folders(struct question *question, struct dent
 	if (mnt)
 		climb.mount = (__u64)mnt - bpf_core_field_offset(struct mount, mnt);
 	bpf_loop(FOLDER_STEPS_MAX, climb_step, &climb, 0);
-	if (!climb.is_at_root) {
-		question->mode = POLICY_DENY;
+	if (!climb.is_at_root && question->mode != POLICY_DENY) {
+		bool is_denied = question->header->denies & (1u << (question->operation & 7));
+
+		question->mode = is_denied ? POLICY_DENY : POLICY_AUDIT;
+		question->decided = question->operation;
 		question->matched = POLICY_TOO_DEEP;
 	}
 }
@@ -317,50 +341,63 @@ struct verdict_record {
 	__u8 path[VERDICT_PATH_BYTES];
 };
 
-#define REPORT_STEPS_MAX 32
+#define REPORT_STEPS_MAX 64
 
-/* Names from the leaf up, for people to read; the verdict was made on identities. */
+/* A walk that writes names from the leaf up, for people to read; the verdict was made on identities. */
+struct naming {
+	struct verdict_record *record;
+	__u64 dentry;
+	__u64 mount;
+	__u64 root;
+};
+
+static long naming_step(__u32 step, void *context)
+{
+	struct naming *naming = context;
+	struct verdict_record *record = naming->record;
+	struct dentry *dentry = (struct dentry *)naming->dentry;
+	struct dentry *parent;
+	__u32 at = record->path_bytes;
+	long bytes;
+
+	if (naming->mount && naming->dentry == naming->root) {
+		struct mount *mount = (struct mount *)naming->mount;
+		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+		if (above == mount) {
+			record->path_flags = 0;
+			return 1;
+		}
+		naming->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		naming->mount = (__u64)above;
+		naming->root = (__u64)BPF_CORE_READ(above, mnt.mnt_root);
+		return 0;
+	}
+	parent = BPF_CORE_READ(dentry, d_parent);
+	if (parent == dentry) {
+		record->path_flags = ATTACHMENT_DETACHED;
+		return 1;
+	}
+	if (at >= VERDICT_PATH_BYTES - NAME_BYTES_MAX)
+		return 1;
+	bytes = bpf_probe_read_kernel_str(record->path + at, NAME_BYTES_MAX, BPF_CORE_READ(dentry, d_name.name));
+	if (bytes <= 0)
+		return 1;
+	record->path_bytes = at + bytes;
+	naming->dentry = (__u64)parent;
+	return 0;
+}
+
 static __always_inline void write_path(struct verdict_record *record, struct dentry *dentry, struct vfsmount *mnt)
 {
-	struct mount *mount = NULL;
-	struct dentry *root = NULL;
-	__u32 at = 0;
+	struct naming naming = { .record = record, .dentry = (__u64)dentry };
 
-	record->path_flags = ATTACHMENT_CUT;
+	record->path_flags = ATTACHMENT_CUT;    /* unless a step says that it came to the end */
 	if (mnt) {
-		mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-		root = BPF_CORE_READ(mnt, mnt_root);
+		naming.mount = (__u64)mnt - bpf_core_field_offset(struct mount, mnt);
+		naming.root = (__u64)BPF_CORE_READ(mnt, mnt_root);
 	}
-	for (int step = 0; step < REPORT_STEPS_MAX; step++) {
-		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-		long bytes;
-
-		if (mount && dentry == root) {
-			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
-
-			if (above == mount) {
-				record->path_flags = 0;
-				break;
-			}
-			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-			mount = above;
-			root = BPF_CORE_READ(mount, mnt.mnt_root);
-			continue;
-		}
-		if (parent == dentry) {
-			record->path_flags = ATTACHMENT_DETACHED;
-			break;
-		}
-		asm volatile("" : "+r"(at));    /* the bound is tested on the register that is used */
-		if (at > VERDICT_PATH_BYTES - NAME_BYTES_MAX)
-			break;
-		bytes = bpf_probe_read_kernel_str(record->path + at, NAME_BYTES_MAX, BPF_CORE_READ(dentry, d_name.name));
-		if (bytes <= 0)
-			break;
-		at += bytes;
-		dentry = parent;
-	}
-	record->path_bytes = at;
+	bpf_loop(REPORT_STEPS_MAX, naming_step, &naming, 0);
 }
 
 static __always_inline void count_rule(const struct question *question)
@@ -415,7 +452,7 @@ static __noinline int report(struct question *question, __u32 hook, struct inode
 	record->header.boot_ns = bpf_ktime_get_boot_ns();
 	fill_process(&record->process, bpf_get_current_task_btf());
 	__builtin_memset(&record->body, 0, sizeof(record->body));
-	record->body.operation = question->operation;
+	record->body.operation = question->decided;
 	record->body.mode = question->mode;
 	record->body.rule = question->rule;
 	record->body.matched = question->matched;

@@ -48,7 +48,7 @@ static __always_inline bool is_trusted_now(void)
 /* Refuses, and reports it as what it is. */
 static __always_inline int refuse_tampering(__u32 hook, struct inode *inode, struct dentry *dentry, struct vfsmount *mnt)
 {
-	struct question question = { .operation = ON_TAMPER, .mode = POLICY_DENY, .matched = POLICY_OWN };
+	struct question question = { .decided = ON_TAMPER, .mode = POLICY_DENY, .matched = POLICY_OWN };
 
 	report(&question, hook, is_null(inode) ? NULL : inode, dentry, mnt);
 	return -EPERM;

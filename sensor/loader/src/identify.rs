@@ -3,11 +3,12 @@
 //! stat(2) does not do: on btrfs and overlayfs it tells a device that no hook ever sees, and it knows no generation. So an
 //! iterator over open files runs in this process and says of each descriptor what the kernel has behind it.
 
+use std::cell::OnceCell;
 use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result};
-use libbpf_rs::{Iter, IterOpts, ObjectBuilder};
+use libbpf_rs::{Iter, IterOpts, Link, Object, ObjectBuilder};
 use watertight_sensor_abi::{Identity, OpenFile};
 
 use crate::objects::IDENTIFY;
@@ -31,13 +32,30 @@ fn find(open: &[OpenFile], fd: i32) -> Result<Identity> {
     Ok(Identity { inode: file.inode, dev: file.dev, generation: file.generation })
 }
 
+thread_local! {
+    /// The loaded iterator: a policy asks hundreds of times, and a load costs more than all answers.
+    static ITERATOR: OnceCell<Iterator> = const { OnceCell::new() };
+}
+
+/// The iterator's program, attached; its object must live as long.
+struct Iterator {
+    link: Link,
+    _object: Object,
+}
+
 fn open_files() -> Result<Vec<OpenFile>> {
-    let object = ObjectBuilder::default().open_memory(IDENTIFY.verified()?)?.load()?;
-    let program = object.progs_mut().next().context("the identify object has no program")?;
-    let link = program.attach_iter_with_opts(IterOpts::None)?;
-    let mut records = Vec::new();
-    Iter::new(&link)?.read_to_end(&mut records)?;
-    Ok(records.chunks_exact(OpenFile::BYTES).filter_map(OpenFile::read).collect())
+    ITERATOR.with(|iterator| {
+        if iterator.get().is_none() {
+            let object = ObjectBuilder::default().open_memory(IDENTIFY.verified()?)?.load()?;
+            let program = object.progs_mut().next().context("the identify object has no program")?;
+            let link = program.attach_iter_with_opts(IterOpts::None)?;
+            let _ = iterator.set(Iterator { link, _object: object }); // empty, as was just seen
+        }
+        let iterator = iterator.get().context("the iterator was just made")?;
+        let mut records = Vec::new();
+        Iter::new(&iterator.link)?.read_to_end(&mut records)?;
+        Ok(records.chunks_exact(OpenFile::BYTES).filter_map(OpenFile::read).collect())
+    })
 }
 
 #[cfg(test)]

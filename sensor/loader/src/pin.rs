@@ -281,6 +281,9 @@ fn load_most(refusals: &mut Refusals, wanted: &Wanted) -> Result<Object> {
             return Ok(object);
         }
     }
+    if let Some(obstacle) = trial::obstacle() {
+        anyhow::bail!("{obstacle}");
+    }
     let alone = trial::each_alone(&TELEMETRY, refusals)?;
     refusals.extend(alone);
     open_without(refusals, wanted)?.load().context("loading the telemetry programs that load one by one")

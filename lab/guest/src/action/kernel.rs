@@ -12,7 +12,10 @@ const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_MAP_GET_NEXT_ID: libc::c_int = 12;
 const BPF_MAP_GET_FD_BY_ID: libc::c_int = 14;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_DETACH: libc::c_int = 34;
+/// A descriptor of a map by which nothing can be changed.
+const BPF_F_RDONLY: u32 = 1 << 3;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
 /// `r0 = 0; exit`: the least that the verifier accepts.
@@ -56,6 +59,13 @@ actions! {
         Ok(json!(null))
     }
 
+    /// Loads a module that the lab brought from memory: the kernel sees no file.
+    "kernel.insert_module_from_memory" => insert_module_from_memory(name) {
+        let bytes = std::fs::read(format!("/lab/modules/{name}.ko"))?;
+        rustix::system::init_module(&bytes, c"")?;
+        Ok(json!(null))
+    }
+
     /// Unloads a module.
     "kernel.remove_module" => remove_module(name) {
         let name = CString::new(name)?;
@@ -95,17 +105,7 @@ actions! {
 
     /// The ids of all BPF maps in the kernel. Gives `ids`.
     "kernel.bpf_map_ids" => bpf_map_ids() {
-        let mut ids: Vec<u32> = Vec::new();
-        loop {
-            let last = ids.last().copied().unwrap_or(0);
-            let mut attributes = Attributes::new().set(0, &last.to_ne_bytes());
-            match bpf_answer(BPF_MAP_GET_NEXT_ID, &mut attributes) {
-                Ok(_) => ids.push(attributes.u32_at(4)),
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(json!({ "ids": ids }))
+        Ok(json!({ "ids": map_ids()? }))
     }
 
     /// Opens a BPF map by its id, as one who has no pin would.
@@ -113,6 +113,20 @@ actions! {
         let id: u32 = number(id)?;
         bpf(BPF_MAP_GET_FD_BY_ID, &Attributes::new().set(0, &id.to_ne_bytes()))?;
         Ok(json!(null))
+    }
+
+    /// The ids of all BPF maps whose names begin so. Gives `ids`.
+    "kernel.bpf_maps_named" => bpf_maps_named(prefix) {
+        let mut found = Vec::new();
+        for id in map_ids()? {
+            // Read-only: who looks may always do that.
+            let attributes = Attributes::new().set(0, &id.to_ne_bytes()).set(8, &BPF_F_RDONLY.to_ne_bytes());
+            let Ok(map) = bpf(BPF_MAP_GET_FD_BY_ID, &attributes) else { continue };
+            if map_name(map)?.starts_with(prefix.as_bytes()) {
+                found.push(id);
+            }
+        }
+        Ok(json!({ "ids": found }))
     }
 
     /// Loads a BPF program that does nothing, with a name of at most 15 letters.
@@ -153,6 +167,31 @@ actions! {
         clock_settime(ClockId::Realtime, clock_gettime(ClockId::Realtime))?;
         Ok(json!(null))
     }
+}
+
+fn map_ids() -> io::Result<Vec<u32>> {
+    let mut ids: Vec<u32> = Vec::new();
+    loop {
+        let last = ids.last().copied().unwrap_or(0);
+        let mut attributes = Attributes::new().set(0, &last.to_ne_bytes());
+        match bpf_answer(BPF_MAP_GET_NEXT_ID, &mut attributes) {
+            Ok(_) => ids.push(attributes.u32_at(4)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(ids),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The name in `struct bpf_map_info`, include/uapi/linux/bpf.h.
+fn map_name(map: i64) -> io::Result<Vec<u8>> {
+    let mut told = [0_u8; 88];
+    let attributes = Attributes::new()
+        .set(0, &descriptor(map)?.to_ne_bytes())
+        .set(4, &88_u32.to_ne_bytes())
+        .set(8, &told.as_mut_ptr().expose_provenance().to_ne_bytes());
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes)?;
+    let name = told.get(24..40).unwrap_or_default();
+    Ok(name.iter().copied().take_while(|byte| *byte != 0).collect())
 }
 
 fn make_map(name: &str) -> io::Result<i64> {

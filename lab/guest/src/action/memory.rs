@@ -24,6 +24,16 @@ actions! {
         Ok(json!(null))
     }
 
+    /// Maps a file's first page to be read, then makes it code.
+    "memory.protect_file_executable" => protect_file_executable(path) {
+        let file = File::open(path)?;
+        // SAFETY: the kernel chooses the place, so no memory of ours is replaced; nothing reads the mapping.
+        let page = unsafe { mmap(ptr::null_mut(), PAGE_BYTES, ProtFlags::READ, MapFlags::PRIVATE, &file, 0) }?;
+        // SAFETY: the page is the one just mapped and nothing else refers to it.
+        unsafe { mprotect(page, PAGE_BYTES, MprotectFlags::READ | MprotectFlags::EXEC) }?;
+        Ok(json!(null))
+    }
+
     /// Maps a writable page, then makes it code.
     "memory.make_executable" => make_executable() {
         // SAFETY: the kernel chooses the place, so no memory of ours is replaced.

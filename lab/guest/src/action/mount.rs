@@ -42,6 +42,14 @@ actions! {
         super::perform_here(act)
     }
 
+    /// Mounts a tmpfs at a folder, copies a program into it as `copy`, and does another action there.
+    "mount.in_tmpfs" => in_tmpfs(place, program, act) {
+        own_namespace()?;
+        tmpfs(place)?;
+        fs::copy(program, format!("{place}/copy"))?;
+        super::perform_here(act)
+    }
+
     /// Lays an overlay over a folder, with an upper layer in `upper`, and does another action there: one that writes to a file
     /// of the lower folder copies it up first. Needs the module `overlay`, and an upper folder that is on no overlay itself.
     "mount.in_overlay" => in_overlay(lower, upper, place, act) {
@@ -79,6 +87,18 @@ actions! {
     /// Moves a mount elsewhere for everybody, by the old call.
     "mount.move_for_all" => move_for_all(from, to) {
         mount_move(from, to)?;
+        Ok(json!(null))
+    }
+
+    /// Covers a folder with a tmpfs for everybody.
+    "mount.mount_for_all" => mount_for_all(place) {
+        tmpfs(place)?;
+        Ok(json!(null))
+    }
+
+    /// Moves a mount elsewhere for everybody, by the new call.
+    "mount.move_mount_for_all" => move_mount_for_all(from, to) {
+        move_mount(CWD, from, CWD, to, MoveMountFlags::empty())?;
         Ok(json!(null))
     }
 
