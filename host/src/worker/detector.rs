@@ -284,7 +284,7 @@ impl Detector {
     /// The programs are detached: what is in the rings and the pipe is all there will be.
     fn finish(&mut self, ending: &Ending) -> Result<u8> {
         while self.take()? > 0 || self.sources.is_some() {}
-        self.tell_losses(&loss::by_ring(kernel))?;
+        self.tell_losses(&loss::by_ring(&ending.kernel))?;
         self.flush()?; // what was told counts once it is written
         let account = self.reader.account();
         let (received, lost) = self.tally.by_hook();
