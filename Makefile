@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/release/watertight
 
-.PHONY: run test deps build lint unit lab help
+.PHONY: fuzz run test deps build lint unit lab help
 
 help:                ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ unit: deps           ## every test that needs no guest
 lab: build           ## every test in guests on Debian's 6.1 and 6.12 kernels
 	@echo "== tests in guests"
 	$(CARGO) run --release --quiet -p watertight-lab -- test
+
+fuzz:                ## fuzz every parser for a while; needs cargo-fuzz (cargo install cargo-fuzz)
+	cd fuzz && for target in record sigma policy; do \
+		$(CARGO) fuzz run -s none $$target -- -runs=$(or $(RUNS),1000000) -max_len=65536 || exit 1; done
 
 test: lint unit lab  ## everything; what CI runs
 	@echo "== all passed"

@@ -243,3 +243,29 @@ fn when_the_run_is_killed_nothing_waits_and_nothing_is_called_denied() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+#[test]
+fn stopping_the_run_at_its_terminal_does_not_stop_the_listener() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    let denied = tmpfs.program("denied");
+    let place = Place::new(tmpfs.path(), "");
+    apply(&place, &rule("file", "file", &denied, "enforce"));
+    let run = Run::start(&place);
+    let deny = wait_for(&place, "it denies", is_denying);
+    let listener = deny["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let listener = listener.expect("its process");
+    let supervisor = Pid::from_child(&run.child);
+    let session = |process| rustix::process::getsid(Some(process)).expect("it runs");
+    assert_ne!(session(listener), session(supervisor), "the terminal's signals don't reach it");
+    kill_process(listener, Signal::TSTP).expect("it runs");
+    kill_process(supervisor, Signal::STOP).expect("it runs");
+    // Should the listener be stopped too, this test fails late instead of never: its watchdog comes back to life.
+    std::thread::spawn(move || {
+        std::thread::sleep(WAIT_MAX);
+        kill_process(supervisor, Signal::CONT)
+    });
+    let is_denied = (0..5).all(|_| !starts(&denied));
+    kill_process(supervisor, Signal::CONT).expect("it runs");
+    assert!(is_denied, "it answers with nobody watching");
+    run.stop();
+}

@@ -33,6 +33,21 @@ fn check_hands_the_typed_policy_to_the_loader_and_shows_its_answer() {
 }
 
 #[test]
+fn check_does_not_call_a_policy_enforced_that_the_kernel_can_not_enforce() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let answer = format!(
+        r#"'guard check') echo '{{"rules":[{{"id":"no-miner","entries":2}}],"refused":[],"kernel_refused":"{NO_BPF_LSM}"}}' ;;"#
+    );
+    let place = Place::new(folder.path(), &answer);
+    for (text, enforced_by) in [(GOOD, "nothing"), (GOOD_FALLBACK, "fanotify while running")] {
+        let file = place.write("p.yaml", text);
+        let answer = place.run(&["policy", "check", file.to_str().expect("text"), "-o", "json"]);
+        assert_eq!((answer.code(), &answer.json()["enforced_by"]), (3, &enforced_by.into()));
+        assert_eq!(answer.json()["kernel_refused"], NO_BPF_LSM);
+    }
+}
+
+#[test]
 fn apply_confirms_only_after_programs_still_start() {
     if !is_root() {
         return;
@@ -44,7 +59,8 @@ fn apply_confirms_only_after_programs_still_start() {
     assert_eq!(answer.code(), 0, "{}", answer.stderr());
     assert!(answer.stdout().contains("generation 7, confirmed") && answer.stdout().contains("a warning"));
     let calls = place.calls();
-    assert_eq!(calls, ["guard apply --confirm-within 5", "guard show", "guard confirm", "guard show"]);
+    assert!(calls[0].starts_with("guard apply --watertight /proc/") && calls[0].ends_with(" --confirm-within 5"));
+    assert_eq!(calls[1..], ["guard show", "guard confirm", "guard show"]);
     let shown = place.run(&["policy", "show"]);
     assert_eq!(shown.code(), 0, "{}", shown.stderr());
     assert!(shown.stdout().contains("no-miner") && shown.stdout().contains("/opt/xmrig"), "{}", shown.stdout());
@@ -64,6 +80,16 @@ fn a_generation_that_is_not_the_one_on_trial_is_not_confirmed() {
     assert_eq!(answer.code(), 1, "{}", answer.stdout());
     assert!(answer.stderr().contains("generation 7 is not confirmed"), "{}", answer.stderr());
     assert!(!place.calls().iter().any(|call| call.starts_with("guard confirm")), "{:?}", place.calls());
+}
+
+#[test]
+fn a_hook_that_is_missing_makes_show_partial() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let answer = r#"'guard show') echo '{"state":"confirmed","generation":2,"missing":[{"hook":"guard_open","why":"its link is gone"}]}' ;;"#;
+    let place = Place::new(folder.path(), answer);
+    let shown = place.run(&["policy", "show"]);
+    assert_eq!(shown.code(), 3);
+    assert!(shown.stdout().contains("hook guard_open is missing: its link is gone"), "{}", shown.stdout());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod event;
 mod json;
 mod line;
+mod ocsf;
 mod reference;
 mod table;
 mod value;
@@ -13,6 +14,7 @@ mod view;
 
 pub use event::{Event, Outcome, Source};
 pub use json::ReadError;
+pub use ocsf::name_device;
 pub use reference::reference_page;
 pub use table::{Class, Field, Kind, SigmaLogsource, Type};
 pub use value::{Text, Value};

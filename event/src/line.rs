@@ -269,8 +269,8 @@ mod tests {
             // Each residue leaves out other fields, so that every folder is once the first, the last and the only one.
             for leave in 0..7 {
                 let mut event = Event::new(*kind, Outcome::Done, Source::TpBtf, u64::MAX);
-                event.sequence = (leave % 2 == 0).then_some((3, 0));
-                event.unix_ns = if leave % 3 == 0 { 0 } else { 1_700_000_000_123_456_789 };
+                event.sequence = leave.is_multiple_of(2).then_some((3, 0));
+                event.unix_ns = if leave.is_multiple_of(3) { 0 } else { 1_700_000_000_123_456_789 };
                 for (at, field) in Field::ALL.iter().enumerate().filter(|(at, _)| leave == 0 || at % 7 == leave) {
                     event.set(*field, sample(*field, at as u64));
                 }

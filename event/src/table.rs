@@ -107,7 +107,7 @@ fields! {
     CommandLine Text "process.command_line" "CommandLine" "process.command_line" "process.cmd_line" "Arguments joined by spaces."
     Cwd Text "process.cwd" "CurrentDirectory" "process.working_directory" "process.working_directory" "Working directory."
     Interpreter Text "process.interpreter" "Interpreter" "" "" "Program that runs the script or loads the executable, when it differs from the file that was executed."
-    Uid Number "process.uid" "UserId" "user.id" "actor.user.uid_number" "Real user id."
+    Uid Number "process.uid" "UserId" "user.id" "actor.user.uid" "Real user id."
     Gid Number "process.gid" "" "group.id" "" "Real group id."
     Euid Number "process.euid" "EffectiveUserId" "user.effective.id" "" "Effective user id."
     Egid Number "process.egid" "" "user.effective.group.id" "" "Effective group id."
@@ -168,6 +168,7 @@ fields! {
     ModuleName Text "module.name" "ModuleName" "" "driver.file.name" "Name of the module or firmware."
     Command Number "bpf.command" "" "" "" "Command of the bpf() call."
     BpfType Number "bpf.type" "" "" "" "Program or map type."
+    BpfName Text "bpf.name" "" "" "" "Name of the map that is used."
     MountSource Text "mount.source" "Source" "" "" "What is mounted."
     FsType Text "mount.type" "FsType" "" "" "File system type."
     MountRoot Text "mount.root" "" "" "" "Path within its own file system of what is mounted, where a mount is put somewhere for the first time."
@@ -271,7 +272,7 @@ kinds! {
     MemoryMap "memory.map" System "image_load" ("library" "start") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "A file or memory was mapped executable." [Operations Path Dev Inode Generation Protection MapFlags MappedMemfd]
     MemoryProtect "memory.protect" System "image_load" ("process" "change") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "Memory was made executable." [Operations Path Dev Inode Generation Protection MappedMemfd]
     ModuleLoad "module.load" System "driver_load" ("driver" "start") (1002 1) {Path = "ImageLoaded"} "A module, firmware or kernel image is loaded." [Operations ModuleName Path Dev Inode Generation]
-    BpfUse "bpf.use" System "kernel_event" ("driver" "start") (1003 99) {} "A BPF program or map is created or opened." [Operations Command BpfType]
+    BpfUse "bpf.use" System "kernel_event" ("driver" "start") (1003 99) {} "A BPF program or map is created or opened." [Operations Command BpfType BpfName]
     PerfOpen "perf.open" System "kernel_event" ("driver" "start") (1003 99) {} "A performance event is opened." [Operations Command]
     Mount "mount.change" System "kernel_event" ("file" "change") (1001 12) {Path = "Target"} "A file system is mounted, moved, unmounted or made the root." [Operations Path MountSource FsType MountRoot IsDetached MountFlags]
     IoUring "io_uring.use" System "kernel_event" ("process" "change") (1007 99) {} "An io_uring with a kernel thread or other credentials." [Operations]
@@ -280,6 +281,7 @@ kinds! {
     PolicyAudited "policy.audited" System "kernel_event" ("intrusion_detection" "info") (1007 99) {} "A rule in audit mode would have refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path Dev Inode Generation FileType Family RemoteAddress RemotePort]
     SensorGap "sensor.gap" Sensor "" ("host" "info") (1007 99) {} "Events could not be delivered for a while." [Of Count Message]
     SensorOverflow "sensor.overflow" Sensor "" ("host" "info") (1007 99) {} "A source lost events." [Of Count Message]
+    SensorLoss "sensor.loss" Sensor "" ("host" "info") (1007 99) {} "Events were lost in the kernel because a ring was full; how many is exact." [Of Count Message]
     SensorAggregated "sensor.aggregated" Sensor "" ("host" "info") (1007 99) {} "Operations of a process were counted instead of reported, under pressure." [Of Count Operations Message]
     SensorMode "sensor.mode" Sensor "" ("host" "info") (1007 99) {} "The sensor changed how it collects." [Of Count Message]
 }

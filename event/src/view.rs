@@ -76,7 +76,7 @@ impl View {
             Self::Native => event.to_json(),
             Self::Sigma => sigma(event),
             Self::Ecs => ecs(event),
-            Self::Ocsf => ocsf(event),
+            Self::Ocsf => crate::ocsf::render(event),
         }
     }
 }
@@ -110,62 +110,6 @@ fn ecs(event: &Event) -> Json {
     for (field, value) in event.fields() {
         if !field.ecs().is_empty() && field != Field::Operations {
             nest(&mut object, field.ecs(), value_to_json(value));
-        }
-    }
-    Json::Object(object)
-}
-
-/// OCSF status ids: 0 unknown, 1 success, 2 failure.
-fn ocsf(event: &Event) -> Json {
-    let (class_uid, activity_id) = event.kind.ocsf();
-    let category_uid = class_uid / 1000;
-    let mut object = Map::new();
-    let head = json!({
-        "activity_id": activity_id,
-        "category_uid": category_uid,
-        "class_uid": class_uid,
-        "type_uid": u64::from(class_uid) * 100 + u64::from(activity_id),
-        "time": event.unix_ns / 1_000_000,
-        "severity_id": 1,
-        "status_id": match event.outcome { Outcome::Done => 1, Outcome::Denied => 2, _ => 0 },
-        "message": event.kind.meaning(),
-        "metadata": { "version": "1.8.0", "product": { "name": "Watertight", "vendor_name": "Watertight" } },
-        "device": { "type_id": 0, "os": { "name": "Linux", "type_id": 200 } },
-    });
-    if let Json::Object(head) = head {
-        object.extend(head);
-    }
-    let is_process_activity = class_uid == 1007;
-    for (field, value) in event.fields() {
-        let name = field.ocsf();
-        if name.is_empty() {
-            continue;
-        }
-        // Outside Process Activity the process that acted is the actor's process.
-        match name.strip_prefix("process.") {
-            Some(rest) if !is_process_activity => {
-                nest(&mut object, &format!("actor.process.{rest}"), value_to_json(value))
-            }
-            _ => nest(&mut object, name, value_to_json(value)),
-        }
-    }
-    if let Some(path) = event.text(Field::Path) {
-        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-        let type_id = match event.kind {
-            Kind::FileFifo | Kind::FileFifoOpen => 6,
-            Kind::UnixBind => 5,
-            Kind::FileMkdir => 2,
-            Kind::FileSymlink => 7,
-            _ => 1,
-        };
-        if class_uid == 1001 {
-            nest(&mut object, "file.name", name.into());
-            nest(&mut object, "file.type_id", type_id.into());
-            if let Some(Json::Object(file)) = object.get_mut("file") {
-                file.remove("type");
-            }
-        } else {
-            object.remove("file");
         }
     }
     Json::Object(object)
@@ -255,6 +199,27 @@ mod tests {
         let event = Event::new(Kind::FileFifo, Outcome::Attempted, Source::BpfLsm, 1).with(Field::Path, "/tmp/p");
         assert_eq!(View::Sigma.render(&event)["event"], json!({ "PipeName": "/tmp/p" }));
         assert_eq!(View::Ocsf.render(&event)["file"], json!({ "path": "/tmp/p", "name": "p", "type_id": 6 }));
+    }
+
+    /// The types of event that ECS 8 expects of each category that we use.
+    const ECS_TYPES: [(&str, &[&str]); 7] = [
+        ("driver", &["change", "end", "info", "start"]),
+        ("file", &["access", "change", "creation", "deletion", "info"]),
+        ("host", &["access", "change", "end", "info", "start"]),
+        ("intrusion_detection", &["allowed", "denied", "info"]),
+        ("library", &["start"]),
+        ("network", &["access", "allowed", "connection", "denied", "end", "info", "protocol", "start"]),
+        ("process", &["access", "change", "end", "info", "start"]),
+    ];
+
+    #[test]
+    fn every_kind_has_a_category_and_a_type_that_ecs_expects_together() {
+        for kind in Kind::ALL {
+            let (category, of_kind) = kind.ecs();
+            let expected = ECS_TYPES.iter().find(|(name, _)| *name == category).map(|(_, types)| *types);
+            let expected = expected.expect("a category that ECS has and this list names");
+            assert!(expected.contains(&of_kind), "{}: {category} has no type {of_kind}", kind.native());
+        }
     }
 
     #[test]

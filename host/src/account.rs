@@ -5,7 +5,7 @@ pub mod ring;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value as Json};
-use watertight_sensor_abi::{Counters, Hook, Ring, HOOKS};
+use watertight_sensor_abi::{Counters, Hook, Ring, GUARD_HOOKS, HOOKS};
 
 /// The kernel's side of one hook, as the supervisor read it after the programs were detached.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -100,6 +100,28 @@ pub fn hook_rows(kernel: &[HookCounts], receipts: &Receipts<'_>, is_exact: bool)
         let is_even = counts.is_balanced() && (!is_exact || is_told);
         is_balanced &= is_even;
         rows.push(row(*hook, counts, taken.saturating_sub(lost), lost, is_even));
+    }
+    (rows, is_balanced)
+}
+
+/// The same of the guard. Verdicts that nobody read before this run come in it: `is_exact` only if the run has loaded it.
+#[must_use]
+pub fn guard_rows(guard: &[HookCounts], verdicts: &[u64], is_exact: bool) -> (Vec<Json>, bool) {
+    let mut is_balanced = true;
+    let mut rows = Vec::new();
+    for ((at, hook), counts) in GUARD_HOOKS.iter().enumerate().zip(guard).filter(|(_, counts)| counts.hits != 0) {
+        let received = verdicts.get(at).copied().unwrap_or(0);
+        let is_even = counts.is_balanced() && (!is_exact || counts.submitted == received);
+        is_balanced &= is_even;
+        rows.push(json!({
+            "hook": hook.program(),
+            "hits": counts.hits,
+            "filtered": counts.filtered,
+            "submitted": counts.submitted,
+            "lost_ring_full": counts.lost_ring_full,
+            "received": received,
+            "balanced": is_even,
+        }));
     }
     (rows, is_balanced)
 }

@@ -81,6 +81,9 @@ pub struct Applied {
     /// Rules that are not.
     #[serde(default)]
     pub refused: Vec<RefusedRule>,
+    /// Why this kernel can't enforce; only `check` answers with that.
+    #[serde(default, skip_serializing)]
+    pub kernel_refused: Option<String>,
 }
 
 /// A rule that was taken.
@@ -105,6 +108,18 @@ pub struct RefusedRule {
     pub why: String,
 }
 
+/// Answer of `guard load`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct LoadedGuard {
+    /// It was not there before.
+    pub loaded: bool,
+    /// Where its maps and links are pinned.
+    pub directory: std::path::PathBuf,
+    /// Hooks that are attached.
+    #[serde(default)]
+    pub attached: Vec<String>,
+}
+
 /// Answer of `guard show`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Shown {
@@ -126,6 +141,23 @@ pub struct Shown {
     /// Account of each hook, as the loader tells it.
     #[serde(default)]
     pub hooks: Vec<serde_json::Value>,
+}
+
+impl Shown {
+    /// In a few words, for the matrix.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let rules = self.rules.len();
+        match self.state {
+            State::None => "none, and no guard".into(),
+            State::Empty => "none applied: `watertight policy apply FILE`".into(),
+            State::Trial => format!("generation {}, {rules} rules, on trial", self.generation),
+            State::Confirmed => format!("generation {}, {rules} rules", self.generation),
+            State::Returned => {
+                format!("generation {}, {rules} rules, after a later one was not confirmed", self.generation)
+            }
+        }
+    }
 }
 
 /// A hook of the guard that is not in force.
@@ -172,7 +204,9 @@ impl Loader {
     /// As [`Self::guard_check`]; what was in force before still is.
     pub fn guard_apply(&self, policy: &Policy, confirm_within_s: Option<u64>) -> Result<Applied, GuardError> {
         let seconds = confirm_within_s.map(|seconds| seconds.to_string());
-        let mut arguments = vec!["guard", "apply"];
+        // Not the path by which we were started: it may name another file by now.
+        let ourselves = format!("/proc/{}/exe", std::process::id());
+        let mut arguments = vec!["guard", "apply", "--watertight", &ourselves];
         if let Some(seconds) = &seconds {
             arguments.extend(["--confirm-within", seconds]);
         }
@@ -193,6 +227,23 @@ impl Loader {
         }
         self.call(&["guard", "confirm"], None).map_err(|error| refused(&error))?;
         self.guard_show()
+    }
+
+    /// Puts the guard in force where it is not; it then protects itself, and denies what a policy says once there is one.
+    ///
+    /// # Errors
+    /// As the loader's own.
+    pub fn guard_load(&self) -> Result<LoadedGuard, GuardError> {
+        let ourselves = format!("/proc/{}/exe", std::process::id());
+        self.ask(&["guard", "load", "--watertight", &ourselves], None)
+    }
+
+    /// Takes the guard away, unless it has a policy.
+    ///
+    /// # Errors
+    /// As the loader's own.
+    pub fn guard_release(&self) -> Result<(), GuardError> {
+        self.call(&["guard", "release"], None).map(drop).map_err(|error| refused(&error))
     }
 
     /// What is in force.

@@ -11,6 +11,8 @@ pub mod in_force;
 pub mod live;
 pub mod loader;
 pub mod lock;
+mod loss;
+
 pub mod matrix;
 pub mod output;
 pub mod pressure;

@@ -9,6 +9,8 @@ use anyhow::{bail, Context as _, Result};
 use rustix::fs::{memfd_create, MemfdFlags};
 use serde::{Deserialize, Serialize};
 
+use watertight_sensor_abi::{HookClass, HOOKS};
+
 use crate::filter::Filter;
 
 /// What the loader says is in force.
@@ -33,6 +35,15 @@ pub struct Report {
     /// Why the programs do not know our own processes, if they do not.
     #[serde(default)]
     pub untrusted: Option<String>,
+}
+
+impl Report {
+    /// Whether LSM programs are attached.
+    #[must_use]
+    pub fn has_lsm(&self) -> bool {
+        let lsm = HOOKS.iter().filter(|hook| hook.class() == HookClass::Lsm);
+        lsm.into_iter().any(|hook| self.attached.iter().any(|name| name == hook.program()))
+    }
 }
 
 /// A program that is not in force.

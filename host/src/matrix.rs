@@ -1,9 +1,10 @@
 //! One source for each class of events, chosen by what opened, and what is missing with the mend.
 
 use serde::Serialize;
-use watertight_sensor_abi::{Hook, HookClass, HOOKS};
+use watertight_sensor_abi::Hook;
 
 use crate::filter::{Class, Filter};
+use crate::guard::LoadedGuard;
 use crate::loader::{Reading, Report};
 
 /// The row of the processes that were there before the run.
@@ -47,6 +48,8 @@ pub struct Matrix {
     pub rows: Vec<Row>,
     /// Programs that are not in force, and why.
     pub refused: Vec<(String, String)>,
+    /// What policy is in force, in a few words; empty without a guard.
+    pub policy: String,
     /// What is left out by `--mute`, and where that is in force.
     pub muted: Vec<Muted>,
     /// Whether the file and network events of our own processes are left out; empty if they are, else why not.
@@ -82,6 +85,10 @@ pub struct Found {
     pub kernel: Option<Report>,
     /// Why the loader attached nothing.
     pub kernel_refused: String,
+    /// The guard that is in force, or why none is; `None` if nobody asked for one.
+    pub guard: Option<Result<LoadedGuard, String>>,
+    /// What policy is in force, in a few words.
+    pub policy: String,
     /// Fallback sources that were tried.
     pub fallbacks: Fallbacks,
     /// What the administrator wants to be left out.
@@ -109,7 +116,7 @@ impl Found {
     /// Whether LSM programs are admitted at all.
     #[must_use]
     pub fn has_lsm(&self) -> bool {
-        HOOKS.iter().any(|hook| hook.class() == HookClass::Lsm && self.has(*hook))
+        self.kernel.as_ref().is_some_and(Report::has_lsm)
     }
 
     /// The matrix.
@@ -137,7 +144,16 @@ impl Found {
             report.refused.iter().map(|refused| (refused.program.clone(), refused.why.clone())).collect()
         });
         let muted = self.filters.iter().map(|filter| self.muted(filter)).collect();
-        Matrix { kind: "matrix", level, degraded, rows, refused, muted, own_events: self.own_events() }
+        Matrix {
+            kind: "matrix",
+            level,
+            degraded,
+            rows,
+            refused,
+            policy: self.policy.clone(),
+            muted,
+            own_events: self.own_events(),
+        }
     }
 
     /// A filter acts where a BPF hook is the source; the other sources deliver what they deliver.
@@ -190,9 +206,9 @@ impl Found {
         if is_complete {
             return row("process", "tp_btf", "credential changes", &mend.lsm);
         }
-        match self.fallbacks.proc_connector {
+        match &self.fallbacks.proc_connector {
             Some(Ok(())) => row("process", "proc connector", "short processes' arguments, credentials", &mend.bpf),
-            _ => row("process", "none", "everything", &mend.root),
+            other => row("process", "none", "everything", refusal(other.as_ref(), mend)),
         }
     }
 
@@ -217,7 +233,7 @@ impl Found {
                 let missing = "open for write, attempts, unix sockets, order within merged records";
                 row("file", "fanotify", missing, &mend.lsm)
             }
-            _ => row("file", "none", "everything", &mend.root),
+            other => row("file", "none", "everything", refusal(other.as_ref(), mend)),
         }
     }
 
@@ -228,9 +244,9 @@ impl Found {
         if self.has(Hook::SockState) {
             return row("network", "tp_btf", "UDP, bind, the process that accepts", &mend.lsm);
         }
-        match self.fallbacks.sock_diag {
+        match &self.fallbacks.sock_diag {
             Some(Ok(())) => row("network", "sock_diag", "connections shorter than the poll", &mend.bpf),
-            _ => row("network", "none", "everything", &mend.root),
+            other => row("network", "none", "everything", refusal(other.as_ref(), mend)),
         }
     }
 
@@ -243,6 +259,13 @@ impl Found {
 
     fn deny(&self, mend: &Mend) -> Row {
         const CLASS: &str = "deny exec, file, module, connect";
+        match &self.guard {
+            Some(Ok(_)) => return row(CLASS, "BPF LSM", "", ""),
+            Some(Err(why)) if self.has_lsm() || self.is_read_back => {
+                return row(CLASS, "none", &format!("enforcement: {why}"), &mend.policy);
+            }
+            _ => {}
+        }
         match &self.deny_by_fanotify {
             Some(Ok(count)) => {
                 let missing = format!("all but exec of {count} marked files and folders, while this runs");
@@ -251,8 +274,16 @@ impl Found {
             Some(Err(why)) => return row(CLASS, "none", "enforcement", why),
             None => {}
         }
-        let why = if self.has_lsm() { "this version loads no enforcement yet" } else { mend.lsm.as_str() };
+        let why = if self.has_lsm() { mend.policy.as_str() } else { mend.lsm.as_str() };
         row(CLASS, "none", "enforcement", why)
+    }
+}
+
+/// The last source's own words, which name its mend, where it was tried.
+fn refusal<'w>(tried: Option<&'w Result<(), String>>, mend: &'w Mend) -> &'w str {
+    match tried {
+        Some(Err(why)) => why,
+        _ => &mend.root,
     }
 }
 
@@ -292,6 +323,9 @@ impl Matrix {
                 let _ = writeln!(text, "  {:<38} {:<17} mend: {}", "", "", row.mend);
             }
         }
+        if !self.policy.is_empty() {
+            let _ = writeln!(text, "policy: {}", self.policy);
+        }
         for muted in &self.muted {
             let _ = write!(text, "muted: {}", muted.filter);
             let _ = match (muted.in_force.join(", "), muted.not_in_force.join(", ")) {
@@ -317,19 +351,55 @@ pub struct Mend {
     pub bpf: String,
     /// To have more than an ordinary user may see.
     pub root: String,
+    /// To have enforcement where the kernel admits it.
+    pub policy: String,
 }
 
 impl Mend {
-    /// Reads what the machine says of its LSMs.
+    /// Reads what the machine says of itself.
     #[must_use]
     pub fn of_this_machine() -> Self {
-        let listed = std::fs::read_to_string("/sys/kernel/security/lsm").ok();
-        Self {
-            lsm: lsm_mend(listed.as_deref()),
-            bpf: "a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF (Debian's stock kernels have both)".into(),
-            root: "run as root".into(),
-        }
+        Self::of(&Machine {
+            is_root: rustix::process::geteuid().is_root(),
+            has_btf: std::path::Path::new("/sys/kernel/btf/vmlinux").exists(),
+            lockdown: std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default(),
+            lsm: std::fs::read_to_string("/sys/kernel/security/lsm").ok(),
+        })
     }
+
+    /// What stands in the way comes first: nothing behind it helps before it is gone.
+    fn of(machine: &Machine) -> Self {
+        let bpf = match () {
+            () if !machine.is_root => "run as root".to_owned(),
+            () if machine.lockdown.contains("[confidentiality]") => {
+                "the kernel is locked down for confidentiality, which forbids BPF to read kernel memory: boot with \
+                 lockdown=integrity or without lockdown="
+                    .into()
+            }
+            () if !machine.has_btf => {
+                "the kernel does not describe its types (no /sys/kernel/btf/vmlinux): boot one with CONFIG_DEBUG_INFO_BTF, \
+                 as Debian's are"
+                    .into()
+            }
+            () => String::new(),
+        };
+        if !bpf.is_empty() {
+            return Self { lsm: bpf.clone(), root: bpf.clone(), policy: bpf.clone(), bpf };
+        }
+        let bpf = "a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF (Debian's stock kernels have both)";
+        let policy = "put a policy in force: `watertight policy apply FILE`".into();
+        Self { lsm: lsm_mend(machine.lsm.as_deref()), root: bpf.into(), bpf: bpf.into(), policy }
+    }
+}
+
+/// What a mend depends on.
+#[derive(Clone, Debug, Default)]
+struct Machine {
+    is_root: bool,
+    has_btf: bool,
+    /// As /sys/kernel/security/lockdown has it: `none integrity [confidentiality]`.
+    lockdown: String,
+    lsm: Option<String>,
 }
 
 /// The kernel command line that would have `bpf` in the list of LSMs.
@@ -400,8 +470,31 @@ mod tests {
     }
 
     #[test]
+    fn the_guard_in_force_is_enforcement_and_a_damaged_one_is_none() {
+        let whole = Found { guard: Some(Ok(LoadedGuard::default())), is_read_back: true, ..Found::default() };
+        let mend = Mend::of_this_machine();
+        assert_eq!(whole.matrix(&mend).level, Level::Enforce, "it needs no run");
+        let damaged = Found { guard: Some(Err("a pin is missing".into())), ..whole }.matrix(&mend);
+        assert_eq!(damaged.level, Level::None);
+        assert!(damaged.to_text().contains("a pin is missing"));
+    }
+
+    #[test]
     fn nothing_that_opens_is_called_none() {
         assert_eq!(Found::default().matrix(&Mend::of_this_machine()).level, Level::None);
+    }
+
+    #[test]
+    fn the_mend_names_what_stands_in_the_way_first() {
+        let sound = Machine { is_root: true, has_btf: true, lsm: Some("lockdown,bpf".into()), ..Machine::default() };
+        assert!(Mend::of(&sound).lsm.contains("refuses the programs"));
+        let locked = Machine { lockdown: "none integrity [confidentiality]\n".into(), ..sound.clone() };
+        assert!(Mend::of(&locked).lsm.contains("lockdown=integrity"));
+        let integrity = Machine { lockdown: "none [integrity] confidentiality\n".into(), ..sound.clone() };
+        assert!(!Mend::of(&integrity).lsm.contains("lockdown=integrity"));
+        let untyped = Machine { has_btf: false, ..sound };
+        assert!(Mend::of(&untyped).bpf.contains("/sys/kernel/btf/vmlinux"));
+        assert_eq!(Mend::of(&Machine { is_root: false, ..untyped }).root, "run as root");
     }
 
     #[test]

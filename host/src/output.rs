@@ -9,10 +9,12 @@ use serde_json::{json, Value as Json};
 use watertight_engine::rule::Rule;
 use watertight_engine::Explanation;
 use watertight_event::{Event, Field, Kind, Outcome, Source, Value, View};
+use watertight_sensor_abi::Ring;
 
 use crate::account::ring::RingCounts;
-use crate::account::{hook_rows, HookCounts, Receipts, SourceCounts};
+use crate::account::{guard_rows, hook_rows, HookCounts, Receipts, SourceCounts};
 use crate::live::{Facts, Line, Live, Part};
+use crate::loss;
 use crate::printable::printable_start;
 use crate::tree::Tree;
 use crate::worker::protocol::Format;
@@ -29,6 +31,7 @@ const INDENT_MAX: u64 = 12;
 /// Writes to standard output.
 pub struct Output {
     out: BufWriter<Stdout>,
+    clock: Clock,
     /// Room for one line, used again for each.
     line: Vec<u8>,
     format: Format,
@@ -44,6 +47,12 @@ pub struct Output {
 pub struct Summary<'s> {
     /// Kernel's counters by hook.
     pub kernel: &'s [HookCounts],
+    /// The guard's counters by hook.
+    pub guard: &'s [HookCounts],
+    /// Verdicts received by hook.
+    pub verdicts: &'s [u64],
+    /// Both halves of the guard's account are of this run.
+    pub is_guard_exact: bool,
     /// Records taken from the rings by hook.
     pub received: &'s [u64],
     /// Of these, lost with a detector that died before it had written them.
@@ -80,6 +89,29 @@ fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// What time it was at boot. Looked up once for many events: where the clock is no register, both readings cost more than the
+/// event does.
+#[derive(Debug, Default)]
+struct Clock {
+    boot_unix_ns: u64,
+    /// Events for which it still holds.
+    left: u32,
+}
+
+impl Clock {
+    /// Events between two looks: far less than a second of them.
+    const EVENTS: u32 = 256;
+
+    fn boot_to_unix_ns(&mut self) -> u64 {
+        if self.left == 0 {
+            self.boot_unix_ns = nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now());
+            self.left = Self::EVENTS;
+        }
+        self.left = self.left.saturating_sub(1);
+        self.boot_unix_ns
+    }
+}
+
 impl Output {
     /// An output in this format; through the live view where there is one.
     #[must_use]
@@ -87,6 +119,7 @@ impl Output {
         let out = BufWriter::with_capacity(256 << 10, io::stdout());
         Self {
             out,
+            clock: Clock::default(),
             line: Vec::new(),
             format,
             has_colour,
@@ -103,8 +136,7 @@ impl Output {
     /// # Errors
     /// Standard output is gone.
     pub fn event(&mut self, event: &mut Event, rules: &mut Rules, tree: &Tree) -> io::Result<()> {
-        let to_unix = nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now());
-        event.unix_ns = event.boot_ns.saturating_add(to_unix);
+        event.unix_ns = event.boot_ns.saturating_add(self.clock.boot_to_unix_ns());
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
         match (self.view(), &mut self.live) {
@@ -191,7 +223,8 @@ impl Output {
         let is_first = summary.is_exact && summary.deaths == 0;
         let rings: Vec<Json> = summary.rings.iter().map(|ring| ring.to_json(is_first)).collect();
         let are_rings_balanced = summary.rings.iter().all(|ring| ring.is_balanced(is_first));
-        let is_balanced = is_balanced && are_rings_balanced && summary.malformed == 0;
+        let (guard, is_guard_balanced) = guard_rows(summary.guard, summary.verdicts, summary.is_guard_exact);
+        let is_balanced = is_balanced && are_rings_balanced && is_guard_balanced && summary.malformed == 0;
         let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
         let sources: Vec<Json> = summary
             .sources
@@ -203,6 +236,8 @@ impl Output {
                 })
             })
             .collect();
+        let by_ring = loss::by_ring(summary.kernel);
+        let lost: BTreeMap<&str, u64> = Ring::ALL.iter().map(|ring| loss::name(*ring)).zip(by_ring).collect();
         let line = json!({
             "kind": "summary",
             "seconds": summary.seconds,
@@ -212,7 +247,9 @@ impl Output {
             "rules_rejected": self.rules_refused,
             "hooks": hooks,
             "rings": rings,
+            "guard": guard,
             "sources": sources,
+            "lost": lost,
             "malformed": summary.malformed,
             "missing_sequences": summary.missing_sequences,
             "detector_deaths": summary.deaths,
@@ -333,6 +370,7 @@ impl Output {
     /// # Errors
     /// Standard output is gone.
     pub fn flush(&mut self) -> io::Result<()> {
+        self.clock = Clock::default(); // a pause may follow, in which the clock is set
         self.out.flush()
     }
 }

@@ -16,6 +16,7 @@ use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::io::{fcntl_setfd, FdFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::guard::LoadedGuard;
 use crate::loader::Report;
 use crate::lock::RunLock;
 
@@ -27,12 +28,13 @@ const OPTION: &str = "--resumed";
 struct State {
     lock: RawFd,
     report: Report,
+    guard: Result<LoadedGuard, String>,
 }
 
 /// Executes this executable again. Returns only if that failed, with the lock and the reason.
-pub fn start_anew(lock: RunLock, report: &Report) -> (RunLock, anyhow::Error) {
+pub fn start_anew(lock: RunLock, report: &Report, guard: &Result<LoadedGuard, String>) -> (RunLock, anyhow::Error) {
     let lock = lock.into_fd();
-    let error = match exec(&lock, report) {
+    let error = match exec(&lock, report, guard) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -41,8 +43,8 @@ pub fn start_anew(lock: RunLock, report: &Report) -> (RunLock, anyhow::Error) {
     (RunLock::from_fd(lock), error)
 }
 
-fn exec(lock: &OwnedFd, report: &Report) -> Result<std::convert::Infallible> {
-    let state = State { lock: lock.as_raw_fd(), report: report.clone() };
+fn exec(lock: &OwnedFd, report: &Report, guard: &Result<LoadedGuard, String>) -> Result<std::convert::Infallible> {
+    let state = State { lock: lock.as_raw_fd(), report: report.clone(), guard: guard.clone() };
     let memory = memfd_create(c"watertight-resumed", MemfdFlags::CLOEXEC).context("making a memfd")?;
     let mut memory = File::from(memory);
     memory.write_all(&serde_json::to_vec(&state)?).and_then(|()| memory.rewind()).context("writing to a memfd")?;
@@ -59,7 +61,7 @@ fn exec(lock: &OwnedFd, report: &Report) -> Result<std::convert::Infallible> {
 ///
 /// # Errors
 /// The descriptor is not one that [`start_anew`] made.
-pub fn resume(fd: RawFd) -> Result<(RunLock, Report)> {
+pub fn resume(fd: RawFd) -> Result<(RunLock, Report, Result<LoadedGuard, String>)> {
     anyhow::ensure!(fd > 2, "{OPTION} is not for people: it names a descriptor of this process");
     // SAFETY: the option is given by `exec` above alone, which left this descriptor open for this process; who gives it by
     // hand names a descriptor that nothing here uses yet.
@@ -70,7 +72,7 @@ pub fn resume(fd: RawFd) -> Result<(RunLock, Report)> {
     // SAFETY: as above; the lock's descriptor was left open beside the state's.
     let lock = unsafe { OwnedFd::from_raw_fd(state.lock) };
     fcntl_setfd(&lock, FdFlags::CLOEXEC).context("taking the lock over")?;
-    Ok((RunLock::from_fd(lock), state.report))
+    Ok((RunLock::from_fd(lock), state.report, state.guard))
 }
 
 /// Holds SIGINT, SIGTERM and SIGHUP back, also from processes that are started meanwhile.

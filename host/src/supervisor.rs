@@ -4,6 +4,7 @@
 
 mod crew;
 mod detector;
+mod guard;
 mod pins;
 mod process;
 mod restarts;
@@ -19,6 +20,7 @@ use anyhow::{Context as _, Result};
 use watertight_event::{Event, Kind};
 
 use self::crew::{Crew, Ship};
+use self::guard::GuardMaps;
 use self::pins::Pins;
 use crate::deny::keeper::Keeper;
 use crate::filter::Filter;
@@ -79,19 +81,22 @@ pub fn run(options: &Options) -> Result<u8> {
     let loader = Loader::find(options.loader.as_deref(), &options.pins);
     let (_lock, found) = match options.resumed {
         Some(fd) => {
-            let (lock, report) = resume::resume(fd)?;
-            (lock, Found { kernel: Some(report), ..Found::default() })
+            let (lock, report, guard) = resume::resume(fd)?;
+            (lock, Found { kernel: Some(report), guard: Some(guard), ..Found::default() })
         }
         None => load(options, loader.as_ref())?,
     };
     catch_signals()?;
     resume::accept_signals().context("accepting signals")?;
     let found = Found { filters: options.filters.clone(), ..found };
+    let is_guarded = matches!(found.guard, Some(Ok(_)));
     let ended = watch(options, loader.as_ref().ok(), found);
-    // Telemetry ends with the run, whatever ended it; policy has pins of its own.
+    // Telemetry ends with the run, whatever ended it; the guard stays if it has a policy.
     if let Ok(loader) = &loader {
-        if let Err(error) = loader.unload() {
-            eprintln!("watertight: {}", printable(&format!("{error:#}")));
+        let unloaded = loader.unload().map_err(|error| format!("{error:#}"));
+        let released = if is_guarded { loader.guard_release().map_err(|error| error.to_string()) } else { Ok(()) };
+        for error in [unloaded, released].into_iter().filter_map(Result::err) {
+            eprintln!("watertight: {}", printable(&error));
         }
     }
     ended
@@ -109,14 +114,22 @@ fn load(options: &Options, loader: Result<&Loader, &anyhow::Error>) -> Result<(R
         Ok(report) => report,
         Err(kernel_refused) => return Ok((lock, Found { kernel_refused, ..Found::default() })),
     };
-    let (lock, error) = resume::start_anew(lock, &report);
+    let guard = match loader {
+        Ok(loader) if report.has_lsm() => loader.guard_load().map_err(|error| error.to_string()),
+        _ => Err(String::new()),
+    };
+    let (lock, error) = resume::start_anew(lock, &report, &guard);
     let error = printable(&format!("{error:#}"));
     eprintln!("watertight: our own file and network events are shown, because starting anew failed: {error}");
-    Ok((lock, Found { kernel: Some(report), ..Found::default() }))
+    Ok((lock, Found { kernel: Some(report), guard: Some(guard), ..Found::default() }))
 }
 
 fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result<u8> {
     let pins = Pins::open(found.kernel.as_ref())?;
+    let guard = open_guard(&mut found);
+    if let (Some(loader), Some(Ok(_))) = (loader, &found.guard) {
+        found.policy = loader.guard_show().map_or_else(|error| format!("unknown ({error})"), |shown| shown.in_words());
+    }
     let mut pressure = match &found.kernel {
         Some(report) => Some(Pressure::open(&report.directory, &detector::boot_id())?),
         None => None,
@@ -143,7 +156,15 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let previous = Previous::open(found.kernel.as_ref(), &detector::boot_id());
     let mut first: Vec<Event> = previous.events();
     let said: Vec<Event> = is_adopted.then(|| gap(&options.state)).into_iter().chain(replaced).collect();
-    let ship = Ship { options, loader, pins: pins.as_ref(), previous: &previous, is_adopted, deny_pid: keeper.pid() };
+    let ship = Ship {
+        options,
+        loader,
+        pins: pins.as_ref(),
+        guard: guard.as_ref(),
+        previous: &previous,
+        is_adopted,
+        deny_pid: keeper.pid(),
+    };
     first.extend(said);
     let mut crew = Crew::start(ship, sources, there, first)?;
     // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
@@ -170,9 +191,34 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
         Some(pins) => (pins.counters()?, pins.sequences()?),
         None => (Vec::new(), Vec::new()),
     };
+    let (guard, is_guard_new) = match &guard {
+        Some(guard) => (guard.counters()?, guard.is_new),
+        None => (Vec::new(), false),
+    };
     let is_short = crew.is_short();
-    let code = crew.finish(&Message::Stop { kernel, sequences, seconds: started.elapsed().as_secs_f64() })?;
+    let code = crew.finish(&Message::Stop {
+        kernel,
+        sequences,
+        guard,
+        is_guard_new,
+        seconds: started.elapsed().as_secs_f64(),
+    })?;
     Ok(if code == 0 && (!matrix.is_whole() || is_short) { 3 } else { code })
+}
+
+/// The guard's maps; where they can't be opened, what is in force is not what was found.
+fn open_guard(found: &mut Found) -> Option<GuardMaps> {
+    let opened = match found.guard.as_ref()? {
+        Ok(loaded) => GuardMaps::open(loaded),
+        Err(_) => return None,
+    };
+    match opened {
+        Ok(maps) => Some(maps),
+        Err(error) => {
+            eprintln!("watertight: verdicts of the guard are not shown: {}", printable(&format!("{error:#}")));
+            None
+        }
+    }
 }
 
 fn catch_signals() -> Result<()> {

@@ -4,6 +4,7 @@ use crate::image;
 use crate::kernel::{Kernel, Series};
 use crate::machine::{Machine, Terms};
 use crate::programs::{ProductArgs, Programs};
+use crate::variant::{self, Variant};
 use anyhow::{Context, Result};
 use std::env;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub struct Lab {
 struct Prepared {
     kernel: Kernel,
     initramfs: Vec<u8>,
+    terms: Terms,
 }
 
 /// What the tests of one or more guests came to.
@@ -58,13 +60,12 @@ impl Lab {
     /// Runs the tests on each kernel, the guests side by side: one emulation keeps one processor of this machine busy. A line
     /// is printed whole and begins with its kernel. The last line is always `N passed, N failed`.
     pub fn test(&self, kernels: &[Series], filter: &str) -> Result<ExitCode> {
-        let job = Job::Test { filter: filter.to_owned() };
         // Fetched one after the other: apt lets only one at its lists.
-        let prepared: Vec<(Series, Result<Prepared>)> =
-            kernels.iter().map(|series| (*series, self.prepare_boot(*series, &job))).collect();
+        let prepared: Vec<(Series, Vec<Result<Prepared>>)> =
+            kernels.iter().map(|series| (*series, self.prepare_boots(*series, filter))).collect();
         let tally = thread::scope(|scope| {
             let guests: Vec<_> =
-                prepared.into_iter().map(|(series, boot)| scope.spawn(move || self.tally_of(series, boot))).collect();
+                prepared.into_iter().map(|(series, boots)| scope.spawn(move || self.tally_of(series, boots))).collect();
             guests.into_iter().map(|guest| guest.join().unwrap_or(Tally::BROKEN)).fold(Tally::default(), Tally::and)
         });
         let is_empty = tally.passed == 0 && tally.failed == 0 && tally.skipped == 0;
@@ -79,14 +80,29 @@ impl Lab {
     }
 
     /// What became of one kernel's tests. A guest that goes away is one more failure, whatever had passed before.
-    fn tally_of(&self, series: Series, boot: Result<Prepared>) -> Tally {
+    fn tally_of(&self, series: Series, boots: Vec<Result<Prepared>>) -> Tally {
         let mut tally = Tally::default();
-        let ran = boot.and_then(|boot| self.test_kernel(series, &boot, &mut tally));
-        if let Err(error) = ran {
-            println!("{} FAIL guest: {error:#}", series.name());
-            tally.failed = tally.failed.saturating_add(1);
+        for boot in boots {
+            let ran = boot.and_then(|boot| self.test_kernel(series, &boot, &mut tally));
+            if let Err(error) = ran {
+                println!("{} FAIL guest: {error:#}", series.name());
+                tally.failed = tally.failed.saturating_add(1);
+            }
         }
         tally
+    }
+
+    /// The boots that a filter asks for: the plain one, and those with kernel parameters of their own.
+    fn prepare_boots(&self, series: Series, filter: &str) -> Vec<Result<Prepared>> {
+        let prepare = |variant: Option<&Variant>| {
+            let job = Job::Test { filter: filter.to_owned(), variant: variant.map(|variant| variant.name.to_owned()) };
+            let mut terms = self.terms.clone();
+            if let Some(variant) = variant {
+                variant.kernel_args.clone_into(&mut terms.kernel_args);
+            }
+            self.prepare_boot(series, &job, terms)
+        };
+        variant::wanted(filter).into_iter().map(prepare).collect()
     }
 
     fn test_kernel(&self, series: Series, boot: &Prepared, tally: &mut Tally) -> Result<()> {
@@ -123,7 +139,11 @@ impl Lab {
 
     /// Runs shell text in a guest; its output is ours, its exit code too.
     pub fn run_command(&self, series: Series, command: &str) -> Result<ExitCode> {
-        let mut machine = self.boot(&self.prepare_boot(series, &Job::Command { command: command.to_owned() })?)?;
+        let mut machine = self.boot(&self.prepare_boot(
+            series,
+            &Job::Command { command: command.to_owned() },
+            self.terms.clone(),
+        )?)?;
         let console = machine.console_log();
         let mut code = None;
         while let Some(line) = machine.next_line()? {
@@ -141,16 +161,16 @@ impl Lab {
         Ok(ExitCode::from(code))
     }
 
-    fn prepare_boot(&self, series: Series, job: &Job) -> Result<Prepared> {
+    fn prepare_boot(&self, series: Series, job: &Job, terms: Terms) -> Result<Prepared> {
         let kernel = Kernel::fetch(series, &self.cache)?;
         eprintln!("{} {} sha256 {}", series.name(), kernel.package, kernel.sha256);
         let mut initramfs = image::base(&kernel, &self.programs)?.to_bytes();
         initramfs.extend(image::job(job)?.to_bytes());
-        Ok(Prepared { kernel, initramfs })
+        Ok(Prepared { kernel, initramfs, terms })
     }
 
     fn boot(&self, prepared: &Prepared) -> Result<Machine> {
-        Machine::boot(&prepared.kernel, &prepared.initramfs, &self.terms, &self.cache)
+        Machine::boot(&prepared.kernel, &prepared.initramfs, &prepared.terms, &self.cache)
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Terms {
     pub accelerator: String,
     /// The guest is cut off after this.
     pub time_max: Duration,
+    /// Kernel parameters beside our own.
+    pub kernel_args: String,
 }
 
 /// A running guest. Dropping it cuts the power.
@@ -71,7 +73,7 @@ impl Machine {
             .arg(&kernel.image)
             .arg("-initrd")
             .arg(&initramfs_file)
-            .args(["-append", KERNEL_ARGS])
+            .args(["-append", &format!("{KERNEL_ARGS} {}", terms.kernel_args)])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -7,6 +7,7 @@ mod lab;
 mod machine;
 mod programs;
 mod tool;
+mod variant;
 
 use clap::{Parser, Subcommand};
 use kernel::Series;
@@ -34,11 +35,11 @@ enum Command {
         #[arg(long)]
         kernel: Option<Series>,
         /// How long one guest may run
-        #[arg(long, default_value_t = 720, value_name = "SECONDS")]
+        #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
         timeout: u64,
         #[command(flatten)]
         product: ProductArgs,
-        /// Only tests whose name contains this
+        /// Only tests whose name contains this, or one of these separated by commas
         #[arg(default_value = "")]
         filter: String,
     },
@@ -47,6 +48,9 @@ enum Command {
         /// The kernel line
         #[arg(long, default_value = "6.12")]
         kernel: Series,
+        /// Kernel parameters beside the lab's own, for example lockdown=confidentiality
+        #[arg(long, default_value = "", value_name = "TEXT", allow_hyphen_values = true)]
+        kernel_args: String,
         /// How long the guest may run
         #[arg(long, default_value_t = 120, value_name = "SECONDS")]
         timeout: u64,
@@ -60,14 +64,16 @@ enum Command {
 
 fn main() -> ExitCode {
     let Args { accel, command } = Args::parse();
-    let terms = |seconds| Terms { accelerator: accel, time_max: Duration::from_secs(seconds) };
+    let terms =
+        |seconds, kernel_args| Terms { accelerator: accel, time_max: Duration::from_secs(seconds), kernel_args };
     let done = match command {
         Command::Test { kernel, timeout, product, filter } => {
             let kernels = kernel.map_or(Series::ALL.to_vec(), |only| vec![only]);
-            Lab::prepare(&product, terms(timeout)).and_then(|lab| lab.test(&kernels, &filter))
+            Lab::prepare(&product, terms(timeout, String::new())).and_then(|lab| lab.test(&kernels, &filter))
         }
-        Command::Boot { kernel, timeout, product, words } => {
-            Lab::prepare(&product, terms(timeout)).and_then(|lab| lab.run_command(kernel, &words.join(" ")))
+        Command::Boot { kernel, kernel_args, timeout, product, words } => {
+            Lab::prepare(&product, terms(timeout, kernel_args))
+                .and_then(|lab| lab.run_command(kernel, &words.join(" ")))
         }
     };
     done.unwrap_or_else(|error| {

@@ -2,11 +2,12 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use watertight_host::loader::Loader;
 use watertight_host::matrix::{Fallbacks, Found, Mend};
 use watertight_host::printable::printable_lines;
-use watertight_sensor_fallback::{fanotify, Fanotify};
+use watertight_sensor_fallback::{fanotify, proc_connector, Fanotify, ProcConnector, SockDiag};
 
 use super::run::Form;
 
@@ -24,24 +25,32 @@ pub struct DoctorArgs {
     pub pins: PathBuf,
 }
 
+/// Between two dumps of the sockets; here none is made.
+const SOCKETS_EVERY: Duration = Duration::from_secs(1);
+
 /// Exit code 0 if nothing is missing, 3 otherwise.
 ///
 /// # Errors
-/// There is no loader.
+/// What the trial attached could not be taken away.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
-    let loader = Loader::find(args.loader.as_deref(), &args.pins)?;
+    let loader = Loader::find(args.loader.as_deref(), &args.pins);
     let mut found = Found::default();
-    match loader.load(&[]) {
+    match loader.as_ref().map_err(|error| format!("{error:#}")).and_then(|loader| loader.load_or_clear(&[])) {
         Ok(report) => {
-            loader.unload()?;
+            if let Ok(loader) = &loader {
+                loader.unload()?;
+            }
             let _ = std::fs::remove_dir(&args.pins); // an empty folder that stays does no harm
             found.kernel = Some(report);
         }
-        Err(error) => found.kernel_refused = format!("{error:#}"),
+        Err(why) => found.kernel_refused = why,
     }
-    let marks = Fanotify::open(fanotify::Options::default());
-    found.fallbacks =
-        Fallbacks { fanotify: Some(marks.map(drop).map_err(|error| error.to_string())), ..Fallbacks::default() };
+    let told = |error: watertight_sensor_fallback::Error| error.to_string();
+    found.fallbacks = Fallbacks {
+        fanotify: Some(Fanotify::open(fanotify::Options::default()).map(drop).map_err(told)),
+        proc_connector: Some(ProcConnector::open(proc_connector::Options::default()).map(drop).map_err(told)),
+        sock_diag: Some(SockDiag::open(SOCKETS_EVERY).map(drop).map_err(told)),
+    };
     let matrix = found.matrix(&Mend::of_this_machine());
     let mut out = std::io::stdout().lock();
     if args.output == Form::Json {

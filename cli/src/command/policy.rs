@@ -153,8 +153,10 @@ fn read(args: &FileArgs) -> anyhow::Result<Option<Policy>> {
 fn check(args: &FileArgs, policy: &Policy) -> anyhow::Result<u8> {
     let loader = args.place.loader()?;
     match loader.guard_check(policy) {
-        Ok(applied) => answer("check", args, applied, None),
-        Err(GuardError::NoBpfLsm(words)) => {
+        Ok(Applied { kernel_refused: None, rules, refused, .. }) => {
+            answer("check", args, Applied { rules, refused, ..Applied::default() }, None)
+        }
+        Ok(Applied { kernel_refused: Some(words), .. }) | Err(GuardError::NoBpfLsm(words)) => {
             let applied = without_kernel(policy, &loader);
             answer("check", args, applied, Some((words, policy.fallback_deny)))
         }
@@ -224,7 +226,7 @@ fn answer(
     Ok(if is_whole { OK } else { PARTIAL })
 }
 
-/// Exit code 0, or 3 if the kernel went back to an older policy or a policy that was applied is not in force.
+/// Exit code 0, or 3 if the kernel went back to an older policy, lacks a hook, or a policy that was applied is not in force.
 fn show(args: &PlaceArgs) -> anyhow::Result<u8> {
     let deny = Status::read(&args.state);
     let shown = match args.loader()?.guard_show() {
@@ -237,7 +239,8 @@ fn show(args: &PlaceArgs) -> anyhow::Result<u8> {
     json["fallback"] = serde_json::to_value(&deny)?;
     args.say(&json, &text::show(&shown, deny.as_ref()))?;
     let is_fallback_off = deny.is_some_and(|deny| deny.deny == "none");
-    Ok(if is_fallback_off || matches!(shown.state, State::Trial | State::Returned) { PARTIAL } else { OK })
+    let is_partial = !shown.missing.is_empty() || matches!(shown.state, State::Trial | State::Returned);
+    Ok(if is_fallback_off || is_partial { PARTIAL } else { OK })
 }
 
 /// Exit code 0: nothing is denied any more.

@@ -66,6 +66,7 @@ struct Verdict {
 /// The policy is damaged, nothing can be marked, or the kernel stopped handing over questions: everything is then allowed.
 pub fn run(page_fd: i32, loader: Option<&Path>) -> Result<()> {
     crate::worker::sandbox::die_with_parent().context("tying this worker to the supervisor")?;
+    leave_terminal();
     // SAFETY: the supervisor passes this descriptor to this process alone.
     let page = Page::map(unsafe { OwnedFd::from_raw_fd(page_fd) }).context("mapping the progress page")?;
     let mut line = String::new();
@@ -74,6 +75,8 @@ pub fn run(page_fd: i32, loader: Option<&Path>) -> Result<()> {
     let plan = Plan::of(&policy, loader);
     let mut ready = Ready { marks: Vec::new(), left_out: plan.left_out.clone() };
     let listener = Listener::prepare(&plan, &page)?;
+    let stdin = io::stdin();
+    let mut fds = listener.waits_for(stdin.as_fd());
     ready.marks.extend(plan.entries.iter().map(|entry| {
         let (rule, mode, path) = (entry.rule.clone(), entry.mode, entry.path.clone());
         Marked { rule, mode, path, is_folder: entry.is_folder }
@@ -92,7 +95,16 @@ pub fn run(page_fd: i32, loader: Option<&Path>) -> Result<()> {
     drop(plan);
     // The line before has been read, or the pipe has room for one word more.
     writeln!(io::stdout(), "armed").context("saying that it is in force")?;
-    listener.answer_until_told()
+    listener.answer_until_told(&mut fds)
+}
+
+/// A Ctrl-Z at the terminal stops the run, and its watchdog with it: it must not stop us.
+fn leave_terminal() {
+    let _ = rustix::process::setsid(); // fails only where we lead a session of our own already
+    for signal in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGHUP] {
+        // SAFETY: ignoring a signal runs no code; these numbers are valid, so it does not fail.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 /// A busy machine must not make us late: execs wait. Not being allowed to is no reason not to answer. The loop sleeps
@@ -146,18 +158,20 @@ impl<'p> Listener<'p> {
         self.groups.iter().find(|group| group.folder == folder)
     }
 
+    /// Where questions come from, and last where the end is told.
+    fn waits_for<'f>(&'f self, end: BorrowedFd<'f>) -> Vec<PollFd<'f>> {
+        let groups = self.groups.iter().map(|group| group.fd.as_fd());
+        groups.chain([end]).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect()
+    }
+
     /// The loop that execs wait for.
-    fn answer_until_told(&self) -> Result<()> {
-        let stdin = io::stdin();
+    fn answer_until_told(&self, fds: &mut [PollFd<'_>]) -> Result<()> {
         let mut buffer = Questions([0; BATCH * QUESTION_BYTES]);
-        let mut fds: Vec<PollFd<'_>> =
-            self.groups.iter().map(|group| PollFd::from_borrowed_fd(group.fd.as_fd(), PollFlags::IN)).collect();
-        fds.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN));
         let mut failures = 0_u32;
         loop {
             self.progress.beat();
             let wait = Timespec { tv_sec: 0, tv_nsec: BEAT_NS };
-            match poll(&mut fds, Some(&wait)) {
+            match poll(fds, Some(&wait)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => bail!("waiting for questions: {error}"),
             }

@@ -1,6 +1,7 @@
 //! What is in force now, read back from the kernel: the pinned links by their ids, the counters of their hooks, and the
 //! sources that the workers of the run hold open. No file that says so is believed.
 
+mod guard;
 mod sources;
 
 use std::io;
@@ -14,6 +15,7 @@ use watertight_sensor_reader::{open_pinned, read_counters, read_link, PinnedLink
 
 use crate::account::HookCounts;
 use crate::deny::store::Status as Deny;
+use crate::guard::LoadedGuard;
 use crate::in_force;
 use crate::loader::{Refused, Report};
 use crate::lock::RunLock;
@@ -65,10 +67,11 @@ impl Status {
         }
         found.fallbacks = sources::of_run(run);
         let deny = Deny::read(state);
-        found.deny_by_fanotify = deny.as_ref().map(|deny| match deny.pid {
-            Some(_) => Ok(deny.marks.len()),
-            None => Err(deny.why.clone()),
-        });
+        found.deny_by_fanotify = guard::listener(deny.as_ref(), run);
+        found.guard = guard::read_back(pins).map(|read| read.map(|_| LoadedGuard::default()));
+        if let Some(Ok(_)) = found.guard {
+            found.policy = "`watertight policy show` tells".into();
+        }
         let matrix = found.matrix(&Mend::of_this_machine());
         let muted = directory.as_deref().map_or(Ok(Vec::new()), in_force::muted)?;
         Ok(Self { run, build, hooks, matrix, muted, deny })
@@ -161,7 +164,7 @@ fn read_back(directory: &Path) -> Result<(Vec<Attached>, Report)> {
     for (hook, counts) in HOOKS.iter().zip(counts) {
         let pin = directory.join("links").join(hook.program());
         let why = match pin.try_exists() {
-            Ok(true) => match read_link(&pin, *hook) {
+            Ok(true) => match read_link(&pin, hook.program(), hook.class()) {
                 Ok(link) => {
                     report.attached.push(hook.program().to_owned());
                     hooks.push(Attached { hook: *hook, link, counts });

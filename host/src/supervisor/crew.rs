@@ -10,6 +10,7 @@ use serde_json::json;
 use watertight_event::{Event, Field, Kind};
 
 use super::detector::{output_gone, Detector, Feed};
+use super::guard::GuardMaps;
 use super::pins::Pins;
 use super::process::Death;
 use super::restarts::Restarts;
@@ -31,6 +32,7 @@ pub struct Ship<'r> {
     pub pins: Option<&'r Pins>,
     /// What builds left whose place this one has taken. The first detector reads it.
     pub previous: &'r Previous,
+    pub guard: Option<&'r GuardMaps>,
     /// The rings were filled by an earlier run.
     pub is_adopted: bool,
     /// The worker that denies by fanotify, which is not of this crew.
@@ -138,6 +140,7 @@ impl<'r> Crew<'r> {
             own_pids: [Some(std::process::id()), sources_pid, self.ship.deny_pid].into_iter().flatten().collect(),
             pins: self.ship.pins,
             previous: self.ship.previous.rings(),
+            guard: self.ship.guard,
             events: self.sources.as_ref().map(Sources::events),
             tally: &self.tally,
             is_adopted: self.ship.is_adopted,

@@ -13,6 +13,7 @@ use watertight_event::Event;
 use watertight_sensor_abi::Ring;
 use watertight_sensor_fallback::snapshot;
 
+use super::guard::GuardMaps;
 use super::pins::Pins;
 use super::process::{Death, Worker};
 use super::{is_live, Options};
@@ -24,7 +25,7 @@ use crate::worker::sandbox::Sandbox;
 use crate::worker::tally::Tally;
 
 /// How long the detector may take to drain the rings and write its summary.
-const FINISH_MAX: Duration = Duration::from_secs(20);
+const FINISH_MAX: Duration = Duration::from_secs(120); // full rings hold 100,000 records; a busy machine takes 1 ms each
 /// Bytes that a pipe with any room takes at once (PIPE_BUF).
 const PIPE_PIECE_BYTES: usize = 4_096;
 
@@ -33,6 +34,7 @@ pub struct Feed<'f> {
     pub pins: Option<&'f Pins>,
     /// Rings of builds that were replaced, to be read first.
     pub previous: &'f [(OwnedFd, u32)],
+    pub guard: Option<&'f GuardMaps>,
     pub events: Option<BorrowedFd<'f>>,
     pub tally: &'f Tally,
     /// The rings were filled by an earlier run.
@@ -95,6 +97,10 @@ impl Detector {
         for (at, (fd, bytes)) in feed.previous.iter().enumerate() {
             let ring = at % Ring::ALL.len();
             setup.previous.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
+            inherited.push(fd.as_fd());
+        }
+        if let Some(GuardMaps { verdicts: (fd, bytes), .. }) = feed.guard {
+            setup.verdicts = Some(InheritedRing { ring: 0, fd: fd.as_raw_fd(), bytes: *bytes });
             inherited.push(fd.as_fd());
         }
         let mut worker = Worker::start("detector", &[], Stdio::inherit(), &inherited)?;

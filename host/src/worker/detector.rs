@@ -22,6 +22,7 @@ use super::tally::Tally;
 use crate::account::ring::ring_counts;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
+use crate::loss::{self, Losses};
 use crate::output::{Output, Summary};
 use crate::printable::printable;
 use crate::tree::Tree;
@@ -52,6 +53,7 @@ pub fn run(report: RawFd) -> Result<u8> {
     let mut control = Lines::new(io::stdin().lock());
     let setup = control.wait_line()?.context("the supervisor ended before it said anything")?;
     let setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
+    watertight_event::name_device(&rustix::system::uname().nodename().to_string_lossy());
     // Rule folders may be the administrator's own: they are read before the privileges go.
     let (rules, refused) = rules::load(&setup.rules)?;
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
@@ -98,6 +100,7 @@ struct Detector {
     /// What was shown and is not written yet.
     unwritten: Unwritten,
     is_adopted: bool,
+    losses: Losses,
     /// Detectors of this run that died before this one.
     deaths: u64,
     /// Takes one byte when the user asks to quit; `None` once it has.
@@ -120,8 +123,13 @@ impl Detector {
         let there = setup.processes_fd.map(|fd| unsafe { std::fs::File::from_raw_fd(fd) });
         let mut output = Output::new(setup.format, setup.has_colour, live, rules.len(), refused);
         output.resume(&tally);
+        let mut reader = Reader::new(take_rings(&setup.rings)?, &setup.boot_id)?;
+        if let Some(verdicts) = &setup.verdicts {
+            // SAFETY: as above.
+            reader.add_verdicts(unsafe { OwnedFd::from_raw_fd(verdicts.fd) }, verdicts.bytes)?;
+        }
         Ok(Self {
-            reader: Reader::new(take_rings(&setup.rings)?, &setup.boot_id)?,
+            reader,
             previous,
             there,
             boot_id: setup.boot_id,
@@ -135,6 +143,7 @@ impl Detector {
             malformed: 0,
             unwritten: Unwritten::default(),
             is_adopted: setup.is_adopted,
+            losses: Losses::default(),
             deaths: setup.deaths,
             quit,
         })
@@ -153,7 +162,9 @@ impl Detector {
                 Message::Process(event) => self.tree.learn_there(Event::from_json(&event.to_string())?),
                 Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
                 Message::Go => break,
-                Message::Stop { kernel, sequences, seconds } => return self.finish(&kernel, &sequences, seconds),
+                Message::Stop { kernel, sequences, guard, is_guard_new, seconds } => {
+                    return self.finish(&Ending { kernel, sequences, guard, is_guard_new, seconds });
+                }
             }
         }
         self.finish_previous()?;
@@ -161,7 +172,9 @@ impl Detector {
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
                 match read(&line)? {
-                    Message::Stop { kernel, sequences, seconds } => return self.finish(&kernel, &sequences, seconds),
+                    Message::Stop { kernel, sequences, guard, is_guard_new, seconds } => {
+                        return self.finish(&Ending { kernel, sequences, guard, is_guard_new, seconds });
+                    }
                     Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
                     Message::Process(_) | Message::Go => {} // said before `go`
                 }
@@ -174,6 +187,7 @@ impl Detector {
                 self.flush()?;
             }
             if taken == 0 {
+                self.tell_losses(&self.reader.account().missing_by_ring.clone())?;
                 self.wait(control);
             }
         }
@@ -258,6 +272,13 @@ impl Detector {
         Ok(())
     }
 
+    fn tell_losses(&mut self, missing: &[u64]) -> Result<()> {
+        for event in self.losses.news(missing) {
+            self.show(event)?;
+        }
+        Ok(())
+    }
+
     fn show(&mut self, mut event: Event) -> Result<()> {
         let Self { tree, rules, output, unwritten, .. } = self;
         tree.enrich(&mut event);
@@ -282,24 +303,28 @@ impl Detector {
     }
 
     /// The programs are detached: what is in the rings and the pipe is all there will be.
-    fn finish(&mut self, kernel: &[HookCounts], sequences: &[Vec<u64>], seconds: f64) -> Result<u8> {
+    fn finish(&mut self, ending: &Ending) -> Result<u8> {
         while self.take()? > 0 || self.sources.is_some() {}
+        self.tell_losses(&loss::by_ring(&ending.kernel))?;
         self.flush()?; // what was told counts once it is written
         let account = self.reader.account();
         let (received, lost) = self.tally.by_hook();
         let aggregated = self.tally.aggregated();
         let summary = Summary {
-            kernel,
+            kernel: &ending.kernel,
+            guard: &ending.guard,
+            verdicts: &account.verdicts,
+            is_guard_exact: ending.is_guard_new && self.deaths == 0,
             received: &received,
             lost_with_detector: &lost,
             deaths: self.deaths,
             aggregated: &aggregated,
-            rings: ring_counts(kernel, sequences, &account.taken),
+            rings: ring_counts(&ending.kernel, &ending.sequences, &account.taken),
             malformed: account.malformed.saturating_add(self.malformed),
             missing_sequences: account.missing,
             is_exact: !self.is_adopted,
             sources: &self.source_counts,
-            seconds,
+            seconds: ending.seconds,
             processes: self.tree.len(),
         };
         let is_balanced = self.output.summary(&summary).map_err(OutputGone)?;
@@ -318,6 +343,15 @@ fn take_rings(inherited: &[InheritedRing]) -> Result<Vec<(Ring, OwnedFd, u32)>> 
         rings.push((ring, fd, one.bytes));
     }
     Ok(rings)
+}
+
+/// What the supervisor says at the end.
+struct Ending {
+    kernel: Vec<HookCounts>,
+    sequences: Vec<Vec<u64>>,
+    guard: Vec<HookCounts>,
+    is_guard_new: bool,
+    seconds: f64,
 }
 
 /// Events of the supervisor since the last flush: it says those again to the next detector that this one takes with it.

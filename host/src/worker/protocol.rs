@@ -49,6 +49,8 @@ pub struct Setup {
     pub is_restart: bool,
     /// How many of them did.
     pub deaths: u64,
+    /// The guard's ring.
+    pub verdicts: Option<InheritedRing>,
     /// Pipe from which events of the fallback sources come.
     pub events_fd: Option<i32>,
     /// Memory with the records of the processes that were there already.
@@ -87,6 +89,10 @@ pub enum Message {
         kernel: Vec<HookCounts>,
         /// Sequence numbers that were used up, by ring and processor.
         sequences: Vec<Vec<u64>>,
+        /// The guard's counters by hook since it was loaded.
+        guard: Vec<HookCounts>,
+        /// This run has loaded the guard.
+        is_guard_new: bool,
         /// Seconds that the run took.
         seconds: f64,
     },

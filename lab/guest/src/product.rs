@@ -25,11 +25,16 @@ use std::time::{Duration, Instant};
 
 /// Where the lab puts the product.
 pub const PROGRAM: &str = "/usr/bin/watertight";
+/// And its loader.
+pub const LOADER: &str = "/usr/bin/watertight-loader";
 /// Emulation is slow: loading the sensor takes seconds there.
 const START_MAX: Duration = Duration::from_secs(60);
-const STOP_MAX: Duration = Duration::from_secs(30);
+/// A ring that was full has to be read first, and the kernel lets go of the hooks one by one.
+const STOP_MAX: Duration = Duration::from_secs(150);
 /// How long the pipe may stay open after the product's end: a child that it left behind may hold it.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// How often a waiting test looks at what has come: to be told of each line of a storm would cost more than the line.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How many events of a kind an error shows.
 const EVENTS_SHOWN: usize = 3;
 
@@ -115,6 +120,37 @@ impl Watertight {
         self.child.id()
     }
 
+    /// The same for calls that want the type.
+    pub fn raw_pid(&self) -> Result<Pid> {
+        Pid::from_raw(self.child.id().cast_signed()).context("a child has pid 0")
+    }
+
+    /// The worker of this name among its children, once it is there: it is started after the matrix is said.
+    pub fn worker(&self, name: &str) -> Result<Pid> {
+        let started = Instant::now();
+        while started.elapsed() < START_MAX {
+            if let Some(worker) = self.worker_now(name)? {
+                return Ok(worker);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the product has no worker {name}")
+    }
+
+    /// The worker of this name, if there is one alive.
+    pub fn worker_now(&self, name: &str) -> Result<Option<Pid>> {
+        for entry in std::fs::read_dir("/proc").context("listing processes")?.filter_map(Result::ok) {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+            let text = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+            let is_child = text("status").lines().any(|line| line == format!("PPid:\t{}", self.pid()));
+            let words = text("cmdline");
+            if is_child && words.split('\0').skip(1).take(2).eq(["worker", name]) {
+                return Ok(Pid::from_raw(pid));
+            }
+        }
+        Ok(None)
+    }
+
     /// Waits until an event of the kind that fits has been printed, and returns it.
     pub fn wait_for(&self, kind: &str, fits: impl Fn(&Value) -> bool, time_max: Duration) -> Result<Value> {
         let started = Instant::now();
@@ -136,7 +172,7 @@ impl Watertight {
             if left.is_zero() {
                 bail!("no {kind} within {} s among {} lines", time_max.as_secs(), said.lines.len());
             }
-            said = self.heard.news.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
+            said = self.heard.news.wait_timeout(said, left.min(LOOK_EVERY)).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -162,11 +198,11 @@ impl Watertight {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).context("a child has pid 0")?;
-        kill_process(pid, signal).context("signalling the product")
+        kill_process(self.raw_pid()?, signal).context("signalling the product")
     }
 
-    fn wait_end(&mut self, time_max: Duration) -> Result<ExitStatus> {
+    /// Waits until it has ended by itself.
+    pub fn wait_end(&mut self, time_max: Duration) -> Result<ExitStatus> {
         let started = Instant::now();
         while started.elapsed() < time_max {
             if let Some(status) = self.child.try_wait().context("waiting for the product")? {
@@ -198,7 +234,6 @@ impl Heard {
         for line in output.split(b'\n').map_while(Result::ok) {
             let text = String::from_utf8_lossy(&line).into_owned().into_boxed_str();
             self.said().lines.push(Line { text, value: OnceLock::new() });
-            self.news.notify_all();
         }
         self.said().has_ended = true;
         self.news.notify_all();

@@ -10,6 +10,9 @@ use std::fmt;
 /// Where the job lies in the guest.
 pub const JOB_PATH: &str = "/lab/job.json";
 
+/// Begins the names of tests that want a boot of their own: `booted.<variant>.<test>`.
+pub const BOOTED: &str = "booted.";
+
 /// Starts every line that is ours.
 const PREFIX: &str = "@@ ";
 
@@ -21,6 +24,9 @@ pub enum Job {
     Test {
         /// Part of a test's name; empty for all.
         filter: String,
+        /// How the guest was booted: only the tests for that, or all but those.
+        #[serde(default)]
+        variant: Option<String>,
     },
     /// Run one command with `sh -c` and show what it prints.
     Command {

@@ -245,6 +245,66 @@ mod tests {
         }
     }
 
+    /// Deterministic, so that a mutant that fails once fails always.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, most: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 % most.max(1) as u64).expect("below a usize")
+        }
+
+        fn mutate(&mut self, bytes: &mut Vec<u8>) {
+            for _ in 0..=self.below(4) {
+                let (at, value) = (self.below(bytes.len()), self.below(256) as u8);
+                match self.below(5) {
+                    0 => bytes.truncate(at),
+                    1 => bytes.insert(at, value),
+                    2 => bytes.extend_from_within(at..),
+                    3 => bytes.iter_mut().skip(at).take(4).for_each(|byte| *byte = 0xff),
+                    _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = value),
+                }
+                if bytes.is_empty() {
+                    bytes.push(value);
+                }
+            }
+            if self.below(4) > 0 && bytes.len() > 8 {
+                // Most mutants say their real size, so that they get past the first check.
+                let size = u32::try_from(bytes.len()).expect("short");
+                bytes[4..8].copy_from_slice(&size.to_le_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_hundred_thousand_mutants_none_panics_and_each_refusal_has_a_name() {
+        let seeds = [
+            exec_record(&[(2, b"ls\0-l\0"), (1, b"ls\0bin\0"), (3, b"/tmp\0")]),
+            exec_record(&[(2, &[b'x'; 300])]),
+            exec_record(&[]),
+        ];
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        let (mut read, mut refused) = (0, std::collections::HashMap::new());
+        for round in 0..100_000 {
+            let mut mutant = seeds[round % seeds.len()].clone();
+            if dice.below(2) == 0 {
+                mutant[2] = dice.below(12) as u8; // another type of record over the same bytes
+            }
+            dice.mutate(&mut mutant);
+            match Record::read(&mutant) {
+                Ok(_) => read += 1,
+                Err(error) => {
+                    assert!(!error.to_string().is_empty());
+                    *refused.entry(std::mem::discriminant(&error)).or_insert(0) += 1;
+                }
+            }
+        }
+        assert!(read > 1_000, "only {read} mutants were read: they no longer look like records");
+        assert_eq!(refused.len(), 5, "each kind of refusal is met");
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), start in any::<bool>()) {

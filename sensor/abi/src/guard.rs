@@ -4,6 +4,7 @@
 //! on anything that only watches.
 
 use crate::decode::DecodeError;
+use crate::hook::HookClass;
 use crate::layout::{
     Header, Process, RecordType, Tag, Verdict, ABI_VERSION, ATTACHMENT_CUT, ATTACHMENT_DETACHED, FLAG_HAS_PROCESS,
 };
@@ -252,6 +253,17 @@ guard_hooks! {
     MoveMount = 278 "guard_move_mount" "move_mount",
     Exec = 279 "guard_exec" "sched_process_exec",
     Fork = 280 "guard_fork" "sched_process_fork",
+}
+
+impl GuardHook {
+    /// How it attaches.
+    #[must_use]
+    pub const fn class(self) -> HookClass {
+        match self {
+            Self::Exec | Self::Fork => HookClass::Tracepoint,
+            _ => HookClass::Lsm,
+        }
+    }
 }
 
 /// A verdict as it comes out of the guard's ring.

@@ -1,7 +1,7 @@
 //! Which container a process is in, told from its control group's path.
 //!
-//! Container runtimes name the control group after the container: 64 hexadecimal digits in the last parts of the path.
-//! Anybody who may create control groups (root, or a user with delegation) can fake such a name; it says where a process
+//! Container runtimes name the control group after the container: 64 hexadecimal digits in the last parts of the path. LXC and
+//! systemd-nspawn take the name that the administrator gave. Anybody who may create control groups (root, or a user with delegation) can fake such a name; it says where a process
 //! was put, not who put it there.
 
 use std::fmt;
@@ -20,6 +20,10 @@ pub enum Runtime {
     Crio,
     /// `libpod-<id>.scope` (podman).
     Podman,
+    /// `lxc.payload.<name>`, or `/lxc/<name>` of older versions.
+    Lxc,
+    /// `machine-<name>.scope` or `systemd-nspawn@<name>.service`.
+    Nspawn,
     /// `/kubepods.../<id>`: Kubernetes, by a runtime that the name doesn't give.
     Kubernetes,
 }
@@ -31,6 +35,8 @@ impl fmt::Display for Runtime {
             Self::Containerd => "containerd",
             Self::Crio => "cri-o",
             Self::Podman => "podman",
+            Self::Lxc => "lxc",
+            Self::Nspawn => "systemd-nspawn",
             Self::Kubernetes => "kubernetes",
         })
     }
@@ -50,11 +56,11 @@ impl Container {
         let parts: Vec<&str> = path.split('/').collect();
         parts.iter().enumerate().rev().find_map(|(depth, part)| {
             let outer = parts.get(..depth)?;
-            from_scope(part).or_else(|| from_folder(part, outer))
+            from_scope(part).or_else(|| from_folder(part, outer)).or_else(|| from_name(part, outer))
         })
     }
 
-    /// The 64 digits.
+    /// The 64 digits; with LXC and systemd-nspawn, the name.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -72,7 +78,7 @@ fn from_scope(part: &str) -> Option<Container> {
     let (prefix, id) = part.strip_suffix(".scope")?.rsplit_once('-')?;
     let runtime = match prefix {
         "docker" => Runtime::Docker,
-        "cri-containerd" => Runtime::Containerd,
+        "cri-containerd" | "nerdctl" => Runtime::Containerd,
         "crio" => Runtime::Crio,
         "libpod" => Runtime::Podman,
         _ => return None,
@@ -82,8 +88,10 @@ fn from_scope(part: &str) -> Option<Container> {
 
 /// A bare folder named by the id, whose outer folders name the runtime.
 fn from_folder(part: &str, outer: &[&str]) -> Option<Container> {
-    let id = match part.rsplit_once('-') {
-        Some(("libpod" | "crio", id)) => id,
+    let id = match (part.rsplit_once('-'), part.rsplit_once(':')) {
+        (Some(("libpod" | "crio", id)), _) => id,
+        // containerd with systemd's folders and without its driver: `<slice>:cri-containerd:<id>`.
+        (_, Some((slice, id))) if slice.ends_with(":cri-containerd") => id,
         _ => part,
     };
     if !is_id(id) {
@@ -93,6 +101,8 @@ fn from_folder(part: &str, outer: &[&str]) -> Option<Container> {
         Runtime::Podman
     } else if part.starts_with("crio-") {
         Runtime::Crio
+    } else if part.contains(":cri-containerd:") {
+        Runtime::Containerd
     } else if outer.last() == Some(&"docker") {
         Runtime::Docker
     } else if outer.iter().any(|folder| folder.starts_with("kubepods")) {
@@ -101,6 +111,46 @@ fn from_folder(part: &str, outer: &[&str]) -> Option<Container> {
         return None;
     };
     Some(Container { id: id.to_owned(), runtime })
+}
+
+/// A container that is called by a name: a whole machine in a container.
+fn from_name(part: &str, outer: &[&str]) -> Option<Container> {
+    let (runtime, name) = if let Some(name) = part.strip_prefix("lxc.payload.") {
+        (Runtime::Lxc, name.to_owned())
+    } else if matches!(outer, ["", "lxc" | "lxc.payload"]) {
+        (Runtime::Lxc, part.to_owned())
+    } else if let Some(name) = part.strip_prefix("systemd-nspawn@").and_then(|rest| rest.strip_suffix(".service")) {
+        (Runtime::Nspawn, unescaped(name))
+    } else if let Some(name) = part.strip_prefix("machine-").and_then(|rest| rest.strip_suffix(".scope")) {
+        match unescaped(name) {
+            // Virtual machines are registered in the same way.
+            name if name.starts_with("qemu-") => return None,
+            name => (Runtime::Nspawn, name),
+        }
+    } else {
+        return None;
+    };
+    (!name.is_empty()).then_some(Container { id: name, runtime })
+}
+
+/// systemd writes what a unit's name can't hold as `\x` and two hexadecimal digits.
+fn unescaped(name: &str) -> String {
+    let mut parts = name.split("\\x");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+        match u8::from_str_radix(digits, 16) {
+            Ok(byte) if byte.is_ascii_graphic() => {
+                text.push(char::from(byte));
+                text.push_str(rest);
+            }
+            _ => {
+                text.push_str("\\x");
+                text.push_str(part);
+            }
+        }
+    }
+    text
 }
 
 fn is_id(text: &str) -> bool {
@@ -144,8 +194,24 @@ mod tests {
         let pod = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice";
         assert_eq!(runtime_of(&format!("{pod}/cri-containerd-{ID}.scope")), Some(Runtime::Containerd));
         assert_eq!(runtime_of(&format!("{pod}/crio-{ID}.scope")), Some(Runtime::Crio));
+        assert_eq!(runtime_of(&format!("/system.slice/nerdctl-{ID}.scope")), Some(Runtime::Containerd));
+        let odd = format!("/system.slice/containerd.service/kubepods-burstable-pod1.slice:cri-containerd:{ID}");
+        assert_eq!(runtime_of(&odd), Some(Runtime::Containerd));
         assert_eq!(runtime_of(&format!("/machine.slice/libpod-{ID}.scope/container")), Some(Runtime::Podman));
         assert_eq!(runtime_of(&format!("/kubepods/burstable/pod1/{ID}")), Some(Runtime::Kubernetes));
+    }
+
+    #[test]
+    fn machines_in_containers_are_told_by_their_names() {
+        let of = |path: &str| Container::from_cgroup_path(path).map(|found| (found.runtime, found.id));
+        assert_eq!(of("/lxc.payload.web1/init.scope"), Some((Runtime::Lxc, "web1".into())));
+        assert_eq!(of("/lxc/web1"), Some((Runtime::Lxc, "web1".into())));
+        assert_eq!(of("/machine.slice/systemd-nspawn@web1.service/payload"), Some((Runtime::Nspawn, "web1".into())));
+        assert_eq!(of("/machine.slice/machine-web\\x2d1.scope"), Some((Runtime::Nspawn, "web-1".into())));
+        assert_eq!(of("/machine.slice/machine-qemu\\x2d1\\x2dvm.scope"), None);
+        assert_eq!(of("/lxc.monitor.web1"), None);
+        assert_eq!(of("/machine.slice/machine-.scope"), None);
+        assert_eq!(unescaped("a\\xzz\\x"), "a\\xzz\\x");
     }
 
     #[test]

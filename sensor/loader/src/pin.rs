@@ -331,6 +331,9 @@ fn load_most(refusals: &mut Refusals, wanted: &Wanted, beside: Option<&Path>) ->
             return Ok(object);
         }
     }
+    if let Some(obstacle) = trial::obstacle() {
+        anyhow::bail!("{obstacle}");
+    }
     let alone = trial::each_alone(&TELEMETRY, refusals)?;
     refusals.extend(alone);
     open_without(refusals, wanted, beside)?.load().context("loading the telemetry programs that load one by one")

@@ -76,6 +76,16 @@ pub fn each_alone(object: &KernelObject, without: &Refusals) -> anyhow::Result<R
     Ok(refusals)
 }
 
+/// What keeps every program from loading, where the kernel tells: asked only once a load has failed.
+pub fn obstacle() -> Option<&'static str> {
+    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    if lockdown.contains("[confidentiality]") {
+        return Some("the kernel is locked down for confidentiality: BPF may not read kernel memory");
+    }
+    let has_types = std::path::Path::new("/sys/kernel/btf/vmlinux").exists();
+    (!has_types).then_some("the kernel does not describe its types: there is no /sys/kernel/btf/vmlinux")
+}
+
 /// The hooks of a class, all refused for one reason.
 pub fn refuse_class(class: HookClass, why: &str) -> Refusals {
     HOOKS.iter().filter(|hook| hook.class() == class).map(|hook: &Hook| (hook.program(), why.to_owned())).collect()

@@ -30,6 +30,8 @@ pub struct Account {
     pub taken: BTreeMap<(Ring, u32), Taken>,
     /// Sequence numbers that did not come: lost in the kernel, and counted there too.
     pub missing: u64,
+    /// The same by ring, in the order of [`Ring::ALL`].
+    pub missing_by_ring: [u64; Ring::ALL.len()],
 }
 
 /// What was taken of one processor's records in one ring.
@@ -144,12 +146,12 @@ impl Account {
         taken.first = taken.first.min(sequence);
         taken.records = taken.records.saturating_add(1);
         let next = self.next.entry((ring, record.header.cpu)).or_insert(sequence);
-        // After such a swap, what was missing comes late.
-        if sequence >= *next {
-            self.missing = self.missing.saturating_add(sequence.saturating_sub(*next));
-            *next = sequence.saturating_add(1);
-        } else {
-            self.missing = self.missing.saturating_sub(1);
+        // Two programs that preempt each other may swap their places in the ring: what was missing then comes late.
+        let (gap, late) = if sequence >= *next { (sequence.saturating_sub(*next), 0) } else { (0, 1) };
+        *next = (*next).max(sequence.saturating_add(1));
+        self.missing = self.missing.saturating_add(gap).saturating_sub(late);
+        if let Some(missing) = self.missing_by_ring.get_mut(ring as usize) {
+            *missing = missing.saturating_add(gap).saturating_sub(late);
         }
     }
 }

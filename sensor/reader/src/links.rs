@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
-use watertight_sensor_abi::{Hook, HookClass};
+use watertight_sensor_abi::HookClass;
 
 use crate::maps::{bpf, open_pinned, InfoByFd, MapError, BPF_OBJ_GET_INFO_BY_FD};
 
@@ -95,12 +95,11 @@ struct ProgramInfo {
     name: [u8; NAME_BYTES + 1],
 }
 
-/// Reads a hook's pinned link back from the kernel: by its pin, then link and program by their ids.
+/// Reads the pinned link of a hook's program back from the kernel: by its pin, then link and program by their ids.
 ///
 /// # Errors
 /// There is no such link, or it runs another program.
-pub fn read_link(pin: &Path, hook: Hook) -> Result<PinnedLink, LinkError> {
-    let name = hook.program();
+pub fn read_link(pin: &Path, name: &'static str, class: HookClass) -> Result<PinnedLink, LinkError> {
     let ask = |what| move |source| LinkError::Ask { what, hook: name, source };
     let pinned: LinkInfo = read_info(open_pinned(pin)?.as_fd()).map_err(ask("the link"))?;
     let link = by_id(BPF_LINK_GET_FD_BY_ID, pinned.id).map_err(ask("the link by its id"))?;
@@ -109,7 +108,7 @@ pub fn read_link(pin: &Path, hook: Hook) -> Result<PinnedLink, LinkError> {
     let program: ProgramInfo = read_info(program.as_fd()).map_err(ask("the program"))?;
     let found = program.name.split(|byte| *byte == 0).next().unwrap_or_default();
     let wanted = name.as_bytes().get(..NAME_BYTES).unwrap_or(name.as_bytes());
-    if !is_attached_as(&link, hook.class()) || found != wanted {
+    if !is_attached_as(&link, class) || found != wanted {
         let found = String::from_utf8_lossy(found);
         let found = format!("a link of type {} to the program {found:?}", link.link_type);
         return Err(LinkError::Foreign { hook: name, found });

@@ -356,6 +356,9 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
         Hook::BpfUse | Hook::BpfMap | Hook::PerfOpen => {
             event.set(Field::Command, system.command);
             event.set(Field::BpfType, system.what);
+            if let Some(name) = name {
+                event.set(Field::BpfName, name);
+            }
         }
         Hook::Mount | Hook::Umount | Hook::MoveMount | Hook::PivotRoot => {
             event.set(Field::MountFlags, system.value);

@@ -257,15 +257,21 @@ impl<'n> Map<'n> {
     }
 }
 
-/// Whether a key looks like a mistyped one: in other case, or with one letter more, less or different.
+/// Whether a key looks like a mistyped one: in other case, or with one letter more, less or different, or
+/// with its letters in another order.
 fn is_near(known: &str, typed: &str) -> bool {
     let typed = typed.to_lowercase();
     let (shorter, longer) = if known.len() <= typed.len() { (known, typed.as_str()) } else { (typed.as_str(), known) };
     let start = shorter.bytes().zip(longer.bytes()).take_while(|(a, b)| a == b).count();
     let rest = |text: &str, from: usize| text.as_bytes().get(from..).unwrap_or_default().to_vec();
+    let sorted = |text: &str| {
+        let mut letters = text.as_bytes().to_vec();
+        letters.sort_unstable();
+        letters
+    };
     let skipped = start.saturating_add(1);
     match longer.len().saturating_sub(shorter.len()) {
-        0 => rest(shorter, skipped) == rest(longer, skipped),
+        0 => rest(shorter, skipped) == rest(longer, skipped) || sorted(known) == sorted(&typed),
         1 => rest(shorter, start) == rest(longer, skipped),
         _ => false,
     }

@@ -29,6 +29,9 @@ pub(super) fn target(node: &Node, problems: &mut Problems) -> Option<Target> {
     }
     let port = map.get("port").map(|node| (node, port(node, problems)));
     let Some(first) = first else {
+        if map.entries().iter().any(|entry| !MATCH_KEYS.contains(&entry.key.as_str())) {
+            return None; // told already: a key that is not known was meant
+        }
         let (place, label) =
             port.as_ref().map_or((map.place(), "an empty match"), |(node, _)| (node.place, "a port alone"));
         problems.add(place, "the match names nothing", label, ONE_OF);

@@ -66,21 +66,46 @@ fn all_problems_are_told_in_the_order_of_the_file() {
     assert_eq!(lines, [1, 2, 4, 4, 5, 6, 7], "{}", refusal(text));
 }
 
+/// What the documentation shows between fences that begin with this word.
+fn documented(word: &str) -> Vec<String> {
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/policy.md"));
+    let blocks = text.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix(word));
+    blocks.filter_map(|block| block.strip_prefix('\n')).map(str::to_owned).collect()
+}
+
 #[test]
-fn a_problem_is_shown_under_its_line_with_label_and_mend() {
-    let text = with_match("exec", "{ fiel: /usr/bin/xmrig }");
+fn the_documented_policies_are_good_and_have_a_rule_of_each_kind() {
+    let blocks = documented("yaml");
+    let policies = blocks.iter().map(|text| parse("docs", text.as_bytes()).map_err(|refusal| refusal.to_string()));
+    let policies: Vec<Policy> = policies.collect::<Result<_, _>>().expect("good policies");
+    let rules = || policies.iter().flat_map(|policy| &policy.rules);
+    for key in ["file", "under", "sha256", "address"] {
+        assert!(rules().any(|rule| rule.target.key() == key), "no example of {key}");
+    }
+    for operation in Operation::ALL {
+        assert!(rules().any(|rule| rule.on.contains(&operation)), "no example of {operation}");
+    }
+}
+
+#[test]
+fn a_problem_is_shown_under_its_line_with_label_and_mend_as_documented() {
+    let text = documented("yaml")[0].replace("{ file:", "{ flie:");
     let shown = refusal(&text).to_string();
-    assert!(shown.contains("policy.yaml:6:14: rule r: a match has no key \"fiel\"\n"), "{shown}");
-    assert!(
-        shown.contains(" 6 |     match: { fiel: /usr/bin/xmrig }\n   |              ^^^^ unknown key\n"),
-        "{shown}"
-    );
+    let message = shown.lines().take(4).collect::<Vec<_>>().join("\n");
+    assert!(documented("").iter().any(|block| block.trim_end() == message), "not documented:\n{message}");
 }
 
 #[test]
 fn a_mistyped_key_is_answered_with_the_right_one() {
-    only_problem("version: 1\nruels: []\nrules: []\n", 2, 1, &["unknown key"]);
-    only_problem("version: 1\nrule: 1\nrules: []\n", 2, 1, &["did you mean `rules`?"]);
+    only_problem(
+        "version: 1\nother: []\nrules: []\n",
+        2,
+        1,
+        &["unknown key", "a policy has version, fallback_deny, rules"],
+    );
+    for typed in ["rule", "ruules", "rulez", "Rules", "ruels"] {
+        only_problem(&format!("version: 1\n{typed}: 1\nrules: []\n"), 2, 1, &["did you mean `rules`?"]);
+    }
 }
 
 #[test]

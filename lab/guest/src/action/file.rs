@@ -99,6 +99,12 @@ actions! {
         Ok(json!(null))
     }
 
+    /// Cuts an open file to a length.
+    "file.truncate_open" => truncate_open(path, bytes) {
+        OpenOptions::new().write(true).open(path)?.set_len(number(bytes)?)?;
+        Ok(json!(null))
+    }
+
     /// Makes a named pipe.
     "file.make_fifo" => make_fifo(path) {
         mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;

@@ -1,7 +1,7 @@
 //! Many operations of one kind, one after the other, by one process, with as little of their own cost as can be: what is
 //! measured or overrun is the sensor, not the driver.
 
-use super::{actions, check, number};
+use super::{actions, check, number, Outcome};
 use serde_json::json;
 use std::ffi::CString;
 use std::io;
@@ -82,36 +82,46 @@ actions! {
 
     /// Forks, starts the program that does nothing and waits for its end, so many times. Gives `count`.
     "storm.exec" => exec(count) {
-        let count: u32 = number(count)?;
-        let program = CString::new(NOTHING)?;
-        let arguments = [program.as_ptr(), ptr::null()];
-        let environment = [ptr::null::<libc::c_char>()];
-        for _ in 0..count {
-            let mut child = 0;
-            // posix_spawn, because it lends the child our memory instead of copying its tables.
-            // SAFETY: the path is a C string, both lists end in null, all live through the call, and the rest may be null.
-            let refusal = unsafe {
-                libc::posix_spawn(
-                    &mut child,
-                    program.as_ptr(),
-                    ptr::null(),
-                    ptr::null(),
-                    arguments.as_ptr().cast(),
-                    environment.as_ptr().cast(),
-                )
-            };
-            if refusal != 0 {
-                return Err(io::Error::from_raw_os_error(refusal));
-            }
-            let mut status = 0;
-            // SAFETY: the status is ours and the child is our own.
-            check(i64::from(unsafe { libc::waitpid(child, &mut status, 0) }))?;
-            if status != 0 {
-                return Err(io::Error::other(format!("{NOTHING} ended with wait status {status}")));
-            }
-        }
-        Ok(json!({ "count": count }))
+        run(number(count)?, 0)
     }
+
+    /// The same with an argument of so many bytes: large events, that fill a ring with few processes. Gives `count`.
+    "storm.exec_long" => exec_long(count, bytes) {
+        run(number(count)?, number(bytes)?)
+    }
+}
+
+fn run(count: u32, argument_bytes: usize) -> Outcome {
+    let program = CString::new(NOTHING)?;
+    let argument = CString::new(vec![b'x'; argument_bytes])?;
+    let second = if argument_bytes == 0 { ptr::null() } else { argument.as_ptr() };
+    let arguments = [program.as_ptr(), second, ptr::null()];
+    let environment = [ptr::null::<libc::c_char>()];
+    for _ in 0..count {
+        let mut child = 0;
+        // posix_spawn, because it lends the child our memory instead of copying its tables.
+        // SAFETY: the path is a C string, both lists end in null, all live through the call, and the rest may be null.
+        let refusal = unsafe {
+            libc::posix_spawn(
+                &mut child,
+                program.as_ptr(),
+                ptr::null(),
+                ptr::null(),
+                arguments.as_ptr().cast(),
+                environment.as_ptr().cast(),
+            )
+        };
+        if refusal != 0 {
+            return Err(io::Error::from_raw_os_error(refusal));
+        }
+        let mut status = 0;
+        // SAFETY: the status is ours and the child is our own.
+        check(i64::from(unsafe { libc::waitpid(child, &mut status, 0) }))?;
+        if status != 0 {
+            return Err(io::Error::other(format!("{NOTHING} ended with wait status {status}")));
+        }
+    }
+    Ok(json!({ "count": count }))
 }
 
 /// A connection cut this way leaves no port in TIME_WAIT, of which there are fewer than a storm needs.

@@ -21,6 +21,8 @@ const OPCODE_UNLINKAT: u8 = 36;
 const OPCODE_LINKAT: u8 = 39;
 /// One operation at a time is all that an action does.
 const ENTRIES: u32 = 1;
+/// Takes the caller's credentials for entries that name them.
+const REGISTER_PERSONALITY: u32 = 9;
 /// Waits for the completion within the call that submits.
 const ENTER_GETEVENTS: u32 = 1;
 /// Where the entries are mapped from; the rings themselves lie at 0.
@@ -69,6 +71,21 @@ actions! {
     "uring.link" => link(path, second) {
         let (path, second) = (CString::new(path)?, CString::new(second)?);
         submit(&to_second(at(OPCODE_LINKAT, &path), &second))?;
+        Ok(json!(null))
+    }
+
+    /// Creates a file through io_uring with credentials that were registered before: those of the process itself.
+    "uring.create_as" => create_as(path) {
+        let path = CString::new(path)?;
+        let flags = (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC).cast_unsigned();
+        let entry = at(OPCODE_OPENAT, &path).set(24, &0o600_u32.to_ne_bytes()).set(28, &flags.to_ne_bytes());
+        let (ring, parameters) = set_up()?;
+        // SAFETY: this registration takes no argument.
+        let personality = check(unsafe {
+            libc::syscall(libc::SYS_io_uring_register, ring.as_raw_fd(), REGISTER_PERSONALITY, ptr::null::<u8>(), 0)
+        })?;
+        let personality = u16::try_from(personality).map_err(io::Error::other)?;
+        submit_to(&ring, &parameters, &entry.set(42, &personality.to_ne_bytes()))?;
         Ok(json!(null))
     }
 
@@ -122,13 +139,23 @@ fn socket_address(address: SocketAddr) -> (libc::c_int, Vec<u8>) {
 
 /// Does one operation and returns its result, as the system call of its name would.
 fn submit(entry: &Submission) -> io::Result<i32> {
+    let (ring, parameters) = set_up()?;
+    submit_to(&ring, &parameters, entry)
+}
+
+/// A ring for one operation, and what the kernel says of where its parts lie.
+fn set_up() -> io::Result<(OwnedFd, Fields<PARAMETERS_BYTES>)> {
     let mut parameters = Fields::<PARAMETERS_BYTES>::new();
     // SAFETY: the structure is as long as the kernel's, which reads it and fills it in.
     let ring = check(unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, parameters.0.as_mut_ptr()) })?;
     // SAFETY: the call has just given us this descriptor and nobody else knows it.
     let ring = unsafe { OwnedFd::from_raw_fd(i32::try_from(ring).map_err(io::Error::other)?) };
-    let rings = Mapping::of(&ring, RINGS_BYTES, 0)?;
-    let entries = Mapping::of(&ring, SUBMISSION_BYTES, ENTRIES_OFFSET)?;
+    Ok((ring, parameters))
+}
+
+fn submit_to(ring: &OwnedFd, parameters: &Fields<PARAMETERS_BYTES>, entry: &Submission) -> io::Result<i32> {
+    let rings = Mapping::of(ring, RINGS_BYTES, 0)?;
+    let entries = Mapping::of(ring, SUBMISSION_BYTES, ENTRIES_OFFSET)?;
     let offset = |field: usize| parameters.u32_at(field) as usize;
 
     entries.write(0, &entry.0)?;

@@ -1,7 +1,7 @@
 //! The product in force: what it must say of what happens in the guest.
 
 use super::Test;
-use crate::action::{memory, network, process};
+use crate::action::{memory, network, process, storm};
 use crate::product::{by, watertight, Watertight};
 use anyhow::{ensure, Context, Result};
 
@@ -181,7 +181,7 @@ fn memfd_raises_an_alert() -> Result<()> {
 fn storm_is_accounted() -> Result<()> {
     const RUNS: u64 = 2_000;
     let run = Watertight::start()?;
-    let act = process::storm(&RUNS.to_string())?;
+    let act = storm::exec(&RUNS.to_string())?;
     act.done()?;
     let events = run.stop()?;
     let summary = events.summary()?;

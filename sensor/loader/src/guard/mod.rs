@@ -78,7 +78,12 @@ pub fn run(pins: &Path, command: &GuardCommand) -> Result<String> {
         GuardCommand::Check => {
             let entries = Entries::resolve(&read_policy()?)?;
             protected::refuse_if_vital(&entries)?;
-            Ok(entries.report(0, "none").to_string())
+            let mut report = entries.report(0, "none");
+            // Rules that can be resolved are not yet rules that can be enforced.
+            if let (false, Err(why)) = (pins.is_loaded(), crate::trial::admits_lsm()) {
+                report["kernel_refused"] = why.into();
+            }
+            Ok(report.to_string())
         }
         GuardCommand::Apply { confirm_within, ours } => {
             if pins.ensure_loaded(&ours.watertight)? {

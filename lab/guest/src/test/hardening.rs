@@ -1,0 +1,347 @@
+//! What holds the product's own processes, and what it does when its surroundings are broken: nothing may stay half attached,
+//! and nothing may be lost without being told.
+
+use super::Test;
+use crate::action::process;
+use crate::product::{by, watertight, Events, Watertight, PROGRAM};
+use crate::world;
+use anyhow::{ensure, Context, Result};
+use rustix::process::{kill_process, Pid, Signal};
+use serde_json::Value;
+use std::ffi::{CString, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+/// This file's tests.
+pub const TESTS: &[Test] = &[
+    Test {
+        name: "hardening.detector_confined",
+        claim: "the detector is nobody, has no capabilities, and seccomp, Landlock and no_new_privs hold it",
+        run: detector_is_confined,
+    },
+    Test {
+        name: "hardening.sources_confined",
+        claim: "the sources worker is nobody and has the four capabilities that its sources need",
+        run: sources_are_confined,
+    },
+    Test {
+        name: "hardening.detector_killed",
+        claim: "a killed detector is started again, what died with it is counted, and the account balances",
+        run: detector_is_replaced,
+    },
+    Test {
+        name: "hardening.pins_damaged",
+        claim: "pins with a map of another type are dropped, told and loaded anew",
+        run: damaged_pins_are_replaced,
+    },
+    Test {
+        name: "hardening.pins_half",
+        claim: "pins of a load that was cut short are dropped and loaded anew",
+        run: half_pins_are_replaced,
+    },
+    Test {
+        name: "hardening.pins_foreign",
+        claim: "what others keep in the pin folder stays, and does not disturb",
+        run: foreign_pins_stay,
+    },
+    Test {
+        name: "hardening.no_btf",
+        claim: "without the kernel's types the run goes on with the fallbacks, says why, and attaches nothing",
+        run: no_types,
+    },
+    Test {
+        name: "hardening.no_root",
+        claim: "without root the run says what it loses and ends with 3",
+        run: no_root,
+    },
+    Test {
+        name: "hardening.argv_of_a_megabyte",
+        claim: "a megabyte of arguments is cut, flagged, and its size is told",
+        run: megabyte_of_arguments,
+    },
+    Test {
+        name: "hardening.path_of_4096_bytes",
+        claim: "a path of 4,096 bytes with newlines and escapes is reported, and never raw to a terminal",
+        run: long_path,
+    },
+    Test {
+        name: "booted.without_lsm.run",
+        claim: "without bpf and landlock in the LSM list the run is degraded, names the parameter, and says what holds no more",
+        run: without_lsm,
+    },
+    Test {
+        name: "booted.locked_down.run",
+        claim: "in confidentiality lockdown the run says so with the mend, and attaches nothing",
+        run: locked_down,
+    },
+];
+
+const PINS: &str = "/sys/fs/bpf/watertight";
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// Programs that the kernel has loaded, by bpf(2): the product's are told by nothing else.
+fn loaded_programs() -> Result<usize> {
+    const BPF_PROG_GET_NEXT_ID: libc::c_long = 11;
+    let mut count = 0;
+    let mut attributes = [0_u32; 3]; // from this id, the next one, flags
+    loop {
+        // SAFETY: the kernel reads and writes no more than the attributes' 12 bytes, which are ours.
+        let answer = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_GET_NEXT_ID,
+                attributes.as_mut_ptr(),
+                std::mem::size_of_val(&attributes),
+            )
+        };
+        if answer != 0 {
+            let error = std::io::Error::last_os_error();
+            ensure!(error.raw_os_error() == Some(libc::ENOENT), "listing programs: {error}");
+            return Ok(count);
+        }
+        count += 1;
+        attributes[0] = attributes[1];
+    }
+}
+
+fn sandbox(run: &Watertight, worker: &str) -> Result<(Value, String)> {
+    let line = run.wait_for("sandbox", |line| line["worker"] == worker, START_MAX)?;
+    let status = fs::read_to_string(format!("/proc/{}/status", line["pid"])).context("reading the worker's status")?;
+    Ok((line, status))
+}
+
+fn field<'s>(status: &'s str, name: &str) -> Result<Vec<&'s str>> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(line.with_context(|| format!("no {name} in {status}"))?.split_whitespace().collect())
+}
+
+fn detector_is_confined() -> Result<()> {
+    let run = Watertight::start()?;
+    let (line, status) = sandbox(&run, "detector")?;
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        ensure!(field(&status, set)? == ["0000000000000000"], "{set}: {status}");
+    }
+    ensure!(field(&status, "Uid")? == ["65534"; 4] && field(&status, "Gid")? == ["65534"; 4], "{status}");
+    ensure!(field(&status, "Groups")?.is_empty(), "{status}");
+    ensure!(field(&status, "Seccomp")? == ["2"] && field(&status, "NoNewPrivs")? == ["1"], "{status}");
+    let landlock = line["sandbox"]["landlock"].as_str().unwrap_or_default();
+    ensure!(landlock.contains("files") && landlock.contains("ABI"), "Landlock: {line}");
+    run.stop()?;
+    Ok(())
+}
+
+fn sources_are_confined() -> Result<()> {
+    // CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN.
+    const KEPT: u64 = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 21;
+    let run = Watertight::start_with(&["--loader", "/nonexistent"])?;
+    let (_, status) = sandbox(&run, "sources")?;
+    let effective = field(&status, "CapEff")?.first().map(|digits| u64::from_str_radix(digits, 16));
+    ensure!(effective == Some(Ok(KEPT)), "CapEff: {status}");
+    ensure!(field(&status, "Uid")? == ["65534"; 4], "{status}");
+    ensure!(field(&status, "Seccomp")? == ["2"] && field(&status, "NoNewPrivs")? == ["1"], "{status}");
+    // They still work: a process of another user is seen with its executable.
+    let act = process::exec_many("wt-confined", "2")?;
+    fs::write("/tmp/wt-confined-file", "x")?;
+    let events = run.stop()?;
+    events.expect("process.exec", |event| by(event, &act))?;
+    events.expect("file.create", |event| event["file"]["path"] == "/tmp/wt-confined-file")?;
+    Ok(())
+}
+
+fn detector_is_replaced() -> Result<()> {
+    let run = Watertight::start()?;
+    let (first, _) = sandbox(&run, "detector")?;
+    let before = process::storm("200")?;
+    let pid = first["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    kill_process(pid.context("the detector's pid")?, Signal::KILL)?;
+    let after = process::storm("200")?;
+    run.wait_for("sandbox", |line| line["worker"] == "detector" && line["pid"] != first["pid"], START_MAX)?;
+    let events = run.stop()?;
+    events.expect("sensor.gap", |gap| gap["of"] == "detector" && gap["message"].to_string().contains("signal 9"))?;
+    let summary = events.summary()?;
+    ensure!(summary["detector_deaths"] == 1 && summary["balanced"] == true, "{summary}");
+    let seen = events.count("process.fork", |event| by(event, &before) || by(event, &after)) as u64;
+    let fork = summary["hooks"].as_array().into_iter().flatten().find(|hook| hook["hook"] == "task_fork");
+    let lost = fork.and_then(|hook| hook["lost_with_detector"].as_u64()).context("the loss of task_fork")?;
+    ensure!(seen + lost >= 400, "{seen} of 400 forks were seen and {lost} counted as lost: {summary}");
+    Ok(())
+}
+
+/// A run that was killed: its pins stay. Returns the folder of its build.
+fn pins_of_a_killed_run() -> Result<PathBuf> {
+    Watertight::start()?.kill()?;
+    let build = fs::read_dir(PINS)?.filter_map(Result::ok).map(|entry| entry.path());
+    build.into_iter().find(|path| path.join("links").exists()).context("the killed run left no pins")
+}
+
+/// A run over these pins works, says this, and leaves nothing.
+fn recovers(programs_before: usize, says: &str) -> Result<Events> {
+    let run = Watertight::start()?;
+    let act = process::exec_many("wt-recovered", "2")?;
+    let events = run.stop()?;
+    events.expect("process.exec", |event| by(event, &act))?;
+    events.expect("sensor.gap", |gap| gap["message"].to_string().contains(says)).map(drop).or_else(|error| {
+        if says.is_empty() {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })?;
+    ensure!(events.summary()?["balanced"] == true, "{}", events.summary()?);
+    let programs = loaded_programs()?;
+    ensure!(programs == programs_before, "{programs} programs are loaded, {programs_before} were before");
+    Ok(events)
+}
+
+fn damaged_pins_are_replaced() -> Result<()> {
+    world::mount_bpf()?;
+    let before = loaded_programs()?;
+    let build = pins_of_a_killed_run()?;
+    fs::remove_file(build.join("counters"))?;
+    fs::rename(build.join("ring_net"), build.join("counters"))?;
+    recovers(before, "the pinned map counters has type")?;
+    // A map that is missing altogether, and something that is no link among the links.
+    let build = pins_of_a_killed_run()?;
+    fs::rename(build.join("ring_net"), build.join("links/file_open_x"))?;
+    recovers(before, "ring_net is missing")?;
+    Ok(())
+}
+
+fn half_pins_are_replaced() -> Result<()> {
+    world::mount_bpf()?;
+    let before = loaded_programs()?;
+    let build = pins_of_a_killed_run()?;
+    fs::remove_dir(build.join("complete"))?;
+    fs::remove_file(build.join("links/task_exec"))?;
+    recovers(before, "")?;
+    Ok(())
+}
+
+fn foreign_pins_stay() -> Result<()> {
+    world::mount_bpf()?;
+    let before = loaded_programs()?;
+    fs::create_dir_all(format!("{PINS}/a-foreign-folder"))?;
+    recovers(before, "")?;
+    ensure!(fs::exists(format!("{PINS}/a-foreign-folder"))?, "the folder of others is gone");
+    fs::remove_dir(format!("{PINS}/a-foreign-folder"))?;
+    Ok(())
+}
+
+fn no_types() -> Result<()> {
+    world::mount_bpf()?;
+    let before = loaded_programs()?;
+    let none = CString::new("")?;
+    rustix::mount::mount("none", "/sys/kernel/btf", "tmpfs", rustix::mount::MountFlags::empty(), none.as_c_str())?;
+    let tried = degraded_without_kernel("/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF", before);
+    rustix::mount::unmount("/sys/kernel/btf", rustix::mount::UnmountFlags::empty())?;
+    tried
+}
+
+/// A run whose kernel programs are refused says so and why, still sees processes, and attaches nothing.
+fn degraded_without_kernel(why: &str, mend: &str, programs_before: usize) -> Result<()> {
+    let run = Watertight::start()?;
+    let act = process::exec_many("wt-degraded", "2")?;
+    let programs = loaded_programs()?;
+    let events = run.stop()?;
+    let matrix = events.matrix()?;
+    ensure!(matrix["degraded"].to_string().contains(why), "why it is degraded: {matrix}");
+    ensure!(matrix["rows"].to_string().contains(mend), "the mend: {matrix}");
+    ensure!(matrix["rows"][0]["source"] == "proc connector", "the source of processes: {matrix}");
+    ensure!(programs == programs_before, "{programs} programs are loaded, {programs_before} were before");
+    events.expect("process.exec", |event| by(event, &act))?;
+    Ok(())
+}
+
+fn as_nobody(arguments: &[&str]) -> Result<Output> {
+    Command::new(PROGRAM).args(arguments).uid(65_534).gid(65_534).output().context("running the product as nobody")
+}
+
+fn no_root() -> Result<()> {
+    if !fs::exists(PROGRAM)? {
+        return super::skip("the guest was made without the product");
+    }
+    let output = as_nobody(&["run", "--for", "1s", "-o", "json"])?;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1) && words.contains("--state"), "the state folder: {words}");
+    let output = as_nobody(&["run", "--for", "1s", "-o", "json", "--state", "/tmp/wt-nobody"])?;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(words.contains("not root") && words.contains("sudo"), "{words}");
+    ensure!(output.status.code() == Some(3), "it ended with {}: {words}", output.status);
+    let matrix = String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned();
+    ensure!(matrix.contains(r#""level":"none""#) && matrix.contains("run as root"), "{matrix}");
+    Ok(())
+}
+
+fn megabyte_of_arguments() -> Result<()> {
+    const PART_BYTES: usize = 100_000;
+    const PARTS: usize = 11;
+    let run = Watertight::start()?;
+    let part = "m".repeat(PART_BYTES);
+    let mut child = Command::new("/bin/true").arg("wt-megabyte").args(vec![part; PARTS]).spawn()?;
+    let pid = child.id();
+    child.wait()?;
+    let events = run.stop()?;
+    let event = events
+        .expect("process.exec", |event| event["process"]["pid"] == pid && event.to_string().contains("wt-megabyte"))?;
+    let bytes = event["process"]["argv_bytes"].as_u64().context("argv_bytes")?;
+    ensure!(bytes >= (PART_BYTES * PARTS) as u64, "the size before the cut is {bytes}");
+    ensure!(event["truncated"].to_string().contains("process.argv"), "not flagged");
+    ensure!(events.summary()?["balanced"] == true, "{}", events.summary()?);
+    Ok(())
+}
+
+/// A file whose whole path has 4,000 bytes and more, each part with a newline and an escape.
+fn make_and_remove_deep_file() -> Result<()> {
+    let part = OsString::from_vec([b"\n\x1b[31m\x1b]0;owned\x07".as_slice(), &[b'p'; 180]].concat());
+    let path = PathBuf::from("/tmp").join(std::iter::repeat_n(&part, 20).collect::<PathBuf>());
+    fs::create_dir_all(&path)?;
+    fs::write(path.join("wt-deep"), "x")?;
+    fs::remove_file(path.join("wt-deep"))?;
+    fs::remove_dir_all(PathBuf::from("/tmp").join(&part)).context("taking the folders away")
+}
+
+fn long_path() -> Result<()> {
+    let run = Watertight::start()?;
+    make_and_remove_deep_file()?;
+    let events = run.stop()?;
+    let ours = |event: &Value| event["file"]["path"].to_string().contains("wt-deep") || event["truncated"].is_array();
+    events.expect("file.unlink", ours)?;
+    ensure!(events.summary()?["balanced"] == true, "{}", events.summary()?);
+    // The same for people: whatever comes, no byte of it is an order to a terminal.
+    let live = std::thread::spawn(|| watertight(&["run", "-o", "live", "--for", "8s"]));
+    for _ in 0..40 {
+        make_and_remove_deep_file()?;
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let output = live.join().map_err(|_| anyhow::anyhow!("the thread panicked"))??;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(text.contains("owned"), "the live output has none of the paths: {}", text.len());
+    ensure!(text.chars().all(|letter| letter == '\n' || !letter.is_control()), "a control character came through");
+    ensure!(!text.lines().any(|line| line.starts_with("ppp")), "a newline came through");
+    Ok(())
+}
+
+fn without_lsm() -> Result<()> {
+    let run = Watertight::start()?;
+    let (line, status) = sandbox(&run, "detector")?;
+    let act = process::exec_many("wt-without", "2")?;
+    let events = run.stop()?;
+    let matrix = events.matrix()?;
+    ensure!(matrix["level"] == "observe", "{matrix}");
+    ensure!(matrix["degraded"].to_string().contains("refuses BPF LSM"), "{matrix}");
+    ensure!(matrix["rows"].to_string().contains(",bpf"), "the lsm= line: {matrix}");
+    ensure!(matrix["rows"][0]["source"] == "tp_btf", "{matrix}");
+    ensure!(line["sandbox"]["landlock"].to_string().contains("none: add landlock"), "{line}");
+    ensure!(field(&status, "Seccomp")? == ["2"], "{status}");
+    events.expect("process.exec", |event| by(event, &act))?;
+    Ok(())
+}
+
+fn locked_down() -> Result<()> {
+    world::mount_bpf()?;
+    degraded_without_kernel("locked down for confidentiality", "lockdown=integrity", 0)
+}
