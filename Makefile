@@ -41,5 +41,8 @@ bench: build         ## measure what the product costs, in guests and here (as r
 	@echo "== benchmarks: some 25 minutes"
 	$(CARGO) run --release --quiet -p watertight-lab -- bench --page docs/benchmarks.md $(ARGS)
 
+demo: build          ## two minutes in a guest: events, a detection, a denial that outlives our processes
+	$(CARGO) run --release --quiet -p watertight-lab -- demo $(ARGS)
+
 test: lint unit lab  ## everything; what CI runs
 	@echo "== all passed"

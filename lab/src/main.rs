@@ -2,6 +2,7 @@
 
 mod archive;
 mod bench;
+mod demo;
 mod image;
 mod kernel;
 mod lab;
@@ -64,6 +65,14 @@ enum Command {
         #[arg(last = true, required = true)]
         words: Vec<String>,
     },
+    /// Play a story of two minutes: events, a detection, a denial that outlives every process of the product
+    Demo {
+        /// The kernel line
+        #[arg(long, default_value = "6.12")]
+        kernel: Series,
+        #[command(flatten)]
+        product: ProductArgs,
+    },
     /// Measure what the product costs and write the page of benchmarks
     Bench(bench::BenchArgs),
 }
@@ -86,6 +95,7 @@ fn main() -> ExitCode {
             Lab::prepare(&product, Terms { clock, ..terms(timeout, kernel_args) })
                 .and_then(|lab| lab.run_command(kernel, &words.join(" ")))
         }
+        Command::Demo { kernel, product } => demo::run(kernel, &product, accel),
         Command::Bench(args) => bench::run(&args, &accel),
     };
     done.unwrap_or_else(|error| {
