@@ -29,6 +29,7 @@ pub fn c_header() -> String {
         ("CLASS_NET", layout::CLASS_NET),
         ("FILTERS_MAX", layout::FILTERS_MAX),
         ("USER_RANGES_MAX", layout::USER_RANGES_MAX),
+        ("RING_CRITICAL_BYTES", layout::RING_CRITICAL_BYTES),
         ("RING_FILE_BYTES", layout::RING_FILE_BYTES),
         ("RING_NET_BYTES", layout::RING_NET_BYTES),
         ("AGGREGATES_MAX", layout::AGGREGATES_MAX),

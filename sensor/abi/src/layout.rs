@@ -32,10 +32,12 @@ pub const CLASS_NET: u32 = 2;
 pub const FILTERS_MAX: u32 = 256;
 /// Ranges of users among them: they are compared one by one.
 pub const USER_RANGES_MAX: u32 = 16;
+/// Size of the critical ring: some 16,000 records, seconds of the busiest machine. All of a ring counts as memory of who reads it.
+pub const RING_CRITICAL_BYTES: u32 = 8 << 20;
 /// Size of the ring of file events, bytes.
-pub const RING_FILE_BYTES: u32 = 8 << 20;
+pub const RING_FILE_BYTES: u32 = 2 << 20;
 /// Size of the ring of network events, bytes.
-pub const RING_NET_BYTES: u32 = 4 << 20;
+pub const RING_NET_BYTES: u32 = 1 << 20;
 /// Pairs of process and hook that are counted between two looks of user space; more are written to the ring, or lost.
 pub const AGGREGATES_MAX: u32 = 4_096;
 

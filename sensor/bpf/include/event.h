@@ -17,7 +17,7 @@ enum wt_ring { RING_CRITICAL, RING_FILE, RING_NET, RING_COUNT };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 16 << 20);
+	__uint(max_entries, RING_CRITICAL_BYTES);
 } ring_critical SEC(".maps");
 
 struct {

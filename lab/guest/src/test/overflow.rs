@@ -27,13 +27,13 @@ pub const TESTS: &[Test] = &[
     },
 ];
 
-/// Processes with arguments of this size: three records each, nearly twice what the critical ring of 16 MiB holds.
-const LONG_EXECS: &str = "2000";
+/// Processes with arguments of this size: three records each, nearly twice what the critical ring of 8 MiB holds.
+const LONG_EXECS: &str = "1000";
 const LONG_ARGUMENT_BYTES: &str = "16000";
-/// Files at the end of a path of 3,500 bytes: two records each, more than 1.5 times what the file ring of 8 MiB holds.
-const LONG_PATHS: &str = "2000";
-/// Connections: some 1,000 bytes of records each, more than 1.5 times what the net ring of 4 MiB holds.
-const CONNECTIONS: &str = "8000";
+/// Files at the end of a path of 3,500 bytes: two records each, more than 1.5 times what the file ring of 2 MiB holds.
+const LONG_PATHS: &str = "500";
+/// Connections: some 1,000 bytes of records each, more than 1.5 times what the net ring of 1 MiB holds.
+const CONNECTIONS: &str = "2000";
 
 /// The events of a run whose detector was stopped while this was done.
 fn unread(act: impl Fn() -> Result<Act>) -> Result<(Act, Events)> {
