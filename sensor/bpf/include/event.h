@@ -180,6 +180,7 @@ static __always_inline void append_bytes(struct scratch *scratch, __u16 tag, con
 
 	if (!HAS_ROOM(at, STRING_BYTES_MAX))
 		return;
+	asm volatile("" : "+r"(bytes)); /* what the compiler knows of it, the verifier does not: the test must stay */
 	if (bytes > STRING_BYTES_MAX) {
 		bytes = STRING_BYTES_MAX;
 		flags = ATTACHMENT_CUT;
