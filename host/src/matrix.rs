@@ -135,8 +135,8 @@ impl Found {
         let level = match () {
             // Who was there before is always known from somewhere; it protects nothing.
             () if rows.iter().all(|row| row.class == THERE || row.source == "none") => Level::None,
+            () if self.is_unread() && self.kernel.is_some() => Level::None,
             () if rows.last().is_some_and(|row| row.source != "none" && row.source != FANOTIFY_DENY) => Level::Enforce,
-            () if self.is_unread() => Level::None,
             () => Level::Observe,
         };
         let degraded = if level == Level::Enforce { String::new() } else { self.why_degraded() };
@@ -187,7 +187,7 @@ impl Found {
 
     fn why_degraded(&self) -> String {
         if self.is_unread() && self.kernel.is_some() {
-            return "no run reads what the programs collect: start `watertight run`".into();
+            return "no run reads what the programs collect: start `watertight run` (what a policy denies stays denied)".into();
         }
         if self.is_read_back && self.kernel.is_some() && !self.has_lsm() {
             return "no BPF LSM program is in force".into();
