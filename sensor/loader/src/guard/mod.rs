@@ -104,7 +104,7 @@ pub fn run(pins: &Path, command: &GuardCommand) -> Result<String> {
         }
         GuardCommand::Show => Ok(show::show(&pins)?.to_string()),
         GuardCommand::Unseal => {
-            pins.remove()?;
+            pins.unseal()?;
             Ok(json!({ "unsealed": true }).to_string())
         }
         GuardCommand::Release => {

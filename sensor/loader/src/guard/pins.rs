@@ -92,13 +92,14 @@ impl GuardPins {
         if self.is_loaded() {
             return Ok(false);
         }
-        trial::admits_lsm().map_err(anyhow::Error::msg)?;
         bpffs::ensure(&self.root)?;
         // What a load left that was cut short; it is not protected, because protection is attached last.
         remove_tree(&self.directory)?;
         let loaded = self.load(watertight);
         if loaded.is_err() {
             remove_tree(&self.root)?;
+            // Asked only now, because a trial costs as much as a small load and most kernels admit LSM programs.
+            trial::admits_lsm().map_err(anyhow::Error::msg)?;
         }
         loaded.map(|()| true)
     }
@@ -157,11 +158,18 @@ impl GuardPins {
         })
     }
 
-    /// Removes the guard: the links of denial first, protection last.
-    pub fn remove(&self) -> Result<()> {
+    /// Removes the guard and waits until it denies no more.
+    pub fn unseal(&self) -> Result<()> {
+        let programs = self.remove()?;
+        wait_until_gone(&programs)
+    }
+
+    /// Removes the guard, the links of denial first, protection last. The kernel lets its programs, whose ids are returned, go
+    /// in the seconds after.
+    pub fn remove(&self) -> Result<Vec<u32>> {
         self.refuse_other_builds()?;
         if !self.root.exists() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         if self.is_loaded() {
             self.map(POLICY)?; // says why, if we are not trusted
@@ -176,8 +184,8 @@ impl GuardPins {
             drop(link);
             fs::remove_file(&path).with_context(|| format!("unpinning {}", path.display()))?;
         }
-        wait_until_gone(&programs)?;
-        remove_tree(&self.root)
+        remove_tree(&self.root)?;
+        Ok(programs)
     }
 
     fn refuse_other_builds(&self) -> Result<()> {
