@@ -33,6 +33,9 @@ pub struct RunArgs {
     /// kernel events can't be left out.
     #[arg(long, value_name = "WHAT")]
     pub mute: Vec<Filter>,
+    /// Watch only: load no guard. What a policy denies that is in force already stays denied.
+    #[arg(long)]
+    pub observe: bool,
     /// The loader, when it does not lie beside this executable.
     #[arg(long, value_name = "FILE")]
     pub loader: Option<PathBuf>,
@@ -97,6 +100,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         pins: args.pins.clone(),
         state: args.state.clone(),
         filters: args.mute.clone(),
+        is_observing: args.observe,
         resumed: args.resumed,
     })
 }

@@ -90,10 +90,17 @@ impl Watertight {
         Self::start_with(&[])
     }
 
-    /// The same with more arguments after `run -o json`.
+    /// The same with more arguments after `run -o json`. Without a guard: most tests are about what is seen, and loading it takes
+    /// seconds in emulation.
     pub fn start_with(arguments: &[&str]) -> Result<Self> {
         require()?;
-        Self::start_program(PROGRAM, arguments)
+        Self::start_program(PROGRAM, &[&["--observe"], arguments].concat())
+    }
+
+    /// As a user starts it: with the guard.
+    pub fn start_guarded() -> Result<Self> {
+        require()?;
+        Self::start_program(PROGRAM, &[])
     }
 
     /// The same with another program in the product's place.

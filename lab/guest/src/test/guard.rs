@@ -3,6 +3,7 @@
 use super::Test;
 use crate::action::{file, kernel, memory, mount, network, process, uring, Act};
 use crate::guard::{apply, counts, folder, program, rule, starts};
+use crate::product::{by, Watertight};
 use crate::world;
 use anyhow::{ensure, Context, Result};
 use std::fs;
@@ -60,6 +61,11 @@ pub const TESTS: &[Test] = &[
         name: "guard.uring",
         claim: "io_uring is no way around: write, unlink, rename, link, connect",
         run: by_uring,
+    },
+    Test {
+        name: "guard.told",
+        claim: "each verdict is an event with the rule, the process and what was asked for; the account balances",
+        run: told,
     },
 ];
 
@@ -355,4 +361,45 @@ fn sha256(path: &str) -> Result<String> {
     let output = std::process::Command::new("sha256sum").arg(path).output().context("running sha256sum")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.split_whitespace().next().map(str::to_owned).with_context(|| format!("no digest of {path}"))
+}
+
+fn told() -> Result<()> {
+    let place = folder("told")?;
+    let [denied, watched] = ["denied", "watched"].map(|name| format!("{place}/{name}"));
+    program(&denied)?;
+    program(&watched)?;
+    let listener = TcpListener::bind("127.0.0.2:4460")?;
+    apply(&[
+        rule("tell-start", "exec", &format!("file: {denied}"), "enforce"),
+        rule("tell-watched", "exec", &format!("file: {watched}"), "audit"),
+        rule("tell-peer", "connect", "address: 127.0.0.2, port: 4460", "enforce"),
+    ])?;
+    let run = Watertight::start_guarded()?;
+    let start = process::exec(&denied, "x")?;
+    start.refused_with(libc::EPERM)?;
+    let watched_start = process::exec(&watched, "x")?;
+    let peer = network::tcp_connect(&listener.local_addr()?.to_string())?;
+    peer.refused_with(libc::EPERM)?;
+    let tampering = file::unlink("/sys/fs/bpf/watertight-guard")?;
+    let events = run.stop()?;
+    ensure!(events.matrix()?["level"] == "enforce", "{}", events.matrix()?);
+    ensure!(events.matrix()?["policy"].to_string().contains("3 rules"), "{}", events.matrix()?["policy"]);
+    let told = events.expect("policy.denied", |event| by(event, &start))?;
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&denied)?);
+    ensure!(told["policy"]["rule"] == "tell-start" && told["policy"]["mode"] == "enforce", "{told}");
+    ensure!(told["outcome"] == "denied" && told["operations"] == serde_json::json!(["exec"]), "{told}");
+    ensure!(told["file"]["path"] == denied.as_str() && told["file"]["inode"] == inode, "{told}");
+    ensure!(told["policy"]["matched"] == "file" && told["process"]["parent"]["pid"] == 1, "{told}");
+    let told = events.expect("policy.audited", |event| by(event, &watched_start))?;
+    ensure!(told["policy"]["rule"] == "tell-watched" && told["outcome"] == "attempted", "{told}");
+    let told = events.expect("policy.denied", |event| by(event, &peer))?;
+    ensure!(told["network"]["remote"]["address"] == "127.0.0.2", "{told}");
+    ensure!(told["network"]["remote"]["port"] == 4460, "{told}");
+    let told = events.expect("policy.denied", |event| by(event, &tampering))?;
+    ensure!(told["operations"] == serde_json::json!(["tamper"]), "{told}");
+    let summary = events.summary()?;
+    ensure!(summary["balanced"] == true, "{summary}");
+    let rows = summary["guard"].as_array().context("the guard's account")?;
+    ensure!(rows.iter().any(|row| row["hook"] == "guard_open" && row["submitted"].as_u64() >= Some(2)), "{summary}");
+    Ok(())
 }

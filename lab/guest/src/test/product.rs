@@ -4,6 +4,7 @@ use super::Test;
 use crate::action::{memory, network, process, storm};
 use crate::product::{by, watertight, Watertight};
 use anyhow::{ensure, Context, Result};
+use std::path::Path;
 
 /// This file's tests.
 pub const TESTS: &[Test] = &[
@@ -65,10 +66,12 @@ pub const TESTS: &[Test] = &[
 ];
 
 fn begins_and_ends() -> Result<()> {
-    let run = Watertight::start()?;
+    let run = Watertight::start_guarded()?;
     let events = run.stop()?;
-    events.matrix()?;
-    events.summary()?;
+    let matrix = events.matrix()?;
+    ensure!(matrix["level"] == "enforce", "{matrix}");
+    ensure!(events.summary()?["balanced"] == true, "{}", events.summary()?);
+    ensure!(!Path::new("/sys/fs/bpf/watertight-guard").exists(), "a guard without a policy stays");
     Ok(())
 }
 
