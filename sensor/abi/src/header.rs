@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::guard::{self, GUARD_HOOKS};
+use crate::guard::{self, GUARD_HOOKS, GUARD_LAYOUTS};
 use crate::hook::{HookClass, HOOKS};
 use crate::layout::{self, FieldKind, FilterKind, Phase, RecordType, Role, Tag, LAYOUTS};
 
@@ -59,7 +59,7 @@ pub fn c_header() -> String {
     for hook in HOOKS {
         let _ = writeln!(text, "#define HOOK_{} {}u", hook.program().to_uppercase(), *hook as u16);
     }
-    for layout in LAYOUTS {
+    for layout in LAYOUTS.iter().chain(GUARD_LAYOUTS) {
         let _ = writeln!(text, "\nstruct {} {{", layout.c_name);
         for (name, kind) in layout.fields {
             let _ = match kind {

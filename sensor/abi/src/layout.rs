@@ -53,7 +53,7 @@ pub const ATTACHMENT_UNREADABLE: u16 = 2;
 pub const ATTACHMENT_DETACHED: u16 = 4;
 
 macro_rules! layouts {
-    ($($(#[$doc:meta])* $name:ident $c_name:literal { $($(#[$field_doc:meta])* $field:ident: $type:tt,)* })*) => {
+    ($list:ident $($(#[$doc:meta])* $name:ident $c_name:literal { $($(#[$field_doc:meta])* $field:ident: $type:tt,)* })*) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,7 +94,7 @@ macro_rules! layouts {
         )*
 
         /// Every layout, for the C header.
-        pub const LAYOUTS: &[Layout] = &[$($name::LAYOUT),*];
+        pub const $list: &[Layout] = &[$($name::LAYOUT),*];
     };
     (@rust u8) => { u8 };
     (@rust u16) => { u16 };
@@ -186,7 +186,7 @@ impl Layout {
         size
     }
 
-    const fn is_naturally_aligned(&self) -> bool {
+    pub(crate) const fn is_naturally_aligned(&self) -> bool {
         let mut offset = 0;
         let mut rest = self.fields;
         while let Some(((_, kind), tail)) = rest.split_first() {
@@ -201,6 +201,7 @@ impl Layout {
 }
 
 layouts! {
+    LAYOUTS
     /// First in every record.
     Header "wt_header" {
         /// [`ABI_VERSION`] of the writer.
@@ -362,87 +363,6 @@ layouts! {
         what: u32,
         /// Flags or a number, by hook.
         value: u64,
-    }
-    /// What the guard answered; after it the attachment [`Tag::Path`] in a space of [`VERDICT_PATH_BYTES`](crate::VERDICT_PATH_BYTES).
-    Verdict "wt_verdict" {
-        /// [`Operation`](crate::Operation).
-        operation: u16,
-        /// [`POLICY_DENY`](crate::POLICY_DENY) or [`POLICY_AUDIT`](crate::POLICY_AUDIT).
-        mode: u16,
-        /// Rule's number in its generation; 0 for the guard's own protection.
-        rule: u16,
-        /// [`EntryKind`](crate::EntryKind) that decided.
-        matched: u16,
-        /// The policy's generation.
-        generation: u64,
-        /// Inode of the file, 0 where there is none.
-        inode: u64,
-        /// Device.
-        dev: u32,
-        /// Inode generation.
-        inode_generation: u32,
-        /// AF_INET or AF_INET6, 0 where there is no address.
-        family: u16,
-        /// Remote port, host byte order.
-        port: u16,
-        /// Type and permission bits of the file.
-        mode_bits: u32,
-        /// v4 in the first four bytes.
-        address: b16,
-        /// The rule's id, filled up with NULs.
-        id: b64,
-    }
-    /// What the guard is told before it is loaded.
-    GuardSettings "wt_guard_settings" {
-        /// Inode of the folder that holds its pins.
-        pins_inode: u64,
-        /// Device of the bpffs that the folder is on.
-        pins_dev: u32,
-        /// Mount namespace in which that is mounted.
-        pins_mnt_ns: u32,
-    }
-    /// What an entry of a policy's generation is found by.
-    PolicyKey "wt_policy_key" {
-        /// [`EntryKind`](crate::EntryKind).
-        kind: u32,
-        /// Device of the file or folder; prefix length of an address, bits of 128.
-        dev: u32,
-        /// Inode number; first 8 bytes of a digest; upper half of an address; a rule's number.
-        a: u64,
-        /// Inode generation; second 8 bytes; lower half.
-        b: u64,
-        /// Hash of a name; third 8 bytes; port, 0 for any.
-        c: u64,
-        /// Fourth 8 bytes.
-        d: u64,
-    }
-    /// An entry: the header of a generation, a rule's description, or what is ruled of a file, place, folder, digest or
-    /// address. Each kind uses some of the members.
-    PolicyEntry "wt_policy_entry" {
-        /// Header: the generation's number.
-        generation: u64,
-        /// Header: when it ends unless it is confirmed, CLOCK_BOOTTIME; 0 for never.
-        deadline_ns: u64,
-        /// Header: kinds of entries that exist, a byte for each operation.
-        kinds: u64,
-        /// Header: entries of the generation, this one included.
-        entries: u32,
-        /// Header: how many prefix lengths there are in `text`. Rule: its mode.
-        count: u32,
-        /// Operations that are denied, by bit.
-        denies: u32,
-        /// Operations that are audited, by bit.
-        audits: u32,
-        /// The deciding rule's number, two bytes for each operation.
-        rules: b16,
-        /// Rule: its id.
-        id: b64,
-        /// Header: prefix lengths. Rule: what it matches, as written.
-        text: b120,
-        /// Reserved, 0.
-        reserved: u64,
-        /// Reserved, 0.
-        reserved_too: u64,
     }
     /// A file as the kernel knows it: what a name, a path or a number of a process can't forge. Key of maps.
     Identity "wt_identity" {

@@ -4,11 +4,12 @@
 //! the Rust side asserts its own arithmetic at build time. A change on one side alone does not build.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod layout;
 mod decode;
 mod guard;
 mod header;
 mod hook;
-mod layout;
 
 pub use decode::{Attachment, Body, DecodeError, Record};
 pub use guard::*;
