@@ -4,6 +4,7 @@
 #![allow(clippy::panic)] // a test that never sees its line has failed
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -24,6 +25,14 @@ struct Run {
 fn command(state: &Path) -> Command {
     let mut command = Command::new(BINARY);
     command.args(["run", "-o", "json", "--loader", "/nonexistent/watertight-loader", "--state"]).arg(state);
+    // Whoever runs the tests under nohup has SIGHUP ignored, and the run would respect that.
+    let heed_hangups = || {
+        // SAFETY: setting a signal's default action runs no code of ours and may be done between fork and exec.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+        Ok(())
+    };
+    // SAFETY: the closure calls signal(2) alone, which is async-signal-safe.
+    unsafe { command.pre_exec(heed_hangups) };
     command
 }
 
