@@ -1,8 +1,8 @@
-//! Bytes of a ring: a record or a named refusal, never a panic.
+//! Bytes of a ring: a record, a verdict or a named refusal, never a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use watertight_sensor_abi::Record;
+use watertight_sensor_abi::{Record, VerdictRecord};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = bytes.to_vec();
@@ -14,4 +14,5 @@ fuzz_target!(|bytes: &[u8]| {
         head[4..].copy_from_slice(&size);
     }
     let _ = Record::read(&bytes).map_err(|error| error.to_string());
+    let _ = VerdictRecord::read(&bytes).map(|verdict| verdict.rule_id()).map_err(|error| error.to_string());
 });
