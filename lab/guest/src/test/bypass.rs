@@ -224,6 +224,6 @@ fn in_memory() -> Result<()> {
     let seen = seen()?;
     let exec =
         seen.events.expect("process.exec", |event| by(event, &seen.memfd) && event["process"]["is_memfd"] == true)?;
-    ensure!(exec["process"]["executable"] == "memfd:wt-in-memory", "executable: {exec}");
+    ensure!(exec["process"]["executable"] == "/memfd:wt-in-memory", "executable: {exec}");
     Ok(())
 }

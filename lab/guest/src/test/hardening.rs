@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// This file's tests.
 pub const TESTS: &[Test] = &[
@@ -84,7 +84,25 @@ const PINS: &str = "/sys/fs/bpf/watertight";
 const START_MAX: Duration = Duration::from_secs(60);
 
 /// Programs that the kernel has loaded, by bpf(2): the product's are told by nothing else.
+/// Once no more come or go: the kernel lets the programs of a run that has ended go one after the other.
 fn loaded_programs() -> Result<usize> {
+    const STILL: Duration = Duration::from_secs(2);
+    const SETTLED_MAX: Duration = Duration::from_secs(90);
+    let began = Instant::now();
+    let mut count = count_programs()?;
+    let mut since = Instant::now();
+    while since.elapsed() < STILL {
+        ensure!(began.elapsed() < SETTLED_MAX, "programs come and go for {} s", SETTLED_MAX.as_secs());
+        std::thread::sleep(Duration::from_millis(100));
+        let now = count_programs()?;
+        if now != count {
+            (count, since) = (now, Instant::now());
+        }
+    }
+    Ok(count)
+}
+
+fn count_programs() -> Result<usize> {
     const BPF_PROG_GET_NEXT_ID: libc::c_long = 11;
     let mut count = 0;
     let mut attributes = [0_u32; 3]; // from this id, the next one, flags
