@@ -380,7 +380,8 @@ fn told() -> Result<()> {
     let watched_start = process::exec(&watched, "x")?;
     let peer = network::tcp_connect(&listener.local_addr()?.to_string())?;
     peer.refused_with(libc::EPERM)?;
-    let tampering = file::unlink("/sys/fs/bpf/watertight-guard")?;
+    let tampering = file::remove_directory("/sys/fs/bpf/watertight-guard")?;
+    tampering.refused_with(libc::EPERM)?;
     let events = run.stop()?;
     ensure!(events.matrix()?["level"] == "enforce", "{}", events.matrix()?);
     ensure!(events.matrix()?["policy"].to_string().contains("3 rules"), "{}", events.matrix()?["policy"]);
