@@ -19,12 +19,13 @@ const VARIANTS: [Variant; 2] = [
 
 /// The boots that a filter asks for; `None` is the plain one.
 pub fn wanted(filter: &str) -> Vec<Option<&'static Variant>> {
+    let parts: Vec<&str> = filter.split(',').collect();
     let is_of = |variant: &&Variant| {
         let names = format!("{BOOTED}{}.", variant.name);
-        names.starts_with(filter) || filter.starts_with(&names)
+        parts.iter().any(|part| names.starts_with(part) || part.starts_with(&names))
     };
     let mut boots: Vec<Option<&Variant>> = VARIANTS.iter().filter(is_of).map(Some).collect();
-    if filter.is_empty() || !filter.starts_with(BOOTED.trim_end_matches('.')) {
+    if parts.iter().any(|part| !part.starts_with(BOOTED.trim_end_matches('.'))) {
         boots.insert(0, None);
     }
     boots
@@ -43,5 +44,6 @@ mod tests {
         assert_eq!(names("product.exec"), ["plain"]);
         assert_eq!(names("booted"), ["without_lsm", "locked_down"]);
         assert_eq!(names("booted.locked_down.run"), ["locked_down"]);
+        assert_eq!(names("booted.locked_down,product."), ["plain", "locked_down"]);
     }
 }

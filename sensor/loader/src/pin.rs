@@ -253,7 +253,10 @@ fn load_new(root: &Path, build: &str, wanted: &Wanted, beside: Option<&Path>) ->
     let mut refusals = if wanted.without_lsm {
         trial::refuse_class(HookClass::Lsm, "left out by --without-lsm")
     } else {
-        trial::absent()
+        match trial::runs_lsm() {
+            Ok(()) => trial::absent(),
+            Err(why) => trial::refuse_class(HookClass::Lsm, &why),
+        }
     };
     let mut object = load_most(&mut refusals, wanted, beside)?;
     manifest::fill(&handle(&mut object, "manifest")?, &wanted.manifest)?;

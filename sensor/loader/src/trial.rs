@@ -19,8 +19,26 @@ pub fn silence_libbpf() {
     libbpf_rs::set_print(Some((PrintLevel::Warn, |_, _| {})));
 }
 
+/// The active LSMs, by the kernel's own list; securityfs shows it.
+const ACTIVE_LSMS: &str = "/sys/kernel/security/lsm";
+
+/// Whether the kernel runs LSM programs at all: without `bpf` among its LSMs it loads and attaches them, and never calls them.
+/// Where the list can't be read nothing is known against it.
+pub fn runs_lsm() -> Result<(), String> {
+    std::fs::read_to_string(ACTIVE_LSMS).map_or(Ok(()), |list| is_active(&list))
+}
+
+fn is_active(list: &str) -> Result<(), String> {
+    let list = list.trim();
+    if list.split(',').any(|name| name == "bpf") {
+        return Ok(());
+    }
+    Err(format!("the kernel refuses BPF LSM: `bpf` is not among its LSMs ({list}), so it would take the programs and never run them"))
+}
+
 /// Whether one LSM program loads and attaches; `Err` says why not.
 pub fn admits_lsm() -> Result<(), String> {
+    runs_lsm()?;
     let trial = || -> anyhow::Result<()> {
         let open = ObjectBuilder::default().open_memory(PROBE.verified()?)?;
         let object = open.load()?;
@@ -124,6 +142,13 @@ mod tests {
         assert_eq!(lsm_hooks(&whole[..whole.len() - 1]), None, "cut");
         assert_eq!(lsm_hooks(&[0; 64]), None, "no magic");
         assert_eq!(lsm_hooks(&[]), None);
+    }
+
+    #[test]
+    fn programs_that_would_never_run_are_refused_and_the_list_is_named() {
+        assert_eq!(is_active("lockdown,capability,yama,apparmor,bpf\n"), Ok(()));
+        let why = is_active("lockdown,yama\n").expect_err("bpf is not in the list");
+        assert!(why.contains("refuses BPF LSM") && why.contains("lockdown,yama"), "{why}");
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl GuardPins {
         if self.is_loaded() {
             return Ok(false);
         }
+        trial::runs_lsm().map_err(anyhow::Error::msg)?;
         bpffs::ensure(&self.root)?;
         // What a load left that was cut short; it is not protected, because protection is attached last.
         remove_tree(&self.directory)?;
