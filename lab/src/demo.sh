@@ -6,7 +6,7 @@ run() { echo "   # $*"; sh -c "$*" 2>&1 | while read -r line; do echo "     $lin
 # The lines of the run that hold a word, as they come.
 show() {
 	sleep 3
-	grep -a "$1" "$EVENTS" | tail -n "${2:-4}" | while read -r line; do echo "     $line"; done
+	grep -a "$1" "$EVENTS" | grep -av " grep" | tail -n "${2:-4}" | while read -r line; do echo "     $line"; done
 }
 ours() {
 	for process in /proc/[0-9]*; do
@@ -25,7 +25,7 @@ version: 1
 rules:
   - { id: no-miner, action: deny, on: exec, match: { file: /tmp/demo/miner }, mode: enforce }
   - { id: pages-stay, action: deny, on: [write, unlink, rename], match: { under: /tmp/demo/www }, mode: enforce }
-  - { id: watch-true, action: deny, on: exec, match: { file: /bin/uname }, mode: audit }
+  - { id: watch-uname, action: deny, on: exec, match: { file: /bin/uname }, mode: audit }
 POLICY
 
 say "A stock kernel, $(uname -r), and this policy:"
@@ -40,7 +40,7 @@ sleep 2
 head -n 8 "$EVENTS"
 
 say "Somebody works."
-run "cat /etc/hostname > /tmp/demo/note; mkdir /tmp/demo/work; mv /tmp/demo/note /tmp/demo/work/note"
+run "cat /etc/passwd > /tmp/demo/note; mkdir /tmp/demo/work; mv /tmp/demo/note /tmp/demo/work/note"
 show "demo/work" 3
 
 say "Somebody runs a program from memory, without a file: a detection, with its reason and its ancestry."
