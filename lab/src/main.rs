@@ -37,7 +37,7 @@ enum Command {
         #[arg(long)]
         kernel: Option<Series>,
         /// How long one guest may run
-        #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
+        #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
         timeout: u64,
         #[command(flatten)]
         product: ProductArgs,

@@ -28,7 +28,7 @@ pub const PROGRAM: &str = "/usr/bin/watertight";
 /// And its loader.
 pub const LOADER: &str = "/usr/bin/watertight-loader";
 /// Emulation is slow: loading the sensor takes seconds there.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_secs(180);
 /// A ring that was full has to be read first, and the kernel lets go of the hooks one by one.
 const STOP_MAX: Duration = Duration::from_secs(150);
 /// How long the pipe may stay open after the product's end: a child that it left behind may hold it.

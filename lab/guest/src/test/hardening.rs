@@ -81,7 +81,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 const PINS: &str = "/sys/fs/bpf/watertight";
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_secs(180);
 
 /// Programs that the kernel has loaded, by bpf(2): the product's are told by nothing else.
 /// Once no more come or go: the kernel lets the programs of a run that has ended go one after the other.

@@ -30,9 +30,9 @@ use std::time::Duration;
 use watertight_lab_guest::{Line, BOOTED};
 
 /// Starting and stopping the product may each take a minute in emulation; a test that needs more hangs.
-const TEST_TIME_MAX: Duration = Duration::from_secs(150);
+const TEST_TIME_MAX: Duration = Duration::from_secs(400);
 /// A storm is 10 billion instructions and more, of which emulation does 70 million a second, and half when it shares.
-const STORM_TIME_MAX: Duration = Duration::from_secs(600);
+const STORM_TIME_MAX: Duration = Duration::from_secs(1200);
 /// Names of storms, and of what overruns a ring, begin so.
 const STORMS: [&str; 2] = ["storm.", "overflow."];
 
