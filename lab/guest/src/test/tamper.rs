@@ -254,8 +254,11 @@ fn generations() -> Result<()> {
 
 /// Puts a policy in force and confirms it, by the loader alone.
 fn switch(policy: &str) -> Result<()> {
-    let mut child =
-        Command::new(LOADER).args(["guard", "apply"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let mut child = Command::new(LOADER)
+        .args(["guard", "apply", "--confirm-within", "300"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
     child.stdin.take().context("no input")?.write_all(policy.as_bytes())?;
     ensure!(child.wait()?.success(), "guard apply failed");
     loader(&["guard", "confirm"]).map(drop)
@@ -270,14 +273,14 @@ fn returns() -> Result<()> {
     ];
     let policy = serde_json::json!({ "version": 1, "rules": rules }).to_string();
     let mut child = Command::new(LOADER)
-        .args(["guard", "apply", "--confirm-within", "4"])
+        .args(["guard", "apply", "--confirm-within", "20"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()?;
     child.stdin.take().context("no input")?.write_all(policy.as_bytes())?;
     ensure!(child.wait()?.success(), "guard apply failed");
     ensure!(!starts(&second)? && starts(&first)?, "the policy on trial is not in force");
-    thread::sleep(Duration::from_secs(5));
+    thread::sleep(Duration::from_secs(21));
     ensure!(starts(&second)? && !starts(&first)?, "the policy before is not in force again");
     let shown = show()?;
     ensure!(shown["state"] == "returned", "{shown}");
