@@ -4,7 +4,7 @@
 //! to what was in force before by itself unless somebody confirms in time, so a policy under which nothing can be started
 //! any more ends without anybody's help.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::de::DeserializeOwned;
@@ -114,7 +114,7 @@ pub struct LoadedGuard {
     /// It was not there before.
     pub loaded: bool,
     /// Where its maps and links are pinned.
-    pub directory: std::path::PathBuf,
+    pub directory: PathBuf,
     /// Hooks that are attached.
     #[serde(default)]
     pub attached: Vec<String>,
@@ -141,6 +141,14 @@ pub struct Shown {
     /// Account of each hook, as the loader tells it.
     #[serde(default)]
     pub hooks: Vec<serde_json::Value>,
+}
+
+/// Where the loader pins the guard that belongs to telemetry's pin folder: beside it, because it outlives every run.
+#[must_use]
+pub fn pinned_beside(pins: &Path) -> PathBuf {
+    let mut name = pins.file_name().unwrap_or_default().to_owned();
+    name.push("-guard");
+    pins.with_file_name(name)
 }
 
 impl Shown {

@@ -24,6 +24,7 @@ use self::guard::GuardMaps;
 use self::pins::Pins;
 use crate::deny::keeper::Keeper;
 use crate::filter::Filter;
+use crate::guard::pinned_beside;
 use crate::live::Saved;
 use crate::loader::Loader;
 use crate::lock::RunLock;
@@ -117,7 +118,7 @@ fn load(options: &Options, loader: Result<&Loader, &anyhow::Error>) -> Result<(R
         Err(kernel_refused) => return Ok((lock, Found { kernel_refused, ..Found::default() })),
     };
     let guard = match loader {
-        Ok(_) if options.is_observing && !has_guard(&options.pins) => Err("left out by --observe".into()),
+        Ok(_) if options.is_observing && !pinned_beside(&options.pins).exists() => Err("left out by --observe".into()),
         Ok(loader) if report.has_lsm() => loader.guard_load().map_err(|error| error.to_string()),
         _ => Err(String::new()),
     };
@@ -207,13 +208,6 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
         seconds: started.elapsed().as_secs_f64(),
     })?;
     Ok(if code == 0 && (!matrix.is_whole() || is_short) { 3 } else { code })
-}
-
-/// Whether a guard is pinned, of a policy that was applied.
-fn has_guard(pins: &Path) -> bool {
-    let mut name = pins.file_name().unwrap_or_default().to_owned();
-    name.push("-guard");
-    pins.with_file_name(name).exists()
 }
 
 /// The guard's maps; where they can't be opened, what is in force is not what was found.

@@ -7,13 +7,12 @@ use watertight_sensor_abi::GUARD_HOOKS;
 use watertight_sensor_reader::read_link;
 
 use crate::deny::store::Status as Deny;
+use crate::guard::pinned_beside;
 
 /// How many hooks deny, or which one is not what it should be. `None` if none is pinned.
 #[must_use]
 pub fn read_back(pins: &Path) -> Option<Result<usize, String>> {
-    let mut name = pins.file_name()?.to_owned();
-    name.push("-guard");
-    let build = match super::pinned_build(&pins.with_file_name(name)) {
+    let build = match super::pinned_build(&pinned_beside(pins)) {
         Ok(build) => build?,
         Err(error) => return Some(Err(format!("{error:#}"))),
     };
