@@ -8,7 +8,6 @@ SEC("lsm.s/mmap_file")
 int BPF_PROG(guard_map, struct file *file, unsigned long asked, unsigned long prot, unsigned long flags, int ret)
 {
 	struct question question = {};
-	struct dentry *dentry;
 
 	if (ret)
 		return ret;
@@ -19,11 +18,6 @@ int BPF_PROG(guard_map, struct file *file, unsigned long asked, unsigned long pr
 		GUARD_COUNT(GUARD_GUARD_MAP, filtered);
 		return 0;
 	}
-	dentry = file->f_path.dentry;
-	weigh_inode(&question, real_inode(file));
-	if (question.mode != POLICY_DENY)
-		weigh_file(&question, file->f_inode, dentry, file->f_path.mnt);
-	if (HAS_KIND(&question, POLICY_DIGEST) && question.mode != POLICY_DENY)
-		weigh_digest(&question, file);
-	return answer(&question, GUARD_GUARD_MAP, file->f_inode, dentry, file->f_path.mnt);
+	weigh_opened(&question, file);
+	return answer(&question, GUARD_GUARD_MAP, file->f_inode, file->f_path.dentry, file->f_path.mnt);
 }

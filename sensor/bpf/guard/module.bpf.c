@@ -12,7 +12,6 @@ SEC("lsm.s/kernel_read_file")
 int BPF_PROG(guard_module, struct file *file, int id, bool contents, int ret)
 {
 	struct question question = {};
-	struct dentry *dentry;
 
 	if (ret)
 		return ret;
@@ -21,13 +20,8 @@ int BPF_PROG(guard_module, struct file *file, int id, bool contents, int ret)
 		GUARD_COUNT(GUARD_GUARD_MODULE, filtered);
 		return 0;
 	}
-	dentry = file->f_path.dentry;
-	weigh_inode(&question, real_inode(file));
-	if (question.mode != POLICY_DENY)
-		weigh_file(&question, file->f_inode, dentry, file->f_path.mnt);
-	if (HAS_KIND(&question, POLICY_DIGEST) && question.mode != POLICY_DENY)
-		weigh_digest(&question, file);
-	return answer(&question, GUARD_GUARD_MODULE, file->f_inode, dentry, file->f_path.mnt);
+	weigh_opened(&question, file);
+	return answer(&question, GUARD_GUARD_MODULE, file->f_inode, file->f_path.dentry, file->f_path.mnt);
 }
 
 SEC("lsm/kernel_load_data")

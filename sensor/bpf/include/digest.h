@@ -83,3 +83,13 @@ static __always_inline void weigh_digest(struct question *question, struct file 
 	if (wtg_writes != writes)
 		bpf_inode_storage_delete(&wtg_digests, inode);
 }
+
+/* All that a policy can know of an open file, for hooks that may sleep: the file behind an overlay too, and the contents. */
+static __always_inline void weigh_opened(struct question *question, struct file *file)
+{
+	weigh_inode(question, real_inode(file));
+	if (question->mode != POLICY_DENY)
+		weigh_file(question, file->f_inode, file->f_path.dentry, file->f_path.mnt);
+	if (HAS_KIND(question, POLICY_DIGEST) && question->mode != POLICY_DENY)
+		weigh_digest(question, file);
+}
