@@ -55,7 +55,10 @@ impl Drop for Saved {
 }
 
 fn is_foreground(terminal: BorrowedFd<'_>) -> bool {
-    tcgetpgrp(terminal).is_ok_and(|group| group == rustix::process::getpgrp())
+    // Not rustix's: a group of an outer pid namespace is 0 here, which its type can't hold.
+    // SAFETY: it takes nothing and can't fail.
+    let ours = unsafe { libc::getpgrp() };
+    tcgetpgrp(terminal).is_ok_and(|group| group.as_raw_pid() == ours)
 }
 
 /// A terminal with one status line.
