@@ -66,6 +66,12 @@ pub enum Error {
         /// How long the answer was waited for.
         waited_ms: u64,
     },
+    /// The records would name processes by other numbers than /proc does here.
+    #[error("{origin}: it names processes by their ids in the first PID namespace, and this one is another; run the sensor outside of containers (or with the host's: --pid=host)")]
+    OtherPidNamespace {
+        /// The source that failed.
+        origin: Source,
+    },
     /// Nothing could be watched, so the source would see nothing.
     #[error("{origin}: nothing can be watched, {} refused: {}; name a place on a local filesystem (ext4, xfs, btrfs, tmpfs)", refused.len(), listed(refused))]
     NothingToWatch {

@@ -35,6 +35,8 @@ const CN_VAL_PROC: u32 = 1;
 const CN_HEAD_BYTES: usize = 20;
 const EVENT_HEAD_BYTES: usize = 16;
 const PROC_CN_MCAST_LISTEN: u32 = 1;
+/// `PROC_PID_INIT_INO` of include/linux/proc_ns.h.
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 const EVENT_NONE: u32 = 0;
 const EVENT_FORK: u32 = 1;
@@ -71,6 +73,10 @@ impl ProcConnector {
     /// Subscribes, and waits for the kernel's acknowledgment: without it the socket would stay silent for ever.
     pub fn open(options: Options) -> Result<Self, Error> {
         let fail = |call| move |errno| Error::from_call(Source::ProcConnector, call, errno);
+        // Before Linux 6.6 the kernel stays silent to other namespaces; later ones answer with foreign numbers.
+        if rustix::fs::stat("/proc/self/ns/pid").is_ok_and(|namespace| namespace.st_ino != FIRST_PID_NAMESPACE) {
+            return Err(Error::OtherPidNamespace { origin: Source::ProcConnector });
+        }
         let socket = framing::open(netlink::CONNECTOR, CN_IDX_PROC).map_err(fail("netlink connector socket"))?;
         // Best effort: the full size needs CAP_NET_ADMIN (which Linux 6.6 and later don't ask for otherwise), else
         // net.core.rmem_max bounds it. A smaller buffer overflows sooner, and overflows are told.

@@ -39,7 +39,12 @@ impl Drop for Scratch {
 pub fn permitted<T>(opened: Result<T, Error>) -> Option<T> {
     match opened {
         Ok(source) => Some(source),
-        Err(error @ (Error::NotPermitted { .. } | Error::NotInKernel { .. } | Error::NoAnswer { .. })) => {
+        Err(
+            error @ (Error::NotPermitted { .. }
+            | Error::NotInKernel { .. }
+            | Error::NoAnswer { .. }
+            | Error::OtherPidNamespace { .. }),
+        ) => {
             println!("skipped: needs root: {error}");
             None
         }
