@@ -8,6 +8,7 @@ mod guard;
 mod init;
 mod product;
 mod report;
+mod shared;
 mod test;
 mod world;
 

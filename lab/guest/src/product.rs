@@ -35,6 +35,8 @@ const STOP_MAX: Duration = Duration::from_secs(150);
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How often a waiting test looks at what has come: to be told of each line of a storm would cost more than the line.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How an event's line begins, before its kind.
+const EVENT_BEGINS: &str = "{\"kind\":\"";
 /// How many events of a kind an error shows.
 const EVENTS_SHOWN: usize = 3;
 
@@ -59,6 +61,7 @@ struct Said {
 
 /// A line as it came; what it says is worked out when somebody asks, because a storm brings 100,000 lines of which a test
 /// looks at few.
+#[derive(Clone)]
 struct Line {
     text: Box<str>,
     value: OnceLock<Value>,
@@ -67,11 +70,19 @@ struct Line {
 impl Line {
     /// The line if it is of this kind.
     fn of_kind(&self, kind: &str) -> Option<&Value> {
-        if !self.text.contains(&format!("\"kind\":\"{kind}\"")) {
+        if !self.may_be(kind) {
             return None; // most lines, without reading them
         }
         let value = self.value();
         is(value, kind).then_some(value)
+    }
+
+    /// An event begins with its kind; in other lines it may stand anywhere.
+    fn may_be(&self, kind: &str) -> bool {
+        match self.text.strip_prefix(EVENT_BEGINS) {
+            Some(rest) => rest.strip_prefix(kind).is_some_and(|rest| rest.starts_with('"')),
+            None => self.text.contains(&format!("\"kind\":\"{kind}\"")),
+        }
     }
 
     fn value(&self) -> &Value {
@@ -160,9 +171,31 @@ impl Watertight {
 
     /// Waits until an event of the kind that fits has been printed, and returns it.
     pub fn wait_for(&self, kind: &str, fits: impl Fn(&Value) -> bool, time_max: Duration) -> Result<Value> {
+        self.wait_for_since(0, kind, fits, time_max)
+    }
+
+    /// How many lines it has printed.
+    pub fn lines(&self) -> usize {
+        self.heard.said().lines.len()
+    }
+
+    /// The first line, and those from this one on, while it goes on.
+    pub fn events_since(&self, from: usize) -> Events {
+        let said = self.heard.said();
+        Events { lines: said.lines.iter().take(1).chain(said.lines.iter().skip(from.max(1))).cloned().collect() }
+    }
+
+    /// Waits for an event that is not among so many first lines.
+    pub fn wait_for_since(
+        &self,
+        from: usize,
+        kind: &str,
+        fits: impl Fn(&Value) -> bool,
+        time_max: Duration,
+    ) -> Result<Value> {
         let started = Instant::now();
         let mut said = self.heard.said();
-        let mut looked_at = 0;
+        let mut looked_at = from;
         loop {
             let news = said.lines.iter().skip(looked_at).filter_map(|line| line.of_kind(kind));
             if let Some(found) = news.into_iter().find(|value| fits(value)) {
@@ -259,8 +292,11 @@ pub struct Events {
 impl Events {
     /// All events of the kinds whose names begin so, such as `file.`.
     pub fn of_kinds<'a, 'k>(&'a self, begin: &'k str) -> impl Iterator<Item = &'a Value> + use<'a, 'k> {
-        let begins = format!("\"kind\":\"{begin}");
-        let lines = self.lines.iter().filter(move |line| line.text.contains(&begins)).map(Line::value);
+        let may_begin = move |line: &&Line| match line.text.strip_prefix(EVENT_BEGINS) {
+            Some(rest) => rest.starts_with(begin),
+            None => line.text.contains("\"kind\":"),
+        };
+        let lines = self.lines.iter().filter(may_begin).map(Line::value);
         lines.filter(move |value| value["kind"].as_str().is_some_and(|kind| kind.starts_with(begin)))
     }
 
@@ -271,8 +307,7 @@ impl Events {
 
     /// How many lines of a kind hold a piece of text, counted without reading them: for storms.
     pub fn lines_with(&self, kind: &str, text: &str) -> u64 {
-        let kind = format!("\"kind\":\"{kind}\"");
-        let holds = |line: &&Line| line.text.contains(&kind) && line.text.contains(text);
+        let holds = |line: &&Line| line.may_be(kind) && line.text.contains(text);
         self.lines.iter().filter(holds).count() as u64
     }
 
@@ -306,7 +341,8 @@ impl Events {
 
     /// The last line: what was counted and lost.
     pub fn summary(&self) -> Result<&Value> {
-        self.expect("summary", |_| true)
+        let last = self.lines.iter().rev().find_map(|line| line.of_kind("summary"));
+        last.with_context(|| format!("no summary among {} lines", self.lines.len()))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The same operation by another way: whatever the way, the sensor reports it with the process that wanted it and with the
-//! identity of the real file. One run sees them all; each test asks for its own.
+//! identity of the real file. All of it is done in one go; each test asks for its own.
 
 use super::Test;
 use crate::action::{file, memory, mount, process, uring, Act};
-use crate::product::{by, Events, Watertight};
+use crate::product::{by, Events};
+use crate::shared;
 use crate::world;
 use anyhow::{bail, ensure, Context, Result};
 use serde_json::Value;
@@ -47,7 +48,7 @@ pub const TESTS: &[Test] = &[
 
 const PLACE: &str = "/tmp/wt-bypass";
 
-/// What was done in the one run, and what was said of it.
+/// What was done, and what was said of it.
 struct Seen {
     events: Events,
     uring: [Act; 5],
@@ -91,7 +92,7 @@ fn do_all() -> Result<Seen> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
 
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     let create = uring::create(&at("made"))?;
     let uring_inode = fs::metadata(at("made"))?.ino();
     let uring = [
@@ -110,7 +111,7 @@ fn do_all() -> Result<Seen> {
     let ldso = process::exec_via_ldso("/bin/true", "wt-by-loader")?;
     let script = process::exec_via_sh(&at("script"), "wt-by-shell")?;
     let memfd = memory::exec_memfd("/bin/true", "wt-in-memory")?;
-    let events = run.stop()?;
+    let events = watch.events()?;
     for act in uring.iter().chain([&connect, &symlink, &link, &bind, &overlay, &ldso, &script, &memfd]) {
         act.done()?;
     }

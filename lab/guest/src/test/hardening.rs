@@ -1,12 +1,13 @@
 //! What holds the product's own processes, and what it does when its surroundings are broken: nothing may stay half attached,
 //! and nothing may be lost without being told.
 
+use super::pins::loaded_programs;
 use super::Test;
 use crate::action::process;
-use crate::product::{by, watertight, Events, Watertight, PROGRAM};
+use crate::product::{by, watertight, Watertight, PROGRAM};
+use crate::shared;
 use crate::world;
 use anyhow::{ensure, Context, Result};
-use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
 use std::ffi::{CString, OsString};
 use std::fs;
@@ -14,39 +15,33 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// This file's tests.
-pub const TESTS: &[Test] = &[
+/// Tests of the shared run.
+pub const SHARED: &[Test] = &[
     Test {
         name: "hardening.detector_confined",
         claim: "the detector is nobody, has no capabilities, and seccomp, Landlock and no_new_privs hold it",
         run: detector_is_confined,
     },
     Test {
+        name: "hardening.argv_of_a_megabyte",
+        claim: "a megabyte of arguments is cut, flagged, and its size is told",
+        run: megabyte_of_arguments,
+    },
+    Test {
+        name: "hardening.path_of_4096_bytes",
+        claim: "a path of 4,096 bytes with newlines and escapes is reported",
+        run: long_path,
+    },
+];
+
+/// Tests that want a run of their own.
+pub const TESTS: &[Test] = &[
+    Test {
         name: "hardening.sources_confined",
         claim: "the sources worker is nobody and has the four capabilities that its sources need",
         run: sources_are_confined,
-    },
-    Test {
-        name: "hardening.detector_killed",
-        claim: "a killed detector is started again, what died with it is counted, and the account balances",
-        run: detector_is_replaced,
-    },
-    Test {
-        name: "hardening.pins_damaged",
-        claim: "pins with a map of another type are dropped, told and loaded anew",
-        run: damaged_pins_are_replaced,
-    },
-    Test {
-        name: "hardening.pins_half",
-        claim: "pins of a load that was cut short are dropped and loaded anew",
-        run: half_pins_are_replaced,
-    },
-    Test {
-        name: "hardening.pins_foreign",
-        claim: "what others keep in the pin folder stays, and does not disturb",
-        run: foreign_pins_stay,
     },
     Test {
         name: "hardening.no_btf",
@@ -59,14 +54,9 @@ pub const TESTS: &[Test] = &[
         run: no_root,
     },
     Test {
-        name: "hardening.argv_of_a_megabyte",
-        claim: "a megabyte of arguments is cut, flagged, and its size is told",
-        run: megabyte_of_arguments,
-    },
-    Test {
-        name: "hardening.path_of_4096_bytes",
-        claim: "a path of 4,096 bytes with newlines and escapes is reported, and never raw to a terminal",
-        run: long_path,
+        name: "hardening.path_on_a_terminal",
+        claim: "a path of 4,096 bytes with newlines and escapes never goes raw to a terminal",
+        run: long_path_for_people,
     },
     Test {
         name: "booted.without_lsm.run",
@@ -80,51 +70,7 @@ pub const TESTS: &[Test] = &[
     },
 ];
 
-const PINS: &str = "/sys/fs/bpf/watertight";
 const START_MAX: Duration = Duration::from_secs(180);
-
-/// Programs that the kernel has loaded, by bpf(2): the product's are told by nothing else.
-/// Once no more come or go: the kernel lets the programs of a run that has ended go one after the other.
-fn loaded_programs() -> Result<usize> {
-    const STILL: Duration = Duration::from_secs(2);
-    const SETTLED_MAX: Duration = Duration::from_secs(90);
-    let began = Instant::now();
-    let mut count = count_programs()?;
-    let mut since = Instant::now();
-    while since.elapsed() < STILL {
-        ensure!(began.elapsed() < SETTLED_MAX, "programs come and go for {} s", SETTLED_MAX.as_secs());
-        std::thread::sleep(Duration::from_millis(100));
-        let now = count_programs()?;
-        if now != count {
-            (count, since) = (now, Instant::now());
-        }
-    }
-    Ok(count)
-}
-
-fn count_programs() -> Result<usize> {
-    const BPF_PROG_GET_NEXT_ID: libc::c_long = 11;
-    let mut count = 0;
-    let mut attributes = [0_u32; 3]; // from this id, the next one, flags
-    loop {
-        // SAFETY: the kernel reads and writes no more than the attributes' 12 bytes, which are ours.
-        let answer = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_PROG_GET_NEXT_ID,
-                attributes.as_mut_ptr(),
-                std::mem::size_of_val(&attributes),
-            )
-        };
-        if answer != 0 {
-            let error = std::io::Error::last_os_error();
-            ensure!(error.raw_os_error() == Some(libc::ENOENT), "listing programs: {error}");
-            return Ok(count);
-        }
-        count += 1;
-        attributes[0] = attributes[1];
-    }
-}
 
 fn sandbox(run: &Watertight, worker: &str) -> Result<(Value, String)> {
     let line = run.wait_for("sandbox", |line| line["worker"] == worker, START_MAX)?;
@@ -138,8 +84,8 @@ fn field<'s>(status: &'s str, name: &str) -> Result<Vec<&'s str>> {
 }
 
 fn detector_is_confined() -> Result<()> {
-    let run = Watertight::start()?;
-    let (line, status) = sandbox(&run, "detector")?;
+    let watch = shared::watch()?;
+    let (line, status) = sandbox(&watch, "detector")?;
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         ensure!(field(&status, set)? == ["0000000000000000"], "{set}: {status}");
     }
@@ -148,7 +94,6 @@ fn detector_is_confined() -> Result<()> {
     ensure!(field(&status, "Seccomp")? == ["2"] && field(&status, "NoNewPrivs")? == ["1"], "{status}");
     let landlock = line["sandbox"]["landlock"].as_str().unwrap_or_default();
     ensure!(landlock.contains("files") && landlock.contains("ABI"), "Landlock: {line}");
-    run.stop()?;
     Ok(())
 }
 
@@ -167,85 +112,6 @@ fn sources_are_confined() -> Result<()> {
     let events = run.stop()?;
     events.expect("process.exec", |event| by(event, &act))?;
     events.expect("file.create", |event| event["file"]["path"] == "/tmp/wt-confined-file")?;
-    Ok(())
-}
-
-fn detector_is_replaced() -> Result<()> {
-    let run = Watertight::start()?;
-    let (first, _) = sandbox(&run, "detector")?;
-    let before = process::storm("200")?;
-    let pid = first["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    kill_process(pid.context("the detector's pid")?, Signal::KILL)?;
-    let after = process::storm("200")?;
-    run.wait_for("sandbox", |line| line["worker"] == "detector" && line["pid"] != first["pid"], START_MAX)?;
-    let events = run.stop()?;
-    events.expect("sensor.gap", |gap| gap["of"] == "detector" && gap["message"].to_string().contains("signal 9"))?;
-    let summary = events.summary()?;
-    ensure!(summary["detector_deaths"] == 1 && summary["balanced"] == true, "{summary}");
-    let seen = events.count("process.fork", |event| by(event, &before) || by(event, &after)) as u64;
-    let fork = summary["hooks"].as_array().into_iter().flatten().find(|hook| hook["hook"] == "task_fork");
-    let lost = fork.and_then(|hook| hook["lost_with_detector"].as_u64()).context("the loss of task_fork")?;
-    ensure!(seen + lost >= 400, "{seen} of 400 forks were seen and {lost} counted as lost: {summary}");
-    Ok(())
-}
-
-/// A run that was killed: its pins stay. Returns the folder of its build.
-fn pins_of_a_killed_run() -> Result<PathBuf> {
-    Watertight::start()?.kill()?;
-    let build = fs::read_dir(PINS)?.filter_map(Result::ok).map(|entry| entry.path());
-    build.into_iter().find(|path| path.join("links").exists()).context("the killed run left no pins")
-}
-
-/// A run over these pins works, says this, and leaves nothing.
-fn recovers(programs_before: usize, says: &str) -> Result<Events> {
-    let run = Watertight::start()?;
-    let act = process::exec_many("wt-recovered", "2")?;
-    let events = run.stop()?;
-    events.expect("process.exec", |event| by(event, &act))?;
-    events.expect("sensor.gap", |gap| gap["message"].to_string().contains(says)).map(drop).or_else(|error| {
-        if says.is_empty() {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    })?;
-    ensure!(events.summary()?["balanced"] == true, "{}", events.summary()?);
-    let programs = loaded_programs()?;
-    ensure!(programs == programs_before, "{programs} programs are loaded, {programs_before} were before");
-    Ok(events)
-}
-
-fn damaged_pins_are_replaced() -> Result<()> {
-    world::mount_bpf()?;
-    let before = loaded_programs()?;
-    let build = pins_of_a_killed_run()?;
-    fs::remove_file(build.join("counters"))?;
-    fs::rename(build.join("ring_net"), build.join("counters"))?;
-    recovers(before, "the pinned map counters has type")?;
-    // A map that is missing altogether, and something that is no link among the links.
-    let build = pins_of_a_killed_run()?;
-    fs::rename(build.join("ring_net"), build.join("links/file_open_x"))?;
-    recovers(before, "ring_net is missing")?;
-    Ok(())
-}
-
-fn half_pins_are_replaced() -> Result<()> {
-    world::mount_bpf()?;
-    let before = loaded_programs()?;
-    let build = pins_of_a_killed_run()?;
-    fs::remove_dir(build.join("complete"))?;
-    fs::remove_file(build.join("links/task_exec"))?;
-    recovers(before, "")?;
-    Ok(())
-}
-
-fn foreign_pins_stay() -> Result<()> {
-    world::mount_bpf()?;
-    let before = loaded_programs()?;
-    fs::create_dir_all(format!("{PINS}/a-foreign-folder"))?;
-    recovers(before, "")?;
-    ensure!(fs::exists(format!("{PINS}/a-foreign-folder"))?, "the folder of others is gone");
-    fs::remove_dir(format!("{PINS}/a-foreign-folder"))?;
     Ok(())
 }
 
@@ -299,18 +165,17 @@ fn no_root() -> Result<()> {
 fn megabyte_of_arguments() -> Result<()> {
     const PART_BYTES: usize = 100_000;
     const PARTS: usize = 11;
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     let part = "m".repeat(PART_BYTES);
     let mut child = Command::new("/bin/true").arg("wt-megabyte").args(vec![part; PARTS]).spawn()?;
     let pid = child.id();
     child.wait()?;
-    let events = run.stop()?;
+    let events = watch.events()?;
     let event = events
         .expect("process.exec", |event| event["process"]["pid"] == pid && event.to_string().contains("wt-megabyte"))?;
     let bytes = event["process"]["argv_bytes"].as_u64().context("argv_bytes")?;
     ensure!(bytes >= (PART_BYTES * PARTS) as u64, "the size before the cut is {bytes}");
     ensure!(event["truncated"].to_string().contains("process.argv"), "not flagged");
-    ensure!(events.summary()?["balanced"] == true, "{}", events.summary()?);
     Ok(())
 }
 
@@ -325,15 +190,18 @@ fn make_and_remove_deep_file() -> Result<()> {
 }
 
 fn long_path() -> Result<()> {
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     make_and_remove_deep_file()?;
-    let events = run.stop()?;
+    let events = watch.events()?;
     let ours = |event: &Value| event["file"]["path"].to_string().contains("wt-deep") || event["truncated"].is_array();
     events.expect("file.unlink", ours)?;
-    ensure!(events.summary()?["balanced"] == true, "{}", events.summary()?);
-    // The same for people: whatever comes, no byte of it is an order to a terminal.
-    let live = std::thread::spawn(|| watertight(&["run", "-o", "live", "--for", "8s"]));
-    for _ in 0..40 {
+    Ok(())
+}
+
+/// Whatever comes, no byte of it is an order to a terminal.
+fn long_path_for_people() -> Result<()> {
+    let live = std::thread::spawn(|| watertight(&["run", "-o", "live", "--observe", "--for", "3s"]));
+    while !live.is_finished() {
         make_and_remove_deep_file()?;
         std::thread::sleep(Duration::from_millis(250));
     }

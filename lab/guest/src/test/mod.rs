@@ -14,14 +14,17 @@ mod identity;
 mod ledger;
 mod mute;
 mod overflow;
+mod pins;
 mod pressure;
 mod product;
 mod routes;
 mod storms;
 mod tamper;
 mod upgrade;
+mod whole;
 
 use crate::report::Report;
+use crate::shared;
 use crate::world;
 use anyhow::{bail, Result};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -47,21 +50,25 @@ pub struct Test {
 }
 
 /// Groups in the order in which they run: what later groups rely on comes first.
-const GROUPS: [&[Test]; 19] = [
-    boot::TESTS,
-    actions::TESTS,
-    routes::TESTS,
-    harness::TESTS,
+const BEFORE: &[&[Test]] = &[boot::TESTS, actions::TESTS, routes::TESTS, harness::TESTS, product::ALONE];
+/// Those that share one run of the product; the last ends it.
+const SHARING: &[&[Test]] = &[
     product::TESTS,
     hooks::TESTS,
-    mute::TESTS,
-    pressure::TESTS,
-    upgrade::TESTS,
-    identity::TESTS,
-    account::TESTS,
-    hardening::TESTS,
     fields::TESTS,
     bypass::TESTS,
+    identity::TESTS,
+    mute::OWN,
+    hardening::SHARED,
+    whole::TESTS,
+];
+const AFTER: &[&[Test]] = &[
+    mute::FILTERS,
+    pressure::TESTS,
+    upgrade::TESTS,
+    account::TESTS,
+    hardening::TESTS,
+    pins::TESTS,
     overflow::TESTS,
     deaths::TESTS,
     storms::TESTS,
@@ -102,32 +109,47 @@ fn try_out(test: &Test) -> Result<()> {
 /// Runs what the filter leaves and says each verdict.
 pub fn run_all(report: &Report, filter: &str, variant: Option<&str>) {
     let (mut passed, mut failed) = (0_u32, 0_u32);
-    let is_ours = |test: &&Test| match variant {
-        Some(variant) => test.name.starts_with(&format!("{BOOTED}{variant}.")),
-        None => !test.name.starts_with(BOOTED),
-    };
-    let is_wanted = |test: &&Test| filter.split(',').any(|part| test.name.contains(part));
-    for test in GROUPS.into_iter().flatten().filter(is_ours).filter(is_wanted) {
-        let name = test.name.to_owned();
-        report.say(&Line::Start(name.clone()));
-        eprintln!("== {name}");
-        let troubles_before = world::kernel_troubles();
-        let mut verdict = match try_out(test) {
-            Ok(()) => Line::Passed(name),
-            Err(error) if error.is::<Skipped>() => Line::Skipped(name, error.to_string()),
-            Err(error) => Line::Failed(name, format!("{error:#} (claim: {})", test.claim)),
-        };
-        if world::kernel_troubles() != troubles_before {
-            let reason = format!("the kernel warned, crashed or hung: see the console (claim: {})", test.claim);
-            verdict = Line::Failed(test.name.to_owned(), reason);
-        }
+    let mut say = |verdict: Line| {
         match verdict {
             Line::Passed(_) => passed = passed.saturating_add(1),
             Line::Failed(..) => failed = failed.saturating_add(1),
             _ => {}
         }
         report.say(&verdict);
-        world::reap_orphans();
+    };
+    let is_ours = |test: &&Test| match variant {
+        Some(variant) => test.name.starts_with(&format!("{BOOTED}{variant}.")),
+        None => !test.name.starts_with(BOOTED),
+    };
+    let is_wanted = |test: &&Test| filter.split(',').any(|part| test.name.contains(part));
+    for groups in [BEFORE, SHARING, AFTER] {
+        for test in groups.iter().copied().flatten().filter(is_ours).filter(is_wanted) {
+            report.say(&Line::Start(test.name.to_owned()));
+            eprintln!("== {}", test.name);
+            say(verdict(test));
+            world::reap_orphans();
+        }
+        // A filter may have left out the test that ends it.
+        if let Err(error) = shared::end() {
+            say(Line::Failed("shared_run".to_owned(), format!("{error:#}")));
+        }
     }
     report.say(&Line::Done(passed, failed));
+}
+
+fn verdict(test: &Test) -> Line {
+    let name = test.name.to_owned();
+    let troubles_before = world::kernel_troubles();
+    let tried = try_out(test);
+    if world::kernel_troubles() != troubles_before {
+        return Line::Failed(
+            name,
+            format!("the kernel warned, crashed or hung: see the console (claim: {})", test.claim),
+        );
+    }
+    match tried {
+        Ok(()) => Line::Passed(name),
+        Err(error) if error.is::<Skipped>() => Line::Skipped(name, error.to_string()),
+        Err(error) => Line::Failed(name, format!("{error:#} (claim: {})", test.claim)),
+    }
 }

@@ -1,18 +1,28 @@
 //! The product in force: what it must say of what happens in the guest.
 
 use super::Test;
-use crate::action::{memory, network, process, storm};
+use crate::action::{memory, network, process};
 use crate::product::{by, watertight, Watertight};
+use crate::shared;
 use anyhow::{ensure, Context, Result};
 use std::path::Path;
 
-/// This file's tests.
-pub const TESTS: &[Test] = &[
+/// Tests that want no run to go on but their own.
+pub const ALONE: &[Test] = &[
     Test {
         name: "product.run.begins_and_ends",
         claim: "a run says what is in force first and what it counted last",
         run: begins_and_ends,
     },
+    Test {
+        name: "product.status",
+        claim: "status says in JSON what is in force, with no run going on",
+        run: status_is_json,
+    },
+];
+
+/// Tests of the shared run.
+pub const TESTS: &[Test] = &[
     Test {
         name: "product.process.exec",
         claim: "a program that runs while the product watches is reported",
@@ -44,24 +54,9 @@ pub const TESTS: &[Test] = &[
         run: memfd_raises_an_alert,
     },
     Test {
-        name: "product.account.storm",
-        claim: "2,000 processes are forked, started and ended, each is counted and none is lost",
-        run: storm_is_accounted,
-    },
-    Test {
         name: "product.run.second_refused",
         claim: "a second run is refused and names the first",
         run: second_run_is_refused,
-    },
-    Test {
-        name: "product.run.killed_and_adopted",
-        claim: "after kill -9 the programs stay, and the next run reads what the rings held and reports the gap",
-        run: killed_run_is_adopted,
-    },
-    Test {
-        name: "product.status",
-        claim: "status says in JSON what is in force, with no run going on",
-        run: status_is_json,
     },
 ];
 
@@ -76,10 +71,10 @@ fn begins_and_ends() -> Result<()> {
 }
 
 fn exec_is_reported() -> Result<()> {
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     let act = process::exec_many("wt-exec-marked", "2")?;
     ensure!(act.status.success(), "the program ended with {}", act.status);
-    let events = run.stop()?;
+    let events = watch.events()?;
     events.expect("process.exec", |event| by(event, &act) && event.to_string().contains("wt-exec-marked-1"))?;
     Ok(())
 }
@@ -92,9 +87,9 @@ fn status_is_json() -> Result<()> {
 }
 
 fn exec_has_every_field() -> Result<()> {
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     let act = process::exec_many("wt-fields", "3")?;
-    let events = run.stop()?;
+    let events = watch.events()?;
     let event = events.expect("process.exec", |event| by(event, &act) && event.to_string().contains("wt-fields-2"))?;
     for field in [
         "executable",
@@ -134,9 +129,9 @@ fn exec_has_every_field() -> Result<()> {
 }
 
 fn long_argv_is_cut_and_flagged() -> Result<()> {
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     let act = process::exec_many("wt-long-argument-that-fills-the-bound", "5000")?;
-    let events = run.stop()?;
+    let events = watch.events()?;
     let event =
         events.expect("process.exec", |event| by(event, &act) && event.to_string().contains("fills-the-bound-9"))?;
     let cut = event["truncated"].to_string();
@@ -147,12 +142,12 @@ fn long_argv_is_cut_and_flagged() -> Result<()> {
 }
 
 fn fork_and_exit_are_reported() -> Result<()> {
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     let fork = process::fork()?;
     let child = fork.number("child")?;
     let exit = process::exit_with("41")?;
     let killed = process::exit_by_signal("9")?;
-    let events = run.stop()?;
+    let events = watch.events()?;
     events.expect("process.fork", |event| by(event, &fork) && event["child"]["pid"] == child)?;
     events.expect("process.exit", |event| by(event, &exit) && event["exit"]["code"] == 41)?;
     events.expect("process.exit", |event| by(event, &killed) && event["exit"]["signal"] == 9)?;
@@ -160,10 +155,10 @@ fn fork_and_exit_are_reported() -> Result<()> {
 }
 
 fn connect_is_reported() -> Result<()> {
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     let act = network::tcp_accept("127.0.0.1:0")?;
     let (port, peer_port) = (act.number("port")?, act.number("peer_port")?);
-    let events = run.stop()?;
+    let events = watch.events()?;
     let is_ours = |event: &serde_json::Value| event["network"]["remote"]["port"] == port && event["outcome"] == "done";
     let event = events.expect("network.established", |event| by(event, &act) && is_ours(event))?;
     ensure!(event["network"]["remote"]["address"] == "127.0.0.1", "remote: {event}");
@@ -172,52 +167,20 @@ fn connect_is_reported() -> Result<()> {
 }
 
 fn memfd_raises_an_alert() -> Result<()> {
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     memory::exec_memfd("/bin/true", "wt-memory")?;
-    let events = run.stop()?;
+    let events = watch.events()?;
     let alert = events.expect("alert", |alert| alert["rule"]["title"].to_string().contains("from memory"))?;
     ensure!(alert["matches"].as_array().is_some_and(|matches| !matches.is_empty()), "no reason: {alert}");
     ensure!(alert["ancestry"].as_array().is_some_and(|line| line.len() > 1), "no ancestry: {alert}");
     Ok(())
 }
 
-fn storm_is_accounted() -> Result<()> {
-    const RUNS: u64 = 2_000;
-    let run = Watertight::start()?;
-    let act = storm::exec(&RUNS.to_string())?;
-    act.done()?;
-    let events = run.stop()?;
-    let summary = events.summary()?;
-    ensure!(summary["balanced"] == true, "the account does not balance: {summary}");
-    for hook in summary["hooks"].as_array().context("hooks")? {
-        ensure!(hook["lost_ring_full"] == 0 && hook["lost_no_scratch"] == 0, "lost: {hook}");
-    }
-    let children = events.count("process.fork", |event| by(event, &act));
-    ensure!(children as u64 == RUNS, "{children} forks of {RUNS} were reported");
-    let pid = u64::from(act.pid);
-    let execs = events.count("process.exec", |event| event["process"]["parent"]["pid"] == pid);
-    let exits = events.count("process.exit", |event| event["process"]["parent"]["pid"] == pid);
-    ensure!(execs as u64 == RUNS && exits as u64 == RUNS, "{execs} execs and {exits} exits of {RUNS}");
-    Ok(())
-}
-
 fn second_run_is_refused() -> Result<()> {
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     let second = watertight(&["run", "--for", "1s", "-o", "json"])?;
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     ensure!(second.status.code() == Some(1), "the second run ended with {}", second.status);
-    ensure!(said.contains(&format!("process {}", run.pid())), "it did not name the first: {said}");
-    run.stop()?;
-    Ok(())
-}
-
-fn killed_run_is_adopted() -> Result<()> {
-    let first = Watertight::start()?;
-    first.kill()?;
-    let unread = process::exec_many("wt-unread", "2")?;
-    let second = Watertight::start()?;
-    let events = second.stop()?;
-    events.expect("process.exec", |event| by(event, &unread) && event.to_string().contains("wt-unread-1"))?;
-    events.expect("sensor.gap", |_| true)?;
+    ensure!(said.contains(&format!("process {}", watch.pid())), "it did not name the first: {said}");
     Ok(())
 }

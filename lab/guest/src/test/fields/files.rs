@@ -1,6 +1,6 @@
 //! Processes and files: what is done, and what its event must hold.
 
-use super::{at, identity, with, Script};
+use super::{at, identity, with, Script, PLACE};
 use crate::action::{file, process};
 use anyhow::Result;
 use serde_json::{json, Value};
@@ -9,12 +9,15 @@ use std::os::unix::fs::MetadataExt;
 
 /// Does it all, and notes what must be told of it.
 pub fn script(script: &mut Script) -> Result<()> {
-    processes(script)?;
+    starts(script)?;
+    ends(script)?;
+    credentials(script)?;
     names(script)?;
+    special_files(script)?;
     attributes(script)
 }
 
-fn processes(script: &mut Script) -> Result<()> {
+fn starts(script: &mut Script) -> Result<()> {
     let fork = process::fork()?;
     let child = fork.number("child")?;
     script.traced(
@@ -55,6 +58,10 @@ fn processes(script: &mut Script) -> Result<()> {
             ("/process/argv", json!(["/bin/sh", at("script"), "x"])),
         ],
     );
+    Ok(())
+}
+
+fn ends(script: &mut Script) -> Result<()> {
     let exit = process::exit_with("41")?;
     script.traced("task_exit", "process.exit", exit, vec![("/exit/code", 41.into()), ("/exit/signal", 0.into())]);
     let killed = process::exit_by_signal("9")?;
@@ -64,6 +71,10 @@ fn processes(script: &mut Script) -> Result<()> {
         killed,
         vec![("/exit/code", 0.into()), ("/exit/signal", 9.into())],
     );
+    Ok(())
+}
+
+fn credentials(script: &mut Script) -> Result<()> {
     script.lsm(
         "task_fix_setuid",
         "process.credentials",
@@ -84,27 +95,14 @@ fn processes(script: &mut Script) -> Result<()> {
 }
 
 fn names(script: &mut Script) -> Result<()> {
-    let [folder, first, second, third, symbolic, pipe] = ["d", "d/a", "d/b", "d/c", "d/s", "d/p"].map(at);
-    let made = file::make_directory(&folder)?;
-    let dev = ("/file/dev", identity(&folder)?.swap_remove(1).1);
-    script.lsm(
-        "file_mkdir",
-        "file.mkdir",
-        made,
-        vec![
-            ("/file/path", folder.clone().into()),
-            dev.clone(),
-            ("/file/type", "dir".into()),
-            ("/file/mode_text", Value::Null),
-        ],
-    );
+    let [first, second, third] = ["a", "b", "c"].map(at);
     script.lsm(
         "file_mknod",
         "file.create",
         file::create(&first)?,
         vec![
             ("/file/path", first.clone().into()),
-            dev.clone(),
+            device()?,
             ("/file/type", "file".into()),
             ("/file/mode", Value::Null),
         ],
@@ -149,6 +147,23 @@ fn names(script: &mut Script) -> Result<()> {
         file::unlink(&third)?,
         with(of_file, &[("/file/path", third.into()), is_file]),
     );
+    Ok(())
+}
+
+fn special_files(script: &mut Script) -> Result<()> {
+    let [folder, symbolic, pipe, empty] = ["d", "s", "p", "empty"].map(at);
+    let dev = device()?;
+    script.lsm(
+        "file_mkdir",
+        "file.mkdir",
+        file::make_directory(&folder)?,
+        vec![
+            ("/file/path", folder.into()),
+            dev.clone(),
+            ("/file/type", "dir".into()),
+            ("/file/mode_text", Value::Null),
+        ],
+    );
     script.lsm(
         "file_symlink",
         "file.symlink",
@@ -173,7 +188,6 @@ fn names(script: &mut Script) -> Result<()> {
         file::open_fifo(&pipe)?,
         with(of_pipe, &[("/file/path", pipe.into()), ("/file/type", "fifo".into()), ("/file/open_flags", Value::Null)]),
     );
-    let empty = at("empty");
     fs::create_dir(&empty)?;
     let of_empty = identity(&empty)?;
     script.lsm(
@@ -183,6 +197,11 @@ fn names(script: &mut Script) -> Result<()> {
         with(of_empty, &[("/file/path", empty.into()), ("/file/type", "dir".into())]),
     );
     Ok(())
+}
+
+/// The device that new files are on, which is known before they have an inode.
+fn device() -> Result<(&'static str, Value)> {
+    Ok(("/file/dev", identity(PLACE)?.swap_remove(1).1))
 }
 
 fn attributes(script: &mut Script) -> Result<()> {

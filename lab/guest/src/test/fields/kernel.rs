@@ -7,12 +7,15 @@ use serde_json::{json, Value};
 
 /// Does it all, and notes what must be told of it.
 pub fn script(script: &mut Script) -> Result<()> {
+    connections(script)?;
     sockets(script)?;
+    code(script)?;
+    modules(script)?;
     system(script)?;
     mounts(script)
 }
 
-fn sockets(script: &mut Script) -> Result<()> {
+fn connections(script: &mut Script) -> Result<()> {
     let accept = network::tcp_accept("127.0.0.1:0")?;
     let (port, peer) = (accept.number("port")?, accept.number("peer_port")?);
     let ends = |local: u64, remote: u64| {
@@ -34,6 +37,10 @@ fn sockets(script: &mut Script) -> Result<()> {
     let (port, peer) = (connect.number("port")?, connect.number("peer_port")?);
     let connected = with(ends(peer, port), &[("/network/is_initiated", json!(true))]);
     script.traced("sock_state", "network.connect|network.established", connect, connected);
+    Ok(())
+}
+
+fn sockets(script: &mut Script) -> Result<()> {
     let bound = network::tcp_listen("127.0.0.1:0")?;
     let listening = network::tcp_listen("127.0.0.1:0")?;
     let port = listening.number("port")?;
@@ -86,7 +93,7 @@ fn sockets(script: &mut Script) -> Result<()> {
     Ok(())
 }
 
-fn system(script: &mut Script) -> Result<()> {
+fn code(script: &mut Script) -> Result<()> {
     let of_true: Vec<_> = with(identity("/bin/true")?, &[("/file/path", "/bin/true".into())]);
     script.lsm(
         "memory_map",
@@ -104,6 +111,10 @@ fn system(script: &mut Script) -> Result<()> {
         protected,
         vec![("/memory/protection", 5.into()), ("/memory/flags", Value::Null)],
     );
+    Ok(())
+}
+
+fn modules(script: &mut Script) -> Result<()> {
     let _ = kernel::remove_module("dummy");
     script.lsm(
         "kernel_read_file",
@@ -123,6 +134,10 @@ fn system(script: &mut Script) -> Result<()> {
         vec![("/operations", json!(["module"]))],
     );
     kernel::remove_module("dummy")?.done()?;
+    Ok(())
+}
+
+fn system(script: &mut Script) -> Result<()> {
     script.lsm(
         "bpf_use",
         "bpf.use",

@@ -1,12 +1,13 @@
 //! A test per hook: its event with every field that the hook can give, each with the value that the operation must have. All
-//! operations are done in one run; each test asks for the events of its own hook.
+//! operations are done in one go; each test asks for the events of its own hook.
 
 mod files;
 mod kernel;
 
 use super::Test;
 use crate::action::Act;
-use crate::product::{by, Events, Watertight};
+use crate::product::{by, Events};
+use crate::shared;
 use anyhow::{bail, ensure, Context, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -49,7 +50,7 @@ struct Expected {
     fields: Vec<(&'static str, Value)>,
 }
 
-/// The one run.
+/// What was done, and what was said of it.
 struct Seen {
     expected: BTreeMap<&'static str, Expected>,
     events: Events,
@@ -168,9 +169,9 @@ fn do_all() -> Result<Seen> {
     }
     fs::write(at("script"), "#!/bin/sh\nexit 0\n")?;
     fs::set_permissions(at("script"), fs::Permissions::from_mode(0o755))?;
-    let run = Watertight::start()?;
+    let watch = shared::watch()?;
     let mut script = Script::default();
     files::script(&mut script)?;
     kernel::script(&mut script)?;
-    Ok(Seen { expected: script.0, events: run.stop()? })
+    Ok(Seen { expected: script.0, events: watch.events()? })
 }
