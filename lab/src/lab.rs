@@ -10,7 +10,8 @@ use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
-use watertight_lab_guest::{Job, Line};
+use std::time::Instant;
+use watertight_lab_guest::{Job, Line, PARTS};
 
 /// Exit code when the guest ended without saying how its command ended.
 const NO_EXIT_CODE: u8 = 255;
@@ -57,12 +58,14 @@ impl Lab {
         Ok(Self { programs, cache: cache_folder()?, terms })
     }
 
-    /// Runs the tests on each kernel, the guests side by side: one emulation keeps one processor of this machine busy. A line
+    /// Runs the tests on each kernel, the guests side by side: two of one kernel keep one processor of this machine busy. A line
     /// is printed whole and begins with its kernel. The last line is always `N passed, N failed`.
     pub fn test(&self, kernels: &[Series], filter: &str) -> Result<ExitCode> {
         // Fetched one after the other: apt lets only one at its lists.
-        let prepared: Vec<(Series, Vec<Result<Prepared>>)> =
-            kernels.iter().map(|series| (*series, self.prepare_boots(*series, filter))).collect();
+        let prepared: Vec<(Series, Vec<Result<Prepared>>)> = kernels
+            .iter()
+            .flat_map(|series| (0..PARTS).map(|part| (*series, self.prepare_boots(*series, filter, part))))
+            .collect();
         let tally = thread::scope(|scope| {
             let guests: Vec<_> =
                 prepared.into_iter().map(|(series, boots)| scope.spawn(move || self.tally_of(series, boots))).collect();
@@ -92,29 +95,31 @@ impl Lab {
         tally
     }
 
-    /// The boots that a filter asks for: the plain one, and those with kernel parameters of their own.
-    fn prepare_boots(&self, series: Series, filter: &str) -> Vec<Result<Prepared>> {
+    /// The boots of a part that a filter asks for: the plain one, and with the first part those with kernel parameters of their own.
+    fn prepare_boots(&self, series: Series, filter: &str, part: usize) -> Vec<Result<Prepared>> {
         let prepare = |variant: Option<&Variant>| {
-            let job = Job::Test { filter: filter.to_owned(), variant: variant.map(|variant| variant.name.to_owned()) };
+            let job =
+                Job::Test { filter: filter.to_owned(), variant: variant.map(|variant| variant.name.to_owned()), part };
             let mut terms = self.terms.clone();
             if let Some(variant) = variant {
                 variant.kernel_args.clone_into(&mut terms.kernel_args);
             }
             self.prepare_boot(series, &job, terms)
         };
-        variant::wanted(filter).into_iter().map(prepare).collect()
+        variant::wanted(filter).into_iter().filter(|variant| part == 0 || variant.is_none()).map(prepare).collect()
     }
 
     fn test_kernel(&self, series: Series, boot: &Prepared, tally: &mut Tally) -> Result<()> {
         let mut machine = self.boot(boot)?;
         println!("{} console: {}", series.name(), machine.console_log().display());
         let mut running = String::from("none: the guest is starting");
+        let mut since = Instant::now();
         let mut is_done = false;
         while let Some(line) = machine.next_line().with_context(|| format!("test under way: {running}"))? {
             match line {
-                Line::Start(name) => running = name,
+                Line::Start(name) => (running, since) = (name, Instant::now()),
                 Line::Passed(name) => {
-                    println!("{} ok   {name}", series.name());
+                    println!("{} ok   {name} {:.1} s", series.name(), since.elapsed().as_secs_f32());
                     tally.passed = tally.passed.saturating_add(1);
                 }
                 Line::Failed(name, reason) => {

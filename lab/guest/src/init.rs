@@ -32,8 +32,8 @@ fn live() -> Result<()> {
     report.say(&Line::Ready(rustix::system::uname().release().to_string_lossy().into_owned()));
     let text = std::fs::read(JOB_PATH).with_context(|| format!("reading {JOB_PATH}"))?;
     let done = match serde_json::from_slice(&text).context("the job is not one of ours")? {
-        Job::Test { filter, variant } => {
-            crate::test::run_all(&report, &filter, variant.as_deref());
+        Job::Test { filter, variant, part } => {
+            crate::test::run_all(&report, &filter, variant.as_deref(), part);
             Ok(())
         }
         Job::Command { command } => run_command(&report, &command),

@@ -35,6 +35,8 @@ const STOP_MAX: Duration = Duration::from_secs(150);
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How often a waiting test looks at what has come: to be told of each line of a storm would cost more than the line.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What the pipe from the product holds.
+const PIPE_BYTES: usize = 1 << 20;
 /// How an event's line begins, before its kind.
 const EVENT_BEGINS: &str = "{\"kind\":\"";
 /// How many events of a kind an error shows.
@@ -125,9 +127,11 @@ impl Watertight {
             .spawn()
             .with_context(|| format!("starting {program}"))?;
         let stdout = child.stdout.take().context("the product has no stdout")?;
+        // A storm is 100 MB of lines: the fewer times that two processes wait for each other, the better.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
         let heard = Arc::new(Heard::default());
         let listener = Arc::clone(&heard);
-        thread::spawn(move || listener.listen(BufReader::new(stdout)));
+        thread::spawn(move || listener.listen(BufReader::with_capacity(PIPE_BYTES, stdout)));
         let run = Self { child, heard };
         run.wait_for("matrix", |_| true, START_MAX).context("waiting for the product to start")?;
         Ok(run)
@@ -272,7 +276,9 @@ impl Drop for Watertight {
 impl Heard {
     fn listen(&self, output: impl BufRead) {
         for line in output.split(b'\n').map_while(Result::ok) {
-            let text = String::from_utf8_lossy(&line).into_owned().into_boxed_str();
+            let text =
+                String::from_utf8(line).unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned());
+            let text = text.into_boxed_str();
             self.said().lines.push(Line { text, value: OnceLock::new() });
         }
         self.said().has_ended = true;

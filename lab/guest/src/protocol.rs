@@ -14,6 +14,10 @@ use std::fmt;
 /// Where the job lies in the guest.
 pub const JOB_PATH: &str = "/lab/job.json";
 
+/// Into how many guests of one kernel the tests are divided, which run at the same time: a guest idles for a third of its time,
+/// while its kernel lets the programs of an earlier test go.
+pub const PARTS: usize = 2;
+
 /// Begins the names of tests that want a boot of their own: `booted.<variant>.<test>`.
 pub const BOOTED: &str = "booted.";
 
@@ -31,6 +35,9 @@ pub enum Job {
         /// How the guest was booted: only the tests for that, or all but those.
         #[serde(default)]
         variant: Option<String>,
+        /// Which part of them, from 0: another guest of the same kernel runs the rest.
+        #[serde(default)]
+        part: usize,
     },
     /// Run one command with `sh -c` and show what it prints.
     Command {

@@ -9,6 +9,7 @@ mod filter;
 mod guard;
 mod identify;
 mod inspect;
+mod kernel_types;
 mod manifest;
 mod objects;
 mod phase;

@@ -30,7 +30,7 @@ use anyhow::{bail, Result};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
-use watertight_lab_guest::{Line, BOOTED};
+use watertight_lab_guest::{Line, BOOTED, PARTS};
 
 /// Starting and stopping the product may each take a minute in emulation; a test that needs more hangs.
 const TEST_TIME_MAX: Duration = Duration::from_secs(400);
@@ -49,7 +49,9 @@ pub struct Test {
     pub run: fn() -> Result<()>,
 }
 
-/// Groups in the order in which they run: what later groups rely on comes first.
+/// The groups by part, in the order in which they run: what later groups rely on comes first. Between two lists the run that
+/// tests share ends.
+const GROUPS: [&[&[&[Test]]]; PARTS] = [&[BEFORE, SHARING, ALONE], &[LONG]];
 const BEFORE: &[&[Test]] = &[boot::TESTS, actions::TESTS, routes::TESTS, harness::TESTS, product::ALONE];
 /// Those that share one run of the product; the last ends it.
 const SHARING: &[&[Test]] = &[
@@ -62,7 +64,7 @@ const SHARING: &[&[Test]] = &[
     hardening::SHARED,
     whole::TESTS,
 ];
-const AFTER: &[&[Test]] = &[
+const ALONE: &[&[Test]] = &[
     mute::FILTERS,
     pressure::TESTS,
     upgrade::TESTS,
@@ -71,10 +73,9 @@ const AFTER: &[&[Test]] = &[
     pins::TESTS,
     overflow::TESTS,
     deaths::TESTS,
-    storms::TESTS,
-    guard::TESTS,
-    tamper::TESTS,
 ];
+/// As long as all others together.
+const LONG: &[&[Test]] = &[storms::TESTS, guard::TESTS, tamper::TESTS];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ fn try_out(test: &Test) -> Result<()> {
 }
 
 /// Runs what the filter leaves and says each verdict.
-pub fn run_all(report: &Report, filter: &str, variant: Option<&str>) {
+pub fn run_all(report: &Report, filter: &str, variant: Option<&str>, part: usize) {
     let (mut passed, mut failed) = (0_u32, 0_u32);
     let mut say = |verdict: Line| {
         match verdict {
@@ -122,7 +123,7 @@ pub fn run_all(report: &Report, filter: &str, variant: Option<&str>) {
         None => !test.name.starts_with(BOOTED),
     };
     let is_wanted = |test: &&Test| filter.split(',').any(|part| test.name.contains(part));
-    for groups in [BEFORE, SHARING, AFTER] {
+    for groups in GROUPS.get(part).copied().unwrap_or_default() {
         for test in groups.iter().copied().flatten().filter(is_ours).filter(is_wanted) {
             report.say(&Line::Start(test.name.to_owned()));
             eprintln!("== {}", test.name);

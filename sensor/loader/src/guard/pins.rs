@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context as _, Result};
-use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, Program};
+use libbpf_rs::{Link, MapCore as _, MapHandle, Program};
 use rustix::fs::{major, minor};
 use watertight_sensor_abi::{GuardHook, GuardSettings, GUARD_HOOKS};
 
@@ -111,7 +111,7 @@ impl GuardPins {
         let ours = manifest::ours(watertight)?;
         let mut settings = Vec::new();
         self.settings()?.write(&mut settings);
-        let mut open = ObjectBuilder::default().open_memory(GUARD.verified()?).context("opening the guard object")?;
+        let (mut open, _types) = GUARD.open()?;
         for mut map in open.maps_mut() {
             if map.name() == ".rodata.guard" {
                 map.set_initial_value(&settings).context("telling the guard where its pins are")?;
