@@ -15,6 +15,7 @@ use crate::test::skip;
 use crate::world;
 use anyhow::{bail, Context, Result};
 use rustix::process::{kill_process, Pid, Signal};
+use serde::Deserialize;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -63,7 +64,6 @@ struct Said {
 
 /// A line as it came; what it says is worked out when somebody asks, because a storm brings 100,000 lines of which a test
 /// looks at few.
-#[derive(Clone)]
 struct Line {
     text: Box<str>,
     value: OnceLock<Value>,
@@ -77,6 +77,11 @@ impl Line {
         }
         let value = self.value();
         is(value, kind).then_some(value)
+    }
+
+    /// Whether it is an event of this kind by the process that acted.
+    fn is_by(&self, kind: &str, act: &Act) -> bool {
+        self.may_be(kind) && self.text.contains(&format!("\"pid\":{}", act.pid)) && by(self.value(), act)
     }
 
     /// An event begins with its kind; in other lines it may stand anywhere.
@@ -175,7 +180,7 @@ impl Watertight {
 
     /// Waits until an event of the kind that fits has been printed, and returns it.
     pub fn wait_for(&self, kind: &str, fits: impl Fn(&Value) -> bool, time_max: Duration) -> Result<Value> {
-        self.wait_for_since(0, kind, fits, time_max)
+        self.wait_for_line(0, kind, |line| line.of_kind(kind).filter(|value| fits(value)).cloned(), time_max)
     }
 
     /// How many lines it has printed.
@@ -186,26 +191,30 @@ impl Watertight {
     /// The first line, and those from this one on, while it goes on.
     pub fn events_since(&self, from: usize) -> Events {
         let said = self.heard.said();
-        Events { lines: said.lines.iter().take(1).chain(said.lines.iter().skip(from.max(1))).cloned().collect() }
+        let lines = said.lines.iter().take(1).chain(said.lines.iter().skip(from.max(1)));
+        Events { lines: lines.map(|line| Line { text: line.text.clone(), value: OnceLock::new() }).collect() }
     }
 
-    /// Waits for an event that is not among so many first lines.
-    pub fn wait_for_since(
+    /// Waits for an event by the process that acted, which is not among so many first lines.
+    pub fn wait_for_act(&self, from: usize, kind: &str, act: &Act, time_max: Duration) -> Result<()> {
+        self.wait_for_line(from, kind, |line| line.is_by(kind, act).then_some(()), time_max)
+    }
+
+    fn wait_for_line<T>(
         &self,
         from: usize,
         kind: &str,
-        fits: impl Fn(&Value) -> bool,
+        fits: impl Fn(&Line) -> Option<T>,
         time_max: Duration,
-    ) -> Result<Value> {
+    ) -> Result<T> {
         let started = Instant::now();
         let mut said = self.heard.said();
         let mut looked_at = from;
         loop {
-            let news = said.lines.iter().skip(looked_at).filter_map(|line| line.of_kind(kind));
-            if let Some(found) = news.into_iter().find(|value| fits(value)) {
-                return Ok(found.clone());
+            if let Some(found) = said.lines.iter().skip(looked_at).find_map(&fits) {
+                return Ok(found);
             }
-            looked_at = said.lines.len();
+            looked_at = said.lines.len().max(from);
             if said.has_ended {
                 bail!(
                     "the product ended after {} lines without {kind}; its stderr is on the console",
@@ -338,6 +347,25 @@ impl Events {
     /// How many events of the kind fit.
     pub fn count(&self, kind: &str, fits: impl Fn(&Value) -> bool) -> usize {
         self.of_kind(kind).filter(|event| fits(event)).count()
+    }
+
+    /// How many events of the kind the process that acted has caused. For storms: most of an event is never looked at.
+    pub fn count_by(&self, kind: &str, act: &Act) -> u64 {
+        #[derive(Deserialize)]
+        struct Caused {
+            process: Process,
+        }
+        #[derive(Deserialize)]
+        struct Process {
+            pid: u32,
+        }
+        self.read::<Caused>(kind).filter(|event| event.process.pid == act.pid).count() as u64
+    }
+
+    /// All events of a kind, of each only what the type has. An event that lacks it is not among them.
+    pub fn read<'a, 'k, T: Deserialize<'a>>(&'a self, kind: &'k str) -> impl Iterator<Item = T> + use<'a, 'k, T> {
+        let of_kind = self.lines.iter().filter(move |line| line.may_be(kind));
+        of_kind.filter_map(|line| serde_json::from_str(&line.text).ok())
     }
 
     /// The first line: what was in force.

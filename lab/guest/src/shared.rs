@@ -9,8 +9,8 @@
 //! For tests that start no run of their own, kill nothing and filter nothing. What is told only at a run's end is the same for
 //! all of them, and [`whole`] has it.
 
-use crate::action::{file, network, Act};
-use crate::product::{by, Events, Watertight};
+use crate::action::{file, network};
+use crate::product::{Events, Watertight};
 use anyhow::{ensure, Context, Result};
 use std::fs;
 use std::ops::Deref;
@@ -130,13 +130,10 @@ impl Watch {
         for act in [&last_file, &last_net] {
             act.done()?;
         }
-        self.wait_for_act("file.create", &last_file)?;
-        self.wait_for_act("network.send", &last_net)?;
-        self.wait_for_act("process.exit", &last_net)?;
+        let last = [("file.create", &last_file), ("network.send", &last_net), ("process.exit", &last_net)];
+        for (kind, act) in last {
+            self.wait_for_act(self.from, kind, act, SAID_MAX)?;
+        }
         Ok(self.events_since(self.from))
-    }
-
-    fn wait_for_act(&self, kind: &str, act: &Act) -> Result<()> {
-        self.wait_for_since(self.from, kind, |event| by(event, act), SAID_MAX).map(drop)
     }
 }

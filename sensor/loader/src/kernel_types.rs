@@ -33,6 +33,7 @@ const MEMBER_BYTES: usize = 12;
 const MEMBER_TYPE: usize = 4;
 /// `BTF_KIND_...`, as the types are encoded.
 mod kind {
+    pub const INT: u32 = 1;
     pub const PTR: u32 = 2;
     pub const ARRAY: u32 = 3;
     pub const STRUCT: u32 = 4;
@@ -43,6 +44,12 @@ mod kind {
     pub const VOLATILE: u32 = 9;
     pub const CONST: u32 = 10;
     pub const RESTRICT: u32 = 11;
+    pub const FUNC: u32 = 12;
+    pub const FUNC_PROTO: u32 = 13;
+    pub const VAR: u32 = 14;
+    pub const DATASEC: u32 = 15;
+    pub const FLOAT: u32 = 16;
+    pub const DECL_TAG: u32 = 17;
     pub const TYPE_TAG: u32 = 18;
     pub const ENUM64: u32 = 19;
 }
@@ -114,7 +121,7 @@ fn cut(whole: &[u8], names: &BTreeSet<Vec<u8>>) -> Option<Vec<u8>> {
         if std::mem::replace(slot, u32::MAX) == 0 {
             for at in types.references(types.get(id)?) {
                 let to = word(types.bytes, at)?;
-                if to != 0 && types.is_kept(types.get(to)?) {
+                if to != 0 && types.get(to)?.kind != kind::FUNC_PROTO {
                     to_visit.push(to);
                 }
             }
@@ -170,11 +177,6 @@ impl<'b> Types<'b> {
         (1..).zip(&self.all).filter(|(_, found)| has_name(found)).map(|(id, _)| id).collect()
     }
 
-    /// Whether a type is needed if one that is kept is made of it; of pointers to it and functions nothing is asked.
-    fn is_kept(&self, found: Type) -> bool {
-        !matches!(found.kind, 12 | 13)
-    }
-
     /// Where, in the bytes of all types, a type refers to what it is made of.
     fn references(&self, of: Type) -> Vec<usize> {
         let own = of.at.saturating_add(8);
@@ -225,11 +227,11 @@ impl<'b> Types<'b> {
 /// What follows the head of a type of this kind with so many parts; `None` for a kind that is not known.
 fn more_bytes(kind: u32, parts: usize) -> Option<usize> {
     match kind {
-        kind::PTR | kind::FWD..=12 | 16 | kind::TYPE_TAG => Some(0),
-        1 | 14 | 17 => Some(4), // an integer's bits, a variable's linkage, a tag's place
+        kind::PTR | kind::FWD..=kind::FUNC | kind::FLOAT | kind::TYPE_TAG => Some(0),
+        kind::INT | kind::VAR | kind::DECL_TAG => Some(4), // an integer's bits, a variable's linkage, a tag's place
         kind::ARRAY => Some(12),
-        kind::STRUCT | kind::UNION | 15 | kind::ENUM64 => parts.checked_mul(12),
-        kind::ENUM | 13 => parts.checked_mul(8),
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => parts.checked_mul(12),
+        kind::ENUM | kind::FUNC_PROTO => parts.checked_mul(8),
         _ => None,
     }
 }

@@ -83,8 +83,8 @@ fn killed_run_is_adopted() -> Result<()> {
 
 fn adopted_account_is_exact() -> Result<()> {
     let Seen { before, heard, unread, after, .. } = seen()?;
-    let forks = after.count("process.fork", |event| by(event, unread));
-    ensure!(forks as u64 == RUNS, "{forks} forks of the {RUNS} that nobody read");
+    let forks = after.count_by("process.fork", unread);
+    ensure!(forks == RUNS, "{forks} forks of the {RUNS} that nobody read");
     after.expect_none("process.exec", |event| event["process"]["parent"]["pid"] == u64::from(heard.pid))?;
     let summary = after.summary()?;
     ensure!(summary["balanced"] == true, "the account does not balance: {summary}");

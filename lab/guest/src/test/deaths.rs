@@ -100,6 +100,8 @@ fn killed() -> Result<&'static Killed> {
 
 fn kill_detector() -> Result<Killed> {
     let run = Watertight::start()?;
+    // One that dies before it is set up ends the run instead.
+    run.wait_for("sandbox", |line| line["worker"] == "detector", REPLACED_MAX)?;
     let worker = run.worker("detector")?;
     let load = under_load(|| Ok(rustix::process::kill_process(worker, Signal::KILL)?))?;
     let is_other = |line: &Value| line["worker"] == "detector" && line["pid"] != worker.as_raw_nonzero().get();
@@ -120,7 +122,7 @@ fn detector_is_replaced() -> Result<()> {
     events.expect("sensor.gap", |gap| gap["of"] == "detector" && gap["message"].to_string().contains("signal 9"))?;
     let summary = balances(events)?;
     ensure!(summary["detector_deaths"] == 1, "{summary}");
-    let seen = events.count("process.fork", |event| by(event, load)) as u64;
+    let seen = events.count_by("process.fork", load);
     let fork = summary["hooks"].as_array().into_iter().flatten().find(|hook| hook["hook"] == "task_fork");
     let lost = fork.and_then(|hook| hook["lost_with_detector"].as_u64()).context("the loss of task_fork")?;
     ensure!(seen + lost >= load.number("count")?, "{seen} forks of the load were seen, {lost} lost: {summary}");
@@ -144,8 +146,7 @@ fn supervisor() -> Result<()> {
         "the gap is not explained: {gap}"
     );
     events.expect("process.exec", |event| by(event, &unread))?;
-    let seen =
-        said.count("process.fork", |event| by(event, &load)) + events.count("process.fork", |event| by(event, &load));
+    let seen = said.count_by("process.fork", &load) + events.count_by("process.fork", &load);
     ensure!(seen > 0, "neither run saw the load");
     balances(&events)?;
     nothing_is_pinned()

@@ -6,6 +6,7 @@ use super::Test;
 use crate::action::{storm, Act};
 use crate::product::{by, Events, Watertight};
 use anyhow::{ensure, Context, Result};
+use serde::Deserialize;
 
 /// This file's tests.
 pub const TESTS: &[Test] = &[
@@ -73,17 +74,45 @@ fn unlinks() -> Result<()> {
     Ok(())
 }
 
+/// What is asked of a connection's event, of which there are too many to read in whole.
+#[derive(Deserialize)]
+struct Connection<'e> {
+    outcome: &'e str,
+    process: Process,
+    network: Network,
+}
+
+#[derive(Deserialize)]
+struct Process {
+    pid: u32,
+}
+
+#[derive(Deserialize)]
+struct Network {
+    #[serde(default)]
+    local: End,
+    #[serde(default)]
+    remote: End,
+}
+
+#[derive(Default, Deserialize)]
+struct End {
+    #[serde(default)]
+    port: u64,
+}
+
 fn connects() -> Result<()> {
     let (act, events) = weather(|| storm::connect(&CONNECTS.to_string()))?;
     let (accept, connect) = (all_told(&events, "sock_accept", CONNECTS)?, all_told(&events, "sock_connect", CONNECTS)?);
     let port = act.number("port")?;
-    let is_it = |event: &serde_json::Value, end: &str| {
-        by(event, &act) && event["outcome"] == "done" && event["network"][end]["port"] == port
-    };
-    let accepted = events.count("network.accept", |event| is_it(event, "local")) as u64;
+    let is_done = |event: &Connection| event.outcome == "done" && event.process.pid == act.pid;
+    let accepted = events.read::<Connection>("network.accept").filter(is_done);
+    let accepted = accepted.filter(|event| event.network.local.port == port).count() as u64;
     ensure!(accepted <= CONNECTS && accepted + accept.aggregated >= CONNECTS, "{accepted} accepted: {accept:?}");
-    let opened =
-        ["network.connect", "network.established"].map(|kind| events.count(kind, |event| is_it(event, "remote")));
+    let opened = ["network.connect", "network.established"].map(|kind| {
+        let done = events.read::<Connection>(kind).filter(is_done);
+        done.filter(|event| event.network.remote.port == port).count()
+    });
     let opened = opened.iter().sum::<usize>() as u64;
     let counted = connect.aggregated + row(&events, "sock_state")?.aggregated;
     ensure!(opened <= CONNECTS && opened + counted >= CONNECTS, "{opened} opened, {counted} counted");

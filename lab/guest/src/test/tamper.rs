@@ -46,6 +46,9 @@ pub const TESTS: &[Test] = &[
     Test { name: "guard.unseal", claim: "unseal takes policy and guard away, and leaves nothing", run: unseal },
 ];
 
+/// Between two pairs of execs, of some 20 ms in emulation: without it they take most of the time from the switches.
+const LOAD_PAUSE: Duration = Duration::from_millis(20);
+
 /// A program that the policy in force denies.
 fn deny_one(name: &str) -> Result<String> {
     let denied = format!("{}/denied", folder(name)?);
@@ -237,6 +240,7 @@ fn generations() -> Result<()> {
             while !is_over.load(Ordering::Relaxed) {
                 wrong += u64::from(starts(&denied)?) + u64::from(!starts(&free)?);
                 tried += 2;
+                thread::sleep(LOAD_PAUSE);
             }
             Ok((tried, wrong))
         })

@@ -2,9 +2,10 @@
 
 use super::Test;
 use crate::action::storm;
-use crate::product::{by, Events, PROGRAM};
+use crate::product::{Events, PROGRAM};
 use crate::shared;
 use anyhow::{bail, ensure, Context, Result};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// This file's tests. The first ends the shared run.
@@ -21,18 +22,33 @@ pub const TESTS: &[Test] = &[
     },
 ];
 
+/// Of an event no more than whose child its process is.
+#[derive(Deserialize)]
+struct Child {
+    process: ChildProcess,
+}
+
+#[derive(Deserialize)]
+struct ChildProcess {
+    parent: Parent,
+}
+
+#[derive(Deserialize)]
+struct Parent {
+    pid: u32,
+}
+
 fn storm_is_accounted() -> Result<()> {
     const RUNS: u64 = 2_000;
     let watch = shared::watch()?;
     let act = storm::exec(&RUNS.to_string())?;
     act.done()?;
     let events = watch.events()?;
-    let children = events.count("process.fork", |event| by(event, &act));
-    ensure!(children as u64 == RUNS, "{children} forks of {RUNS} were reported");
-    let pid = u64::from(act.pid);
-    let execs = events.count("process.exec", |event| event["process"]["parent"]["pid"] == pid);
-    let exits = events.count("process.exit", |event| event["process"]["parent"]["pid"] == pid);
-    ensure!(execs as u64 == RUNS && exits as u64 == RUNS, "{execs} execs and {exits} exits of {RUNS}");
+    let children = events.count_by("process.fork", &act);
+    ensure!(children == RUNS, "{children} forks of {RUNS} were reported");
+    let of_child = |event: &Child| event.process.parent.pid == act.pid;
+    let [execs, exits] = ["process.exec", "process.exit"].map(|kind| events.read(kind).filter(of_child).count() as u64);
+    ensure!(execs == RUNS && exits == RUNS, "{execs} execs and {exits} exits of {RUNS}");
     let whole = shared::whole()?; // which balances, and has lost nothing
     for hook in ["task_fork", "task_exec", "task_exit"] {
         let row = hook_row(&whole, hook)?;
