@@ -3,7 +3,9 @@
 //! One table (`table.rs`) names every field and every kind of event once. The Rust types, the native JSON, the Sigma, ECS
 //! and OCSF views and the reference page are all made from it, so a field can't exist in one and be missing in another.
 
+mod bytes;
 mod event;
+mod fields;
 mod json;
 mod line;
 mod ocsf;
@@ -12,6 +14,7 @@ mod table;
 mod value;
 mod view;
 
+pub use bytes::Bytes;
 pub use event::{Event, Outcome, Source};
 pub use json::ReadError;
 pub use ocsf::name_device;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use watertight_event::{Event, Field, Kind};
 use watertight_sensor_abi::Ring;
-use watertight_sensor_reader::{Aggregate, Aggregates, MapError};
+use watertight_sensor_reader::{Aggregate, Aggregates, MapError, ProcessIds};
 
 use crate::output::{boot_ns_now, sensor_event};
 
@@ -25,7 +25,7 @@ const RINGS: [Ring; 2] = [Ring::File, Ring::Net];
 /// The counts on their way from the kernel to the detector.
 pub struct Pressure {
     kernel: Aggregates,
-    boot_id: String,
+    ids: ProcessIds,
     waiting: HashMap<(u16, u32, u64), Aggregate>,
     modes: [Mode; RINGS.len()],
     told: Instant,
@@ -51,7 +51,7 @@ impl Pressure {
             let state = kernel.pressure(ring)?;
             mode.times = state.times.saturating_sub(state.is_counting);
         }
-        Ok(Self { kernel, boot_id: boot_id.to_owned(), waiting: HashMap::new(), modes, told: Instant::now() })
+        Ok(Self { kernel, ids: ProcessIds::new(boot_id), waiting: HashMap::new(), modes, told: Instant::now() })
     }
 
     /// What is to be told now: changes of the mode at once, counts when the pressure ended or has lasted for a while.
@@ -90,7 +90,8 @@ impl Pressure {
     fn tell(&mut self, events: &mut Vec<Event>) {
         self.told = Instant::now();
         let now = boot_ns_now();
-        events.extend(self.waiting.drain().map(|(_, aggregate)| aggregate.event(&self.boot_id, now)));
+        let ids = &mut self.ids;
+        events.extend(self.waiting.drain().map(|(_, aggregate)| aggregate.event(ids, now)));
     }
 
     /// Tells changes since the last look, and whether a ring's pressure ended.

@@ -98,6 +98,9 @@ impl Rules {
     }
 }
 
+/// The fields that hold addresses.
+const ADDRESSES: [Field; 2] = [Field::LocalAddress, Field::RemoteAddress];
+
 /// An event as rules see it.
 struct TypedEvent<'e> {
     event: &'e Event,
@@ -108,11 +111,11 @@ struct TypedEvent<'e> {
 
 impl<'e> TypedEvent<'e> {
     fn new(event: &'e Event, field_by_slot: &'e [Option<Field>]) -> Self {
-        let address = |(field, value): (Field, &Value)| match value {
-            Value::Address(address) => Some((field, shown(*address))),
+        let address = |field: &Field| match event.get(*field)? {
+            Value::Address(address) => Some((*field, shown(*address))),
             _ => None,
         };
-        Self { event, field_by_slot, addresses: event.fields().filter_map(address).collect() }
+        Self { event, field_by_slot, addresses: ADDRESSES.iter().filter_map(address).collect() }
     }
 
     fn values<'s>(&'s self, field: Field, value: &'s Value, each: &mut dyn FnMut(RuleValue<'s>)) {
@@ -177,6 +180,12 @@ mod tests {
             fired.iter().any(|(title, is_explained)| title.contains("started from memory") && *is_explained),
             "{fired:?}"
         );
+    }
+
+    #[test]
+    fn every_field_with_an_address_is_shown_to_rules() {
+        let are = |field: &Field| field.value_type() == watertight_event::Type::Address;
+        assert_eq!(Field::ALL.iter().copied().filter(are).collect::<Vec<_>>(), ADDRESSES);
     }
 
     #[test]

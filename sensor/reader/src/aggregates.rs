@@ -11,6 +11,7 @@ use std::path::Path;
 use watertight_event::{Event, Field, Kind, Outcome, Source, Value};
 use watertight_sensor_abi::{AggregateKey, Hook, HookClass, Pressure, Process, Ring};
 
+use crate::ids::ProcessIds;
 use crate::maps::{delete, lookup, map_id, next_key, open_pinned, update, MapError};
 use crate::translate::set_process;
 
@@ -103,14 +104,14 @@ fn read(key: &[u8], value: &[u8]) -> Option<Aggregate> {
 impl Aggregate {
     /// The event that tells it.
     #[must_use]
-    pub fn event(&self, boot_id: &str, boot_ns: u64) -> Event {
+    pub fn event(&self, ids: &mut ProcessIds, boot_ns: u64) -> Event {
         let source = match self.hook.class() {
             HookClass::Lsm => Source::BpfLsm,
             HookClass::Tracepoint => Source::TpBtf,
         };
         let mut event = Event::new(Kind::SensorAggregated, Outcome::Unknown, source, boot_ns);
         if let Some(process) = &self.process {
-            set_process(&mut event, process, boot_id);
+            set_process(&mut event, process, ids);
         }
         event.set(Field::Of, self.hook.program());
         event.set(Field::Count, self.count);
@@ -133,7 +134,7 @@ mod tests {
         Process { pid: 7, start_ns: 5, ..Process::default() }.write(&mut value);
         assert_eq!(value.len(), AGGREGATE_BYTES);
         let aggregate = read(&key, &value).expect("both are whole");
-        let event = aggregate.event("b", 1);
+        let event = aggregate.event(&mut ProcessIds::new("b"), 1);
         assert_eq!(event.number(Field::Count), Some(12));
         assert_eq!(event.number(Field::Pid), Some(7));
         assert_eq!(event.text(Field::Of).as_deref(), Some("file_unlink"));
