@@ -70,7 +70,8 @@ impl Default for Bytes {
 
 impl PartialEq for Bytes {
     fn eq(&self, other: &Self) -> bool {
-        **self == **other
+        let (left, right) = (&**self, &**other);
+        std::ptr::eq(left, right) || left == right // what is shared needs no look
     }
 }
 

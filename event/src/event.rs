@@ -152,6 +152,16 @@ impl Event {
         self.fields.iter()
     }
 
+    /// Those that tell of the process that acted.
+    pub(crate) fn fields_of_process(&self) -> impl Iterator<Item = (Field, &Value)> {
+        self.fields.iter_to(Field::LAST_OF_PROCESS)
+    }
+
+    /// All others.
+    pub(crate) fn fields_behind_process(&self) -> impl Iterator<Item = (Field, &Value)> {
+        self.fields.iter_behind(Field::LAST_OF_PROCESS)
+    }
+
     /// The value of a numeric field.
     #[must_use]
     pub fn number(&self, field: Field) -> Option<u64> {

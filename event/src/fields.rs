@@ -24,49 +24,37 @@ pub(crate) struct Fields {
 }
 
 /// A bit for each field.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Set([u64; 2]);
+#[derive(Clone, Copy, Debug, Default)]
+struct Set(u128);
 
 const _: () = assert!(Field::ALL.len() <= 128, "a bit for each field");
 
 impl Set {
     #[inline]
-    fn word_and_bit(field: Field) -> (usize, u64) {
-        let number = field as usize;
-        (number / 64 % 2, 1 << (number % 64))
-    }
-
-    #[inline]
     fn has(self, field: Field) -> bool {
-        let (word, bit) = Self::word_and_bit(field);
-        self.0[word] & bit != 0
+        self.0 >> (field as u8) & 1 != 0
     }
 
     #[inline]
     fn add(&mut self, field: Field) {
-        let (word, bit) = Self::word_and_bit(field);
-        self.0[word] |= bit;
-    }
-
-    /// Numbers of the fields, lowest first.
-    #[inline]
-    fn numbers(self) -> impl Iterator<Item = usize> {
-        let [low, high] = self.0;
-        Bits(low).chain(Bits(high).map(|number| number + 64))
+        self.0 |= 1 << (field as u8);
     }
 }
 
-/// The numbers of the bits that are set.
-struct Bits(u64);
+/// The bits of all fields as far as this one.
+fn up_to(last: Field) -> u128 {
+    u128::MAX >> (127 - last as u32)
+}
 
-impl Iterator for Bits {
+/// Numbers of the fields, lowest first.
+impl Iterator for Set {
     type Item = usize;
 
     #[inline]
     fn next(&mut self) -> Option<usize> {
-        let number = self.0.trailing_zeros() as usize;
-        self.0 &= self.0.checked_sub(1)?; // the lowest bit goes
-        Some(number)
+        let lowest = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.checked_sub(1)?; // that bit goes
+        Some(lowest)
     }
 }
 
@@ -104,15 +92,28 @@ impl Fields {
 
     /// In the order of the table.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Field, &Value)> {
-        let filled = self.filled.numbers();
-        filled.filter_map(|number| Some((*Field::ALL.get(number)?, self.places.get(number)?.as_ref()?)))
+        self.iter_of(self.filled)
+    }
+
+    /// As far as this field, which is included.
+    pub(crate) fn iter_to(&self, last: Field) -> impl Iterator<Item = (Field, &Value)> {
+        self.iter_of(Set(self.filled.0 & up_to(last)))
+    }
+
+    /// What comes behind this field.
+    pub(crate) fn iter_behind(&self, last: Field) -> impl Iterator<Item = (Field, &Value)> {
+        self.iter_of(Set(self.filled.0 & !up_to(last)))
+    }
+
+    fn iter_of(&self, fields: Set) -> impl Iterator<Item = (Field, &Value)> {
+        fields.filter_map(|number| Some((*Field::ALL.get(number)?, self.places.get(number)?.as_ref()?)))
     }
 }
 
 impl Drop for Fields {
     fn drop(&mut self) {
         let mut places = std::mem::take(&mut self.places);
-        for number in self.holding.numbers() {
+        for number in self.holding {
             if let Some(place) = places.get_mut(number) {
                 *place = None;
             }

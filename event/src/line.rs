@@ -78,34 +78,53 @@ impl Frame {
     }
 }
 
+/// How a line stands behind the fields that it has so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Line {
+    /// The folder that is open.
+    folder: usize,
+    /// Something was cut, or changed to make it UTF-8.
+    is_odd: bool,
+}
+
+impl Line {
+    #[inline]
+    pub(crate) fn write(&mut self, field: Field, value: &Value, out: &mut Vec<u8>) {
+        let frame = &*FRAME;
+        let Some(key) = frame.keys.get(field as usize) else { return };
+        if key.folder == self.folder {
+            key.next.write(out);
+        } else {
+            frame.change_folder(self.folder, key.folder, out);
+            self.folder = key.folder;
+            key.first.write(out);
+        }
+        self.is_odd |= write_value(out, value);
+    }
+}
+
 impl Event {
     /// Appends the event as native JSON, without the end of the line. The table keeps the fields of a folder together, so
     /// each folder is opened once.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         self.write_head(out);
-        let frame = &*FRAME;
-        let mut open = 0;
-        let mut is_odd = false;
-        self.fields().for_each(|(field, value)| {
-            let Some(key) = frame.keys.get(field as usize) else { return };
-            if key.folder == open {
-                key.next.write(out);
-            } else {
-                frame.change_folder(open, key.folder, out);
-                open = key.folder;
-                key.first.write(out);
-            }
-            is_odd |= write_value(out, value);
-        });
-        frame.change_folder(open, 0, out);
+        let mut line = Line::default();
+        self.fields_of_process().for_each(|(field, value)| line.write(field, value, out));
+        self.write_behind_process(line, out);
+    }
+
+    /// Everything behind the fields of the process that acted, which come first in the table.
+    pub(crate) fn write_behind_process(&self, mut line: Line, out: &mut Vec<u8>) {
+        self.fields_behind_process().for_each(|(field, value)| line.write(field, value, out));
+        FRAME.change_folder(line.folder, 0, out);
         out.pop(); // the comma before a field that does not come
-        if is_odd {
+        if line.is_odd {
             self.write_oddities(out);
         }
         out.push(b'}');
     }
 
-    fn write_head(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"kind\":\"");
         out.extend_from_slice(self.kind.native().as_bytes());
         out.extend_from_slice(b"\",\"class\":\"");
@@ -230,7 +249,7 @@ fn is_plain(text: &[u8]) -> bool {
             *odd |= u8::from(is_odd(*byte));
         }
     }
-    u128::from_ne_bytes(odd) == 0
+    odd.iter().fold(0, |any, odd| any | odd) == 0
 }
 
 /// A string of JSON: control characters, quotes and backslashes are escaped.

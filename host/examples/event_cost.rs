@@ -6,6 +6,7 @@
 use std::hint::black_box;
 
 use anyhow::{bail, Context as _, Result};
+use watertight_event::JsonLines;
 use watertight_host::tree::Tree;
 use watertight_host::users::Names;
 use watertight_host::worker::rules;
@@ -37,7 +38,7 @@ fn main() -> Result<()> {
     let (mut rules, _) = rules::load(&[])?;
     let mut tree = Tree::new(Names::of_this_machine());
     let mut ids = ProcessIds::new(BOOT_ID);
-    let mut line = Vec::new();
+    let (mut line, mut lines) = (Vec::new(), JsonLines::default());
     // An exec comes first, so that the process is known.
     for bytes in std::iter::once(&exec()).chain(std::iter::repeat_n(&repeated, count)) {
         let record = Record::read(bytes).context("a record of our own")?;
@@ -58,7 +59,7 @@ fn main() -> Result<()> {
             }
             "json" => {
                 line.clear();
-                event.write_json(&mut line);
+                lines.write(&event, &mut line);
                 black_box(&line);
             }
             "rules" => rules.evaluate(&event, &mut |alert| eprintln!("{}", alert.rule.title)),

@@ -16,8 +16,8 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Hasher for Mix {
     fn write_u64(&mut self, number: u64) {
-        let mixed = (self.0 ^ number).wrapping_mul(SPREAD);
-        self.0 = mixed ^ (mixed >> 32);
+        let product = u128::from(self.0 ^ number) * u128::from(SPREAD);
+        self.0 = (product as u64) ^ ((product >> 64) as u64); // both halves: a table looks at the lowest and highest bits
     }
 
     fn write(&mut self, bytes: &[u8]) {

@@ -16,6 +16,8 @@ use crate::output::{boot_ns_now, sensor_event};
 
 /// How often counts are told while the pressure lasts: one event for each process and hook in that time.
 const TELL_EVERY: Duration = Duration::from_secs(5);
+/// How long after a ring's pressure counts are still looked for: a program that had begun may count after its end.
+const LATE_COUNTS: Duration = Duration::from_secs(1);
 /// Pairs of process and hook that wait to be told. Above, the counts stay in the kernel, which has a bound of its own.
 const WAITING_MAX: usize = 16_384;
 
@@ -29,6 +31,8 @@ pub struct Pressure {
     waiting: HashMap<(u16, u32, u64), Aggregate>,
     modes: [Mode; RINGS.len()],
     told: Instant,
+    /// When a ring was last seen to be under pressure. At the start: an earlier run may have left counts.
+    pressed: Instant,
 }
 
 /// What was told of a ring.
@@ -51,7 +55,14 @@ impl Pressure {
             let state = kernel.pressure(ring)?;
             mode.times = state.times.saturating_sub(state.is_counting);
         }
-        Ok(Self { kernel, ids: ProcessIds::new(boot_id), waiting: HashMap::new(), modes, told: Instant::now() })
+        Ok(Self {
+            kernel,
+            ids: ProcessIds::new(boot_id),
+            waiting: HashMap::new(),
+            modes,
+            told: Instant::now(),
+            pressed: Instant::now(),
+        })
     }
 
     /// What is to be told now: changes of the mode at once, counts when the pressure ended or has lasted for a while.
@@ -61,7 +72,7 @@ impl Pressure {
     pub fn look(&mut self) -> Result<Vec<Event>, MapError> {
         let mut events = Vec::new();
         let has_ended = self.note_modes(&mut events)?;
-        if self.waiting.len() < WAITING_MAX {
+        if self.pressed.elapsed() < LATE_COUNTS && self.waiting.len() < WAITING_MAX {
             self.take()?;
         }
         if has_ended || self.told.elapsed() >= TELL_EVERY {
@@ -119,6 +130,9 @@ impl Pressure {
                 ));
             }
             has_ended |= ended;
+            if is_counting || ended {
+                self.pressed = Instant::now();
+            }
             *mode = Mode { is_counting, times: state.times };
         }
         Ok(has_ended)

@@ -35,6 +35,8 @@ pub struct Aggregate {
 pub struct Aggregates {
     in_use: OwnedFd,
     tables: [OwnedFd; 2],
+    /// The kernel's number of the first table.
+    first: u32,
     pressure: OwnedFd,
 }
 
@@ -45,9 +47,12 @@ impl Aggregates {
     /// A pin is not there or may not be opened.
     pub fn open(directory: &Path) -> Result<Self, MapError> {
         let open = |name: &str| open_pinned(&directory.join(name));
+        let tables = [open("aggregates_a")?, open("aggregates_b")?];
+        let failed = |source: io::Error| MapError::Element { doing: "asking for the number", source };
         Ok(Self {
             in_use: open("aggregates")?,
-            tables: [open("aggregates_a")?, open("aggregates_b")?],
+            first: map_id(tables[0].as_fd()).map_err(failed)?,
+            tables,
             pressure: open("pressure")?,
         })
     }
@@ -68,9 +73,8 @@ impl Aggregates {
     /// A map can't be read or replaced.
     pub fn take(&self, found: &mut dyn FnMut(Aggregate)) -> Result<(), MapError> {
         let [a, b] = &self.tables;
-        let failed = |source: io::Error| MapError::Element { doing: "asking for the number", source };
         let held = lookup(self.in_use.as_fd(), &SLOT, 4)?.unwrap_or_default();
-        let is_a = held.first_chunk().copied().map(u32::from_ne_bytes) == Some(map_id(a.as_fd()).map_err(failed)?);
+        let is_a = held.first_chunk().copied().map(u32::from_ne_bytes) == Some(self.first);
         let (full, empty) = if is_a { (a, b) } else { (b, a) };
         // Not empty only if an earlier reader died between the change and the end of its reading.
         Self::read_out(empty, found)?;

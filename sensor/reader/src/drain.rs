@@ -89,6 +89,12 @@ impl Reader {
         self.rings.iter().map(|(_, ring)| ring.as_fd()).chain(self.verdicts.iter().map(RingBuffer::as_fd))
     }
 
+    /// Whether no ring holds a record. Costs no system call.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rings.iter().map(|(_, ring)| ring).chain(&self.verdicts).all(RingBuffer::is_empty)
+    }
+
     /// What was received so far.
     #[must_use]
     pub fn account(&self) -> &Account {
