@@ -78,7 +78,7 @@ impl Fields {
     pub(crate) fn set(&mut self, field: Field, value: Value) {
         let Some(place) = self.places.get_mut(field as usize) else { return };
         let holds = matches!(value, Value::Text(_) | Value::List(_) | Value::CutList(_));
-        let before = std::mem::replace(place, Some(value));
+        let before = place.replace(value);
         if self.holding.has(field) {
             drop(before);
         } else {

@@ -240,7 +240,7 @@ fn write_text(out: &mut Vec<u8>, text: &Text) -> bool {
 /// twice.
 fn is_plain(text: &[u8]) -> bool {
     const AT_ONCE: usize = 16;
-    let is_odd = |byte: u8| (byte < 0x20) | (byte > 0x7e) | (byte == b'"') | (byte == b'\\');
+    let is_odd = |byte: u8| !(0x20..=0x7e).contains(&byte) | (byte == b'"') | (byte == b'\\');
     let Some(last) = text.last_chunk::<AT_ONCE>() else { return !text.iter().any(|byte| is_odd(*byte)) };
     let (chunks, _) = text.as_chunks::<AT_ONCE>();
     let mut odd = [0_u8; AT_ONCE];
