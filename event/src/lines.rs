@@ -4,8 +4,10 @@
 use crate::line::Line;
 use crate::{Event, Field, Value};
 
-/// Processes whose part of a line is kept, by the lowest bits of the pid: a few hundred KB at most.
+/// Processes whose part of a line is kept, by the lowest bits of the pid.
 const KEPT: usize = 64;
+/// Longest part that is kept: half a megabyte all together, whatever arguments people make up.
+const KEPT_BYTES_MAX: usize = 4_096;
 
 /// Writes events as native JSON, one after the other.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl Kept {
         self.fields.clear();
         self.text.clear();
         self.line = Line::default();
-        if std::mem::replace(&mut self.pid, pid) == pid {
+        if std::mem::replace(&mut self.pid, pid) == pid && text.len() <= KEPT_BYTES_MAX {
             self.fields.extend(event.fields_of_process().map(|(field, value)| (field, value.clone())));
             self.text.extend_from_slice(text);
             self.line = line;
@@ -87,6 +89,7 @@ mod tests {
     fn every_line_of_a_stream_is_the_line_of_its_event() {
         let cut = Value::Text(Text { bytes: b"/cut\xff".to_vec().into(), is_truncated: true });
         let neighbour = 4 + KEPT as u64;
+        let long = "x".repeat(KEPT_BYTES_MAX);
         let none = || Event::new(Kind::SensorGap, Outcome::Unknown, Source::Sensor, 1);
         let mut lines = JsonLines::default();
         for event in [
@@ -103,6 +106,9 @@ mod tests {
             event(4, "/bin/b", "/z").with(Field::Cwd, cut.clone()),
             event(4, "/bin/b", "/z").with(Field::Depth, 3_u64),
             event(4, "/bin/b", "/z").with(Field::Depth, 3_u64),
+            event(4, &long, "/z"),
+            event(4, &long, "/z"),
+            event(4, "/bin/b", "/z"),
             none(),
             none().with(Field::Message, "m"),
             none().with(Field::User, "of no process"),
