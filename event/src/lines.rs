@@ -2,7 +2,7 @@
 //! thirds of a line: it is kept as it was written, and used again where every value is the same.
 
 use crate::line::Line;
-use crate::{Event, Field, Value};
+use crate::{Event, Field, Kind, Value};
 
 /// Processes whose part of a line is kept, by the lowest bits of the pid.
 const KEPT: usize = 64;
@@ -34,6 +34,10 @@ impl Default for JsonLines {
 impl JsonLines {
     /// Appends what [`Event::write_json`] would.
     pub fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+        // An exec tells more of its process than any other event, and after an exit there is none.
+        if matches!(event.kind, Kind::ProcessExec | Kind::ProcessExit) {
+            return event.write_json(out);
+        }
         let pid = event.number(Field::Pid).unwrap_or(0);
         #[allow(clippy::cast_possible_truncation)] // only the lowest bits count
         let Some(kept) = self.kept.get_mut(pid as usize % KEPT) else {
@@ -75,7 +79,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, Outcome, Source, Text};
+    use crate::{Outcome, Source, Text};
 
     fn event(pid: u64, executable: &str, path: &str) -> Event {
         Event::new(Kind::FileOpenWrite, Outcome::Attempted, Source::BpfLsm, 7)
@@ -90,6 +94,11 @@ mod tests {
         let cut = Value::Text(Text { bytes: b"/cut\xff".to_vec().into(), is_truncated: true });
         let neighbour = 4 + KEPT as u64;
         let long = "x".repeat(KEPT_BYTES_MAX);
+        let of_kind = |kind| {
+            let mut event = event(4, "/bin/b", "/z");
+            event.kind = kind;
+            event
+        };
         let none = || Event::new(Kind::SensorGap, Outcome::Unknown, Source::Sensor, 1);
         let mut lines = JsonLines::default();
         for event in [
@@ -108,6 +117,8 @@ mod tests {
             event(4, "/bin/b", "/z").with(Field::Depth, 3_u64),
             event(4, &long, "/z"),
             event(4, &long, "/z"),
+            of_kind(Kind::ProcessExec),
+            of_kind(Kind::ProcessExit),
             event(4, "/bin/b", "/z"),
             none(),
             none().with(Field::Message, "m"),
