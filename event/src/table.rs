@@ -287,6 +287,9 @@ kinds! {
 }
 
 impl Field {
+    /// Up to here, fields tell of the process that acted.
+    pub(crate) const LAST_OF_PROCESS: Self = Self::Depth;
+
     /// The field with this native name.
     #[must_use]
     pub fn from_native(name: &str) -> Option<Self> {
@@ -296,7 +299,7 @@ impl Field {
     /// Fields that tell of the process that acted, in every event whose hook runs in that process's context.
     #[must_use]
     pub fn is_of_process(self) -> bool {
-        self <= Self::Depth
+        self <= Self::LAST_OF_PROCESS
     }
 }
 
