@@ -1,7 +1,6 @@
 //! One event: its kind, how it ended, where it came from, and the fields that its source could fill.
 
-use std::cell::RefCell;
-
+use crate::fields::Fields;
 use crate::{Field, Kind, Value};
 
 /// How far the operation got when it was seen. An LSM hook runs before the operation, so it can only say `attempted`.
@@ -96,37 +95,6 @@ impl Source {
     }
 }
 
-/// Fields that an event has room for at once: those of a process with its parent, and of a file.
-const FIELDS_USUAL: usize = 40;
-
-/// Memory of events that are gone, kept for the next ones of the thread: it is more than the allocator keeps at hand.
-const SPARE_MAX: usize = 16;
-
-thread_local! {
-    static SPARE: RefCell<Vec<Vec<(Field, Value)>>> = const { RefCell::new(Vec::new()) };
-}
-
-fn spare_fields() -> Vec<(Field, Value)> {
-    let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
-    spare.unwrap_or_else(|| Vec::with_capacity(FIELDS_USUAL))
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        let mut fields = std::mem::take(&mut self.fields);
-        fields.clear();
-        if fields.capacity() != 0 {
-            // A thread that is ending has no such memory any more: it is then freed.
-            let _ = SPARE.try_with(|spare| {
-                let mut spare = spare.borrow_mut();
-                if spare.len() < SPARE_MAX {
-                    spare.push(fields);
-                }
-            });
-        }
-    }
-}
-
 /// Something that happened on the machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -142,98 +110,34 @@ pub struct Event {
     pub unix_ns: u64,
     /// Processor and its sequence number, where the source counts.
     pub sequence: Option<(u32, u64)>,
-    /// Fields in order of [`Field`], each at most once.
-    fields: Vec<(Field, Value)>,
-    present: Present,
-}
-
-/// A bit for each field that is there: where a field lies is how many bits are below its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Present([u64; 2]);
-
-const _: () = assert!(Field::ALL.len() <= 128, "a bit for each field");
-
-impl Present {
-    fn word_and_bit(field: Field) -> (usize, u64) {
-        let number = field as usize;
-        (number / 64 % 2, 1 << (number % 64))
-    }
-
-    fn has(self, field: Field) -> bool {
-        let (word, bit) = Self::word_and_bit(field);
-        self.0[word] & bit != 0
-    }
-
-    fn add(&mut self, field: Field) {
-        let (word, bit) = Self::word_and_bit(field);
-        self.0[word] |= bit;
-    }
-
-    fn below(self, field: Field) -> usize {
-        let (word, bit) = Self::word_and_bit(field);
-        let in_word = (self.0[word] & (bit - 1)).count_ones();
-        let before = if word == 0 { 0 } else { self.0[0].count_ones() };
-        (in_word + before) as usize // at most 128
-    }
+    fields: Fields,
 }
 
 impl Event {
     /// An event without fields.
     #[must_use]
     pub fn new(kind: Kind, outcome: Outcome, source: Source, boot_ns: u64) -> Self {
-        Self {
-            kind,
-            outcome,
-            source,
-            boot_ns,
-            unix_ns: 0,
-            sequence: None,
-            fields: spare_fields(),
-            present: Present::default(),
-        }
+        Self { kind, outcome, source, boot_ns, unix_ns: 0, sequence: None, fields: Fields::new() }
     }
 
     /// The value of a field, if the source filled it.
+    #[inline]
     #[must_use]
     pub fn get(&self, field: Field) -> Option<&Value> {
-        if !self.present.has(field) {
-            return None;
-        }
-        self.fields.get(self.present.below(field)).map(|(_, value)| value)
+        self.fields.get(field)
+    }
+
+    /// Whether the source filled the field.
+    #[inline]
+    #[must_use]
+    pub fn has(&self, field: Field) -> bool {
+        self.fields.get(field).is_some()
     }
 
     /// Sets a field; a second value replaces the first.
+    #[inline]
     pub fn set(&mut self, field: Field, value: impl Into<Value>) {
-        let value = value.into();
-        if self.fields.last().is_none_or(|(last, _)| *last < field) {
-            self.present.add(field);
-            self.fields.push((field, value)); // most sources fill in the table's order
-            return;
-        }
-        let place = self.present.below(field);
-        if !self.present.has(field) {
-            self.present.add(field);
-            self.fields.insert(place, (field, value));
-        } else if let Some(slot) = self.fields.get_mut(place) {
-            slot.1 = value;
-        }
-    }
-
-    /// Sets fields that come in the order of the table and behind all that are set: at a fraction of the cost. In any other
-    /// order it is as if each were set by itself.
-    pub fn set_all<const COUNT: usize>(&mut self, fields: [(Field, Value); COUNT]) {
-        let last = self.fields.last().map(|(field, _)| *field);
-        let is_behind = fields.first().is_none_or(|(first, _)| last.is_none_or(|last| last < *first));
-        if !is_behind || !fields.is_sorted_by(|(left, _), (right, _)| left < right) {
-            for (field, value) in fields {
-                self.set(field, value);
-            }
-            return;
-        }
-        for (field, _) in &fields {
-            self.present.add(*field);
-        }
-        self.fields.extend(fields);
+        self.fields.set(field, value.into());
     }
 
     /// Sets a field and returns the event, for building one in an expression.
@@ -245,7 +149,17 @@ impl Event {
 
     /// The fields that are filled, in the order of the table.
     pub fn fields(&self) -> impl Iterator<Item = (Field, &Value)> {
-        self.fields.iter().map(|(field, value)| (*field, value))
+        self.fields.iter()
+    }
+
+    /// Those that tell of the process that acted.
+    pub(crate) fn fields_of_process(&self) -> impl Iterator<Item = (Field, &Value)> {
+        self.fields.iter_to(Field::LAST_OF_PROCESS)
+    }
+
+    /// All others.
+    pub(crate) fn fields_behind_process(&self) -> impl Iterator<Item = (Field, &Value)> {
+        self.fields.iter_behind(Field::LAST_OF_PROCESS)
     }
 
     /// The value of a numeric field.
@@ -264,41 +178,5 @@ impl Event {
             Value::Text(text) => Some(text.lossy()),
             _ => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn filled(order: &[Field]) -> Event {
-        let mut event = Event::new(Kind::FileCreate, Outcome::Done, Source::BpfLsm, 1);
-        for field in order {
-            event.set(*field, u64::from(*field as u8));
-        }
-        event
-    }
-
-    #[test]
-    fn fields_set_in_any_order_lie_in_the_tables_and_are_found() {
-        let forward: Vec<Field> = Field::ALL.to_vec();
-        let backward: Vec<Field> = Field::ALL.iter().rev().copied().collect();
-        let event = filled(&backward);
-        assert_eq!(event, filled(&forward));
-        for field in Field::ALL {
-            assert_eq!(event.number(*field), Some(u64::from(*field as u8)));
-        }
-        assert_eq!(filled(&[Field::Message]).get(Field::Pid), None);
-    }
-
-    #[test]
-    fn fields_set_together_are_as_if_each_were_set_by_itself() {
-        let number = |field: Field| (field, Value::Number(u64::from(field as u8)));
-        let mut event = Event::new(Kind::FileCreate, Outcome::Done, Source::BpfLsm, 1);
-        event.set_all([number(Field::Pid), number(Field::Uid)]);
-        event.set_all([number(Field::Tid), number(Field::Path)]); // one lies between those that are there
-        event.set_all([number(Field::Size), number(Field::Dev)]); // not in order
-        event.set_all([number(Field::Pid)]); // once more
-        assert_eq!(event, filled(&[Field::Pid, Field::Tid, Field::Uid, Field::Path, Field::Dev, Field::Size]));
     }
 }

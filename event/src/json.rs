@@ -116,8 +116,8 @@ pub(crate) fn value_to_json(value: &Value) -> Json {
 fn value_from_json(field: Field, json: &Json, raw: Option<&Json>, is_cut: bool) -> Option<Value> {
     let text = |json: &Json, raw: Option<&Json>, is_truncated: bool| -> Option<Text> {
         let bytes = match raw.and_then(Json::as_str).and_then(from_hex) {
-            Some(bytes) => bytes,
-            None => json.as_str()?.as_bytes().to_vec(),
+            Some(bytes) => bytes.into(),
+            None => json.as_str()?.as_bytes().into(),
         };
         Some(Text { bytes, is_truncated })
     };
@@ -192,7 +192,7 @@ mod tests {
         let mut event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 77)
             .with(Field::Pid, 41_u64)
             .with(Field::Argv, Value::CutList(vec!["a".into(), Text::whole(vec![0xff, b'b'])]))
-            .with(Field::Executable, Value::Text(Text { bytes: b"/tmp/\xfe".to_vec(), is_truncated: true }));
+            .with(Field::Executable, Value::Text(Text { bytes: b"/tmp/\xfe".to_vec().into(), is_truncated: true }));
         event.unix_ns = 1_700_000_000_123_456_789;
         event.sequence = Some((1, 9));
         event

@@ -3,17 +3,22 @@
 //! One table (`table.rs`) names every field and every kind of event once. The Rust types, the native JSON, the Sigma, ECS
 //! and OCSF views and the reference page are all made from it, so a field can't exist in one and be missing in another.
 
+mod bytes;
 mod event;
+mod fields;
 mod json;
 mod line;
+mod lines;
 mod ocsf;
 mod reference;
 mod table;
 mod value;
 mod view;
 
+pub use bytes::Bytes;
 pub use event::{Event, Outcome, Source};
 pub use json::ReadError;
+pub use lines::JsonLines;
 pub use ocsf::name_device;
 pub use reference::reference_page;
 pub use table::{Class, Field, Kind, SigmaLogsource, Type};

@@ -10,62 +10,121 @@ use std::sync::LazyLock;
 use crate::view::civil_date;
 use crate::{Event, Field, Text, Value};
 
-/// By field: where the last part of its dotted name begins.
-const LEAF_AT: [usize; Field::ALL.len()] = {
-    let mut places = [0; Field::ALL.len()];
-    let mut at = 0;
-    while at < places.len() {
-        let name = Field::ALL[at].native().as_bytes();
-        let mut letter = 0;
-        while letter < name.len() {
-            if name[letter] == b'.' {
-                places[at] = letter + 1;
-            }
-            letter += 1;
-        }
-        at += 1;
-    }
-    places
-};
+/// Room for a piece of the frame. Copying all of it costs less than asking how much of it there is.
+const PIECE_BYTES: usize = 40;
 
-/// By field: its key as it is written, with what stands around it.
-static KEYS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+/// A short text that lines are put together from.
+#[derive(Clone, Copy)]
+struct Piece {
+    length: usize,
+    bytes: [u8; PIECE_BYTES],
+}
+
+impl Piece {
+    /// A text that is too long would be cut; the tests see every piece.
+    fn new(text: &[u8]) -> Self {
+        let length = text.len().min(PIECE_BYTES);
+        let mut bytes = [0; PIECE_BYTES];
+        bytes.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
+        Self { length, bytes }
+    }
+
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) {
+        let end = out.len().saturating_add(self.length);
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+    }
+}
+
+/// Everything of a line that is not a value, made once.
+struct Frame {
+    /// By field.
+    keys: Vec<Key>,
+    /// By folder that is open and folder that comes: what closes the one and opens the other.
+    changes: Vec<Vec<Piece>>,
+}
+
+struct Key {
+    /// As the first in its folder.
+    first: Piece,
+    /// As one that comes behind another: with a comma.
+    next: Piece,
+    /// The folder that it lies in, counted in the order of the table; 0 is none.
+    folder: usize,
+}
+
+static FRAME: LazyLock<Frame> = LazyLock::new(|| {
+    let mut folders = vec![""];
     let key = |field: &Field| {
-        let leaf = field.native().rsplit('.').next().unwrap_or_default();
-        format!(",\"{leaf}\":").into_bytes()
+        let (name, leaf) = field.native().rsplit_once('.').unwrap_or(("", field.native()));
+        let folder = folders.iter().position(|known| *known == name).unwrap_or(folders.len());
+        if folder == folders.len() {
+            folders.push(name);
+        }
+        let [first, next] = [format!("\"{leaf}\":"), format!(",\"{leaf}\":")].map(|key| Piece::new(key.as_bytes()));
+        Key { first, next, folder }
     };
-    Field::ALL.iter().map(key).collect()
+    let keys = Field::ALL.iter().map(key).collect();
+    let changes = |from: &&str| folders.iter().map(|to| Piece::new(&change_folder(from, to))).collect();
+    Frame { keys, changes: folders.iter().map(changes).collect() }
 });
+
+impl Frame {
+    fn change_folder(&self, from: usize, to: usize, out: &mut Vec<u8>) {
+        if let Some(change) = self.changes.get(from).and_then(|changes| changes.get(to)) {
+            change.write(out);
+        }
+    }
+}
+
+/// How a line stands behind the fields that it has so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Line {
+    /// The folder that is open.
+    folder: usize,
+    /// Something was cut, or changed to make it UTF-8.
+    is_odd: bool,
+}
+
+impl Line {
+    #[inline]
+    pub(crate) fn write(&mut self, field: Field, value: &Value, out: &mut Vec<u8>) {
+        let frame = &*FRAME;
+        let Some(key) = frame.keys.get(field as usize) else { return };
+        if key.folder == self.folder {
+            key.next.write(out);
+        } else {
+            frame.change_folder(self.folder, key.folder, out);
+            self.folder = key.folder;
+            key.first.write(out);
+        }
+        self.is_odd |= write_value(out, value);
+    }
+}
 
 impl Event {
     /// Appends the event as native JSON, without the end of the line. The table keeps the fields of a folder together, so
     /// each folder is opened once.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         self.write_head(out);
-        let keys = &**KEYS;
-        let mut open = "";
-        let mut is_odd = false;
-        for (field, value) in self.fields() {
-            let (Some(key), Some(leaf_at)) = (keys.get(field as usize), LEAF_AT.get(field as usize)) else { continue };
-            let folder = field.native().get(..*leaf_at).unwrap_or_default();
-            if folder == open {
-                out.extend_from_slice(key);
-            } else {
-                change_folder(out, open, folder);
-                open = folder;
-                out.extend_from_slice(key.get(1..).unwrap_or_default()); // the comma is there
-            }
-            is_odd |= write_value(out, value);
-        }
-        change_folder(out, open, "");
+        let mut line = Line::default();
+        self.fields_of_process().for_each(|(field, value)| line.write(field, value, out));
+        self.write_behind_process(line, out);
+    }
+
+    /// Everything behind the fields of the process that acted, which come first in the table.
+    pub(crate) fn write_behind_process(&self, mut line: Line, out: &mut Vec<u8>) {
+        self.fields_behind_process().for_each(|(field, value)| line.write(field, value, out));
+        FRAME.change_folder(line.folder, 0, out);
         out.pop(); // the comma before a field that does not come
-        if is_odd {
+        if line.is_odd {
             self.write_oddities(out);
         }
         out.push(b'}');
     }
 
-    fn write_head(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"kind\":\"");
         out.extend_from_slice(self.kind.native().as_bytes());
         out.extend_from_slice(b"\",\"class\":\"");
@@ -100,26 +159,18 @@ impl Event {
     }
 }
 
-/// Closes the folders of `from` that `to` is not in and opens those of `to`, with the comma before what comes next. Both are
-/// names that end in a dot, or empty.
-fn change_folder(out: &mut Vec<u8>, from: &str, to: &str) {
-    let mut common = 0;
-    for (at, (left, right)) in from.bytes().zip(to.bytes()).enumerate() {
-        if left != right {
-            break;
-        }
-        if left == b'.' {
-            common = at.saturating_add(1);
-        }
+/// What closes the folders of `from` that `to` is not in and opens those of `to`, with the comma before what comes next. Both
+/// are dotted names, or empty.
+fn change_folder(from: &str, to: &str) -> Vec<u8> {
+    let from: Vec<&str> = from.split_terminator('.').collect();
+    let to: Vec<&str> = to.split_terminator('.').collect();
+    let common = from.iter().zip(&to).take_while(|(left, right)| left == right).count();
+    let mut change = vec![b'}'; from.len().saturating_sub(common)];
+    change.push(b',');
+    for folder in to.iter().skip(common) {
+        change.extend_from_slice(format!("\"{folder}\":{{").as_bytes());
     }
-    let closed = from.get(common..).unwrap_or_default().bytes().filter(|letter| *letter == b'.').count();
-    out.resize(out.len().saturating_add(closed), b'}');
-    out.push(b',');
-    for folder in to.get(common..).unwrap_or_default().split_terminator('.') {
-        out.push(b'"');
-        out.extend_from_slice(folder.as_bytes());
-        out.extend_from_slice(b"\":{");
-    }
+    change
 }
 
 /// Says whether something of the value was cut, or changed to make it UTF-8.
@@ -165,11 +216,18 @@ fn write_value(out: &mut Vec<u8>, value: &Value) -> bool {
 }
 
 fn write_text(out: &mut Vec<u8>, text: &Text) -> bool {
-    let is_truncated = text.is_truncated;
-    match std::str::from_utf8(&text.bytes) {
-        Ok(text) => {
-            write_escaped(out, text.as_bytes());
-            is_truncated
+    let bytes = &*text.bytes;
+    if is_plain(bytes) {
+        out.reserve(bytes.len().saturating_add(2));
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return text.is_truncated;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(utf8) => {
+            write_escaped(out, utf8.as_bytes());
+            text.is_truncated
         }
         Err(_) => {
             write_escaped(out, text.lossy().as_bytes());
@@ -178,12 +236,28 @@ fn write_text(out: &mut Vec<u8>, text: &Text) -> bool {
     }
 }
 
+/// Whether the text is ASCII and none of it must be escaped, as nearly all is. Sixteen bytes at a time, the last ones perhaps
+/// twice.
+fn is_plain(text: &[u8]) -> bool {
+    const AT_ONCE: usize = 16;
+    let is_odd = |byte: u8| !(0x20..=0x7e).contains(&byte) | (byte == b'"') | (byte == b'\\');
+    let Some(last) = text.last_chunk::<AT_ONCE>() else { return !text.iter().any(|byte| is_odd(*byte)) };
+    let (chunks, _) = text.as_chunks::<AT_ONCE>();
+    let mut odd = [0_u8; AT_ONCE];
+    for chunk in chunks.iter().chain([last]) {
+        for (odd, byte) in odd.iter_mut().zip(chunk) {
+            *odd |= u8::from(is_odd(*byte));
+        }
+    }
+    odd.iter().fold(0, |any, odd| any | odd) == 0
+}
+
 /// A string of JSON: control characters, quotes and backslashes are escaped.
 fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let mut rest = text;
-    while let Some(at) = first_escaped(rest) {
+    while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
         let (plain, from) = rest.split_at(at);
         out.extend_from_slice(plain);
         let Some((byte, tail)) = from.split_first() else { break };
@@ -206,85 +280,69 @@ fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// Where the first byte lies that a string of JSON must escape. Eight bytes at a time: nearly no text has any.
-fn first_escaped(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let is_escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    let mut start = 0_usize;
-    let mut rest = text;
-    while let Some((eight, tail)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*eight);
-        // A byte's top bit is set if it is below a limit, or equal to a byte (the difference is 0, so below 1).
-        let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & TOPS;
-        let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-        if below(word, 0x20) | equal(b'"') | equal(b'\\') != 0 {
-            break; // perhaps: a borrow can set a neighbour's bit too, so look at each
-        }
-        start += eight.len();
-        rest = tail;
-    }
-    rest.iter().position(is_escaped).map(|at| start + at)
-}
-
 fn write_number(out: &mut Vec<u8>, number: u64) {
     /// 2^64 has so many digits.
     const DIGITS_MAX: usize = 20;
     if number < 10 {
-        out.push(digit(number));
+        out.push(two_digits(number)[1]);
         return;
     }
-    let mut digits = [0_u8; DIGITS_MAX];
+    let mut digits = [0; DIGITS_MAX];
     let mut first = DIGITS_MAX;
     let mut left = number;
-    for (at, place) in digits.iter_mut().enumerate().rev() {
-        *place = digit(left);
-        first = at;
-        left /= 10;
+    for pair in digits.as_chunks_mut::<2>().0.iter_mut().rev() {
+        *pair = two_digits(left % 100);
+        first = first.saturating_sub(2);
+        left /= 100;
         if left == 0 {
             break;
         }
     }
-    out.extend_from_slice(digits.get(first..).unwrap_or_default());
+    let digits = digits.get(first..).unwrap_or_default();
+    out.extend_from_slice(digits.strip_prefix(b"0").unwrap_or(digits));
 }
 
-/// The last digit of the number.
-fn digit(number: u64) -> u8 {
-    #[allow(clippy::cast_possible_truncation)] // below 10
-    let last = (number % 10) as u8;
-    b'0'.saturating_add(last)
-}
-
-/// With leading zeroes.
-fn write_padded<const DIGITS: usize>(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [b'0'; DIGITS];
-    let mut left = number;
-    for place in digits.iter_mut().rev() {
-        *place = digit(left);
-        left /= 10;
+/// `00` to `99`.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < pairs.len() {
+        pairs[number][0] += (number / 10) as u8;
+        pairs[number][1] += (number % 10) as u8;
+        number += 1;
     }
-    out.extend_from_slice(&digits);
+    pairs
+};
+
+/// The last two digits of the number.
+fn two_digits(number: u64) -> [u8; 2] {
+    PAIRS[(number % 100) as usize]
 }
 
 /// Nanoseconds since 1970 as RFC 3339 in UTC.
 pub(crate) fn write_rfc3339(out: &mut Vec<u8>, unix_ns: u64) {
-    let seconds = unix_ns / 1_000_000_000;
+    let (seconds, ns) = (unix_ns / 1_000_000_000, unix_ns % 1_000_000_000);
     let (year, month, day) = civil_date(seconds / 86_400);
     let of_day = seconds % 86_400;
-    write_padded::<4>(out, year);
-    out.push(b'-');
-    write_padded::<2>(out, month);
-    out.push(b'-');
-    write_padded::<2>(out, day);
-    out.push(b'T');
-    write_padded::<2>(out, of_day / 3_600);
-    out.push(b':');
-    write_padded::<2>(out, of_day / 60 % 60);
-    out.push(b':');
-    write_padded::<2>(out, of_day % 60);
-    out.push(b'.');
-    write_padded::<9>(out, unix_ns % 1_000_000_000);
-    out.push(b'Z');
+    let mut text = *b"0000-00-00T00:00:00.000000000Z";
+    let pairs = [
+        (0, year / 100),
+        (2, year),
+        (5, month),
+        (8, day),
+        (11, of_day / 3_600),
+        (14, of_day / 60 % 60),
+        (17, of_day % 60),
+        (20, ns / 10_000_000),
+        (22, ns / 100_000),
+        (24, ns / 1_000),
+        (26, ns / 10),
+        (27, ns),
+    ];
+    for (at, number) in pairs {
+        text[at..at + 2].copy_from_slice(&two_digits(number));
+    }
+    out.extend_from_slice(&text);
 }
 
 #[cfg(test)]
@@ -306,6 +364,27 @@ mod tests {
             Type::Text => "a \"b\"\\\n\r\t\u{1}\u{7f}\u{1b} ü".into(),
             Type::List => Value::List(vec!["x".into(), "".into()]),
             Type::Address => Value::Address(IpAddr::from([10, 0, 200, 7])),
+        }
+    }
+
+    #[test]
+    fn no_piece_of_the_frame_is_cut() {
+        let pieces = FRAME.keys.iter().flat_map(|key| [&key.first, &key.next]).chain(FRAME.changes.iter().flatten());
+        assert!(pieces.into_iter().all(|piece| piece.length < PIECE_BYTES));
+    }
+
+    #[test]
+    fn texts_and_numbers_of_every_length_are_written_as_their_json_tree_says() {
+        let odd = ["", "\"", "\\", "\u{1f}", "\u{7f}", "ü", "\n"];
+        for length in 0..50 {
+            for (at, odd) in odd.iter().enumerate() {
+                let (left, right) = ("x".repeat(length * at % (length + 1)), "y".repeat(length));
+                let event =
+                    Event::new(Kind::FileOpenWrite, Outcome::Done, Source::BpfLsm, 10_u64.pow(length as u32 % 20))
+                        .with(Field::Path, format!("{left}{odd}{right}").as_str())
+                        .with(Field::Inode, u64::MAX >> length);
+                assert_eq!(line(&event), event.to_json());
+            }
         }
     }
 
@@ -334,7 +413,7 @@ mod tests {
     fn cuts_and_odd_bytes_are_named_in_the_line_too() {
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
             .with(Field::Argv, Value::CutList(vec!["a".into(), Text::whole(vec![0xff, b'b'])]))
-            .with(Field::Executable, Value::Text(Text { bytes: b"/tmp/\xfe".to_vec(), is_truncated: true }))
+            .with(Field::Executable, Value::Text(Text { bytes: b"/tmp/\xfe".to_vec().into(), is_truncated: true }))
             .with(Field::LocalAddress, Value::Address(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])));
         assert_eq!(line(&event), event.to_json());
     }

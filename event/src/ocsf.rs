@@ -59,7 +59,7 @@ pub(crate) fn render(event: &Event) -> Json {
 /// The table's activity, but for kinds that stand for several.
 fn activity(event: &Event) -> u32 {
     let has = |name: &str| match event.get(Field::Operations) {
-        Some(Value::List(names)) => names.iter().any(|operation| operation.bytes == name.as_bytes()),
+        Some(Value::List(names)) => names.iter().any(|operation| *operation.bytes == *name.as_bytes()),
         _ => false,
     };
     match event.kind {

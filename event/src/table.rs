@@ -269,7 +269,7 @@ kinds! {
     NetworkAccept "network.accept" Network "network_connection" ("network" "connection") (4001 1) {} "A connection was accepted." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
     NetworkSend "network.send" Network "network_connection" ("network" "connection") (4001 6) {} "A first message to a peer without a connection." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
     NetworkClose "network.close" Network "" ("network" "end") (4001 2) {} "A connection ended." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort]
-    MemoryMap "memory.map" System "image_load" ("library" "start") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "A file or memory was mapped executable." [Operations Path Dev Inode Generation Protection MapFlags MappedMemfd]
+    MemoryMap "memory.map" System "image_load" ("library" "start") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "A file or memory was mapped executable. The program that an exec maps is told by `process.exec` alone, unless it has no name any more." [Operations Path Dev Inode Generation Protection MapFlags MappedMemfd]
     MemoryProtect "memory.protect" System "image_load" ("process" "change") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "Memory was made executable." [Operations Path Dev Inode Generation Protection MappedMemfd]
     ModuleLoad "module.load" System "driver_load" ("driver" "start") (1002 1) {Path = "ImageLoaded"} "A module, firmware or kernel image is loaded." [Operations ModuleName Path Dev Inode Generation]
     BpfUse "bpf.use" System "kernel_event" ("driver" "start") (1003 99) {} "A BPF program or map is created or opened." [Operations Command BpfType BpfName]
@@ -287,6 +287,9 @@ kinds! {
 }
 
 impl Field {
+    /// Up to here, fields tell of the process that acted.
+    pub(crate) const LAST_OF_PROCESS: Self = Self::Depth;
+
     /// The field with this native name.
     #[must_use]
     pub fn from_native(name: &str) -> Option<Self> {
@@ -296,7 +299,7 @@ impl Field {
     /// Fields that tell of the process that acted, in every event whose hook runs in that process's context.
     #[must_use]
     pub fn is_of_process(self) -> bool {
-        self <= Self::Depth
+        self <= Self::LAST_OF_PROCESS
     }
 }
 

@@ -3,11 +3,13 @@
 
 use std::net::IpAddr;
 
+use crate::Bytes;
+
 /// A string as the kernel gave it, and whether its end was cut off.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Text {
     /// The bytes, without a terminating NUL.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// The real string was longer than what the sensor could take.
     pub is_truncated: bool,
 }
@@ -15,8 +17,14 @@ pub struct Text {
 impl Text {
     /// A complete text.
     #[must_use]
-    pub fn whole(bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self { bytes: bytes.into(), is_truncated: false }
+    }
+
+    /// A complete text that is part of the program: it is not copied.
+    #[must_use]
+    pub const fn fixed(text: &'static str) -> Self {
+        Self { bytes: Bytes::fixed(text.as_bytes()), is_truncated: false }
     }
 
     /// The text for display and matching: bytes that are not UTF-8 become U+FFFD.

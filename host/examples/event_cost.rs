@@ -6,14 +6,17 @@
 use std::hint::black_box;
 
 use anyhow::{bail, Context as _, Result};
+use watertight_event::JsonLines;
 use watertight_host::tree::Tree;
 use watertight_host::users::Names;
 use watertight_host::worker::rules;
 use watertight_sensor_abi::{
     Exec, File, Fork, Header, Hook, Process, Record, RecordType, ABI_VERSION, FLAG_HAS_PROCESS,
 };
-use watertight_sensor_reader::translate;
+use watertight_sensor_reader::{translate, ProcessIds};
 
+/// When the machine was booted, nanoseconds since 1970.
+const NOW_NS: u64 = 1_763_726_400_123_456_789;
 /// As long as a real boot's id.
 const BOOT_ID: &str = "0123456789abcdef0123456789abcdef";
 /// Tags of attachments, as in the ABI.
@@ -34,7 +37,8 @@ fn main() -> Result<()> {
     };
     let (mut rules, _) = rules::load(&[])?;
     let mut tree = Tree::new(Names::of_this_machine());
-    let mut line = Vec::new();
+    let mut ids = ProcessIds::new(BOOT_ID);
+    let (mut line, mut lines) = (Vec::new(), JsonLines::default());
     // An exec comes first, so that the process is known.
     for bytes in std::iter::once(&exec()).chain(std::iter::repeat_n(&repeated, count)) {
         let record = Record::read(bytes).context("a record of our own")?;
@@ -42,19 +46,20 @@ fn main() -> Result<()> {
             black_box(&record);
             continue;
         }
-        let mut event = translate(&record, BOOT_ID);
+        let mut event = translate(&record, &mut ids);
         if step == "translate" {
             black_box(&event);
             continue;
         }
         tree.enrich(&mut event);
+        event.unix_ns = event.boot_ns.saturating_add(NOW_NS);
         match step.as_str() {
             "tree" => {
                 black_box(&event);
             }
             "json" => {
                 line.clear();
-                event.write_json(&mut line);
+                lines.write(&event, &mut line);
                 black_box(&line);
             }
             "rules" => rules.evaluate(&event, &mut |alert| eprintln!("{}", alert.rule.title)),
@@ -65,7 +70,7 @@ fn main() -> Result<()> {
 }
 
 fn exec() -> Vec<u8> {
-    let body = Exec { inode: 7, dev: 2, links: 1, ..Exec::default() };
+    let body = Exec { inode: 2_345_678, dev: 2_049, links: 1, ..Exec::default() };
     let attachments: [(u16, &[u8]); 3] = [
         (EXECUTABLE, b"driver\0bench\0\0"),
         (ARGV, b"/bench/driver\0open-write\0many\0/tmp/bench/file\0"),
@@ -75,7 +80,7 @@ fn exec() -> Vec<u8> {
 }
 
 fn open() -> Vec<u8> {
-    let body = File { inode: 9, dev: 3, mode: 0o100_644, flags: 1, ..File::default() };
+    let body = File { inode: 1_234_567, dev: 2_049, mode: 0o100_644, flags: 1, ..File::default() };
     record(Hook::FileOpen, RecordType::File, |out| body.write(out), &[(PATH, b"file\0bench\0tmp\0\0")])
 }
 
@@ -103,6 +108,11 @@ fn record(hook: Hook, kind: RecordType, body: impl Fn(&mut Vec<u8>), attachments
         parent_start_ns: 70_000_000_000,
         comm: *b"driver\0\0\0\0\0\0\0\0\0\0",
         capabilities: 0x1ff_ffff_ffff,
+        loginuid: u32::MAX,
+        pid_ns: 4_026_531_836,
+        mnt_ns: 4_026_531_841,
+        user_ns: 4_026_531_837,
+        cgroup_id: 4_711,
         ..Process::default()
     };
     process.write(&mut bytes);

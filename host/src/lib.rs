@@ -4,6 +4,7 @@
 //! The workers are processes of their own: `worker::sources` opens what needs privileges, `worker::detector` has none.
 
 pub mod account;
+mod by_number;
 pub mod deny;
 pub mod filter;
 pub mod guard;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{json, Value as Json};
 use watertight_engine::rule::Rule;
 use watertight_engine::Explanation;
-use watertight_event::{Event, Field, Kind, Outcome, Source, Value, View};
+use watertight_event::{Event, Field, JsonLines, Kind, Outcome, Source, Value, View};
 use watertight_sensor_abi::Ring;
 
 use crate::account::ring::RingCounts;
@@ -33,6 +33,7 @@ pub struct Output {
     out: BufWriter<Stdout>,
     /// Room for one line, used again for each.
     line: Vec<u8>,
+    lines: JsonLines,
     format: Format,
     has_colour: bool,
     live: Option<Live>,
@@ -98,6 +99,7 @@ impl Output {
         Self {
             out,
             line: Vec::new(),
+            lines: JsonLines::default(),
             format,
             has_colour,
             live,
@@ -125,7 +127,7 @@ impl Output {
         match (self.view(), &mut self.live) {
             (Some(View::Native), _) => {
                 self.line.clear();
-                event.write_json(&mut self.line);
+                self.lines.write(event, &mut self.line);
                 self.line.push(b'\n');
                 self.out.write_all(&self.line)?;
             }
@@ -315,6 +317,12 @@ impl Output {
     #[must_use]
     pub fn overflows(&self) -> u64 {
         self.events.get(&Kind::SensorOverflow).copied().unwrap_or(0)
+    }
+
+    /// Whether there is a live view, which wants its turn however little happens.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live.is_some()
     }
 
     /// The terminal, if keys can come from it.

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use watertight_event::{Event, Field, Kind};
 use watertight_sensor_abi::Ring;
-use watertight_sensor_reader::{Aggregate, Aggregates, MapError};
+use watertight_sensor_reader::{Aggregate, Aggregates, MapError, ProcessIds};
 
 use crate::output::{boot_ns_now, sensor_event};
 
 /// How often counts are told while the pressure lasts: one event for each process and hook in that time.
 const TELL_EVERY: Duration = Duration::from_secs(5);
+/// How long after a ring's pressure counts are still looked for: a program that had begun may count after its end.
+const LATE_COUNTS: Duration = Duration::from_secs(1);
 /// Pairs of process and hook that wait to be told. Above, the counts stay in the kernel, which has a bound of its own.
 const WAITING_MAX: usize = 16_384;
 
@@ -25,10 +27,12 @@ const RINGS: [Ring; 2] = [Ring::File, Ring::Net];
 /// The counts on their way from the kernel to the detector.
 pub struct Pressure {
     kernel: Aggregates,
-    boot_id: String,
+    ids: ProcessIds,
     waiting: HashMap<(u16, u32, u64), Aggregate>,
     modes: [Mode; RINGS.len()],
     told: Instant,
+    /// When a ring was last seen to be under pressure. At the start: an earlier run may have left counts.
+    pressed: Instant,
 }
 
 /// What was told of a ring.
@@ -51,7 +55,14 @@ impl Pressure {
             let state = kernel.pressure(ring)?;
             mode.times = state.times.saturating_sub(state.is_counting);
         }
-        Ok(Self { kernel, boot_id: boot_id.to_owned(), waiting: HashMap::new(), modes, told: Instant::now() })
+        Ok(Self {
+            kernel,
+            ids: ProcessIds::new(boot_id),
+            waiting: HashMap::new(),
+            modes,
+            told: Instant::now(),
+            pressed: Instant::now(),
+        })
     }
 
     /// What is to be told now: changes of the mode at once, counts when the pressure ended or has lasted for a while.
@@ -61,7 +72,7 @@ impl Pressure {
     pub fn look(&mut self) -> Result<Vec<Event>, MapError> {
         let mut events = Vec::new();
         let has_ended = self.note_modes(&mut events)?;
-        if self.waiting.len() < WAITING_MAX {
+        if self.pressed.elapsed() < LATE_COUNTS && self.waiting.len() < WAITING_MAX {
             self.take()?;
         }
         if has_ended || self.told.elapsed() >= TELL_EVERY {
@@ -90,7 +101,8 @@ impl Pressure {
     fn tell(&mut self, events: &mut Vec<Event>) {
         self.told = Instant::now();
         let now = boot_ns_now();
-        events.extend(self.waiting.drain().map(|(_, aggregate)| aggregate.event(&self.boot_id, now)));
+        let ids = &mut self.ids;
+        events.extend(self.waiting.drain().map(|(_, aggregate)| aggregate.event(ids, now)));
     }
 
     /// Tells changes since the last look, and whether a ring's pressure ended.
@@ -118,6 +130,9 @@ impl Pressure {
                 ));
             }
             has_ended |= ended;
+            if is_counting || ended {
+                self.pressed = Instant::now();
+            }
             *mode = Mode { is_counting, times: state.times };
         }
         Ok(has_ended)

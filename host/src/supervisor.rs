@@ -10,8 +10,10 @@ mod process;
 mod restarts;
 mod sources;
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::RawFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -250,11 +252,12 @@ fn wait(
     keeper: &mut Keeper,
     started: Instant,
 ) -> Result<()> {
+    let alive = Alive::open(&options.state);
     loop {
         if IS_STOPPING.load(Ordering::Relaxed) || options.duration.is_some_and(|most| started.elapsed() >= most) {
             return Ok(());
         }
-        note_alive(&options.state);
+        alive.note();
         // A detector that does not read gets no more: what was counted waits in the kernel.
         if let Some(pressure) = pressure.as_deref_mut().filter(|_| crew.has_heard_all()) {
             crew.tell(pressure.look()?)?;
@@ -266,10 +269,22 @@ fn wait(
     }
 }
 
-/// The time of the last beat tells a later run how long nobody read.
-fn note_alive(state: &Path) {
-    // Without the file the next run can't tell the gap's length; it still tells that there was one.
-    let _ = std::fs::write(state.join("alive"), crate::output::boot_ns_now().to_string());
+/// The file whose time of the last beat tells a later run how long nobody read. Without it that run can't tell the gap's
+/// length; it still tells that there was one.
+struct Alive(Option<File>);
+
+impl Alive {
+    /// Emptied, because an earlier boot's time may have more digits.
+    fn open(state: &Path) -> Self {
+        Self(File::create(state.join("alive")).ok())
+    }
+
+    /// A boot's time never loses a digit: what is written covers what was.
+    fn note(&self) {
+        if let Some(file) = &self.0 {
+            let _ = file.write_all_at(crate::output::boot_ns_now().to_string().as_bytes(), 0);
+        }
+    }
 }
 
 fn show_matrix(matrix: &Matrix, format: Format) -> Result<()> {

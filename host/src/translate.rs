@@ -89,7 +89,7 @@ fn with_process(mut event: Event, process: &Process) -> Event {
     if !process.arguments.is_empty() {
         let items: Vec<Text> = process.arguments.iter().map(|item| Text::whole(item.clone())).collect();
         let line = process.arguments.join(&b' ');
-        event.set(Field::CommandLine, Text { bytes: line, is_truncated: process.arguments_truncated });
+        event.set(Field::CommandLine, Text { bytes: line.into(), is_truncated: process.arguments_truncated });
         let is_cut = process.arguments_truncated;
         event.set(Field::Argv, if is_cut { Value::CutList(items) } else { Value::List(items) });
     }
@@ -194,7 +194,7 @@ fn socket(connection: &Connection, now_boot_ns: u64) -> Option<Event> {
 fn joined(directory: Option<&Path>, name: &[u8]) -> Text {
     let Some(directory) = directory else {
         // The folder is gone: the name is all that is left, and its beginning is missing.
-        return Text { bytes: name.to_vec(), is_truncated: true };
+        return Text { bytes: name.into(), is_truncated: true };
     };
     let mut bytes = directory.as_os_str().as_bytes().to_vec();
     if name != b"." {

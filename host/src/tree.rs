@@ -3,11 +3,12 @@
 //! Keyed by pid, checked by start time: a pid that is used again is another process. Ended processes are kept for a while,
 //! because events of other sources come late; the memory is bounded by `ENDED_MAX`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use watertight_event::{Event, Field, Kind, Value};
 use watertight_sensor_fallback::Container;
 
+use crate::by_number::ByNumber;
 use crate::users::Names;
 
 /// Ended processes that are still known. Late events come within milliseconds; at 2,000 exits a second this is 2 s.
@@ -62,7 +63,7 @@ impl Known {
 /// What is known of the processes of this machine.
 #[derive(Debug, Default)]
 pub struct Tree {
-    processes: HashMap<u64, Known>,
+    processes: ByNumber<Known>,
     ended: VecDeque<(u64, Option<Value>)>,
     names: Names,
 }
@@ -71,7 +72,7 @@ impl Tree {
     /// An empty tree that names users by these names.
     #[must_use]
     pub fn new(names: Names) -> Self {
-        Self { processes: HashMap::new(), ended: VecDeque::new(), names }
+        Self { processes: ByNumber::default(), ended: VecDeque::new(), names }
     }
 
     /// How many processes are known.
@@ -165,10 +166,10 @@ impl Tree {
 
     fn name_ids(&self, event: &mut Event) {
         if let Some(name) = event.number(Field::Uid).and_then(|uid| self.names.user(uid)) {
-            event.set(Field::User, name);
+            event.set(Field::User, name.clone());
         }
         if let Some(name) = event.number(Field::Gid).and_then(|gid| self.names.group(gid)) {
-            event.set(Field::Group, name);
+            event.set(Field::Group, name.clone());
         }
     }
 
@@ -182,14 +183,14 @@ impl Tree {
             }
         }
         let parent_pid = event.number(Field::ParentPid).unwrap_or(before.parent_pid);
-        let mut known = Known { parent_pid, ..Known::default() };
-        known.depth = self.depth_below(parent_pid);
+        let depth = self.depth_below(parent_pid);
+        let mut known = Known { fields: Vec::with_capacity(REMEMBERED.len()), parent_pid, depth };
         for field in REMEMBERED {
             if let Some(value) = event.get(field) {
                 known.fields.push((field, value.clone()));
             }
         }
-        event.set(Field::Depth, known.depth);
+        event.set(Field::Depth, depth);
         self.processes.insert(pid, known);
     }
 

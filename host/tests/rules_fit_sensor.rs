@@ -7,7 +7,7 @@ use watertight_sensor_abi::{
     Exec, File, Header, Hook, Process, Record, RecordType, Socket, System, Tag, ABI_VERSION, ATTACHMENT_DETACHED,
     ATTACHMENT_UNREADABLE, FLAG_HAS_PROCESS,
 };
-use watertight_sensor_reader::translate;
+use watertight_sensor_reader::{translate, ProcessIds};
 
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 
@@ -38,7 +38,7 @@ impl Written {
     fn event(mut self) -> Event {
         let size = u32::try_from(self.0.len()).expect("short");
         self.0[4..8].copy_from_slice(&size.to_le_bytes());
-        translate(&Record::read(&self.0).expect("as the kernel writes it"), "boot")
+        translate(&Record::read(&self.0).expect("as the kernel writes it"), &mut ProcessIds::new("boot"))
     }
 }
 

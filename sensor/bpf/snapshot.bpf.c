@@ -33,6 +33,7 @@ static __always_inline struct scratch *begin_process(struct task_struct *task)
 	process = (void *)(scratch->data + sizeof(*header));
 	fill_process(process, task);
 	process->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	bpf_probe_read_kernel(process->comm, sizeof(process->comm), task->comm);
 	return scratch;
 }
 
@@ -55,7 +56,8 @@ static __always_inline void fill_executable(struct scratch *scratch, struct mm_s
 	exec->generation = BPF_CORE_READ(inode, i_generation);
 	exec->links = BPF_CORE_READ(inode, i_nlink);
 	exec->fs_magic = BPF_CORE_READ(inode, i_sb, s_magic);
-	append_path(scratch, TAG_EXECUTABLE, BPF_CORE_READ(file, f_path.dentry), BPF_CORE_READ(file, f_path.mnt));
+	append_path_unknown(scratch, TAG_EXECUTABLE, (__u64)BPF_CORE_READ(file, f_path.dentry),
+			    BPF_CORE_READ(file, f_path.mnt));
 }
 
 static __always_inline void append_places(struct scratch *scratch, struct task_struct *task)
@@ -63,7 +65,7 @@ static __always_inline void append_places(struct scratch *scratch, struct task_s
 	struct fs_struct *fs = BPF_CORE_READ(task, fs);
 
 	if (fs)
-		append_path(scratch, TAG_CWD, BPF_CORE_READ(fs, pwd.dentry), BPF_CORE_READ(fs, pwd.mnt));
+		append_path_unknown(scratch, TAG_CWD, (__u64)BPF_CORE_READ(fs, pwd.dentry), BPF_CORE_READ(fs, pwd.mnt));
 	append_cgroup(scratch, task);
 }
 

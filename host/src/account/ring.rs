@@ -42,7 +42,7 @@ fn one(ring: Ring, kernel: &[HookCounts], numbers: &[u64], taken: &BTreeMap<(Rin
     let mut counts = RingCounts { ring, written: 0, before: 0, received: 0, submitted: 0, lost_ring_full: 0 };
     for (number, processor) in numbers.iter().zip(0_u32..) {
         // Where nothing was taken, everything came before.
-        let taken = taken.get(&(ring, processor)).copied().unwrap_or(Taken { first: *number, records: 0 });
+        let taken = taken.get(&(ring, processor)).copied().unwrap_or(Taken { first: *number, ..Taken::default() });
         counts.written = counts.written.saturating_add(*number);
         counts.before = counts.before.saturating_add(taken.first);
         counts.received = counts.received.saturating_add(taken.records);
@@ -106,7 +106,9 @@ mod tests {
         let taken = taken
             .iter()
             .zip(0_u32..)
-            .map(|((first, records), cpu)| ((Ring::Critical, cpu), Taken { first: *first, records: *records }))
+            .map(|((first, records), cpu)| {
+                ((Ring::Critical, cpu), Taken { first: *first, records: *records, ..Taken::default() })
+            })
             .collect();
         ring_counts(&kernel, &[numbers.to_vec()], &taken).pop().expect("one ring")
     }

@@ -298,6 +298,7 @@ impl Detector {
         Ok(())
     }
 
+    /// Until there is something to do: a record, a line, a key, or the next picture of the live view.
     fn wait(&self, control: &Lines<io::StdinLock<'_>>) {
         let mut fds: Vec<PollFd<'_>> =
             self.reader.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
@@ -310,7 +311,7 @@ impl Detector {
         }
         let look = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY_NS };
         // A poll that a signal cut short only makes the next pass an empty one.
-        let _ = poll(&mut fds, Some(&look));
+        while poll(&mut fds, Some(&look)) == Ok(0) && self.reader.is_empty() && !self.output.is_live() {}
     }
 
     /// The programs are detached: what is in the rings and the pipe is all there will be.

@@ -1,5 +1,6 @@
 //! The shipped rules and those of the user, over typed events: the event answers from its own fields, nothing is copied.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub struct Rules {
 }
 
 struct KindRules {
-    plan: Plan,
+    plan: Arc<Plan>,
     field_by_slot: Vec<Option<Field>>,
 }
 
@@ -50,15 +51,17 @@ pub fn load(folders: &[PathBuf]) -> Result<(Rules, Vec<String>)> {
     }
     let refused = library.rejections.iter().map(ToString::to_string).collect();
     let ruleset = library.ruleset().context("putting the rules together")?;
-    let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, &ruleset)).collect();
+    let mut plans = HashMap::new();
+    let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, &ruleset, &mut plans)).collect();
     Ok((Rules { ruleset, by_kind, scratch: Scratch::new(), hits: Vec::new() }, refused))
 }
 
 impl KindRules {
-    fn of(kind: Kind, ruleset: &Arc<Ruleset>) -> Option<Self> {
+    /// Kinds of one category share its plan, whose automata are what takes memory.
+    fn of(kind: Kind, ruleset: &Arc<Ruleset>, plans: &mut HashMap<&'static str, Arc<Plan>>) -> Option<Self> {
         let category = kind.sigma_logsource()?.category;
         let logsource = LogSource { category: Some(category.into()), product: Some("linux".into()), service: None };
-        let plan = ruleset.plan(&logsource);
+        let plan = Arc::clone(plans.entry(category).or_insert_with(|| Arc::new(ruleset.plan(&logsource))));
         if plan.is_empty() {
             return None;
         }
@@ -98,6 +101,9 @@ impl Rules {
     }
 }
 
+/// The fields that hold addresses.
+const ADDRESSES: [Field; 2] = [Field::LocalAddress, Field::RemoteAddress];
+
 /// An event as rules see it.
 struct TypedEvent<'e> {
     event: &'e Event,
@@ -108,11 +114,11 @@ struct TypedEvent<'e> {
 
 impl<'e> TypedEvent<'e> {
     fn new(event: &'e Event, field_by_slot: &'e [Option<Field>]) -> Self {
-        let address = |(field, value): (Field, &Value)| match value {
-            Value::Address(address) => Some((field, shown(*address))),
+        let address = |field: &Field| match event.get(*field)? {
+            Value::Address(address) => Some((*field, shown(*address))),
             _ => None,
         };
-        Self { event, field_by_slot, addresses: event.fields().filter_map(address).collect() }
+        Self { event, field_by_slot, addresses: ADDRESSES.iter().filter_map(address).collect() }
     }
 
     fn values<'s>(&'s self, field: Field, value: &'s Value, each: &mut dyn FnMut(RuleValue<'s>)) {
@@ -177,6 +183,12 @@ mod tests {
             fired.iter().any(|(title, is_explained)| title.contains("started from memory") && *is_explained),
             "{fired:?}"
         );
+    }
+
+    #[test]
+    fn every_field_with_an_address_is_shown_to_rules() {
+        let are = |field: &Field| field.value_type() == watertight_event::Type::Address;
+        assert_eq!(Field::ALL.iter().copied().filter(are).collect::<Vec<_>>(), ADDRESSES);
     }
 
     #[test]

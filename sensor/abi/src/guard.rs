@@ -110,6 +110,8 @@ layouts! {
         pins_dev: u32,
         /// Mount namespace in which that is mounted.
         pins_mnt_ns: u32,
+        /// Bit `inode % 64` is set for each of our executables: no other file needs a look into the manifest.
+        own_bits: u64,
     }
     /// What an entry of a policy's generation is found by.
     PolicyKey "wt_policy_key" {

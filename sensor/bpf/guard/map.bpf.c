@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 // A file is mapped as code: what the program loader ld.so does with a program that it is given as an argument, and with every
-// library. Sleepable for the digest. file is NULL for memory without a file.
+// library. Sleepable for the digest. file is NULL for memory without a file. The program that an execve maps has been asked
+// about when it was opened and when it was run.
 // Prototype (6.1, 6.12): int mmap_file(struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags)
 #include "digest.h"
+#include "execve.h"
 
 SEC("lsm.s/mmap_file")
 int BPF_PROG(guard_map, struct file *file, unsigned long asked, unsigned long prot, unsigned long flags, int ret)
@@ -11,7 +13,7 @@ int BPF_PROG(guard_map, struct file *file, unsigned long asked, unsigned long pr
 
 	if (ret)
 		return ret;
-	if (!(prot & PROT_EXEC) || is_null(file))
+	if (!(prot & PROT_EXEC) || is_null(file) || is_program_of_execve(file))
 		return 0;
 	GUARD_COUNT(GUARD_GUARD_MAP, hits);
 	if (!ask(&question, ON_EXEC)) {

@@ -6,21 +6,12 @@
 #include "overlay.h"
 #include "own.h"
 
-SEC("lsm/file_open")
-int BPF_PROG(guard_open, struct file *file, int ret)
+/* Apart from the program, which most opens leave at once: they don't pay for its stack. */
+static __noinline int decide_open(struct file *file, __u32 operation)
 {
 	struct question question = {};
 	struct dentry *dentry;
-	__u32 operation;
 
-	if (ret)
-		return ret;
-	if (file->f_mode & FMODE_WRITE || file->f_flags & O_TRUNC)
-		operation = ON_WRITE;
-	else if (file->f_flags & FLAG_EXEC || is_copied_up())
-		operation = ON_EXEC;
-	else
-		return 0;
 	GUARD_COUNT(GUARD_GUARD_OPEN, hits);
 	if (operation == ON_WRITE) {
 		if (is_own_executable(file->f_inode))
@@ -34,4 +25,16 @@ int BPF_PROG(guard_open, struct file *file, int ret)
 	dentry = real_dentry(file);
 	weigh_file(&question, file->f_inode, dentry, file->f_path.mnt);
 	return answer(&question, GUARD_GUARD_OPEN, file->f_inode, dentry, file->f_path.mnt);
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(guard_open, struct file *file, int ret)
+{
+	if (ret)
+		return ret;
+	if (file->f_mode & FMODE_WRITE || file->f_flags & O_TRUNC)
+		return decide_open(file, ON_WRITE);
+	if (file->f_flags & FLAG_EXEC || is_copied_up())
+		return decide_open(file, ON_EXEC);
+	return 0;
 }

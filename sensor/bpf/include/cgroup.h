@@ -30,28 +30,28 @@ static long look_at_hierarchy(__u32 step, void *context)
 	if (found->next == found->head)
 		return 1;
 	link = (void *)(found->next - bpf_core_field_offset(struct cgrp_cset_link, cgrp_link));
-	cgroup = BPF_CORE_READ(link, cgrp);
-	if (BPF_CORE_READ(cgroup, level) > 0) {
-		root = BPF_CORE_READ(cgroup, root);
+	cgroup = LOAD(struct cgrp_cset_link, link, cgrp);
+	if (LOAD(struct cgroup, cgroup, level) > 0) {
+		root = LOAD(struct cgroup, cgroup, root);
 		bpf_core_read(&first, sizeof(first), &root->name);
 		if (first && !found->named)
 			found->named = (__u64)cgroup;
 		if (!found->any)
 			found->any = (__u64)cgroup;
 	}
-	found->next = (__u64)BPF_CORE_READ(link, cgrp_link.next);
+	found->next = (__u64)LOAD(struct cgrp_cset_link, link, cgrp_link.next);
 	return 0;
 }
 
 static __always_inline struct cgroup *telling_cgroup(struct task_struct *task)
 {
-	struct css_set *set = BPF_CORE_READ(task, cgroups);
-	struct cgroup *unified = BPF_CORE_READ(set, dfl_cgrp);
+	struct css_set *set = task->cgroups;
+	struct cgroup *unified = set->dfl_cgrp;
 	struct hierarchies found = {};
 
-	if (BPF_CORE_READ(unified, level) > 0)
+	if (unified->level > 0)
 		return unified;
-	found.next = (__u64)BPF_CORE_READ(set, cgrp_links.next);
+	found.next = (__u64)set->cgrp_links.next;
 	found.head = (__u64)set + bpf_core_field_offset(struct css_set, cgrp_links);
 	bpf_loop(HIERARCHIES_MAX, look_at_hierarchy, &found, 0);
 	if (found.named)
@@ -64,8 +64,8 @@ static __always_inline struct kernfs_node *folder_above(struct kernfs_node *node
 	struct kernfs_node___since_6_15 *newer = (void *)node;
 
 	if (bpf_core_field_exists(newer->__parent))
-		return BPF_CORE_READ(newer, __parent);
-	return BPF_CORE_READ(node, parent);
+		return LOAD(struct kernfs_node___since_6_15, newer, __parent);
+	return LOAD(struct kernfs_node, node, parent);
 }
 
 /* One folder. The root has no name and nothing above it. */
@@ -88,7 +88,7 @@ static long cgroup_step(__u32 step, void *context)
 	at = scratch->bytes;
 	if (at - scratch->walk.start > PATH_BYTES_MAX || !HAS_ROOM(at, NAME_BYTES_MAX))
 		return 1;
-	bytes = bpf_probe_read_kernel_str(scratch->data + at + ATTACHMENT_BYTES, NAME_BYTES_MAX, BPF_CORE_READ(node, name));
+	bytes = bpf_probe_read_kernel_str(scratch->data + at + ATTACHMENT_BYTES, NAME_BYTES_MAX, LOAD(struct kernfs_node, node, name));
 	if (bytes <= 0) {
 		scratch->walk.flags = ATTACHMENT_UNREADABLE;
 		return 1;
@@ -106,7 +106,7 @@ static __always_inline void append_cgroup(struct scratch *scratch, struct task_s
 
 	scratch->walk.start = at;
 	scratch->walk.flags = ATTACHMENT_CUT;   /* unless a step says that it came to the end */
-	scratch->walk.dentry = (__u64)BPF_CORE_READ(telling_cgroup(task), kn);
+	scratch->walk.dentry = (__u64)LOAD(struct cgroup, telling_cgroup(task), kn);
 	bpf_loop(CGROUP_STEPS_MAX, cgroup_step, &key, 0);
 	close_attachment(scratch, at, TAG_CGROUP, scratch->walk.flags, scratch->bytes - at);
 }

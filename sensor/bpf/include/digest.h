@@ -75,6 +75,7 @@ static __always_inline void weigh_digest(struct question *question, struct file 
 	weigh_sha256(question, fresh.sha256);
 	if (!keeps_digests(inode) || inode->i_writecount.counter > 0 || wtg_writes != writes)
 		return;
+	__sync_fetch_and_add(&wtg_kept, 1);
 	kept = bpf_inode_storage_get(&wtg_digests, inode, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!kept)
 		return;

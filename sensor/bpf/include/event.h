@@ -11,6 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include "abi.h"
 #include "handover.h"
+#include "load.h"
 #include "process.h"
 
 enum wt_ring { RING_CRITICAL, RING_FILE, RING_NET, RING_COUNT };
@@ -49,6 +50,8 @@ struct walk {
 	__u64 dentry;
 	__u64 mount;
 	__u64 mount_root;
+	__u64 above;                            /* the mount above; 0 until it is read */
+	__u64 mountpoint;
 	__u32 start;
 	__u32 flags;
 };
@@ -138,7 +141,7 @@ static __always_inline struct scratch *begin(__u32 hook, __u16 record, __u32 bod
 	if (!scratch)
 		return NULL;
 	((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
-	fill_process((void *)(scratch->data + sizeof(struct wt_header)), bpf_get_current_task_btf());
+	fill_current((void *)(scratch->data + sizeof(struct wt_header)));
 	return scratch;
 }
 
@@ -197,90 +200,154 @@ static __always_inline void append_bytes(struct scratch *scratch, __u16 tag, con
  * kernel's own; where they are further apart than has room here, each is read by itself.
  */
 #define BLOCK_BYTES 32
-#define READ_TWO(from, type, first, second, to_first, to_second) do { \
-	__u64 block_words[BLOCK_BYTES / 8]; \
-	__u32 block_start = bpf_core_field_offset(type, first), block_second = bpf_core_field_offset(type, second); \
-	if (block_second > block_start && block_second - block_start <= BLOCK_BYTES - 8 && \
-	    bpf_probe_read_kernel(block_words, sizeof(block_words), (const void *)(from) + block_start) == 0) { \
-		to_first = (void *)block_words[0]; \
-		to_second = (void *)block_words[((block_second - block_start) / 8) & (BLOCK_BYTES / 8 - 1)]; \
-	} else { \
-		to_first = (void *)BPF_CORE_READ((type *)(from), first); \
-		to_second = (void *)BPF_CORE_READ((type *)(from), second); \
-	} \
-} while (0)
+#define IN_BLOCK(type, first, other) \
+	(bpf_core_field_offset(type, other) > bpf_core_field_offset(type, first) && \
+	 bpf_core_field_offset(type, other) - bpf_core_field_offset(type, first) <= BLOCK_BYTES - 8)
+#define FROM_BLOCK(block, type, first, other) \
+	((block)[((bpf_core_field_offset(type, other) - bpf_core_field_offset(type, first)) / 8) & (BLOCK_BYTES / 8 - 1)])
+
+/* What is above a name, and where its letters are. */
+static __always_inline void read_dentry(__u64 dentry, __u64 *parent, __u64 *name)
+{
+	__u64 block[BLOCK_BYTES / 8];
+	const void *from = (const void *)dentry + bpf_core_field_offset(struct dentry, d_parent);
+
+	if (!CAN_CAST && IN_BLOCK(struct dentry, d_parent, d_name.name) && !bpf_probe_read_kernel(block, sizeof(block), from)) {
+		*parent = block[0];
+		*name = FROM_BLOCK(block, struct dentry, d_parent, d_name.name);
+	} else {
+		*parent = (__u64)LOAD(struct dentry, dentry, d_parent);
+		*name = (__u64)LOAD(struct dentry, dentry, d_name.name);
+	}
+}
+
+/* The mount that a walk is in, with all that a step out of it needs. */
+static __always_inline void read_mount(struct walk *walk, __u64 mount)
+{
+	__u64 block[BLOCK_BYTES / 8];
+	const void *from = (const void *)mount + bpf_core_field_offset(struct mount, mnt_parent);
+
+	walk->mount = mount;
+	if (!CAN_CAST && IN_BLOCK(struct mount, mnt_parent, mnt_mountpoint) &&
+	    IN_BLOCK(struct mount, mnt_parent, mnt.mnt_root) && !bpf_probe_read_kernel(block, sizeof(block), from)) {
+		walk->above = block[0];
+		walk->mountpoint = FROM_BLOCK(block, struct mount, mnt_parent, mnt_mountpoint);
+		walk->mount_root = FROM_BLOCK(block, struct mount, mnt_parent, mnt.mnt_root);
+	} else {
+		walk->above = (__u64)LOAD(struct mount, mount, mnt_parent);
+		walk->mountpoint = (__u64)LOAD(struct mount, mount, mnt_mountpoint);
+		walk->mount_root = (__u64)LOAD(struct mount, mount, mnt.mnt_root);
+	}
+}
+
+/* One name of a path. False says that the walk ends here, and `walk.flags` why. */
+static __always_inline bool append_name(struct scratch *scratch, const void *name)
+{
+	__u32 at = scratch->bytes;
+	long bytes;
+
+	if (at - scratch->walk.start > PATH_BYTES_MAX || !HAS_ROOM(at, NAME_BYTES_MAX)) {
+		scratch->walk.flags = ATTACHMENT_CUT;
+		return false;
+	}
+	bytes = bpf_probe_read_kernel_str(scratch->data + at + ATTACHMENT_BYTES, NAME_BYTES_MAX, name);
+	if (bytes <= 0) {
+		scratch->walk.flags = ATTACHMENT_UNREADABLE;
+		return false;
+	}
+	scratch->bytes = at + bytes;
+	return true;
+}
 
 /* One component, or one step across a mount. */
 static long walk_step(__u32 step, void *context)
 {
 	__u32 key = *(__u32 *)context;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
-	struct dentry *dentry, *parent;
-	const unsigned char *name;
-	__u32 at;
-	long bytes;
+	__u64 parent, name;
 
 	if (!scratch)
 		return 1;
-	dentry = (struct dentry *)scratch->walk.dentry;
 	if (scratch->walk.mount && scratch->walk.dentry == scratch->walk.mount_root) {
-		struct mount *mount = (struct mount *)scratch->walk.mount;
-		struct dentry *mountpoint;
-		struct mount *above;
-
-		READ_TWO(mount, struct mount, mnt_parent, mnt_mountpoint, above, mountpoint);
-		if (above == mount) {
+		if (!scratch->walk.above)
+			read_mount(&scratch->walk, scratch->walk.mount);
+		if (scratch->walk.above == scratch->walk.mount) {
 			scratch->walk.flags = 0;
 			return 1;
 		}
-		scratch->walk.dentry = (__u64)mountpoint;
-		scratch->walk.mount = (__u64)above;
-		scratch->walk.mount_root = (__u64)BPF_CORE_READ(above, mnt.mnt_root);
+		scratch->walk.dentry = scratch->walk.mountpoint;
+		read_mount(&scratch->walk, scratch->walk.above);
 		return 0;
 	}
-	READ_TWO(dentry, struct dentry, d_parent, d_name.name, parent, name);
-	if (parent == dentry && step > 0) {
+	read_dentry(scratch->walk.dentry, &parent, &name);
+	if (parent == scratch->walk.dentry && scratch->bytes != scratch->walk.start) {
 		scratch->walk.flags = ATTACHMENT_DETACHED;
 		return 1;
 	}
-	at = scratch->bytes;
-	if (at - scratch->walk.start > PATH_BYTES_MAX || !HAS_ROOM(at, NAME_BYTES_MAX)) {
-		scratch->walk.flags = ATTACHMENT_CUT;
+	if (!append_name(scratch, (const void *)name))
 		return 1;
-	}
-	bytes = bpf_probe_read_kernel_str(scratch->data + at + ATTACHMENT_BYTES, NAME_BYTES_MAX, name);
-	if (bytes <= 0) {
-		scratch->walk.flags = ATTACHMENT_UNREADABLE;
-		return 1;
-	}
-	scratch->bytes = at + bytes;
-	scratch->walk.dentry = (__u64)parent;
-	if (parent == dentry) {
+	if (parent == scratch->walk.dentry) {
 		scratch->walk.flags = ATTACHMENT_DETACHED;
 		return 1;
 	}
+	scratch->walk.dentry = parent;
 	return 0;
 }
+
+static __always_inline void end_walk(struct scratch *scratch, __u16 tag)
+{
+	__u32 at = scratch->walk.start;
+
+	close_attachment(scratch, at, tag, scratch->walk.flags, scratch->bytes - at);
+}
+
+static __always_inline void walk_from(struct scratch *scratch, __u16 tag, __u64 dentry)
+{
+	__u32 key = scratch->hook;
+
+	scratch->walk.dentry = dentry;
+	bpf_loop(PATH_STEPS_MAX, walk_step, &key, 0);
+	end_walk(scratch, tag);
+}
+
+static __always_inline void begin_walk(struct scratch *scratch, const struct vfsmount *mnt, __u64 mount_root)
+{
+	scratch->walk.start = scratch->bytes;
+	scratch->walk.flags = ATTACHMENT_CUT;   /* unless a step says that it came to the end */
+	scratch->walk.above = 0;
+	scratch->walk.mount = mnt ? (__u64)mnt - bpf_core_field_offset(struct mount, mnt) : 0;
+	scratch->walk.mount_root = mount_root;
+}
+
+/* Components that a path's own hook reads itself, where the verifier knows the pointers: a plain load, no call. */
+#define NEAR_STEPS 6
 
 /* A path as names from the leaf up to the root of the mount namespace; without a mount, up to the file system's root. */
 static __always_inline void append_path(struct scratch *scratch, __u16 tag, struct dentry *dentry, struct vfsmount *mnt)
 {
-	__u32 at = scratch->bytes;
-	__u32 key = scratch->hook;
-	__u32 bytes;
+	struct dentry *root = mnt ? mnt->mnt_root : NULL;
 
-	scratch->walk.start = at;
-	scratch->walk.flags = ATTACHMENT_CUT;   /* unless a step says that it came to the end */
-	scratch->walk.dentry = (__u64)dentry;
-	scratch->walk.mount = 0;
-	scratch->walk.mount_root = 0;
-	if (mnt) {
-		scratch->walk.mount = (__u64)mnt - bpf_core_field_offset(struct mount, mnt);
-		scratch->walk.mount_root = (__u64)BPF_CORE_READ(mnt, mnt_root);
+	begin_walk(scratch, mnt, (__u64)root);
+#pragma unroll
+	for (int step = 0; step < NEAR_STEPS; step++) {
+		struct dentry *parent = dentry->d_parent;
+
+		if (dentry == root || parent == dentry)
+			break;
+		if (!append_name(scratch, dentry->d_name.name)) {
+			end_walk(scratch, tag);
+			return;
+		}
+		dentry = parent;
 	}
-	bpf_loop(PATH_STEPS_MAX, walk_step, &key, 0);
-	bytes = scratch->bytes - at;
-	close_attachment(scratch, at, tag, scratch->walk.flags, bytes);
+	walk_from(scratch, tag, (__u64)dentry);
+}
+
+/* The same for pointers that the verifier does not know. */
+static __always_inline void append_path_unknown(struct scratch *scratch, __u16 tag, __u64 dentry, const struct vfsmount *mnt)
+{
+	begin_walk(scratch, mnt, mnt ? (__u64)BPF_CORE_READ(mnt, mnt_root) : 0);
+	walk_from(scratch, tag, dentry);
 }
 
 static __always_inline void fill_identity(struct wt_file *to, struct inode *inode)

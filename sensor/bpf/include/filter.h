@@ -66,6 +66,13 @@ static __always_inline void remember_fork(struct task_struct *parent, struct tas
 		remember_executable(child, held);
 }
 
+static __always_inline void identify(struct wt_filter_key *key, const struct inode *inode)
+{
+	key->number = LOAD(struct inode, inode, i_ino);
+	key->dev = LOAD(struct super_block, LOAD(struct inode, inode, i_sb), s_dev);
+	key->generation = LOAD(struct inode, inode, i_generation);
+}
+
 static __always_inline bool is_in_force(const struct wt_filter_key *key, __u32 class)
 {
 	struct wt_filter_rule *rule = bpf_map_lookup_elem(&filters, key);
@@ -87,9 +94,7 @@ static __always_inline bool is_muted_executable(struct task_struct *task, __u32 
 
 		if (!inode)
 			return false;
-		key.number = BPF_CORE_READ(inode, i_ino);
-		key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-		key.generation = BPF_CORE_READ(inode, i_generation);
+		identify(&key, inode);
 	}
 	return is_in_force(&key, class);
 }
@@ -103,18 +108,16 @@ static long under_step(__u32 step, void *context)
 {
 	struct under_walk *walk = context;
 	struct dentry *dentry = (struct dentry *)walk->dentry;
-	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	struct dentry *parent = LOAD(struct dentry, dentry, d_parent);
 	struct wt_filter_key key = { .kind = FILTER_UNDER };
 	struct inode *inode;
 
 	if (parent == dentry)
 		return 1;
-	inode = BPF_CORE_READ(parent, d_inode);
+	inode = LOAD(struct dentry, parent, d_inode);
 	if (!inode)
 		return 1;
-	key.number = BPF_CORE_READ(inode, i_ino);
-	key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	key.generation = BPF_CORE_READ(inode, i_generation);
+	identify(&key, inode);
 	if (is_in_force(&key, CLASS_FILE)) {
 		walk->is_found = true;
 		return 1;

@@ -12,6 +12,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "abi.h"
+#include "load.h"
 #include "process.h"
 
 #define EPERM 1
@@ -148,9 +149,9 @@ static __always_inline void identity_key(struct wt_policy_key *key, __u32 kind, 
 {
 	__builtin_memset(key, 0, sizeof(*key));
 	key->kind = kind;
-	key->dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	key->a = BPF_CORE_READ(inode, i_ino);
-	key->b = BPF_CORE_READ(inode, i_generation);
+	key->dev = LOAD(struct super_block, LOAD(struct inode, inode, i_sb), s_dev);
+	key->a = LOAD(struct inode, inode, i_ino);
+	key->b = LOAD(struct inode, inode, i_generation);
 }
 
 static __always_inline void weigh_inode(struct question *question, struct inode *inode)
@@ -189,9 +190,9 @@ static long hash_step(__u32 step, void *context)
 static __always_inline __u64 name_hash(struct dentry *dentry)
 {
 	struct hashing hashing = {
-		.name = BPF_CORE_READ(dentry, d_name.name),
+		.name = LOAD(struct dentry, dentry, d_name.name),
 		.hash = PLACE_HASH_SEED,
-		.length = BPF_CORE_READ(dentry, d_name.len),
+		.length = LOAD(struct dentry, dentry, d_name.len),
 	};
 
 	bpf_loop(NAME_BYTES_MAX / 8, hash_step, &hashing, 0);
@@ -223,10 +224,10 @@ static long climb_step(__u32 step, void *context)
 	struct climb *climb = context;
 	struct question *question = climb->question;
 	struct dentry *dentry = (struct dentry *)climb->dentry;
-	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	struct dentry *parent = LOAD(struct dentry, dentry, d_parent);
 	struct wt_policy_key key;
 
-	identity_key(&key, POLICY_FOLDER, BPF_CORE_READ(dentry, d_inode));
+	identity_key(&key, POLICY_FOLDER, LOAD(struct dentry, dentry, d_inode));
 	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_FOLDER);
 	if (question->mode == POLICY_DENY) {
 		climb->is_at_root = 1;
@@ -239,10 +240,10 @@ static long climb_step(__u32 step, void *context)
 	/* The file system's root: a folder above may be named by the policy too, if something is mounted in it. */
 	if (climb->mount) {
 		struct mount *mount = (struct mount *)climb->mount;
-		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+		struct mount *above = LOAD(struct mount, mount, mnt_parent);
 
 		if (above != mount) {
-			climb->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+			climb->dentry = (__u64)LOAD(struct mount, mount, mnt_mountpoint);
 			climb->mount = (__u64)above;
 			return 0;
 		}
@@ -288,7 +289,7 @@ static long arrival_step(__u32 step, void *context)
 {
 	struct arrival *arrival = context;
 	struct dentry *dentry = (struct dentry *)arrival->dentry;
-	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	struct dentry *parent = LOAD(struct dentry, dentry, d_parent);
 
 	arrival->is_found = arrival->dentry == arrival->sought;
 	if (arrival->is_found || parent == dentry)
@@ -302,11 +303,11 @@ static long departure_step(__u32 step, void *context)
 	struct departure *departure = context;
 	struct question *question = departure->question;
 	struct dentry *dentry = (struct dentry *)departure->dentry;
-	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	struct dentry *parent = LOAD(struct dentry, dentry, d_parent);
 	struct wt_policy_entry *entry;
 	struct wt_policy_key key;
 
-	identity_key(&key, POLICY_FOLDER, BPF_CORE_READ(dentry, d_inode));
+	identity_key(&key, POLICY_FOLDER, LOAD(struct dentry, dentry, d_inode));
 	entry = bpf_map_lookup_elem(question->table, &key);
 	if (entry) {
 		struct arrival arrival = { .dentry = departure->destination, .sought = departure->dentry };
@@ -362,25 +363,25 @@ static long naming_step(__u32 step, void *context)
 
 	if (naming->mount && naming->dentry == naming->root) {
 		struct mount *mount = (struct mount *)naming->mount;
-		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+		struct mount *above = LOAD(struct mount, mount, mnt_parent);
 
 		if (above == mount) {
 			record->path_flags = 0;
 			return 1;
 		}
-		naming->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		naming->dentry = (__u64)LOAD(struct mount, mount, mnt_mountpoint);
 		naming->mount = (__u64)above;
-		naming->root = (__u64)BPF_CORE_READ(above, mnt.mnt_root);
+		naming->root = (__u64)LOAD(struct mount, above, mnt.mnt_root);
 		return 0;
 	}
-	parent = BPF_CORE_READ(dentry, d_parent);
+	parent = LOAD(struct dentry, dentry, d_parent);
 	if (parent == dentry) {
 		record->path_flags = ATTACHMENT_DETACHED;
 		return 1;
 	}
 	if (at >= VERDICT_PATH_BYTES - NAME_BYTES_MAX)
 		return 1;
-	bytes = bpf_probe_read_kernel_str(record->path + at, NAME_BYTES_MAX, BPF_CORE_READ(dentry, d_name.name));
+	bytes = bpf_probe_read_kernel_str(record->path + at, NAME_BYTES_MAX, LOAD(struct dentry, dentry, d_name.name));
 	if (bytes <= 0)
 		return 1;
 	record->path_bytes = at + bytes;
@@ -395,7 +396,7 @@ static __always_inline void write_path(struct verdict_record *record, struct den
 	record->path_flags = ATTACHMENT_CUT;    /* unless a step says that it came to the end */
 	if (mnt) {
 		naming.mount = (__u64)mnt - bpf_core_field_offset(struct mount, mnt);
-		naming.root = (__u64)BPF_CORE_READ(mnt, mnt_root);
+		naming.root = (__u64)LOAD(struct vfsmount, mnt, mnt_root);
 	}
 	bpf_loop(REPORT_STEPS_MAX, naming_step, &naming, 0);
 }
@@ -450,7 +451,7 @@ static __noinline int report(struct question *question, __u32 hook, struct inode
 	record->header.cpu = bpf_get_smp_processor_id();
 	record->header.sequence = 0;
 	record->header.boot_ns = bpf_ktime_get_boot_ns();
-	fill_process(&record->process, bpf_get_current_task_btf());
+	fill_current(&record->process);
 	__builtin_memset(&record->body, 0, sizeof(record->body));
 	record->body.operation = question->decided;
 	record->body.mode = question->mode;
@@ -462,10 +463,10 @@ static __noinline int report(struct question *question, __u32 hook, struct inode
 	if (question->header)
 		write_rule(&record->body, question);
 	if (inode) {
-		record->body.inode = BPF_CORE_READ(inode, i_ino);
-		record->body.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-		record->body.inode_generation = BPF_CORE_READ(inode, i_generation);
-		record->body.mode_bits = BPF_CORE_READ(inode, i_mode);
+		record->body.inode = LOAD(struct inode, inode, i_ino);
+		record->body.dev = LOAD(struct super_block, LOAD(struct inode, inode, i_sb), s_dev);
+		record->body.inode_generation = LOAD(struct inode, inode, i_generation);
+		record->body.mode_bits = LOAD(struct inode, inode, i_mode);
 	}
 	record->tag = TAG_PATH;
 	record->path_bytes = 0;
@@ -497,7 +498,7 @@ static __always_inline void weigh_file(struct question *question, struct inode *
 {
 	weigh_inode(question, inode);
 	if (HAS_KIND(question, POLICY_PLACE) && question->mode != POLICY_DENY)
-		weigh_place(question, dentry, BPF_CORE_READ(dentry, d_parent, d_inode));
+		weigh_place(question, dentry, LOAD(struct dentry, LOAD(struct dentry, dentry, d_parent), d_inode));
 	if (question->mode != POLICY_DENY)
 		weigh_folders(question, dentry, mnt);
 }

@@ -80,8 +80,12 @@ struct {
 /* Opens for write so far: tells whether there was one while a digest was made. */
 __u64 wtg_writes SEC(".bss.wtg");
 
+/* Digests that were ever about to be kept. Set before one is, as `wtg_writes` is before this is looked at: one sees the other. */
+__u64 wtg_kept SEC(".bss.wtg");
+
 static __always_inline void note_write(struct inode *inode)
 {
 	__sync_fetch_and_add(&wtg_writes, 1);
-	bpf_inode_storage_delete(&wtg_digests, inode);
+	if (wtg_kept)
+		bpf_inode_storage_delete(&wtg_digests, inode);
 }

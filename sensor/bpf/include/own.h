@@ -16,12 +16,12 @@ const volatile struct wt_guard_settings guard_settings SEC(".rodata.guard");
 /* Whether this is our folder of pins or something in it. */
 static __always_inline bool is_own_pin(struct dentry *dentry)
 {
-	if (BPF_CORE_READ(dentry, d_sb, s_dev) != guard_settings.pins_dev)
+	if (LOAD(struct super_block, LOAD(struct dentry, dentry, d_sb), s_dev) != guard_settings.pins_dev)
 		return false;
 	for (int step = 0; step < PIN_STEPS_MAX; step++) {
-		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+		struct dentry *parent = LOAD(struct dentry, dentry, d_parent);
 
-		if (BPF_CORE_READ(dentry, d_inode, i_ino) == guard_settings.pins_inode)
+		if (LOAD(struct inode, LOAD(struct dentry, dentry, d_inode), i_ino) == guard_settings.pins_inode)
 			return true;
 		if (parent == dentry)
 			return false;
@@ -34,9 +34,11 @@ static __always_inline bool is_own_executable(struct inode *inode)
 {
 	struct wt_identity identity = {};
 
-	identity.inode = BPF_CORE_READ(inode, i_ino);
-	identity.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	identity.generation = BPF_CORE_READ(inode, i_generation);
+	identity.inode = LOAD(struct inode, inode, i_ino);
+	if (!(guard_settings.own_bits & (1ull << (identity.inode & 63))))
+		return false;
+	identity.dev = LOAD(struct super_block, LOAD(struct inode, inode, i_sb), s_dev);
+	identity.generation = LOAD(struct inode, inode, i_generation);
 	return bpf_map_lookup_elem(&wtg_manifest, &identity);
 }
 

@@ -87,7 +87,7 @@ static __noinline bool aggregate(__u32 hook, const struct wt_process *known)
 		if (known)
 			fresh.process = *known;
 		else
-			fill_process(&fresh.process, task);
+			fill_current(&fresh.process);
 		/* Another processor may have been first: its entry stays. */
 		bpf_map_update_elem(table, &key, &fresh, BPF_NOEXIST);
 		found = bpf_map_lookup_elem(table, &key);

@@ -22,17 +22,20 @@ static __always_inline bool is_null(const void *pointer)
 }
 
 /* The kernel's kernel_cap_t is two words up to 6.2 and one number after: 8 bytes in both. */
-struct cred___cap { struct kernel_capabilities cap_effective; } __attribute__((preserve_access_index));
+struct cred___two_words { struct { u32 cap[2]; } cap_effective; } __attribute__((preserve_access_index));
+struct cred___one_number { struct { u64 val; } cap_effective; } __attribute__((preserve_access_index));
 
 static __always_inline __u64 effective_capabilities(const struct cred *cred)
 {
-	const struct cred___cap *with_cap = (const void *)cred;
-	__u64 bits = 0;
+	const struct cred___one_number *newer = (const void *)cred;
+	const struct cred___two_words *older = (const void *)cred;
 
-	bpf_core_read(&bits, sizeof(bits), &with_cap->cap_effective);
-	return bits;
+	if (bpf_core_field_exists(newer->cap_effective.val))
+		return newer->cap_effective.val;
+	return (__u64)older->cap_effective.cap[1] << 32 | older->cap_effective.cap[0];
 }
 
+/* All but the control group and the thread's name. */
 static __always_inline void fill_process(struct wt_process *to, struct task_struct *task)
 {
 	struct task_struct *leader = task->group_leader;
@@ -59,6 +62,16 @@ static __always_inline void fill_process(struct wt_process *to, struct task_stru
 		to->pid_ns = namespaces->pid_ns_for_children->ns.inum;
 	}
 	to->reserved = 0;
+}
+
+static __always_inline void fill_current(struct wt_process *to)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	fill_process(to, task);
 	to->cgroup_id = bpf_get_current_cgroup_id();
-	bpf_probe_read_kernel(to->comm, sizeof(to->comm), task->comm);
+	/* Letter by letter: plain loads cost less than the call that would take them all. */
+#pragma unroll
+	for (int at = 0; at < sizeof(to->comm); at++)
+		to->comm[at] = task->comm[at];
 }

@@ -67,7 +67,7 @@ static __always_inline void tell(struct sock *sk, const struct scratch *scratch)
 	if (scratch)
 		bpf_probe_read_kernel(&story->process, sizeof(story->process), scratch->data + sizeof(struct wt_header));
 	else
-		fill_process(&story->process, bpf_get_current_task_btf());
+		fill_current(&story->process);
 	story->is_told = 1;
 }
 

@@ -107,10 +107,19 @@ static __always_inline __u32 trust_judge(struct task_struct *task, struct linux_
 	return *role;
 }
 
+/* Most processes have no storage at all, and a look into it costs many times more than this one. */
+static __always_inline bool has_storage(const struct task_struct *task)
+{
+	return !bpf_core_field_exists(task->bpf_storage) || task->bpf_storage;
+}
+
 static __always_inline void trust_set(struct task_struct *task, __u32 role)
 {
-	__u32 *held = bpf_task_storage_get(&TRUST_TASKS, task, 0, role ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+	__u32 *held;
 
+	if (!role && !has_storage(task))
+		return;
+	held = bpf_task_storage_get(&TRUST_TASKS, task, 0, role ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
 	if (held)
 		*held = role;                   /* without storage there is no trust */
 }
@@ -129,7 +138,7 @@ static __always_inline void trust_fork(struct task_struct *parent, struct task_s
 {
 	__u32 *held;
 
-	if (child->pid != child->tgid)
+	if (child->pid != child->tgid || !has_storage(parent->group_leader))
 		return;                         /* a thread: its leader's role counts */
 	held = bpf_task_storage_get(&TRUST_TASKS, parent->group_leader, 0, 0);
 	if (held && *held)
@@ -148,8 +157,12 @@ static __always_inline void trust_end(struct task_struct *task)
 /* ROLE_WATERTIGHT, ROLE_LOADER or 0. */
 static __always_inline __u32 trusted_role(struct task_struct *task)
 {
-	__u32 *held = bpf_task_storage_get(&TRUST_TASKS, task->group_leader, 0, 0);
+	struct task_struct *leader = task->group_leader;
+	__u32 *held;
 
+	if (!has_storage(leader))
+		return 0;
+	held = bpf_task_storage_get(&TRUST_TASKS, leader, 0, 0);
 	return held && *held && !task->ptrace ? *held : 0;
 }
 

@@ -48,7 +48,6 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1, BPF_SK_STORAGE_GET_F_CREATE = 1 };
 typedef struct { int counter; } atomic_t;
 typedef struct { u32 val; } kuid_t;
 typedef struct { u32 val; } kgid_t;
-struct kernel_capabilities { u64 bits; };
 struct ns_common { unsigned int inum; };
 struct user_namespace { struct ns_common ns; };
 struct mnt_namespace { struct ns_common ns; };
@@ -101,7 +100,8 @@ struct task_struct {
 	struct task_struct *real_parent; struct task_struct *group_leader;
 	const struct cred *real_cred; const struct cred *cred;
 	struct mm_struct *mm; struct fs_struct *fs; struct nsproxy *nsproxy; struct signal_struct *signal;
-	kuid_t loginuid; char comm[16]; struct css_set *cgroups;
+	kuid_t loginuid; char comm[16]; struct css_set *cgroups; struct bpf_local_storage *bpf_storage;
+	unsigned in_execve:1;
 };
 
 struct linux_binprm { struct file *file; const char *filename; const char *interp; struct cred *cred; };

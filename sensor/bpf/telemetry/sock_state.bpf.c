@@ -47,7 +47,7 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int new)
 			COUNT(HOOK_SOCK_STATE, filtered);
 			return 0;
 		}
-		fill_process(&story->process, bpf_get_current_task_btf());
+		fill_current(&story->process);
 	}
 	if (story && story->is_muted) {
 		COUNT(HOOK_SOCK_STATE, filtered);
@@ -68,7 +68,7 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int new)
 		((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
 		body->is_initiated = old != TCP_CLOSE;
 	} else if (old == TCP_CLOSE) {          /* no memory for the story: the process is at least known now */
-		fill_process(process, bpf_get_current_task_btf());
+		fill_current(process);
 		((struct wt_header *)scratch->data)->flags = FLAG_HAS_PROCESS;
 	}
 	if (new == TCP_SYN_SENT)

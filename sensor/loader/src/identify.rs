@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result};
-use libbpf_rs::{Iter, IterOpts, Link, Object};
+use libbpf_rs::{Iter, IterOpts, Link, Object, ObjectBuilder};
 use watertight_sensor_abi::{Identity, OpenFile};
 
 use crate::objects::IDENTIFY;
@@ -46,8 +46,7 @@ struct Iterator {
 fn open_files() -> Result<Vec<OpenFile>> {
     ITERATOR.with(|iterator| {
         if iterator.get().is_none() {
-            let (open, _types) = IDENTIFY.open()?;
-            let object = open.load()?;
+            let object = ObjectBuilder::default().open_memory(IDENTIFY.verified()?)?.load()?;
             let program = object.progs_mut().next().context("the identify object has no program")?;
             let link = program.attach_iter_with_opts(IterOpts::None)?;
             let _ = iterator.set(Iterator { link, _object: object }); // empty, as was just seen

@@ -9,7 +9,6 @@ mod filter;
 mod guard;
 mod identify;
 mod inspect;
-mod kernel_types;
 mod manifest;
 mod objects;
 mod phase;

@@ -1,10 +1,6 @@
 //! The kernel objects, embedded, and their digests: an object that is not the one that was built is not loaded.
 
-use anyhow::Context as _;
-use libbpf_rs::{ObjectBuilder, OpenObject};
 use sha2::{Digest as _, Sha256};
-
-use crate::kernel_types::Cut;
 
 include!(concat!(env!("OUT_DIR"), "/digests.rs"));
 
@@ -52,21 +48,6 @@ pub const IDENTIFY: KernelObject = KernelObject {
 };
 
 impl KernelObject {
-    /// Opens the object. What comes with it must live until it is loaded.
-    ///
-    /// # Errors
-    /// As [`Self::verified`], or the bytes are not what libbpf takes.
-    pub fn open(&self) -> anyhow::Result<(OpenObject, Option<Cut>)> {
-        let types = Cut::of(self);
-        let mut builder = ObjectBuilder::default();
-        if let Some(types) = &types {
-            builder.btf_custom_path(types.path())?;
-        }
-        let open =
-            builder.open_memory(self.verified()?).with_context(|| format!("opening the {} object", self.name))?;
-        Ok((open, types))
-    }
-
     /// The bytes, once their digest has been checked.
     ///
     /// # Errors

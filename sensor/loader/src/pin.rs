@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use libbpf_rs::{MapCore as _, MapHandle, Object, OpenObject};
+use libbpf_rs::{MapCore as _, MapHandle, Object, ObjectBuilder, OpenObject};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use watertight_sensor_abi::{Hook, HookClass, Phase, HOOKS, SCRATCH_SLOTS};
@@ -13,7 +13,6 @@ use watertight_sensor_abi::{Hook, HookClass, Phase, HOOKS, SCRATCH_SLOTS};
 use crate::counters;
 use crate::filter;
 use crate::inspect;
-use crate::kernel_types::Cut;
 use crate::manifest;
 use crate::objects::TELEMETRY;
 use crate::phase;
@@ -225,7 +224,7 @@ fn adopt(build: &str, directory: &Path, wanted: &Wanted) -> Result<Adoption> {
         Err(error) => return Ok(Adoption::Unusable(format!("{error:#}"))),
     }
     let object = open_without(&Refusals::new(), wanted, None)?;
-    if let Err(error) = inspect::maps(directory, &object.object).and_then(|()| inspect::links(&pinned)) {
+    if let Err(error) = inspect::maps(directory, &object).and_then(|()| inspect::links(&pinned)) {
         return Ok(Adoption::Unusable(format!("{error:#}")));
     }
     let is_pinned =
@@ -348,16 +347,11 @@ pub fn is_pinned_map(name: &str) -> bool {
     !name.starts_with('.') && !name.contains(".rodata") && !name.contains(".bss")
 }
 
-/// An object that is not loaded yet, with the types that it is to be fitted to.
-struct Opened {
-    object: OpenObject,
-    _types: Option<Cut>,
-}
-
-fn open_without(refusals: &Refusals, wanted: &Wanted, beside: Option<&Path>) -> Result<Opened> {
+fn open_without(refusals: &Refusals, wanted: &Wanted, beside: Option<&Path>) -> Result<OpenObject> {
     let begin = if beside.is_some() { Phase::Stopped } else { Phase::Active };
     let beside = beside.filter(|other| other.join(HANDOVER).exists());
-    let (mut open, types) = TELEMETRY.open()?;
+    let mut open =
+        ObjectBuilder::default().open_memory(TELEMETRY.verified()?).context("opening the telemetry object")?;
     let processors = u32::try_from(libbpf_rs::num_possible_cpus()?).context("counting processors")?;
     let mut settings = Vec::new();
     filter::settings(&wanted.filters).write(&mut settings);
@@ -385,13 +379,7 @@ fn open_without(refusals: &Refusals, wanted: &Wanted, beside: Option<&Path>) -> 
             program.set_autoload(false);
         }
     }
-    Ok(Opened { object: open, _types: types })
-}
-
-impl Opened {
-    fn load(self) -> Result<Object, libbpf_rs::Error> {
-        self.object.load()
-    }
+    Ok(open)
 }
 
 pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -7,7 +7,7 @@
 use std::io::{self, Read as _, Write};
 
 use anyhow::{Context as _, Result};
-use libbpf_rs::Iter;
+use libbpf_rs::{Iter, ObjectBuilder};
 use serde::Serialize;
 
 use crate::objects::SNAPSHOT;
@@ -48,7 +48,7 @@ pub fn write(out: &mut impl Write) -> Result<()> {
 }
 
 fn read_by(program_name: &str) -> Result<Vec<u8>> {
-    let (mut open, _types) = SNAPSHOT.open()?;
+    let mut open = ObjectBuilder::default().open_memory(SNAPSHOT.verified()?).context("opening the snapshot object")?;
     for mut map in open.maps_mut() {
         // The rings and counters are the hooks' own.
         if map.name() != "scratches" {

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use libbpf_rs::PrintLevel;
+use libbpf_rs::{ObjectBuilder, PrintLevel};
 use watertight_sensor_abi::{Hook, HookClass, HOOKS};
 
-use crate::kernel_types::{BTF_MAGIC, KERNEL_TYPES};
 use crate::objects::{KernelObject, PROBE};
+
+/// The running kernel's types.
+const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
+const BTF_MAGIC: u16 = 0xeb9f;
 
 /// Why a hook is not in use, by program name.
 pub type Refusals = BTreeMap<&'static str, String>;
@@ -37,7 +40,7 @@ fn is_active(list: &str) -> Result<(), String> {
 pub fn admits_lsm() -> Result<(), String> {
     runs_lsm()?;
     let trial = || -> anyhow::Result<()> {
-        let (open, _types) = PROBE.open()?;
+        let open = ObjectBuilder::default().open_memory(PROBE.verified()?)?;
         let object = open.load()?;
         for program in object.progs_mut() {
             let _link = program.attach()?;
@@ -79,7 +82,7 @@ fn lsm_hooks(types: &[u8]) -> Option<BTreeSet<String>> {
 pub fn each_alone(object: &KernelObject, without: &Refusals) -> anyhow::Result<Refusals> {
     let mut refusals = Refusals::new();
     for hook in HOOKS.iter().filter(|hook| !without.contains_key(hook.program())) {
-        let (mut open, _types) = object.open()?;
+        let mut open = ObjectBuilder::default().open_memory(object.verified()?)?;
         for mut program in open.progs_mut() {
             let is_it = program.name() == hook.program();
             program.set_autoload(is_it);

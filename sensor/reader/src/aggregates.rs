@@ -11,6 +11,7 @@ use std::path::Path;
 use watertight_event::{Event, Field, Kind, Outcome, Source, Value};
 use watertight_sensor_abi::{AggregateKey, Hook, HookClass, Pressure, Process, Ring};
 
+use crate::ids::ProcessIds;
 use crate::maps::{delete, lookup, map_id, next_key, open_pinned, update, MapError};
 use crate::translate::set_process;
 
@@ -34,6 +35,8 @@ pub struct Aggregate {
 pub struct Aggregates {
     in_use: OwnedFd,
     tables: [OwnedFd; 2],
+    /// The kernel's number of the first table.
+    first: u32,
     pressure: OwnedFd,
 }
 
@@ -44,9 +47,12 @@ impl Aggregates {
     /// A pin is not there or may not be opened.
     pub fn open(directory: &Path) -> Result<Self, MapError> {
         let open = |name: &str| open_pinned(&directory.join(name));
+        let tables = [open("aggregates_a")?, open("aggregates_b")?];
+        let failed = |source: io::Error| MapError::Element { doing: "asking for the number", source };
         Ok(Self {
             in_use: open("aggregates")?,
-            tables: [open("aggregates_a")?, open("aggregates_b")?],
+            first: map_id(tables[0].as_fd()).map_err(failed)?,
+            tables,
             pressure: open("pressure")?,
         })
     }
@@ -67,9 +73,8 @@ impl Aggregates {
     /// A map can't be read or replaced.
     pub fn take(&self, found: &mut dyn FnMut(Aggregate)) -> Result<(), MapError> {
         let [a, b] = &self.tables;
-        let failed = |source: io::Error| MapError::Element { doing: "asking for the number", source };
         let held = lookup(self.in_use.as_fd(), &SLOT, 4)?.unwrap_or_default();
-        let is_a = held.first_chunk().copied().map(u32::from_ne_bytes) == Some(map_id(a.as_fd()).map_err(failed)?);
+        let is_a = held.first_chunk().copied().map(u32::from_ne_bytes) == Some(self.first);
         let (full, empty) = if is_a { (a, b) } else { (b, a) };
         // Not empty only if an earlier reader died between the change and the end of its reading.
         Self::read_out(empty, found)?;
@@ -103,14 +108,14 @@ fn read(key: &[u8], value: &[u8]) -> Option<Aggregate> {
 impl Aggregate {
     /// The event that tells it.
     #[must_use]
-    pub fn event(&self, boot_id: &str, boot_ns: u64) -> Event {
+    pub fn event(&self, ids: &mut ProcessIds, boot_ns: u64) -> Event {
         let source = match self.hook.class() {
             HookClass::Lsm => Source::BpfLsm,
             HookClass::Tracepoint => Source::TpBtf,
         };
         let mut event = Event::new(Kind::SensorAggregated, Outcome::Unknown, source, boot_ns);
         if let Some(process) = &self.process {
-            set_process(&mut event, process, boot_id);
+            set_process(&mut event, process, ids);
         }
         event.set(Field::Of, self.hook.program());
         event.set(Field::Count, self.count);
@@ -133,7 +138,7 @@ mod tests {
         Process { pid: 7, start_ns: 5, ..Process::default() }.write(&mut value);
         assert_eq!(value.len(), AGGREGATE_BYTES);
         let aggregate = read(&key, &value).expect("both are whole");
-        let event = aggregate.event("b", 1);
+        let event = aggregate.event(&mut ProcessIds::new("b"), 1);
         assert_eq!(event.number(Field::Count), Some(12));
         assert_eq!(event.number(Field::Pid), Some(7));
         assert_eq!(event.text(Field::Of).as_deref(), Some("file_unlink"));

@@ -1,11 +1,12 @@
 //! Reads all rings, critical first, and keeps the receiver's half of the accounts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use watertight_event::Event;
 use watertight_sensor_abi::{DecodeError, Hook, Record, Ring, VerdictRecord, GUARD_HOOKS, GUARD_HOOK_FIRST, HOOKS};
 
+use crate::ids::ProcessIds;
 use crate::ring::{RingBuffer, RingError};
 use crate::translate::translate;
 use crate::verdict::translate_verdict;
@@ -24,8 +25,6 @@ pub struct Account {
     pub malformed: u64,
     /// Why the last one was refused.
     pub malformed_last: Option<DecodeError>,
-    /// Next sequence number by ring and processor.
-    next: HashMap<(Ring, u32), u64>,
     /// What was taken, by ring and processor.
     pub taken: BTreeMap<(Ring, u32), Taken>,
     /// Sequence numbers that did not come: lost in the kernel, and counted there too.
@@ -41,6 +40,8 @@ pub struct Taken {
     pub first: u64,
     /// How many were taken.
     pub records: u64,
+    /// Sequence number that comes next.
+    pub next: u64,
 }
 
 /// How much one pass took.
@@ -55,7 +56,7 @@ pub struct Reader {
     rings: Vec<(Ring, RingBuffer)>,
     verdicts: Option<RingBuffer>,
     account: Account,
-    boot_id: String,
+    ids: ProcessIds,
 }
 
 impl Reader {
@@ -70,7 +71,7 @@ impl Reader {
         }
         mapped.sort_by_key(|(ring, _)| *ring);
         let account = Account { received: vec![0; HOOKS.len()], ..Account::default() };
-        Ok(Self { rings: mapped, verdicts: None, account, boot_id: boot_id.to_owned() })
+        Ok(Self { rings: mapped, verdicts: None, account, ids: ProcessIds::new(boot_id) })
     }
 
     /// Maps the guard's ring too; it is drained before all others.
@@ -88,6 +89,12 @@ impl Reader {
         self.rings.iter().map(|(_, ring)| ring.as_fd()).chain(self.verdicts.iter().map(RingBuffer::as_fd))
     }
 
+    /// Whether no ring holds a record. Costs no system call.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rings.iter().map(|(_, ring)| ring).chain(&self.verdicts).all(RingBuffer::is_empty)
+    }
+
     /// What was received so far.
     #[must_use]
     pub fn account(&self) -> &Account {
@@ -97,13 +104,13 @@ impl Reader {
     /// Reads what the rings hold: all of the critical one, then a batch of each other. Call again while it returns records.
     /// `take` gets the hook of a record with its event, and no hook with a verdict of the guard.
     pub fn drain(&mut self, take: &mut dyn FnMut(Option<Hook>, Event)) -> Drained {
-        let Self { rings, verdicts, account, boot_id } = self;
+        let Self { rings, verdicts, account, ids } = self;
         let mut records = 0_usize;
         if let Some(ring) = verdicts {
             records = ring.drain(usize::MAX, |bytes| match VerdictRecord::read(bytes) {
                 Ok(record) => {
                     account.note_verdict(&record);
-                    take(None, translate_verdict(&record, boot_id));
+                    take(None, translate_verdict(&record, ids));
                 }
                 Err(error) => account.note_malformed(error),
             });
@@ -113,7 +120,7 @@ impl Reader {
             let count = ring.drain(most, |bytes| match Record::read(bytes) {
                 Ok(record) => {
                     account.note(*which, &record);
-                    take(Some(record.hook), translate(&record, boot_id));
+                    take(Some(record.hook), translate(&record, ids));
                 }
                 Err(error) => account.note_malformed(error),
             });
@@ -141,14 +148,16 @@ impl Account {
             *count = count.saturating_add(1);
         }
         let sequence = record.header.sequence;
-        let taken = self.taken.entry((ring, record.header.cpu)).or_insert(Taken { first: sequence, records: 0 });
-        // Two programs that preempt each other may swap their places in the ring.
+        let fresh = Taken { first: sequence, records: 0, next: sequence };
+        let taken = self.taken.entry((ring, record.header.cpu)).or_insert(fresh);
+        // Two programs that preempt each other may swap their places in the ring: what was missing then comes late.
         taken.first = taken.first.min(sequence);
         taken.records = taken.records.saturating_add(1);
-        let next = self.next.entry((ring, record.header.cpu)).or_insert(sequence);
-        // Two programs that preempt each other may swap their places in the ring: what was missing then comes late.
-        let (gap, late) = if sequence >= *next { (sequence.saturating_sub(*next), 0) } else { (0, 1) };
-        *next = (*next).max(sequence.saturating_add(1));
+        let (gap, late) = match sequence.checked_sub(taken.next) {
+            Some(gap) => (gap, 0),
+            None => (0, 1),
+        };
+        taken.next = taken.next.max(sequence.saturating_add(1));
         self.missing = self.missing.saturating_add(gap).saturating_sub(late);
         if let Some(missing) = self.missing_by_ring.get_mut(ring as usize) {
             *missing = missing.saturating_add(gap).saturating_sub(late);

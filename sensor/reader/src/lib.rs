@@ -6,6 +6,7 @@
 
 mod aggregates;
 mod drain;
+mod ids;
 mod links;
 mod maps;
 mod ring;
@@ -15,6 +16,7 @@ mod verdict;
 
 pub use aggregates::{Aggregate, Aggregates};
 pub use drain::{Account, Drained, Reader, Taken};
+pub use ids::ProcessIds;
 pub use links::{read_link, LinkError, PinnedLink};
 pub use maps::{
     lookup, next_key, open_pinned, read_counters, read_guard_counters, read_sequences, ring_size, MapError,

@@ -133,6 +133,13 @@ impl RingBuffer {
         self.data_bytes
     }
 
+    /// Whether the kernel put nothing there that was not taken. Costs no system call.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let taken = self.consumer.position().load(Ordering::Acquire);
+        taken >= self.producer.position().load(Ordering::Acquire)
+    }
+
     /// Hands at most `records_max` records to `take`, oldest first, and returns how many there were. Each is given back to
     /// the kernel only when `take` has returned.
     pub fn drain(&mut self, records_max: usize, mut take: impl FnMut(&[u8])) -> usize {

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use watertight_event::Event;
 use watertight_sensor_abi::{DecodeError, Header, Record, RECORD_BYTES_MAX};
 
+use crate::ids::ProcessIds;
 use crate::translate::translate;
 
 /// Why a snapshot can't be read to its end.
@@ -24,6 +25,7 @@ pub enum SnapshotError {
 /// # Errors
 /// The snapshot is damaged; those before the damage have been taken.
 pub fn read_snapshot(mut from: impl Read, boot_id: &str, take: &mut dyn FnMut(Event)) -> Result<usize, SnapshotError> {
+    let mut ids = ProcessIds::new(boot_id);
     let mut record = Vec::new();
     let mut count = 0_usize;
     loop {
@@ -38,7 +40,7 @@ pub fn read_snapshot(mut from: impl Read, boot_id: &str, take: &mut dyn FnMut(Ev
         }
         let rest = u64::from(header.bytes).saturating_sub(Header::BYTES as u64);
         from.by_ref().take(rest).read_to_end(&mut record)?;
-        take(translate(&Record::read(&record)?, boot_id));
+        take(translate(&Record::read(&record)?, &mut ids));
         count = count.saturating_add(1);
     }
 }

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use watertight_event::{Event, Field, Kind, Outcome, Source, Text, Value};
 use watertight_sensor_abi::{
-    Attachment, Body, File, Hook, HookClass, Process, Record, Socket, System, Tag, Target, FLAG_WAS_THERE,
+    Attachment, Body, Exec, File, Hook, HookClass, Process, Record, Socket, System, Tag, Target, FLAG_WAS_THERE,
 };
 
-/// Two dashes and two numbers in hexadecimal.
-const STABLE_ID_NUMBERS_BYTES: usize = 26;
+use crate::ids::ProcessIds;
+
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const TCP_ESTABLISHED: u16 = 1;
@@ -24,9 +24,9 @@ const TMPFS_MAGIC: u32 = 0x0102_1994;
 /// `PTRACE_MODE_*` bits of the access check that are not the mode itself.
 const PTRACE_MODE_FSCREDS: u32 = 0x8;
 
-/// The event that a record stands for. `boot_id` becomes part of stable process ids.
+/// The event that a record stands for.
 #[must_use]
-pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
+pub fn translate(record: &Record<'_>, ids: &mut ProcessIds) -> Event {
     let (source, outcome) = match record.hook.class() {
         _ if record.header.flags & FLAG_WAS_THERE != 0 => (Source::Iterator, Outcome::Unknown),
         HookClass::Lsm => (Source::BpfLsm, Outcome::Attempted),
@@ -34,25 +34,19 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
     };
     let mut event = Event::new(kind(record), outcome, source, record.header.boot_ns);
     event.sequence = Some((record.header.cpu, record.header.sequence));
-    // Fields are set in the order of the event table as far as possible: they are then only put behind one another.
     if let Some(process) = &record.process {
-        set_identity(&mut event, process, boot_id);
-        if let Body::Exec(_) = record.body {
-            set_exec(&mut event, record);
-        }
-        set_state(&mut event, process, boot_id);
+        set_process(&mut event, process, ids);
     }
     if let Some(operation) = operation(record, &event) {
-        event.set(Field::Operations, Value::List(vec![operation.into()]));
+        event.set(Field::Operations, Value::List(vec![Text::fixed(operation)]));
     }
     match record.body {
         Body::Fork(fork) => {
             event.set(Field::ChildPid, fork.child_pid);
             event.set(Field::ChildTid, fork.child_tid);
-            event.set(Field::ChildId, stable_id(boot_id, fork.child_start_ns, fork.child_pid));
+            event.set(Field::ChildId, ids.of(fork.child_start_ns, fork.child_pid));
         }
-        Body::Exec(_) if record.process.is_none() => set_exec(&mut event, record),
-        Body::Exec(_) => {} // above
+        Body::Exec(exec) => set_exec(&mut event, record, &exec),
         Body::Exit(exit) => {
             event.set(Field::ExitCode, exit.code);
             event.set(Field::ExitSignal, exit.signal);
@@ -67,35 +61,12 @@ pub fn translate(record: &Record<'_>, boot_id: &str) -> Event {
                 event.set(Field::NewGroups, group_list(groups));
             }
         }
-        Body::Target(target) => set_target(&mut event, record.hook, &target, boot_id),
+        Body::Target(target) => set_target(&mut event, record.hook, &target, ids),
         Body::File(file) => set_file(&mut event, record, &file),
         Body::Socket(socket) => set_socket(&mut event, record, &socket),
         Body::System(system) => set_system(&mut event, record, &system),
     }
     event
-}
-
-/// A process's id that is unique over reuse of pids and over boots: `BOOT-START-PID`, the last two in hexadecimal.
-#[must_use]
-pub fn stable_id(boot_id: &str, start_ns: u64, pid: u32) -> Text {
-    let mut bytes = Vec::with_capacity(boot_id.len().saturating_add(STABLE_ID_NUMBERS_BYTES));
-    bytes.extend_from_slice(boot_id.as_bytes());
-    for number in [start_ns, u64::from(pid)] {
-        let mut digits = [b'0'; 16];
-        let mut first = digits.len();
-        let mut left = number;
-        for (at, place) in digits.iter_mut().enumerate().rev() {
-            *place = b"0123456789abcdef"[(left & 0xf) as usize];
-            first = at;
-            left >>= 4;
-            if left == 0 {
-                break;
-            }
-        }
-        bytes.push(b'-');
-        bytes.extend_from_slice(digits.get(first..).unwrap_or_default());
-    }
-    Text::whole(bytes)
 }
 
 fn kind(record: &Record<'_>) -> Kind {
@@ -196,44 +167,29 @@ fn loaded(record: &Record<'_>) -> &'static str {
     }
 }
 
-pub(crate) fn set_process(event: &mut Event, process: &Process, boot_id: &str) {
-    set_identity(event, process, boot_id);
-    set_state(event, process, boot_id);
-}
-
-/// What tells the process from others.
-fn set_identity(event: &mut Event, process: &Process, boot_id: &str) {
-    event.set_all([
-        (Field::Pid, process.pid.into()),
-        (Field::Tid, process.tid.into()),
-        (Field::ProcessId, stable_id(boot_id, process.start_ns, process.pid).into()),
-        (Field::StartNs, process.start_ns.into()),
-        (Field::Comm, Text::whole(until_nul(&process.comm)).into()),
-    ]);
-}
-
-/// Everything else that is told of the process.
-fn set_state(event: &mut Event, process: &Process, boot_id: &str) {
-    event.set_all([
-        (Field::Uid, process.uid.into()),
-        (Field::Gid, process.gid.into()),
-        (Field::Euid, process.euid.into()),
-        (Field::Egid, process.egid.into()),
-        (Field::LoginUid, process.loginuid.into()),
-        (Field::Capabilities, process.capabilities.into()),
-        (Field::PidNs, process.pid_ns.into()),
-        (Field::MntNs, process.mnt_ns.into()),
-        (Field::UserNs, process.user_ns.into()),
-        (Field::CgroupId, process.cgroup_id.into()),
-        (Field::ParentPid, process.parent_pid.into()),
-    ]);
+pub(crate) fn set_process(event: &mut Event, process: &Process, ids: &mut ProcessIds) {
+    event.set(Field::Pid, process.pid);
+    event.set(Field::Tid, process.tid);
+    event.set(Field::ProcessId, ids.of(process.start_ns, process.pid));
+    event.set(Field::StartNs, process.start_ns);
+    event.set(Field::Comm, Text::whole(until_nul(&process.comm)));
+    event.set(Field::Uid, process.uid);
+    event.set(Field::Gid, process.gid);
+    event.set(Field::Euid, process.euid);
+    event.set(Field::Egid, process.egid);
+    event.set(Field::LoginUid, process.loginuid);
+    event.set(Field::Capabilities, process.capabilities);
+    event.set(Field::PidNs, process.pid_ns);
+    event.set(Field::MntNs, process.mnt_ns);
+    event.set(Field::UserNs, process.user_ns);
+    event.set(Field::CgroupId, process.cgroup_id);
+    event.set(Field::ParentPid, process.parent_pid);
     if process.parent_pid != 0 {
-        event.set(Field::ParentId, stable_id(boot_id, process.parent_start_ns, process.parent_pid));
+        event.set(Field::ParentId, ids.of(process.parent_start_ns, process.parent_pid));
     }
 }
 
-fn set_exec(event: &mut Event, record: &Record<'_>) {
-    let Body::Exec(exec) = record.body else { return };
+fn set_exec(event: &mut Event, record: &Record<'_>, exec: &Exec) {
     let path = record.attachment(Tag::Executable).map(path_text);
     let is_memfd = exec.links == 0
         && exec.fs_magic == TMPFS_MAGIC
@@ -251,7 +207,7 @@ fn set_exec(event: &mut Event, record: &Record<'_>) {
     }
     if let Some(argv) = record.attachment(Tag::Argv) {
         let items = arguments(argv.bytes);
-        let mut line = items.iter().map(|item| item.bytes.as_slice()).collect::<Vec<_>>().join(&b' ');
+        let mut line = items.iter().map(|item| &*item.bytes).collect::<Vec<_>>().join(&b' ');
         line.retain(|byte| *byte != 0);
         let is_cut = argv.is_cut || argv.is_unreadable;
         let is_unread = argv.is_unreadable && items.is_empty();
@@ -259,7 +215,7 @@ fn set_exec(event: &mut Event, record: &Record<'_>) {
         event.set(Field::ArgvBytes, exec.argv_bytes);
         // Arguments that could not be read are not the same as none: an empty command line is a sign of its own.
         if !is_unread {
-            event.set(Field::CommandLine, Text { bytes: line, is_truncated: is_cut });
+            event.set(Field::CommandLine, Text { bytes: line.into(), is_truncated: is_cut });
         }
     } else {
         event.set(Field::ArgvBytes, exec.argv_bytes);
@@ -275,9 +231,9 @@ fn set_exec(event: &mut Event, record: &Record<'_>) {
     }
 }
 
-fn set_target(event: &mut Event, hook: Hook, target: &Target, boot_id: &str) {
+fn set_target(event: &mut Event, hook: Hook, target: &Target, ids: &mut ProcessIds) {
     event.set(Field::TargetPid, target.pid);
-    event.set(Field::TargetId, stable_id(boot_id, target.start_ns, target.pid));
+    event.set(Field::TargetId, ids.of(target.start_ns, target.pid));
     if hook == Hook::TaskKill {
         event.set(Field::Signal, target.what);
     } else {
@@ -309,7 +265,7 @@ fn set_file(event: &mut Event, record: &Record<'_>, file: &File) {
         let digits = [9, 6, 3, 0].map(|shift| b"01234567"[(file.mode >> shift & 7) as usize]);
         event.set(Field::Mode, file.mode);
         event.set(Field::ModeText, Text::whole(digits));
-        event.set(Field::FileType, file_type(file.mode));
+        event.set(Field::FileType, Text::fixed(file_type(file.mode)));
     }
     if let Some(text) = attribute {
         event.set(Field::Attribute, text);
@@ -345,12 +301,12 @@ pub(crate) fn file_type(mode: u32) -> &'static str {
 
 fn set_socket(event: &mut Event, record: &Record<'_>, socket: &Socket) {
     if socket.family == AF_UNIX {
-        event.set(Field::Family, "unix");
-        event.set(Field::Protocol, "unix");
+        event.set(Field::Family, Text::fixed("unix"));
+        event.set(Field::Protocol, Text::fixed("unix"));
         if let Some(name) = record.attachment(Tag::Name) {
             let mut text = string_text(name);
             if socket.old_state == 1 {
-                text.bytes.insert(0, b'@'); // an abstract name, as ss(8) shows it
+                text.bytes = [b"@", name.bytes].concat().into(); // an abstract name, as ss(8) shows it
             }
             event.set(Field::Path, text);
         }
@@ -371,8 +327,8 @@ fn set_socket(event: &mut Event, record: &Record<'_>, socket: &Socket) {
     let is_v4 = socket.family == AF_INET || address(&socket.remote).is_ipv4() || address(&socket.local).is_ipv4();
     event.set(Field::Family, if is_v4 { "ipv4" } else { "ipv6" });
     match socket.protocol {
-        6 => event.set(Field::Protocol, "tcp"),
-        17 => event.set(Field::Protocol, "udp"),
+        6 => event.set(Field::Protocol, Text::fixed("tcp")),
+        17 => event.set(Field::Protocol, Text::fixed("udp")),
         other => event.set(Field::Protocol, other.to_string().as_str()),
     }
     event.set(Field::SocketId, socket.cookie);
@@ -462,7 +418,7 @@ pub(crate) fn path_text(attachment: &Attachment<'_>) -> Text {
             bytes.push(b'/'); // as /proc and every other tool shows it
         }
         bytes.extend_from_slice(names);
-        return Text { bytes, is_truncated };
+        return Text { bytes: bytes.into(), is_truncated };
     }
     for name in names.rsplit(|byte| *byte == 0).filter(|name| *name != b"/") {
         bytes.push(b'/');
@@ -471,11 +427,11 @@ pub(crate) fn path_text(attachment: &Attachment<'_>) -> Text {
     if bytes.is_empty() {
         bytes.push(b'/');
     }
-    Text { bytes, is_truncated }
+    Text { bytes: bytes.into(), is_truncated }
 }
 
 fn string_text(attachment: &Attachment<'_>) -> Text {
-    Text { bytes: attachment.bytes.to_vec(), is_truncated: attachment.is_cut || attachment.is_unreadable }
+    Text { bytes: attachment.bytes.into(), is_truncated: attachment.is_cut || attachment.is_unreadable }
 }
 
 /// Arguments are NUL-terminated; a cut list may end without one.

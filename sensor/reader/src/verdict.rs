@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use watertight_event::{Event, Field, Kind, Outcome, Source, Value};
 use watertight_sensor_abi::{Attachment, Tag, VerdictRecord, POLICY_DENY};
 
+use crate::ids::ProcessIds;
 use crate::translate::{file_type, path_text, set_process};
 
 const AF_INET: u16 = 2;
 
 /// The event that a verdict stands for.
 #[must_use]
-pub fn translate_verdict(record: &VerdictRecord<'_>, boot_id: &str) -> Event {
+pub fn translate_verdict(record: &VerdictRecord<'_>, ids: &mut ProcessIds) -> Event {
     let verdict = &record.verdict;
     let is_denied = verdict.mode == POLICY_DENY;
     let (kind, outcome, mode) = if is_denied {
@@ -20,7 +21,7 @@ pub fn translate_verdict(record: &VerdictRecord<'_>, boot_id: &str) -> Event {
         (Kind::PolicyAudited, Outcome::Attempted, "audit")
     };
     let mut event = Event::new(kind, outcome, Source::BpfLsm, record.header.boot_ns);
-    set_process(&mut event, &record.process, boot_id);
+    set_process(&mut event, &record.process, ids);
     event.set(Field::Operations, Value::List(vec![record.operation.name().into()]));
     event.set(Field::PolicyRule, record.rule_id().as_str());
     event.set(Field::PolicyMode, mode);
@@ -80,7 +81,7 @@ mod tests {
         id[..5].copy_from_slice(b"mines");
         let verdict =
             Verdict { mode: POLICY_DENY, id, inode: 7, mode_bits: 0o100_755, generation: 3, ..Verdict::default() };
-        let event = translate_verdict(&record(verdict, b"xmrig\0opt\0"), "b");
+        let event = translate_verdict(&record(verdict, b"xmrig\0opt\0"), &mut ProcessIds::new("b"));
         let json = event.to_json();
         assert_eq!((json["kind"].as_str(), json["outcome"].as_str()), (Some("policy.denied"), Some("denied")));
         assert_eq!(json["policy"]["rule"], "mines");
@@ -94,7 +95,7 @@ mod tests {
         let mut address = [0; 16];
         address[..4].copy_from_slice(&[10, 0, 0, 9]);
         let verdict = Verdict { mode: POLICY_AUDIT, family: AF_INET, port: 443, address, ..Verdict::default() };
-        let json = translate_verdict(&record(verdict, b""), "b").to_json();
+        let json = translate_verdict(&record(verdict, b""), &mut ProcessIds::new("b")).to_json();
         assert_eq!((json["kind"].as_str(), json["outcome"].as_str()), (Some("policy.audited"), Some("attempted")));
         assert_eq!(json["network"]["remote"]["address"], "10.0.0.9");
         assert_eq!(json["network"]["remote"]["port"], 443);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context as _, Result};
-use libbpf_rs::{Link, MapCore as _, MapHandle, Program};
+use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, Program};
 use rustix::fs::{major, minor};
 use watertight_sensor_abi::{GuardHook, GuardSettings, GUARD_HOOKS};
 
@@ -110,8 +110,8 @@ impl GuardPins {
         fs::create_dir_all(&links_folder).with_context(|| format!("making {}", self.directory.display()))?;
         let ours = manifest::ours(watertight)?;
         let mut settings = Vec::new();
-        self.settings()?.write(&mut settings);
-        let (mut open, _types) = GUARD.open()?;
+        self.settings(&ours)?.write(&mut settings);
+        let mut open = ObjectBuilder::default().open_memory(GUARD.verified()?).context("opening the guard object")?;
         for mut map in open.maps_mut() {
             if map.name() == ".rodata.guard" {
                 map.set_initial_value(&settings).context("telling the guard where its pins are")?;
@@ -147,7 +147,7 @@ impl GuardPins {
         fs::create_dir(self.directory.join("complete")).context("marking the guard as complete")
     }
 
-    fn settings(&self) -> Result<GuardSettings> {
+    fn settings(&self, ours: &[manifest::Entry]) -> Result<GuardSettings> {
         let metadata = fs::metadata(&self.root).with_context(|| format!("looking at {}", self.root.display()))?;
         let dev = metadata.st_dev();
         let namespace = fs::metadata("/proc/self/ns/mnt").context("looking at our mount namespace")?;
@@ -156,6 +156,7 @@ impl GuardPins {
             // The kernel's own encoding, include/linux/kdev_t.h.
             pins_dev: (major(dev) << 20) | minor(dev),
             pins_mnt_ns: u32::try_from(namespace.st_ino()).context("a namespace's number")?,
+            own_bits: ours.iter().fold(0, |bits, entry| bits | 1 << (entry.file.inode % 64)),
         })
     }
 

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Reading the kernel's structures where the verifier does not know the pointer. From 6.2 on a number can be made a pointer
+ * that it knows, untrusted: what that points to is a plain load, which reads 0 where there is nothing. Before, each read is
+ * a call of a helper and costs ten times as much.
+ */
+#pragma once
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
+
+#define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
+#define CAST(type, from) ((type *)bpf_rdonly_cast((const void *)(from), bpf_core_type_id_kernel(type)))
+
+/* A member of the `type` at the address `from`. */
+#define LOAD(type, from, member) ({ \
+	const void *load_from = (const void *)(from); \
+\
+	CAN_CAST ? CAST(type, load_from)->member : BPF_CORE_READ((type *)load_from, member); \
+})
