@@ -259,7 +259,21 @@ static __always_inline bool append_name(struct scratch *scratch, const void *nam
 	return true;
 }
 
-/* One component, or one step across a mount. */
+static __always_inline bool is_at_mount_root(const struct walk *walk)
+{
+	return walk->mount && walk->dentry == walk->mount_root;
+}
+
+/* At a mount's root: whether it is the namespace's, as far as is known. */
+static __always_inline bool is_at_end(struct walk *walk)
+{
+	if (walk->above != walk->mount)
+		return false;
+	walk->flags = 0;
+	return true;
+}
+
+/* One component, and the step across a mount before it. */
 static long walk_step(__u32 step, void *context)
 {
 	__u32 key = *(__u32 *)context;
@@ -268,16 +282,15 @@ static long walk_step(__u32 step, void *context)
 
 	if (!scratch)
 		return 1;
-	if (scratch->walk.mount && scratch->walk.dentry == scratch->walk.mount_root) {
+	if (is_at_mount_root(&scratch->walk)) {
 		if (!scratch->walk.above)
 			read_mount(&scratch->walk, scratch->walk.mount);
-		if (scratch->walk.above == scratch->walk.mount) {
-			scratch->walk.flags = 0;
+		if (is_at_end(&scratch->walk))
 			return 1;
-		}
 		scratch->walk.dentry = scratch->walk.mountpoint;
 		read_mount(&scratch->walk, scratch->walk.above);
-		return 0;
+		if (is_at_mount_root(&scratch->walk))
+			return is_at_end(&scratch->walk);
 	}
 	read_dentry(scratch->walk.dentry, &parent, &name);
 	if (parent == scratch->walk.dentry && scratch->bytes != scratch->walk.start) {
@@ -291,7 +304,7 @@ static long walk_step(__u32 step, void *context)
 		return 1;
 	}
 	scratch->walk.dentry = parent;
-	return 0;
+	return is_at_mount_root(&scratch->walk) && is_at_end(&scratch->walk);
 }
 
 static __always_inline void end_walk(struct scratch *scratch, __u16 tag)

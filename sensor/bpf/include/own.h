@@ -30,15 +30,17 @@ static __always_inline bool is_own_pin(struct dentry *dentry)
 	return true;
 }
 
+/* As `own_bits` in the ABI has it. */
+#define OWN_BIT(inode, generation) (((inode) ^ (generation)) % OWN_BITS)
+
 static __always_inline bool is_own_executable(struct inode *inode)
 {
-	struct wt_identity identity = {};
+	struct wt_identity identity = { .inode = inode->i_ino, .generation = inode->i_generation };
+	__u32 bit = OWN_BIT(identity.inode, identity.generation);
 
-	identity.inode = LOAD(struct inode, inode, i_ino);
-	if (!(guard_settings.own_bits & (1ull << (identity.inode & 63))))
+	if (!(guard_settings.own_bits[bit / 8] & (1u << (bit % 8))))
 		return false;
-	identity.dev = LOAD(struct super_block, LOAD(struct inode, inode, i_sb), s_dev);
-	identity.generation = LOAD(struct inode, inode, i_generation);
+	identity.dev = inode->i_sb->s_dev;
 	return bpf_map_lookup_elem(&wtg_manifest, &identity);
 }
 

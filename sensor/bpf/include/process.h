@@ -5,6 +5,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include "abi.h"
+#include "load.h"
 
 #define PAGE_BYTES 4096
 
@@ -70,7 +71,11 @@ static __always_inline void fill_current(struct wt_process *to)
 
 	fill_process(to, task);
 	to->cgroup_id = bpf_get_current_cgroup_id();
-	/* Letter by letter: plain loads cost less than the call that would take them all. */
+	if (!CAN_CAST) {
+		bpf_probe_read_kernel(to->comm, sizeof(to->comm), task->comm);
+		return;
+	}
+	/* Letter by letter: where loads are plain they cost less than the call that would take them all. */
 #pragma unroll
 	for (int at = 0; at < sizeof(to->comm); at++)
 		to->comm[at] = task->comm[at];

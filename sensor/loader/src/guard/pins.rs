@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context as _, Result};
 use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, Program};
 use rustix::fs::{major, minor};
-use watertight_sensor_abi::{GuardHook, GuardSettings, GUARD_HOOKS};
+use watertight_sensor_abi::{own_bits, GuardHook, GuardSettings, GUARD_HOOKS};
 
 use crate::manifest;
 use crate::objects::GUARD;
@@ -156,7 +156,7 @@ impl GuardPins {
             // The kernel's own encoding, include/linux/kdev_t.h.
             pins_dev: (major(dev) << 20) | minor(dev),
             pins_mnt_ns: u32::try_from(namespace.st_ino()).context("a namespace's number")?,
-            own_bits: ours.iter().fold(0, |bits, entry| bits | 1 << (entry.file.inode % 64)),
+            own_bits: own_bits(&ours.iter().map(|entry| entry.file).collect::<Vec<_>>()),
         })
     }
 
