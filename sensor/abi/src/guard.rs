@@ -33,8 +33,6 @@ pub const POLICY_SLOT_CONFIRMED: u32 = 1;
 /// FNV-1a's offset basis and prime (64 bits); here they take eight bytes at a time.
 const PLACE_HASH_SEED: u64 = 0xcbf2_9ce4_8422_2325;
 const PLACE_HASH_FACTOR: u64 = 0x0000_0100_0000_01b3;
-/// Bits of [`GuardSettings::own_bits`].
-const OWN_BITS: u64 = 512;
 /// Guard hooks' numbers begin here, apart from the telemetry's.
 pub const GUARD_HOOK_FIRST: u16 = 256;
 
@@ -51,7 +49,6 @@ pub(crate) const C_CONSTANTS: &[(&str, u64)] = &[
     ("POLICY_AUDIT", POLICY_AUDIT as u64),
     ("PLACE_HASH_SEED", PLACE_HASH_SEED),
     ("PLACE_HASH_FACTOR", PLACE_HASH_FACTOR),
-    ("OWN_BITS", OWN_BITS),
     ("GUARD_HOOK_FIRST", GUARD_HOOK_FIRST as u64),
     ("GUARD_HOOK_COUNT", GUARD_HOOKS.len() as u64),
     ("ON_EXEC", Operation::Exec as u64),
@@ -113,8 +110,13 @@ layouts! {
         pins_dev: u32,
         /// Mount namespace in which that is mounted.
         pins_mnt_ns: u32,
-        /// [`own_bits`] of our executables: a file whose bit is not set needs no look into the manifest.
-        own_bits: b64,
+    }
+    /// What the generations since the load have named: what is not in it, none of them knows.
+    PolicyHints "wt_policy_hints" {
+        /// Kinds of entries, a byte for each operation.
+        kinds: u64,
+        /// [`identity_bits`](crate::identity_bits) of the files, folders of places, and folders.
+        bits: b64,
     }
     /// What an entry of a policy's generation is found by.
     PolicyKey "wt_policy_key" {
@@ -150,7 +152,7 @@ layouts! {
         audits: u32,
         /// The deciding rule's number, two bytes for each operation.
         rules: b16,
-        /// Rule: its id.
+        /// Rule: its id. Header: [`identity_bits`](crate::identity_bits) of the files, folders of places, and folders.
         id: b64,
         /// Header: prefix lengths. Rule: what it matches, as written.
         text: b120,
@@ -290,19 +292,6 @@ pub fn place_hash(name: &[u8]) -> u64 {
         let mixed = (hash ^ u64::from_le_bytes(word)).wrapping_mul(PLACE_HASH_FACTOR);
         mixed ^ (mixed >> 32)
     })
-}
-
-/// A set bit for each file; `own.h` computes the same of an inode.
-#[must_use]
-pub fn own_bits(files: &[crate::Identity]) -> [u8; OWN_BITS as usize / 8] {
-    let mut bits = [0; OWN_BITS as usize / 8];
-    for file in files {
-        let bit = (file.inode ^ u64::from(file.generation)) % OWN_BITS;
-        if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| bits.get_mut(at)) {
-            *byte |= 1 << (bit % 8);
-        }
-    }
-    bits
 }
 
 macro_rules! guard_hooks {

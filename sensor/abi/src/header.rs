@@ -20,6 +20,7 @@ pub fn c_header() -> String {
         ("STRING_BYTES_MAX", layout::STRING_BYTES_MAX),
         ("SCRATCH_SLOTS", layout::SCRATCH_SLOTS),
         ("WAKE_BYTES", layout::WAKE_BYTES),
+        ("IDENTITY_BITS", layout::IDENTITY_BITS as u32),
         ("FLAG_HAS_PROCESS", u32::from(layout::FLAG_HAS_PROCESS)),
         ("FLAG_WAS_THERE", u32::from(layout::FLAG_WAS_THERE)),
         ("ATTACHMENT_CUT", u32::from(layout::ATTACHMENT_CUT)),

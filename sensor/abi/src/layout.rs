@@ -421,6 +421,11 @@ layouts! {
         /// Filters of kind [`FilterKind::Cgroup`].
         cgroups: u32,
     }
+    /// What both objects are told of our executables before they are loaded.
+    TrustSettings "wt_trust_settings" {
+        /// [`identity_bits`] of the manifest's files.
+        own_bits: b64,
+    }
     /// Whether a ring's hooks count by process instead of writing, and since when. One for each ring.
     Pressure "wt_pressure" {
         /// 1 while they count.
@@ -460,6 +465,23 @@ layouts! {
         /// Reserved, 0.
         reserved: u64,
     }
+}
+
+/// Bits in a set of [`identity_bits`].
+pub(crate) const IDENTITY_BITS: u64 = 512;
+
+/// A small set of files: one whose bit is not set is not among `files`, and needs no look into the map that has them. The
+/// kernel programs compute the same of an inode.
+#[must_use]
+pub fn identity_bits(files: impl Iterator<Item = Identity>) -> [u8; IDENTITY_BITS as usize / 8] {
+    let mut bits = [0; IDENTITY_BITS as usize / 8];
+    for file in files {
+        let bit = (file.inode ^ u64::from(file.generation)) % IDENTITY_BITS;
+        if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| bits.get_mut(at)) {
+            *byte |= 1 << (bit % 8);
+        }
+    }
+    bits
 }
 
 macro_rules! numbered {

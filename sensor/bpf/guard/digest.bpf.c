@@ -14,7 +14,8 @@ int BPF_PROG(guard_digest, struct linux_binprm *bprm, int ret)
 		return ret;
 	GUARD_COUNT(GUARD_GUARD_DIGEST, hits);
 	file = bprm->file;
-	if (!ask(&question, ON_EXEC) || !HAS_KIND(&question, POLICY_DIGEST)) {
+	if (is_never_ruled(ON_EXEC, 1u << POLICY_DIGEST) || !ask(&question, ON_EXEC) ||
+	    !HAS_KIND(&question, POLICY_DIGEST)) {
 		GUARD_COUNT(GUARD_GUARD_DIGEST, filtered);
 		return 0;
 	}

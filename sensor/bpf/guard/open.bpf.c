@@ -18,11 +18,11 @@ static __noinline int decide_open(struct file *file, __u32 operation)
 			return refuse_tampering(GUARD_GUARD_OPEN, file->f_inode, file->f_path.dentry, file->f_path.mnt);
 		note_write(file->f_inode);
 	}
-	if (!ask(&question, operation)) {
+	dentry = real_dentry(file);
+	if (is_never_named(operation, file->f_inode, dentry) || !ask(&question, operation)) {
 		GUARD_COUNT(GUARD_GUARD_OPEN, filtered);
 		return 0;
 	}
-	dentry = real_dentry(file);
 	weigh_file(&question, file->f_inode, dentry, file->f_path.mnt);
 	return answer(&question, GUARD_GUARD_OPEN, file->f_inode, dentry, file->f_path.mnt);
 }

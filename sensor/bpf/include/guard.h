@@ -55,6 +55,18 @@ struct {
 	__array(values, struct wtg_generation);
 } wtg_policy SEC(".maps");
 
+/*
+ * What any generation since the load has named. It only grows, and before a generation is put in force: what is not in it
+ * needs no look into one. It decides nothing else.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, struct wt_policy_hints);
+} wtg_hints SEC(".maps");
+
 static const volatile struct wt_policy_key first_key = { .kind = POLICY_HEADER };
 
 #define GUARD_COUNT(hook, member) do { \
@@ -111,6 +123,40 @@ static __always_inline void pick(struct question *question)
 	question->header = header;
 }
 
+static __always_inline __u32 kinds_named(const struct wt_policy_hints *hints, __u32 operation)
+{
+	return (hints->kinds >> (operation * 8)) & 0xff;
+}
+
+/* No generation has entries of these kinds for the operation. */
+static __always_inline bool is_never_ruled(__u32 operation, __u32 kinds)
+{
+	__u32 first = 0;
+	struct wt_policy_hints *hints = bpf_map_lookup_elem(&wtg_hints, &first);
+
+	return hints && !(kinds_named(hints, operation) & kinds);
+}
+
+#define KINDS_OF_NAMES (1u << POLICY_FILE | 1u << POLICY_PLACE)
+
+/* The generations rule on the operation by files alone, if at all, and none names this file or the folder of its name. */
+static __always_inline bool is_never_named(__u32 operation, struct inode *inode, struct dentry *dentry)
+{
+	__u32 first = 0;
+	struct wt_policy_hints *hints = bpf_map_lookup_elem(&wtg_hints, &first);
+	struct inode *folder;
+	__u32 kinds;
+
+	if (!hints)
+		return false;
+	kinds = kinds_named(hints, operation);
+	if (!kinds || kinds & ~KINDS_OF_NAMES)
+		return !kinds;
+	folder = LOAD(struct dentry, LOAD(struct dentry, dentry, d_parent), d_inode);
+	return !MAY_HOLD(hints->bits, LOAD(struct inode, inode, i_ino), LOAD(struct inode, inode, i_generation)) &&
+	       !MAY_HOLD(hints->bits, LOAD(struct inode, folder, i_ino), LOAD(struct inode, folder, i_generation));
+}
+
 /* False if the policy says nothing of this operation. */
 static __always_inline bool ask(struct question *question, __u32 operation)
 {
@@ -154,11 +200,17 @@ static __always_inline void identity_key(struct wt_policy_key *key, __u32 kind, 
 	key->b = LOAD(struct inode, inode, i_generation);
 }
 
+/* Whether the policy may name this file or folder. Most are not named, and need no look into the generation. */
+static __always_inline bool may_name(struct question *question, struct inode *inode)
+{
+	return MAY_HOLD(question->header->id, LOAD(struct inode, inode, i_ino), LOAD(struct inode, inode, i_generation));
+}
+
 static __always_inline void weigh_inode(struct question *question, struct inode *inode)
 {
 	struct wt_policy_key key;
 
-	if (!HAS_KIND(question, POLICY_FILE) || is_null(inode))
+	if (!HAS_KIND(question, POLICY_FILE) || is_null(inode) || !may_name(question, inode))
 		return;
 	identity_key(&key, POLICY_FILE, inode);
 	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_FILE);
@@ -204,7 +256,7 @@ static __always_inline void weigh_place(struct question *question, struct dentry
 {
 	struct wt_policy_key key;
 
-	if (!HAS_KIND(question, POLICY_PLACE) || is_null(folder))
+	if (!HAS_KIND(question, POLICY_PLACE) || is_null(folder) || !may_name(question, folder))
 		return;
 	identity_key(&key, POLICY_PLACE, folder);
 	key.c = name_hash(dentry);
@@ -226,9 +278,13 @@ static long climb_step(__u32 step, void *context)
 	struct dentry *dentry = (struct dentry *)climb->dentry;
 	struct dentry *parent = LOAD(struct dentry, dentry, d_parent);
 	struct wt_policy_key key;
+	struct inode *folder;
 
-	identity_key(&key, POLICY_FOLDER, LOAD(struct dentry, dentry, d_inode));
-	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_FOLDER);
+	folder = LOAD(struct dentry, dentry, d_inode);
+	if (may_name(question, folder)) {
+		identity_key(&key, POLICY_FOLDER, folder);
+		weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_FOLDER);
+	}
 	if (question->mode == POLICY_DENY) {
 		climb->is_at_root = 1;
 		return 1;
@@ -304,11 +360,14 @@ static long departure_step(__u32 step, void *context)
 	struct question *question = departure->question;
 	struct dentry *dentry = (struct dentry *)departure->dentry;
 	struct dentry *parent = LOAD(struct dentry, dentry, d_parent);
-	struct wt_policy_entry *entry;
+	struct inode *folder = LOAD(struct dentry, dentry, d_inode);
+	struct wt_policy_entry *entry = NULL;
 	struct wt_policy_key key;
 
-	identity_key(&key, POLICY_FOLDER, LOAD(struct dentry, dentry, d_inode));
-	entry = bpf_map_lookup_elem(question->table, &key);
+	if (may_name(question, folder)) {
+		identity_key(&key, POLICY_FOLDER, folder);
+		entry = bpf_map_lookup_elem(question->table, &key);
+	}
 	if (entry) {
 		struct arrival arrival = { .dentry = departure->destination, .sought = departure->dentry };
 

@@ -30,15 +30,11 @@ static __always_inline bool is_own_pin(struct dentry *dentry)
 	return true;
 }
 
-/* As `own_bits` in the ABI has it. */
-#define OWN_BIT(inode, generation) (((inode) ^ (generation)) % OWN_BITS)
-
 static __always_inline bool is_own_executable(struct inode *inode)
 {
 	struct wt_identity identity = { .inode = inode->i_ino, .generation = inode->i_generation };
-	__u32 bit = OWN_BIT(identity.inode, identity.generation);
 
-	if (!(guard_settings.own_bits[bit / 8] & (1u << (bit % 8))))
+	if (!MAY_HOLD(wtg_trust_settings.own_bits, identity.inode, identity.generation))
 		return false;
 	identity.dev = inode->i_sb->s_dev;
 	return bpf_map_lookup_elem(&wtg_manifest, &identity);

@@ -20,12 +20,14 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "abi.h"
+#include "load.h"
 
 #ifndef TRUST_NAME
 #define TRUST_NAME(name) name
 #endif
 #define TRUST_MANIFEST TRUST_NAME(manifest)
 #define TRUST_TASKS TRUST_NAME(trusted)
+#define TRUST_SETTINGS TRUST_NAME(trust_settings)
 
 #define MANIFEST_ENTRIES_MAX 16
 /* A longer environment is not looked through: no trust. Debian's services have about 1 KiB. */
@@ -42,6 +44,9 @@ struct {
 	__type(key, struct wt_identity);
 	__type(value, __u32);
 } TRUST_MANIFEST SEC(".maps");
+
+/* Set by the loader before the load. */
+const volatile struct wt_trust_settings TRUST_SETTINGS SEC(".rodata.trust");
 
 /* Kept with the leader of the thread group: the role, 0 for none. The kernel frees it with the task. */
 struct {
@@ -100,8 +105,11 @@ static __always_inline __u32 trust_judge(struct task_struct *task, struct linux_
 		.dev = inode->i_sb->s_dev,
 		.generation = inode->i_generation,
 	};
-	__u32 *role = bpf_map_lookup_elem(&TRUST_MANIFEST, &identity);
+	__u32 *role;
 
+	if (!MAY_HOLD(TRUST_SETTINGS.own_bits, identity.inode, identity.generation))
+		return 0;
+	role = bpf_map_lookup_elem(&TRUST_MANIFEST, &identity);
 	if (!role || !mm || task->ptrace || !has_clean_environ(mm))
 		return 0;
 	return *role;

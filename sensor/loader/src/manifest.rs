@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
-use watertight_sensor_abi::{Identity, Role};
+use watertight_sensor_abi::{identity_bits, Identity, Role, TrustSettings};
 
 use crate::identify::identify;
 
@@ -37,6 +37,17 @@ pub fn ours(watertight: &[PathBuf]) -> Result<Vec<Entry>> {
     let fds: Vec<_> = files.iter().map(|(file, _)| file.as_fd()).collect();
     let identities = identify(&fds)?;
     Ok(identities.into_iter().zip(&files).map(|(file, (_, role))| Entry { file, role: *role }).collect())
+}
+
+/// Section of what the programs are told of the manifest before they are loaded.
+pub const SETTINGS: &str = ".rodata.trust";
+
+/// That section's bytes.
+#[must_use]
+pub fn settings(entries: &[Entry]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    TrustSettings { own_bits: identity_bits(entries.iter().map(|entry| entry.file)) }.write(&mut bytes);
+    bytes
 }
 
 /// Fills a manifest map and freezes it: from then on nobody changes it, we included.

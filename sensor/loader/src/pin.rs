@@ -360,6 +360,8 @@ fn open_without(refusals: &Refusals, wanted: &Wanted, beside: Option<&Path>) -> 
             map.set_max_entries(processors.saturating_mul(SCRATCH_SLOTS)).context("sizing the scratch map")?;
         } else if map.name() == ".rodata.settings" {
             map.set_initial_value(&settings).context("setting what is filtered")?;
+        } else if map.name() == manifest::SETTINGS {
+            map.set_initial_value(&manifest::settings(&wanted.manifest)).context("telling of our executables")?;
         } else if map.name().to_string_lossy().ends_with(".bss") {
             map.set_initial_value(&phase::bytes(begin)).context("setting how the programs begin")?;
         } else if let Some(shared) = beside.filter(|_| map.name() == HANDOVER) {

@@ -13,11 +13,15 @@ use anyhow::{bail, ensure, Context as _, Result};
 use serde_json::{json, Value as Json};
 use watertight_policy::{Mode, Operation as On, Policy, Rule, Target};
 use watertight_sensor_abi::{
-    place_hash, EntryKind, Identity, Operation, PolicyEntry, PolicyKey, POLICY_AUDIT, POLICY_DENY, POLICY_PREFIXES_MAX,
+    identity_bits, place_hash, EntryKind, Identity, Operation, PolicyEntry, PolicyKey, POLICY_AUDIT, POLICY_DENY,
+    POLICY_PREFIXES_MAX,
 };
 
 use super::generation::header_key;
 use crate::identify::identify;
+
+/// Kinds of entries whose keys begin with the identity of a file or folder.
+const NAMES_INODE: [u32; 3] = [EntryKind::File as u32, EntryKind::Place as u32, EntryKind::Folder as u32];
 
 /// A generation's entries by key.
 pub type Table = BTreeMap<PolicyKey, PolicyEntry>;
@@ -88,6 +92,12 @@ impl Entries {
             header.denies |= entry.denies;
             header.audits |= entry.audits;
         }
+        header.id =
+            identity_bits(self.table.keys().filter(|key| NAMES_INODE.contains(&key.kind)).map(|key| Identity {
+                inode: key.a,
+                dev: key.dev,
+                generation: u32::try_from(key.b).unwrap_or_default(), // made of one by `identity_key`
+            }));
         let prefixes = self.prefixes();
         header.count = u32::try_from(prefixes.len()).context("prefix lengths")?;
         for (to, prefix) in header.text.iter_mut().zip(prefixes) {

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context as _, Result};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType};
-use watertight_sensor_abi::{EntryKind, PolicyEntry, PolicyKey, POLICY_SLOT_CONFIRMED, POLICY_SLOT_CURRENT};
+use watertight_sensor_abi::{
+    EntryKind, PolicyEntry, PolicyHints, PolicyKey, POLICY_SLOT_CONFIRMED, POLICY_SLOT_CURRENT,
+};
 
 use super::entries::{Entries, Table};
-use super::pins::{GuardPins, POLICY};
+use super::pins::{GuardPins, HINTS, POLICY};
 
 /// include/uapi/linux/bpf.h: programs may not write to it.
 const RDONLY_PROG: u32 = 128;
@@ -69,8 +71,24 @@ pub fn publish_trial(pins: &GuardPins, entries: &Entries, confirm_within: Durati
     let wait_ns = u64::try_from(confirm_within.as_nanos()).context("the time to confirm is too long")?;
     let table = entries.table(number, boot_ns().saturating_add(wait_ns))?;
     let map = build(&table)?;
+    // Before the slot: a file that the hints do not have is not looked for in any generation.
+    add_hints(&pins.map(HINTS)?, table.get(&header_key()).context("the generation has no header")?)?;
     put(&outer, POLICY_SLOT_CURRENT, &map)?;
     Ok(number)
+}
+
+/// What the generations have named so far, and this one.
+fn add_hints(map: &MapHandle, header: &PolicyEntry) -> Result<()> {
+    let first = 0_u32.to_ne_bytes();
+    let value = map.lookup(&first, MapFlags::ANY).context("reading the hints")?.context("the hints have no entry")?;
+    let mut hints = PolicyHints::read(&value).context("hints of another size")?;
+    hints.kinds |= header.kinds;
+    for (to, from) in hints.bits.iter_mut().zip(header.id) {
+        *to |= from;
+    }
+    let mut value = Vec::new();
+    hints.write(&mut value);
+    map.update(&first, &value, MapFlags::ANY).context("writing the hints")
 }
 
 /// Makes the generation on trial the one that stays. Returns its number.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context as _, Result};
 use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, Program};
 use rustix::fs::{major, minor};
-use watertight_sensor_abi::{own_bits, GuardHook, GuardSettings, GUARD_HOOKS};
+use watertight_sensor_abi::{GuardHook, GuardSettings, GUARD_HOOKS};
 
 use crate::manifest;
 use crate::objects::GUARD;
@@ -21,6 +21,8 @@ const GONE_MAX: Duration = Duration::from_secs(60);
 
 /// Map with the rules.
 pub const POLICY: &str = "wtg_policy";
+/// Name of the map of what generations have named.
+pub const HINTS: &str = "wtg_hints";
 /// Map with the counters of the hooks.
 pub const COUNTERS: &str = "wtg_counters";
 /// Map with the counters of the rules.
@@ -110,11 +112,13 @@ impl GuardPins {
         fs::create_dir_all(&links_folder).with_context(|| format!("making {}", self.directory.display()))?;
         let ours = manifest::ours(watertight)?;
         let mut settings = Vec::new();
-        self.settings(&ours)?.write(&mut settings);
+        self.settings()?.write(&mut settings);
         let mut open = ObjectBuilder::default().open_memory(GUARD.verified()?).context("opening the guard object")?;
         for mut map in open.maps_mut() {
             if map.name() == ".rodata.guard" {
                 map.set_initial_value(&settings).context("telling the guard where its pins are")?;
+            } else if map.name() == manifest::SETTINGS {
+                map.set_initial_value(&manifest::settings(&ours)).context("telling the guard of our executables")?;
             }
         }
         let mut object = open.load().map_err(|error| {
@@ -147,7 +151,7 @@ impl GuardPins {
         fs::create_dir(self.directory.join("complete")).context("marking the guard as complete")
     }
 
-    fn settings(&self, ours: &[manifest::Entry]) -> Result<GuardSettings> {
+    fn settings(&self) -> Result<GuardSettings> {
         let metadata = fs::metadata(&self.root).with_context(|| format!("looking at {}", self.root.display()))?;
         let dev = metadata.st_dev();
         let namespace = fs::metadata("/proc/self/ns/mnt").context("looking at our mount namespace")?;
@@ -156,7 +160,6 @@ impl GuardPins {
             // The kernel's own encoding, include/linux/kdev_t.h.
             pins_dev: (major(dev) << 20) | minor(dev),
             pins_mnt_ns: u32::try_from(namespace.st_ino()).context("a namespace's number")?,
-            own_bits: own_bits(&ours.iter().map(|entry| entry.file).collect::<Vec<_>>()),
         })
     }
 
