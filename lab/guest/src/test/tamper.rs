@@ -145,6 +145,12 @@ fn mounts() -> Result<()> {
     let place = folder("mounts-place")?;
     mount::unmount_for_all("/sys/fs/bpf")?.refused_with(libc::EPERM)?;
     mount::unmount_lazily_for_all("/sys/fs/bpf")?.refused_with(libc::EPERM)?;
+    mount::unmount_lazily_for_all("/sys")?.refused_with(libc::EPERM).context("with all that is below")?;
+    mount::unmount_lazily("/sys")?.done().context("where nobody else sees it")?;
+    mount::share_for_all()?.done()?;
+    let beside = mount::unmount_lazily_beside("/sys");
+    mount::keep_for_all()?.done()?;
+    beside?.refused_with(libc::EPERM).context("through a namespace that shares")?;
     mount::move_for_all("/sys/fs/bpf", &place)?.refused_with(libc::EPERM)?;
     mount::mount_for_all("/sys/fs/bpf")?.refused_with(libc::EPERM)?;
     mount::move_mount_for_all("/sys/fs/bpf", &place)?.refused_with(libc::EPERM)?;
