@@ -29,6 +29,9 @@ pub struct Attached {
     counts: HookCounts,
 }
 
+/// The mend where there is no run.
+const START: &str = "start `watertight run`";
+
 /// What is in force on this machine.
 #[derive(Debug)]
 pub struct Status {
@@ -72,7 +75,13 @@ impl Status {
         if let Some(Ok(_)) = found.guard {
             found.policy = "`watertight policy show` tells".into();
         }
-        let matrix = found.matrix(&Mend::of_this_machine());
+        let mut mend = Mend::of_this_machine();
+        if run.is_none() && directory.is_none() {
+            // Nothing was tried, so nothing is known to be wrong with the kernel.
+            mend.lsm = START.to_owned();
+            mend.bpf = START.to_owned();
+        }
+        let matrix = found.matrix(&mend);
         let muted = directory.as_deref().map_or(Ok(Vec::new()), in_force::muted)?;
         Ok(Self { run, build, hooks, matrix, muted, deny })
     }
@@ -113,7 +122,7 @@ impl Status {
         for filter in &self.muted {
             let _ = writeln!(text, "muted: {filter}");
         }
-        let _ = writeln!(text, "{} hooks attached; counts since they were loaded", self.hooks.len());
+        let _ = writeln!(text, "{} telemetry hooks attached; counts since they were loaded", self.hooks.len());
         for Attached { hook, link, counts } in &self.hooks {
             let balanced = if counts.is_balanced() { "" } else { "  (running: not balanced at this instant)" };
             let _ = writeln!(
