@@ -69,7 +69,7 @@ pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
 fn read_rules(folders: &[PathBuf]) -> anyhow::Result<Library> {
     let mut all = load_dirs(folders);
     for rejection in &all.rejections {
-        eprintln!("watertight: {}", printable(&rejection.to_string()));
+        watertight_host::say!("watertight: {}", printable(&rejection.to_string()));
     }
     match all.unreadable.pop() {
         None => Ok(all),

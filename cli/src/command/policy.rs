@@ -142,7 +142,7 @@ fn read(args: &FileArgs) -> anyhow::Result<Option<Policy>> {
                 let line = json!({ "kind": "policy", "file": refusal.file, "problems": refusal.problems, "more": refusal.more });
                 writeln!(std::io::stdout(), "{line}").context("writing to standard output")?;
             }
-            eprintln!("{}", printable_lines(&refusal.to_string()));
+            watertight_host::say!("{}", printable_lines(&refusal.to_string()));
             Ok(None)
         }
         Err(error) => Err(error.into()),

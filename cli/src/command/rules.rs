@@ -73,10 +73,10 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     .and_then(|()| out.flush())
     .context("writing verdicts")?;
     for rejection in &library.rejections {
-        eprintln!("watertight: {}", printable(&rejection.to_string()));
+        watertight_host::say!("watertight: {}", printable(&rejection.to_string()));
     }
     for error in &library.unreadable {
-        eprintln!("watertight: {}", printable(&error.to_string()));
+        watertight_host::say!("watertight: {}", printable(&error.to_string()));
     }
     Ok(match (library.unreadable.is_empty(), library.rejections.is_empty()) {
         (false, _) => FAILED,

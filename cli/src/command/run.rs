@@ -88,7 +88,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         (Form::Json, ViewName::Ocsf) => Format::Ocsf,
     };
     if args.resumed.is_none() && !rustix::process::geteuid().is_root() {
-        eprintln!("watertight: not root: no kernel sensor, no file marks, no policy; run with sudo for these");
+        watertight_host::say!(
+            "watertight: not root: no kernel sensor, no file marks, no policy; run with sudo for these"
+        );
     }
     supervisor::run(&Options {
         duration: args.duration,
