@@ -67,7 +67,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {
         Form::Json => serde_json::to_writer_pretty(&mut out, &verdicts).map_err(io::Error::from),
-        Form::Text => write_text(&verdicts, &mut out),
+        Form::Text => write_text(&verdicts, library.tests, &mut out),
     }
     .and_then(|()| writeln!(out))
     .and_then(|()| out.flush())
@@ -85,7 +85,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     })
 }
 
-fn write_text(verdicts: &[Row], out: &mut dyn Write) -> io::Result<()> {
+fn write_text(verdicts: &[Row], tests: usize, out: &mut dyn Write) -> io::Result<()> {
     for row in verdicts {
         writeln!(out, "{:<9} {}  {}{}", name(row.verdict), printable(&row.rule), printable(&row.file), reason(row))?;
     }
@@ -97,7 +97,11 @@ fn write_text(verdicts: &[Row], out: &mut dyn Write) -> io::Result<()> {
         count(Verdict::Degraded),
         count(Verdict::Never),
         count(Verdict::Rejected)
-    )
+    )?;
+    if tests > 0 {
+        write!(out, "; {tests} files with tests of rules left out")?;
+    }
+    Ok(())
 }
 
 fn reason(row: &Row) -> String {

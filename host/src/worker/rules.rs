@@ -42,7 +42,7 @@ pub fn load(folders: &[PathBuf]) -> Result<(Rules, Vec<String>)> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
     let mut library = load_texts(shipped);
     for folder in folders {
-        let Library { rules, rejections, unreadable } = load_dir(folder);
+        let Library { rules, rejections, unreadable, tests: _ } = load_dir(folder);
         if let Some(error) = unreadable.into_iter().next() {
             return Err(error).with_context(|| format!("reading rules under {}", folder.display()));
         }
