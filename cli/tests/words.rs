@@ -103,3 +103,13 @@ fn a_run_whose_output_is_full_too_fails_and_does_not_panic() {
     let status = command.arg(state.path()).stdin(Stdio::null()).stdout(full()).stderr(full()).status();
     assert_eq!(status.expect("our own executable starts").code(), Some(1));
 }
+
+#[test]
+fn a_full_output_is_named_with_what_was_written_and_the_mend() {
+    for arguments in [&["status"][..], &["doctor", "-o", "json"], &["rules", "check", "/nonexistent"]] {
+        let output = watertight(arguments).stdout(full()).output().expect("our own executable starts");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {words}");
+        assert!(words.contains("to standard output: No space left") && words.contains("send it where"), "{words}");
+    }
+}

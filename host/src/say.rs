@@ -2,7 +2,7 @@
 //! `eprintln!` panics then, with programs attached and pins left behind. So lints keep it out of what we ship.
 
 use std::fmt::Arguments;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 /// Writes a line to standard error, or loses it.
 #[macro_export]
@@ -12,5 +12,12 @@ macro_rules! say {
 
 /// Writes a line to standard error at once, so that the words of two processes don't mix; where it can't be written, it is lost.
 pub fn line(words: Arguments<'_>) {
-    let _ = std::io::stderr().write_all(format!("{words}\n").as_bytes()); // nobody to tell
+    let _ = io::stderr().write_all(format!("{words}\n").as_bytes()); // nobody to tell
+}
+
+/// What a command says when standard output does not take `what`.
+pub fn not_written(what: &'static str) -> impl FnOnce(io::Error) -> anyhow::Error {
+    move |error| {
+        anyhow::anyhow!("writing {what} to standard output: {error}: send it where there is room and where it is read")
+    }
 }

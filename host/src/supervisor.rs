@@ -36,6 +36,7 @@ use crate::pressure::Pressure;
 use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
 use crate::resume;
+use crate::say::not_written;
 use crate::worker::protocol::{Format, Message};
 
 /// How often the supervisor looks after its workers and writes that it lives.
@@ -288,13 +289,12 @@ impl Alive {
 }
 
 fn show_matrix(matrix: &Matrix, format: Format) -> Result<()> {
+    let text = match format {
+        Format::Live => printable_lines(&matrix.to_text()),
+        _ => format!("{}\n", serde_json::to_string(matrix)?),
+    };
     let mut out = io::stdout().lock();
-    if format == Format::Live {
-        write!(out, "{}", printable_lines(&matrix.to_text()))?;
-    } else {
-        writeln!(out, "{}", serde_json::to_string(matrix)?)?;
-    }
-    out.flush().context("writing the matrix")
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(not_written("the matrix"))
 }
 
 fn is_live(options: &Options) -> bool {

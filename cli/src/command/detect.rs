@@ -11,6 +11,7 @@ use serde_json::json;
 use watertight_content::sigma::detect::Hit;
 use watertight_content::sigma::{load_dirs, Library};
 use watertight_host::printable::printable;
+use watertight_host::say::not_written;
 
 use super::recorded::{passed_over_in_words, Recorded};
 
@@ -64,7 +65,7 @@ pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
         let file = File::open(&args.input).with_context(|| format!("opening events in {name}"))?;
         detect(&library, &name, &mut BufReader::new(file), args.explain, &mut out)
     };
-    written.and(out.flush().context("writing hits"))?;
+    written.and(out.flush().map_err(not_written("the hits")))?;
     Ok(if library.rejections.is_empty() { OK } else { PARTIAL })
 }
 
@@ -104,11 +105,11 @@ fn detect(
             continue;
         }
         for hit in recorded.line(text, explains).with_context(|| format!("{name}:{number}"))? {
-            writeln!(out, "{}", shown(number, &hit)).context("writing hits")?;
+            writeln!(out, "{}", shown(number, &hit)).map_err(not_written("the hits"))?;
         }
     }
     if let Some(words) = passed_over_in_words(recorded.passed_over()) {
-        out.flush().context("writing hits")?; // before the words, where both go to one terminal
+        out.flush().map_err(not_written("the hits"))?; // before the words, where both go to one terminal
         watertight_host::say!("watertight: {name}: {words}");
     }
     Ok(())

@@ -3,12 +3,12 @@
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
 use watertight_content::sigma::load_dir;
 use watertight_content::sigma::verdict::{rows, Row, Verdict};
 
 use super::supply::supply;
 use watertight_host::printable::printable;
+use watertight_host::say::not_written;
 
 /// Exit code when every rule was accepted.
 const OK: u8 = 0;
@@ -71,7 +71,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     }
     .and_then(|()| writeln!(out))
     .and_then(|()| out.flush())
-    .context("writing verdicts")?;
+    .map_err(not_written("the verdicts"))?;
     for rejection in &library.rejections {
         watertight_host::say!("watertight: {}", printable(&rejection.to_string()));
     }
