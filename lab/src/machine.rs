@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -174,7 +175,10 @@ fn run_folder(cache: &Path, package: &str) -> Result<PathBuf> {
         let _ = fs::remove_dir_all(old);
     }
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let name = format!("{}-{}-{package}", since_epoch.as_millis(), std::process::id());
+    // Several guests of one kernel may start within a millisecond.
+    static BOOTS: AtomicU64 = AtomicU64::new(0);
+    let boot = BOOTS.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{}-{}-{boot}-{package}", since_epoch.as_millis(), std::process::id());
     let folder = runs.join(name);
     fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
     Ok(folder)

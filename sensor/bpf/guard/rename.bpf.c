@@ -20,8 +20,12 @@ int BPF_PROG(guard_rename, struct inode *old_dir, struct dentry *old_dentry, str
 	new_folder = BPF_CORE_READ(new_dentry, d_parent);
 	moved = BPF_CORE_READ(old_dentry, d_inode);
 	replaced = BPF_CORE_READ(new_dentry, d_inode);
-	if ((is_own_pin(old_dentry) || is_own_pin(new_folder)) && !is_trusted_now())
-		return refuse_tampering(GUARD_GUARD_RENAME, NULL, old_dentry, NULL);
+	if (is_own_pin(old_dentry) || is_own_pin(new_folder)) {
+		if (!is_trusted_now())
+			return refuse_tampering(GUARD_GUARD_RENAME, NULL, old_dentry, NULL);
+		GUARD_COUNT(GUARD_GUARD_RENAME, filtered);
+		return 0;
+	}
 	if (ask(&question, ON_RENAME))
 		weigh_file(&question, moved, old_dentry, NULL);
 	if (question.mode != POLICY_DENY && ask(&question, ON_LEAVE))

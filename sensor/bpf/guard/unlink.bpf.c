@@ -12,8 +12,13 @@ static __always_inline int judge_removal(__u32 hook, struct inode *dir, struct d
 	if (ret)
 		return ret;
 	GUARD_COUNT(hook, hits);
-	if (is_own_pin(dentry) && !is_trusted_now())
-		return refuse_tampering(hook, NULL, dentry, NULL);
+	/* No policy has a say about our pins: it could not be taken away any more. */
+	if (is_own_pin(dentry)) {
+		if (!is_trusted_now())
+			return refuse_tampering(hook, NULL, dentry, NULL);
+		GUARD_COUNT(hook, filtered);
+		return 0;
+	}
 	if (!ask(&question, ON_UNLINK)) {
 		GUARD_COUNT(hook, filtered);
 		return 0;

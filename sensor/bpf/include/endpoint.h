@@ -11,8 +11,19 @@ struct endpoint {
 	__u16 port;
 };
 
-/* False if it is of another family or shorter than one of its family. */
-static __always_inline bool read_endpoint(struct endpoint *to, const void *address, int bytes)
+/* What a datagram's address without a family is taken for: udp_sendmsg, raw_sendmsg and rawv6_sendmsg in the kernel. */
+static __always_inline __u16 unspecified_of(struct socket *sock, struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return family == AF_INET || (family == AF_INET6 && sock->type == SOCK_RAW) ? family : AF_UNSPEC;
+}
+
+/*
+ * False if it is of another family or shorter than one of its family. `unspecified` is what AF_UNSPEC stands for; to a
+ * connect, which it undoes, it stands for nothing.
+ */
+static __always_inline bool read_endpoint(struct endpoint *to, const void *address, int bytes, __u16 unspecified)
 {
 	__u16 family = 0;
 	__be16 port = 0;
@@ -21,6 +32,8 @@ static __always_inline bool read_endpoint(struct endpoint *to, const void *addre
 	if (bytes < (int)sizeof(struct sockaddr_in))
 		return false;
 	bpf_probe_read_kernel(&family, sizeof(family), address);
+	if (family == AF_UNSPEC)
+		family = unspecified;
 	if (family == AF_INET) {
 		const struct sockaddr_in *inet = address;
 

@@ -60,6 +60,7 @@ struct cred {
 	struct user_namespace *user_ns; struct group_info *group_info;
 };
 
+struct list_head { struct list_head *next; };
 struct hlist_node { struct hlist_node *next; };
 struct hlist_head { struct hlist_node *first; };
 struct file_system_type { const char *name; };
@@ -76,7 +77,7 @@ struct dentry {
 struct vfsmount { struct dentry *mnt_root; struct super_block *mnt_sb; };
 struct mount {
 	struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; struct mnt_namespace *mnt_ns;
-	const char *mnt_devname;
+	const char *mnt_devname; struct list_head mnt_mounts; struct list_head mnt_child; struct list_head mnt_share;
 };
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
 struct file { struct path f_path; struct inode *f_inode; unsigned int f_flags; fmode_t f_mode; void *private_data; };
@@ -85,7 +86,6 @@ struct mm_struct {
 	unsigned long arg_start; unsigned long arg_end; unsigned long env_start; unsigned long env_end; struct file *exe_file;
 };
 struct vm_area_struct { struct file *vm_file; unsigned long vm_flags; };
-struct list_head { struct list_head *next; };
 /* A control group is a folder of kernfs. Its parent's name changed in 6.15, with the way it is protected. */
 struct kernfs_node { const char *name; struct kernfs_node *parent; u64 id; };
 struct kernfs_node___since_6_15 { struct kernfs_node *__parent; };
@@ -133,6 +133,7 @@ struct sockaddr_un { unsigned short sun_family; char sun_path[108]; };
 /* The first members of the commands' variants that we read; include/uapi/linux/bpf.h. */
 union bpf_attr { u32 word[4]; };
 
+#define AF_UNSPEC 0
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10

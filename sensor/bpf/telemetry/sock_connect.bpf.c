@@ -17,7 +17,7 @@ int BPF_PROG(sock_connect, struct socket *sock, struct sockaddr *address, int ad
 		return ret;
 	COUNT(HOOK_SOCK_CONNECT, hits);
 	is_unix = address->sa_family == AF_UNIX;
-	is_inet_address = read_endpoint(&endpoint, address, addrlen);
+	is_inet_address = read_endpoint(&endpoint, address, addrlen, AF_UNSPEC);
 	sk = sock->sk;
 	if (is_null(sk) || (!is_unix && !is_inet_address)) {
 		COUNT(HOOK_SOCK_CONNECT, filtered);

@@ -35,7 +35,7 @@ int BPF_PROG(sock_send, struct socket *sock, struct msghdr *msg, int size, int r
 	COUNT(HOOK_SOCK_SEND, hits);
 	sk = sock->sk;
 	if (is_null(sk) || !is_inet(sk->__sk_common.skc_family) || !msg->msg_name ||
-	    !read_endpoint(&peer.endpoint, msg->msg_name, msg->msg_namelen)) {
+	    !read_endpoint(&peer.endpoint, msg->msg_name, msg->msg_namelen, unspecified_of(sock, sk))) {
 		COUNT(HOOK_SOCK_SEND, filtered);
 		return 0;
 	}

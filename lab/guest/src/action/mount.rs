@@ -4,8 +4,8 @@
 use super::{actions, check};
 use rustix::fs::CWD;
 use rustix::mount::{
-    fsconfig_create, fsmount, fsopen, mount, mount_bind, mount_move, move_mount, unmount, FsMountFlags, FsOpenFlags,
-    MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
+    fsconfig_create, fsmount, fsopen, mount, mount_bind, mount_change, mount_move, move_mount, unmount, FsMountFlags,
+    FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
 };
 use serde_json::json;
 use std::ffi::CString;
@@ -81,6 +81,33 @@ actions! {
     /// Takes a mount out of everybody's sight, though it may be in use.
     "mount.unmount_lazily_for_all" => unmount_lazily_for_all(place) {
         unmount(place, UnmountFlags::DETACH)?;
+        Ok(json!(null))
+    }
+
+    /// The same in a namespace of its own, into which and out of which nothing propagates.
+    "mount.unmount_lazily" => unmount_lazily(place) {
+        own_namespace()?;
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        unmount(place, UnmountFlags::DETACH)?;
+        Ok(json!(null))
+    }
+
+    /// The same in a namespace whose mounts share with everybody's, if `mount.share_for_all` was done.
+    "mount.unmount_lazily_beside" => unmount_lazily_beside(place) {
+        own_namespace()?;
+        unmount(place, UnmountFlags::DETACH)?;
+        Ok(json!(null))
+    }
+
+    /// From now on new namespaces share what is mounted with everybody, as systemd has it.
+    "mount.share_for_all" => share_for_all() {
+        mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC)?;
+        Ok(json!(null))
+    }
+
+    /// Takes that back.
+    "mount.keep_for_all" => keep_for_all() {
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
         Ok(json!(null))
     }
 

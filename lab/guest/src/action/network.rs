@@ -3,7 +3,8 @@
 use super::actions;
 use serde_json::json;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
@@ -47,6 +48,31 @@ actions! {
         let peer: SocketAddr = peer.parse().map_err(io::Error::other)?;
         let socket = UdpSocket::bind(if peer.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" })?;
         socket.send_to(b"hello", peer)?;
+        Ok(json!({ "port": socket.local_addr()?.port() }))
+    }
+
+    /// The same with an address that says no family, which the kernel takes for IPv4.
+    "network.udp_send_unspecified" => udp_send_unspecified(peer) {
+        let peer: SocketAddrV4 = peer.parse().map_err(io::Error::other)?;
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let address = libc::sockaddr_in {
+            sin_family: 0,
+            sin_port: peer.port().to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from(*peer.ip()).to_be() },
+            sin_zero: [0; 8],
+        };
+        // SAFETY: both pointers are to live values of the sizes beside them.
+        let sent = unsafe {
+            libc::sendto(
+                socket.as_raw_fd(),
+                b"hello".as_ptr().cast(),
+                5,
+                0,
+                (&raw const address).cast(),
+                std::mem::size_of::<libc::sockaddr_in>() as libc::socklen_t,
+            )
+        };
+        super::check(sent as i64)?;
         Ok(json!({ "port": socket.local_addr()?.port() }))
     }
 }

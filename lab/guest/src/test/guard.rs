@@ -335,7 +335,16 @@ fn connect() -> Result<()> {
     network::tcp_connect("127.0.0.2:4442")?.done().context("another port of the same address")?;
     network::tcp_connect("[::ffff:127.0.0.2]:4440")?.refused_with(libc::EPERM)?;
     network::tcp_connect(&six.local_addr()?.to_string())?.refused_with(libc::EPERM)?;
-    network::udp_send(&udp.local_addr()?.to_string())?.refused_with(libc::EPERM)
+    network::udp_send(&udp.local_addr()?.to_string())?.refused_with(libc::EPERM)?;
+    network::udp_send_unspecified("127.0.0.4:4444")?
+        .refused_with(libc::EPERM)
+        .context("an address without a family")?;
+    // No address is this machine's own.
+    network::tcp_connect("[::]:4443")?.refused_with(libc::EPERM).context("no address, IPv6")?;
+    let _any = TcpListener::bind("127.0.0.1:4446")?;
+    apply(&[rule("no-loopback", "connect", "address: 127.0.0.0/8, port: 4446", "enforce")])?;
+    network::tcp_connect("0.0.0.0:4446")?.refused_with(libc::EPERM).context("no address, IPv4")?;
+    network::tcp_connect("[::ffff:0.0.0.0]:4446")?.refused_with(libc::EPERM).context("no address, IPv4 in IPv6")
 }
 
 fn by_uring() -> Result<()> {

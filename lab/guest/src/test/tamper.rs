@@ -145,10 +145,25 @@ fn mounts() -> Result<()> {
     let place = folder("mounts-place")?;
     mount::unmount_for_all("/sys/fs/bpf")?.refused_with(libc::EPERM)?;
     mount::unmount_lazily_for_all("/sys/fs/bpf")?.refused_with(libc::EPERM)?;
+    mount::unmount_lazily_for_all("/sys")?.refused_with(libc::EPERM).context("with all that is below")?;
+    mount::unmount_lazily("/sys")?.done().context("where nobody else sees it")?;
+    mount::share_for_all()?.done()?;
+    let beside = mount::unmount_lazily_beside("/sys");
+    mount::keep_for_all()?.done()?;
+    beside?.refused_with(libc::EPERM).context("through a namespace that shares")?;
     mount::move_for_all("/sys/fs/bpf", &place)?.refused_with(libc::EPERM)?;
     mount::mount_for_all("/sys/fs/bpf")?.refused_with(libc::EPERM)?;
     mount::move_mount_for_all("/sys/fs/bpf", &place)?.refused_with(libc::EPERM)?;
     mount::mount_tmpfs(&place)?.done().context("a mount elsewhere")?;
+    // Covering a folder above takes nothing away; what is covered must not be taken for nothing.
+    mount::mount_for_all("/sys/fs")?.done()?;
+    let answers = ["show", "unseal"].map(|word| watertight(&["policy", word]));
+    mount::unmount_for_all("/sys/fs")?.done()?;
+    for answer in answers {
+        let answer = answer?;
+        let words = String::from_utf8_lossy(&answer.stderr).into_owned();
+        ensure!(!answer.status.success() && words.contains("mounted over"), "covered: {}, {words}", answer.status);
+    }
     ensure!(!starts(&denied)?, "it starts");
     ensure!(show()?["state"] == "confirmed", "the loader does not find it any more");
     Ok(())
@@ -331,6 +346,10 @@ fn account() -> Result<()> {
 
 fn unseal() -> Result<()> {
     let denied = deny_one("unseal")?;
+    apply(&[
+        rule("no-start", "exec", &format!("file: {denied}"), "enforce"),
+        rule("pins-stay", "[unlink, rename, write]", "under: /sys/fs/bpf", "enforce"),
+    ])?;
     let output = watertight(&["policy", "unseal"])?;
     ensure!(output.status.success(), "unseal: {}", String::from_utf8_lossy(&output.stderr));
     ensure!(starts(&denied)?, "it still does not start");

@@ -74,6 +74,9 @@ pub struct Ours {
 pub fn run(pins: &Path, command: &GuardCommand) -> Result<String> {
     leave_linker_variables()?;
     let pins = GuardPins::beside(pins)?;
+    if !matches!(command, GuardCommand::Check) {
+        pins.refuse_unseen()?;
+    }
     match command {
         GuardCommand::Check => {
             let entries = Entries::resolve(&read_policy()?)?;

@@ -3,11 +3,13 @@
 
 use std::fs;
 use std::os::linux::fs::MetadataExt as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context as _, Result};
-use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, Program};
+use libbpf_rs::query::ProgInfoIter;
+use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, Program, ProgramType};
 use rustix::fs::{major, minor};
 use watertight_sensor_abi::{GuardHook, GuardSettings, GUARD_HOOKS};
 
@@ -18,6 +20,9 @@ use crate::{bpffs, trial};
 
 /// How long the kernel may take to let unpinned programs go: grace periods of some milliseconds each, seconds in emulation.
 const GONE_MAX: Duration = Duration::from_secs(60);
+
+/// How long programs without pins may be on their way out before they are taken for a guard that is not seen.
+const UNSEEN_MAX: Duration = Duration::from_secs(20);
 
 /// Map with the rules.
 pub const POLICY: &str = "wtg_policy";
@@ -41,6 +46,29 @@ impl GuardPins {
         name.push("-guard");
         let root = pins.with_file_name(name);
         Ok(Self { directory: root.join(GUARD.build_id()), root })
+    }
+
+    /// Fails where a guard may be in force that can't be seen from here: what would be said of it would be wrong.
+    ///
+    /// # Errors
+    /// The folder can't be looked at, or the kernel has a guard's programs and their pins are not here.
+    pub fn refuse_unseen(&self) -> Result<()> {
+        match self.root.try_exists() {
+            Err(error) => bail!("looking at {}: {error}: only root sees what is in force", self.root.display()),
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+        }
+        let asked = Instant::now();
+        // Programs of a load that was cut short go within grace periods.
+        while is_somewhere() {
+            anyhow::ensure!(
+                asked.elapsed() < UNSEEN_MAX,
+                "a guard is in force and its pins are not at {}: something is mounted over them, or it was loaded in another mount namespace; unmount what covers them, or go there (nsenter --mount), and try again",
+                self.root.display()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// The folder of this build.
@@ -204,6 +232,12 @@ impl GuardPins {
         }
         Ok(())
     }
+}
+
+/// Whether the kernel has a guard's programs, wherever they are pinned.
+fn is_somewhere() -> bool {
+    let name = GuardHook::Umount.program().as_bytes();
+    ProgInfoIter::default().any(|program| program.ty == ProgramType::Lsm && program.name.as_bytes() == name)
 }
 
 /// The kernel frees a link some time after its last pin: only once the program is gone does it deny no more.
