@@ -1,5 +1,7 @@
 //! Parses the arguments, calls the command, turns its error into text and an exit code.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)] // they panic where the words go nowhere: see `watertight_host::say`
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("watertight: {}", printable(&format!("{error:#}")));
+            watertight_host::say!("watertight: {}", printable(&format!("{error:#}")));
             ExitCode::from(1)
         }
     }

@@ -179,7 +179,7 @@ fn a_full_disk_under_the_output_ends_the_run_and_is_named() {
     let output = command(state.path()).args(["--for", "0s"]).stdout(full).output().expect("it starts");
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{words}");
-    assert!(words.contains("No space left on device"), "{words}");
+    assert!(words.contains("writing the matrix to standard output: No space left on device"), "{words}");
 }
 
 #[test]
@@ -191,4 +191,5 @@ fn a_state_folder_that_can_not_be_written_is_named_with_the_mend() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(words.contains(file.to_string_lossy().as_ref()) && words.contains("--state"), "{words}");
+    assert_eq!(words.matches("(os error").count(), 1, "the kernel's answer is told once: {words}");
 }

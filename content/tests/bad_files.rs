@@ -37,6 +37,21 @@ fn text_that_is_no_yaml_is_refused_by_file_and_line() {
 }
 
 #[test]
+fn a_rules_tests_are_counted_and_are_no_rule() {
+    for name in ["good.tests.yml", "good.tests.yaml"] {
+        let (_folder, library) = with(name, b"fires:\n  - category: process_creation\n    event: { Image: /bin/x }\n");
+        assert_eq!((library.rejections.len(), library.unreadable.len(), library.tests), (0, 0, 1), "{library:?}");
+    }
+}
+
+#[test]
+fn a_file_named_like_tests_of_no_rule_is_not_left_out_in_silence() {
+    let (_folder, library) = with("other.tests.yml", b"fires: []\n");
+    assert!(only_rejection(&library).contains("other.tests.yml"));
+    assert_eq!(library.tests, 0);
+}
+
+#[test]
 fn binary_is_refused_with_the_mend() {
     let (_folder, library) = with("bad.yml", &[0x7f, b'E', b'L', b'F', 2, 1, 0xff, 0xfe]);
     let words = only_unreadable(&library);

@@ -72,7 +72,14 @@ impl Event {
     /// # Errors
     /// The line is no JSON, its header is not one of ours, or a field has a value of another type.
     pub fn from_json(line: &str) -> Result<Self, ReadError> {
-        let object: Map<String, Json> = serde_json::from_str(line)?;
+        Self::from_object(&serde_json::from_str(line)?)
+    }
+
+    /// Reads an event from its native JSON that was parsed already.
+    ///
+    /// # Errors
+    /// The header is not one of ours, or a field has a value of another type.
+    pub fn from_object(object: &Map<String, Json>) -> Result<Self, ReadError> {
         let text = |member: &'static str| object.get(member).and_then(Json::as_str).ok_or(ReadError::Header { member });
         let kind = Kind::from_native(text("kind")?).ok_or(ReadError::Header { member: "kind" })?;
         let outcome = Outcome::from_name(text("outcome")?).ok_or(ReadError::Header { member: "outcome" })?;
@@ -91,7 +98,7 @@ impl Event {
         };
         let raw = object.get("not_utf8").and_then(Json::as_object);
         for field in Field::ALL.iter().copied() {
-            let Some(json) = find(&object, field.native()) else { continue };
+            let Some(json) = find(object, field.native()) else { continue };
             let raw = raw.and_then(|raw| raw.get(field.native()));
             let value = value_from_json(field, json, raw, cut.contains(&field.native()))
                 .ok_or(ReadError::FieldType { field: field.native(), expected: field.value_type() })?;

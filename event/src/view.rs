@@ -84,9 +84,17 @@ impl View {
 
 fn sigma(event: &Event) -> Json {
     let fields: Map<String, Json> =
-        sigma_fields(event).map(|(name, value)| (name.to_owned(), value_to_json(value))).collect();
+        sigma_fields(event).map(|(name, value)| (name.to_owned(), as_rules_see(value))).collect();
     let category = event.kind.sigma_logsource().map_or("", |logsource| logsource.category);
     json!({ "logsource": { "category": category, "product": "linux" }, "event": fields })
+}
+
+/// IPv4 in IPv6 clothes is IPv4 to a rule: a recorded event must match what it matched live.
+fn as_rules_see(value: &Value) -> Json {
+    match value {
+        Value::Address(address) => address.to_canonical().to_string().into(),
+        other => value_to_json(other),
+    }
 }
 
 fn ecs(event: &Event) -> Json {

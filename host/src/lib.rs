@@ -3,6 +3,8 @@
 //! [`supervisor::run`] is the main flow: lock, load, choose a source for each class, start the workers, wait, stop, account.
 //! The workers are processes of their own: `worker::sources` opens what needs privileges, `worker::detector` has none.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)] // they panic where the words go nowhere: see `say`
+
 pub mod account;
 mod by_number;
 pub mod deny;
@@ -20,6 +22,7 @@ pub mod pressure;
 pub mod previous;
 pub mod printable;
 pub mod resume;
+pub mod say;
 pub mod status;
 pub mod supervisor;
 pub mod translate;

@@ -18,12 +18,12 @@ pub enum LockError {
         holder: String,
     },
     /// The file can't be made or locked.
-    #[error("locking {path}: {source} (root is needed, or another folder by --state)")]
+    #[error("locking {path}: {cause} (root is needed, or another folder by --state)")]
     File {
         /// The lock's file.
         path: PathBuf,
         /// The kernel's answer.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
@@ -41,7 +41,7 @@ impl RunLock {
     /// Another run holds it, or the folder can't be written.
     pub fn take(state: &Path) -> Result<Self, LockError> {
         let path = state.join("run.lock");
-        let failed = |source| LockError::File { path: path.clone(), source };
+        let failed = |cause| LockError::File { path: path.clone(), cause };
         fs::create_dir_all(state).map_err(failed)?;
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;

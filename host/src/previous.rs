@@ -83,7 +83,7 @@ impl Previous {
         let loader = loader.clone();
         Some(std::thread::spawn(move || {
             if let Err(error) = loader.forget_all_but(&build) {
-                eprintln!("watertight: {error:#}");
+                crate::say!("watertight: {error:#}");
             }
         }))
     }

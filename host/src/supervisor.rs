@@ -36,6 +36,7 @@ use crate::pressure::Pressure;
 use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
 use crate::resume;
+use crate::say::not_written;
 use crate::worker::protocol::{Format, Message};
 
 /// How often the supervisor looks after its workers and writes that it lives.
@@ -101,7 +102,7 @@ pub fn run(options: &Options) -> Result<u8> {
         let unloaded = loader.unload().map_err(|error| format!("{error:#}"));
         let released = if is_guarded { loader.guard_release().map_err(|error| error.to_string()) } else { Ok(()) };
         for error in [unloaded, released].into_iter().filter_map(Result::err) {
-            eprintln!("watertight: {}", printable(&error));
+            crate::say!("watertight: {}", printable(&error));
         }
     }
     ended
@@ -126,7 +127,7 @@ fn load(options: &Options, loader: Result<&Loader, &anyhow::Error>) -> Result<(R
     };
     let (lock, error) = resume::start_anew(lock, &report, &guard);
     let error = printable(&format!("{error:#}"));
-    eprintln!("watertight: our own file and network events are shown, because starting anew failed: {error}");
+    crate::say!("watertight: our own file and network events are shown, because starting anew failed: {error}");
     Ok((lock, Found { kernel: Some(report), guard: Some(guard), ..Found::default() }))
 }
 
@@ -154,7 +155,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let matrix = found.matrix(&Mend::of_this_machine());
     show_matrix(&matrix, options.format)?;
     for class in matrix.absent() {
-        eprintln!("watertight: missing: {}", printable(class));
+        crate::say!("watertight: missing: {}", printable(class));
     }
     // Put back when this function is left, whatever became of the detector.
     let terminal = is_live(options).then(|| Saved::take().ok());
@@ -221,7 +222,7 @@ fn open_guard(found: &mut Found) -> Option<GuardMaps> {
     match opened {
         Ok(maps) => Some(maps),
         Err(error) => {
-            eprintln!("watertight: verdicts of the guard are not shown: {}", printable(&format!("{error:#}")));
+            crate::say!("watertight: verdicts of the guard are not shown: {}", printable(&format!("{error:#}")));
             None
         }
     }
@@ -288,13 +289,12 @@ impl Alive {
 }
 
 fn show_matrix(matrix: &Matrix, format: Format) -> Result<()> {
+    let text = match format {
+        Format::Live => printable_lines(&matrix.to_text()),
+        _ => format!("{}\n", serde_json::to_string(matrix)?),
+    };
     let mut out = io::stdout().lock();
-    if format == Format::Live {
-        write!(out, "{}", printable_lines(&matrix.to_text()))?;
-    } else {
-        writeln!(out, "{}", serde_json::to_string(matrix)?)?;
-    }
-    out.flush().context("writing the matrix")
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(not_written("the matrix"))
 }
 
 fn is_live(options: &Options) -> bool {
@@ -307,7 +307,7 @@ fn dropped(why: &str) -> Event {
         "what an earlier run had pinned is not this build's ({why}): it was dropped with the events that its rings held, and \
          loaded anew"
     );
-    eprintln!("watertight: {}", printable(&message));
+    crate::say!("watertight: {}", printable(&message));
     sensor_event(Kind::SensorGap, "loader", &message)
 }
 

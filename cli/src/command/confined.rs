@@ -38,8 +38,9 @@ pub enum Call {
 pub fn run(call: Call) -> anyhow::Result<()> {
     let report = std::io::stderr().as_fd().try_clone_to_owned().context("a descriptor for the report")?;
     let sandbox = sandbox::enter(Profile::Detector, report.as_fd()).context("entering the sandbox")?;
-    println!("{}", serde_json::to_string(&sandbox)?);
-    std::io::stdout().flush()?;
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", serde_json::to_string(&sandbox)?)?;
+    out.flush()?;
     match call {
         Call::Nothing => return Ok(()),
         Call::Open => drop(File::open("/etc/passwd")),

@@ -8,9 +8,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::json;
-use watertight_content::sigma::detect::{Detector, Hit};
+use watertight_content::sigma::detect::Hit;
 use watertight_content::sigma::{load_dirs, Library};
 use watertight_host::printable::printable;
+use watertight_host::say::not_written;
+
+use super::recorded::{passed_over_in_words, Recorded};
 
 /// Exit code when everything was evaluated.
 const OK: u8 = 0;
@@ -21,7 +24,8 @@ const PARTIAL: u8 = 3;
 /// Longest line read as one event: 16 MiB. A longer one is no event, and reading it whole could take all memory.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
-/// Evaluate rules over recorded events, one JSON object a line.
+/// Evaluate rules over recorded events, one JSON object a line: `{"logsource":{...},"event":{...}}`, or what `watertight run
+/// -o json` writes, natively or `--as sigma`.
 #[derive(Debug, clap::Args)]
 pub struct DetectArgs {
     /// Folder (or file) with rules; may be given several times.
@@ -61,7 +65,7 @@ pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
         let file = File::open(&args.input).with_context(|| format!("opening events in {name}"))?;
         detect(&library, &name, &mut BufReader::new(file), args.explain, &mut out)
     };
-    written.and(out.flush().context("writing hits"))?;
+    written.and(out.flush().map_err(not_written("the hits")))?;
     Ok(if library.rejections.is_empty() { OK } else { PARTIAL })
 }
 
@@ -69,7 +73,7 @@ pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
 fn read_rules(folders: &[PathBuf]) -> anyhow::Result<Library> {
     let mut all = load_dirs(folders);
     for rejection in &all.rejections {
-        eprintln!("watertight: {}", printable(&rejection.to_string()));
+        watertight_host::say!("watertight: {}", printable(&rejection.to_string()));
     }
     match all.unreadable.pop() {
         None => Ok(all),
@@ -85,7 +89,7 @@ fn detect(
     explains: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let mut detector = Detector::new(library).context("making the rules ready")?;
+    let mut recorded = Recorded::new(library)?;
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -100,9 +104,13 @@ fn detect(
         if text.trim().is_empty() {
             continue;
         }
-        for hit in detector.line(text, explains).with_context(|| format!("{name}:{number}"))? {
-            writeln!(out, "{}", shown(number, &hit)).context("writing hits")?;
+        for hit in recorded.line(text, explains).with_context(|| format!("{name}:{number}"))? {
+            writeln!(out, "{}", shown(number, &hit)).map_err(not_written("the hits"))?;
         }
+    }
+    if let Some(words) = passed_over_in_words(recorded.passed_over()) {
+        out.flush().map_err(not_written("the hits"))?; // before the words, where both go to one terminal
+        watertight_host::say!("watertight: {name}: {words}");
     }
     Ok(())
 }

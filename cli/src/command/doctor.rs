@@ -7,6 +7,7 @@ use std::time::Duration;
 use watertight_host::loader::Loader;
 use watertight_host::matrix::{Fallbacks, Found, Mend};
 use watertight_host::printable::printable_lines;
+use watertight_host::say::not_written;
 use watertight_sensor_fallback::{fanotify, proc_connector, Fanotify, ProcConnector, SockDiag};
 
 use super::run::Form;
@@ -52,11 +53,11 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
         sock_diag: Some(SockDiag::open(SOCKETS_EVERY).map(drop).map_err(told)),
     };
     let matrix = found.matrix(&Mend::of_this_machine());
+    let text = match args.output {
+        Form::Json => format!("{}\n", serde_json::to_string(&matrix)?),
+        Form::Live => printable_lines(&matrix.to_text()),
+    };
     let mut out = std::io::stdout().lock();
-    if args.output == Form::Json {
-        writeln!(out, "{}", serde_json::to_string(&matrix)?)?;
-    } else {
-        write!(out, "{}", printable_lines(&matrix.to_text()))?;
-    }
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(not_written("the matrix"))?;
     Ok(if matrix.is_whole() { 0 } else { 3 })
 }

@@ -4,6 +4,7 @@ mod confined;
 pub mod detect;
 pub mod doctor;
 pub mod policy;
+mod recorded;
 pub mod rules;
 pub mod run;
 pub mod status;

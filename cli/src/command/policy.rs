@@ -8,7 +8,7 @@ pub(crate) mod text;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Context as _};
+use anyhow::bail;
 use serde::Serialize;
 use serde_json::json;
 use watertight_host::deny::plan::Plan;
@@ -18,6 +18,7 @@ use watertight_host::guard::{Applied, AppliedRule, GuardError, RefusedRule, Show
 use watertight_host::loader::Loader;
 use watertight_host::matrix::Mend;
 use watertight_host::printable::printable_lines;
+use watertight_host::say::not_written;
 use watertight_policy::yaml::{self, LoadError};
 use watertight_policy::Policy;
 
@@ -89,7 +90,8 @@ impl PlaceArgs {
             Form::Json => writeln!(out, "{}", serde_json::to_string(json)?),
             Form::Live => write!(out, "{text}"),
         }
-        .context("writing to standard output")
+        .and_then(|()| out.flush())
+        .map_err(not_written("the answer"))
     }
 }
 
@@ -140,9 +142,9 @@ fn read(args: &FileArgs) -> anyhow::Result<Option<Policy>> {
         Err(LoadError::Refused(refusal)) => {
             if args.place.output == Form::Json {
                 let line = json!({ "kind": "policy", "file": refusal.file, "problems": refusal.problems, "more": refusal.more });
-                writeln!(std::io::stdout(), "{line}").context("writing to standard output")?;
+                writeln!(std::io::stdout(), "{line}").map_err(not_written("the refusal"))?;
             }
-            eprintln!("{}", printable_lines(&refusal.to_string()));
+            watertight_host::say!("{}", printable_lines(&refusal.to_string()));
             Ok(None)
         }
         Err(error) => Err(error.into()),

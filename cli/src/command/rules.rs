@@ -3,12 +3,12 @@
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
 use watertight_content::sigma::load_dir;
 use watertight_content::sigma::verdict::{rows, Row, Verdict};
 
 use super::supply::supply;
 use watertight_host::printable::printable;
+use watertight_host::say::not_written;
 
 /// Exit code when every rule was accepted.
 const OK: u8 = 0;
@@ -67,16 +67,16 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {
         Form::Json => serde_json::to_writer_pretty(&mut out, &verdicts).map_err(io::Error::from),
-        Form::Text => write_text(&verdicts, &mut out),
+        Form::Text => write_text(&verdicts, library.tests, &mut out),
     }
     .and_then(|()| writeln!(out))
     .and_then(|()| out.flush())
-    .context("writing verdicts")?;
+    .map_err(not_written("the verdicts"))?;
     for rejection in &library.rejections {
-        eprintln!("watertight: {}", printable(&rejection.to_string()));
+        watertight_host::say!("watertight: {}", printable(&rejection.to_string()));
     }
     for error in &library.unreadable {
-        eprintln!("watertight: {}", printable(&error.to_string()));
+        watertight_host::say!("watertight: {}", printable(&error.to_string()));
     }
     Ok(match (library.unreadable.is_empty(), library.rejections.is_empty()) {
         (false, _) => FAILED,
@@ -85,7 +85,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     })
 }
 
-fn write_text(verdicts: &[Row], out: &mut dyn Write) -> io::Result<()> {
+fn write_text(verdicts: &[Row], tests: usize, out: &mut dyn Write) -> io::Result<()> {
     for row in verdicts {
         writeln!(out, "{:<9} {}  {}{}", name(row.verdict), printable(&row.rule), printable(&row.file), reason(row))?;
     }
@@ -97,7 +97,11 @@ fn write_text(verdicts: &[Row], out: &mut dyn Write) -> io::Result<()> {
         count(Verdict::Degraded),
         count(Verdict::Never),
         count(Verdict::Rejected)
-    )
+    )?;
+    if tests > 0 {
+        write!(out, "; {tests} files with tests of rules left out")?;
+    }
+    Ok(())
 }
 
 fn reason(row: &Row) -> String {

@@ -88,7 +88,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         (Form::Json, ViewName::Ocsf) => Format::Ocsf,
     };
     if args.resumed.is_none() && !rustix::process::geteuid().is_root() {
-        eprintln!("watertight: not root: no kernel sensor, no file marks, no policy; run with sudo for these");
+        watertight_host::say!(
+            "watertight: not root: no kernel sensor, no file marks, no policy; run with sudo for these"
+        );
     }
     supervisor::run(&Options {
         duration: args.duration,
@@ -107,7 +109,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} begins with no number: write 30s, 5m or 2h"))?;
+    if digits.is_empty() {
+        return Err(format!("{text:?} begins with no number: write 30s, 5m or 2h"));
+    }
+    let number: u64 =
+        digits.parse().map_err(|_| format!("{digits} is too large a number: leave --for out to run without an end"))?;
     let seconds = match unit {
         "ms" => return Ok(Duration::from_millis(number)),
         "s" | "" => 1,
@@ -126,7 +132,8 @@ mod tests {
     fn times_are_read_with_their_unit_and_nonsense_is_refused() {
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
-        assert!(duration("soon").is_err());
         assert!(duration("3 days").is_err());
+        assert!(duration("soon").is_err_and(|words| words.contains("begins with no number")));
+        assert!(duration("99999999999999999999s").is_err_and(|words| words.contains("too large")));
     }
 }

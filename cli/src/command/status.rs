@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use watertight_host::printable::printable_lines;
+use watertight_host::say::not_written;
 use watertight_host::status::Status;
 
 use super::run::{Form, PINS, STATE};
@@ -28,16 +29,16 @@ pub struct StatusArgs {
 /// Pins are there but can't be read.
 pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     let status = Status::read(&args.pins, &args.state)?;
-    let mut out = std::io::stdout().lock();
+    let mut text = String::new();
     if args.output == Form::Json {
-        writeln!(out, "{}", status.to_json())?;
+        text = format!("{}\n", status.to_json());
     } else {
-        write!(out, "{}", printable_lines(&status.to_text()))?;
+        text.push_str(&printable_lines(&status.to_text()));
         if let Some(deny) = &status.deny {
-            let mut text = String::new();
             super::policy::text::fallback(&mut text, deny);
-            write!(out, "{text}")?;
         }
     }
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(not_written("the status"))?;
     Ok(if status.is_whole() { 0 } else { 3 })
 }

@@ -65,7 +65,14 @@ impl Detector {
     /// # Errors
     /// When the line is not an event.
     pub fn line(&mut self, line: &str, explains: bool) -> Result<Vec<Hit>, LineError> {
-        let json: Json = serde_json::from_str(line).map_err(|error| LineError::NotJson { what: error.to_string() })?;
+        self.parsed(&parse(line)?, explains)
+    }
+
+    /// The same for a line that was parsed already.
+    ///
+    /// # Errors
+    /// When it is not an event.
+    pub fn parsed(&mut self, json: &Json, explains: bool) -> Result<Vec<Hit>, LineError> {
         let logsource = logsource(json.get("logsource"))?;
         let event = json.get("event").filter(|event| event.is_object());
         let event = event.ok_or(LineError::Malformed { part: "event", wanted: "an object" })?;
@@ -90,6 +97,14 @@ impl Detector {
         hits.sort_by(|left, right| left.rule.cmp(&right.rule));
         hits
     }
+}
+
+/// A line as JSON.
+///
+/// # Errors
+/// When it is not.
+pub fn parse(line: &str) -> Result<Json, LineError> {
+    serde_json::from_str(line).map_err(|error| LineError::NotJson { what: error.to_string() })
 }
 
 fn logsource(json: Option<&Json>) -> Result<LogSource, LineError> {

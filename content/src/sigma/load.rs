@@ -14,6 +14,9 @@ use super::rejection::{Reason, Rejection};
 /// Largest file read. Rules have a few kilobytes; lists of hashes a few hundred.
 const FILE_SIZE_BYTES_MAX: u64 = 4 << 20;
 
+/// Endings of a file with events that the rule of the same name must and must not fire on.
+const TESTS_ENDINGS: [&str; 2] = [".tests.yml", ".tests.yaml"];
+
 /// Deepest folder looked into.
 const FOLDER_DEPTH_MAX: usize = 32;
 
@@ -46,6 +49,8 @@ pub struct Library {
     pub rejections: Vec<Rejection>,
     /// The files and folders that could not be read.
     pub unreadable: Vec<LoadError>,
+    /// Files that were left out because they hold the tests of the rule beside them.
+    pub tests: usize,
 }
 
 /// A file or folder that could not be read.
@@ -106,7 +111,8 @@ pub fn load_texts<'s>(sources: impl IntoIterator<Item = Source<'s>>) -> Library 
     loader.library
 }
 
-/// Reads every `.yml` and `.yaml` file below a folder, in the order of their paths; or the one file that is named.
+/// Reads every `.yml` and `.yaml` file below a folder, in the order of their paths; or the one file that is named. A rule's
+/// tests (`name.tests.yml` beside `name.yml`) are no rules and are counted alone.
 #[must_use]
 pub fn load_dir(path: &Path) -> Library {
     load_dirs([path])
@@ -174,7 +180,13 @@ impl Loader {
             let path = entry.path();
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => self.folder(&path, depth.saturating_add(1)),
-                Ok(_) if is_rule_file(&path) && !path.is_dir() => self.file(&path),
+                Ok(_) if is_rule_file(&path) && !path.is_dir() => {
+                    if is_tests_file(&path) {
+                        self.library.tests = self.library.tests.saturating_add(1);
+                    } else {
+                        self.file(&path);
+                    }
+                }
                 Ok(_) => {}
                 Err(cause) => self.library.unreadable.push(LoadError::Io { path, cause }),
             }
@@ -191,6 +203,15 @@ impl Loader {
 
 fn is_rule_file(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
+}
+
+/// By its name and the rule beside it: a rule that only has such a name is not left out in silence.
+fn is_tests_file(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    let rule = TESTS_ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
+    rule.is_some_and(|rule| {
+        ["yml", "yaml"].iter().any(|ending| path.with_file_name(format!("{rule}.{ending}")).is_file())
+    })
 }
 
 fn read_text(path: &Path) -> Result<String, LoadError> {

@@ -164,7 +164,7 @@ impl<'r> Crew<'r> {
             self.forget_written();
             let lost = self.tally.write_off();
             let words = format!("the detector {cause}; it is started again, at most {lost} events are lost with it");
-            eprintln!("watertight: {}", printable(&words));
+            crate::say!("watertight: {}", printable(&words));
             let Some(wait) = self.detector_restarts.died(Instant::now()) else {
                 bail!("the detector died {} times, the last time it {cause}: given up", self.detector_restarts.total());
             };
@@ -205,7 +205,7 @@ impl<'r> Crew<'r> {
                 }
             }
         };
-        eprintln!("watertight: {}", printable(&message));
+        crate::say!("watertight: {}", printable(&message));
         self.tell(vec![sensor_event(Kind::SensorGap, "sources", &message)])
     }
 

@@ -62,7 +62,7 @@ pub fn run(report: RawFd) -> Result<u8> {
     let live = if is_live { Live::open(setup.has_colour, &setup.own_pids).ok() } else { None };
     if !setup.is_restart {
         for refusal in &refused {
-            eprintln!("watertight: {}", printable(refusal));
+            crate::say!("watertight: {}", printable(refusal));
         }
     }
     let mut detector = Detector::new(setup, rules, refused.len(), live)?;

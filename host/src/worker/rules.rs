@@ -42,7 +42,7 @@ pub fn load(folders: &[PathBuf]) -> Result<(Rules, Vec<String>)> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
     let mut library = load_texts(shipped);
     for folder in folders {
-        let Library { rules, rejections, unreadable } = load_dir(folder);
+        let Library { rules, rejections, unreadable, tests: _ } = load_dir(folder);
         if let Some(error) = unreadable.into_iter().next() {
             return Err(error).with_context(|| format!("reading rules under {}", folder.display()));
         }
@@ -50,10 +50,7 @@ pub fn load(folders: &[PathBuf]) -> Result<(Rules, Vec<String>)> {
         library.rejections.extend(rejections);
     }
     let refused = library.rejections.iter().map(ToString::to_string).collect();
-    let ruleset = library.ruleset().context("putting the rules together")?;
-    let mut plans = HashMap::new();
-    let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, &ruleset, &mut plans)).collect();
-    Ok((Rules { ruleset, by_kind, scratch: Scratch::new(), hits: Vec::new() }, refused))
+    Ok((Rules::of(&library)?, refused))
 }
 
 impl KindRules {
@@ -73,6 +70,17 @@ impl KindRules {
 }
 
 impl Rules {
+    /// The rules of a library, ready for events.
+    ///
+    /// # Errors
+    /// The rules together exceed what the engine takes.
+    pub fn of(library: &Library) -> Result<Self> {
+        let ruleset = library.ruleset().context("putting the rules together")?;
+        let mut plans = HashMap::new();
+        let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, &ruleset, &mut plans)).collect();
+        Ok(Self { ruleset, by_kind, scratch: Scratch::new(), hits: Vec::new() })
+    }
+
     /// How many rules there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -76,7 +76,7 @@ mod tests {
                 let inode = file.metadata().expect("it is open").ino();
                 assert_eq!(found.iter().map(|identity| identity.inode).collect::<Vec<_>>(), [inode]);
             }
-            Err(error) => eprintln!("skipped: no BPF iterator here ({error:#})"),
+            Err(error) => println!("skipped: no BPF iterator here ({error:#})"),
         }
     }
 

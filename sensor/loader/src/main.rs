@@ -3,6 +3,8 @@
 //! The only executable that links libbpf. What it pins lives on without it; any error leaves nothing half attached, because
 //! links that are not yet pinned end with this process and pins already made are taken back.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)] // they panic where the words go nowhere
+
 mod bpffs;
 mod counters;
 mod filter;
@@ -71,7 +73,8 @@ fn main() -> ExitCode {
     match run(&Args::parse(), &mut std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("watertight-loader: {error:#}");
+            // Where nobody takes the words they are lost; `eprintln!` would panic.
+            let _ = std::io::stderr().write_all(format!("watertight-loader: {error:#}\n").as_bytes());
             ExitCode::FAILURE
         }
     }

@@ -48,7 +48,7 @@ impl Aggregates {
     pub fn open(directory: &Path) -> Result<Self, MapError> {
         let open = |name: &str| open_pinned(&directory.join(name));
         let tables = [open("aggregates_a")?, open("aggregates_b")?];
-        let failed = |source: io::Error| MapError::Element { doing: "asking for the number", source };
+        let failed = |cause: io::Error| MapError::Element { doing: "asking for the number", cause };
         Ok(Self {
             in_use: open("aggregates")?,
             first: map_id(tables[0].as_fd()).map_err(failed)?,

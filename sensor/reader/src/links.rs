@@ -37,14 +37,14 @@ pub enum LinkError {
     #[error(transparent)]
     Open(#[from] MapError),
     /// The kernel does not tell.
-    #[error("asking the kernel for {what} of {hook}: {source}")]
+    #[error("asking the kernel for {what} of {hook}: {cause}")]
     Ask {
         /// What was asked for.
         what: &'static str,
         /// Program name of the hook.
         hook: &'static str,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It runs something else.
     #[error("the pin {hook} holds {found}: somebody put it there")]
@@ -100,7 +100,7 @@ struct ProgramInfo {
 /// # Errors
 /// There is no such link, or it runs another program.
 pub fn read_link(pin: &Path, name: &'static str, class: HookClass) -> Result<PinnedLink, LinkError> {
-    let ask = |what| move |source| LinkError::Ask { what, hook: name, source };
+    let ask = |what| move |cause| LinkError::Ask { what, hook: name, cause };
     let pinned: LinkInfo = read_info(open_pinned(pin)?.as_fd()).map_err(ask("the link"))?;
     let link = by_id(BPF_LINK_GET_FD_BY_ID, pinned.id).map_err(ask("the link by its id"))?;
     let link: LinkInfo = read_info(link.as_fd()).map_err(ask("the link"))?;

@@ -21,28 +21,28 @@ pub(crate) const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
     /// The pin can't be opened.
-    #[error("opening the pin {path}: {source} (is the sensor loaded? are you root?)")]
+    #[error("opening the pin {path}: {cause} (is the sensor loaded? are you root?)")]
     Open {
         /// The pin.
         path: PathBuf,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The map can't be read.
-    #[error("reading counters of {hook}: {source}")]
+    #[error("reading counters of {hook}: {cause}")]
     Read {
         /// Program name of the hook, or the ring's name.
         hook: &'static str,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// An element can't be read, replaced or removed.
-    #[error("{doing} of a pinned map: {source} (is it of this version?)")]
+    #[error("{doing} of a pinned map: {cause} (is it of this version?)")]
     Element {
         /// What was tried.
         doing: &'static str,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The machine's file that tells how many processors there may be is not readable.
     #[error("reading /sys/devices/system/cpu/possible: {0}")]
@@ -104,7 +104,7 @@ pub(crate) fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i3
 /// # Errors
 /// The pin is not there or may not be opened.
 pub fn open_pinned(path: &Path) -> Result<OwnedFd, MapError> {
-    let failed = |source| MapError::Open { path: path.to_owned(), source };
+    let failed = |cause| MapError::Open { path: path.to_owned(), cause };
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|error| failed(error.into()))?;
     let mut attributes = ObjectGet { pathname: name.as_ptr() as u64, ..ObjectGet::default() };
     let fd = bpf(BPF_OBJ_GET, &mut attributes).map_err(failed)?;
@@ -141,7 +141,7 @@ pub fn lookup(map: BorrowedFd<'_>, key: &[u8], value_bytes: usize) -> Result<Opt
     match found {
         Ok(()) => Ok(Some(value)),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(source) => Err(MapError::Element { doing: "reading an element", source }),
+        Err(cause) => Err(MapError::Element { doing: "reading an element", cause }),
     }
 }
 
@@ -152,7 +152,7 @@ pub fn lookup(map: BorrowedFd<'_>, key: &[u8], value_bytes: usize) -> Result<Opt
 /// The map is frozen or takes no such element.
 pub fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> Result<(), MapError> {
     let done = on_element(BPF_MAP_UPDATE_ELEM, map, key.as_ptr() as u64, value.as_ptr() as u64);
-    done.map_err(|source| MapError::Element { doing: "replacing an element", source })
+    done.map_err(|cause| MapError::Element { doing: "replacing an element", cause })
 }
 
 /// Removes a key.
@@ -161,7 +161,7 @@ pub fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> Result<(), MapEr
 /// It is not there.
 pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> Result<(), MapError> {
     let done = on_element(BPF_MAP_DELETE_ELEM, map, key.as_ptr() as u64, 0);
-    done.map_err(|source| MapError::Element { doing: "removing an element", source })
+    done.map_err(|cause| MapError::Element { doing: "removing an element", cause })
 }
 
 /// The key behind `after`, or the first; `None` at the end. `key_bytes` as the map has them.
@@ -174,7 +174,7 @@ pub fn next_key(map: BorrowedFd<'_>, after: Option<&[u8]>, key_bytes: usize) -> 
     match on_element(BPF_MAP_GET_NEXT_KEY, map, after, next.as_mut_ptr() as u64) {
         Ok(()) => Ok(Some(next)),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(source) => Err(MapError::Element { doing: "listing the elements", source }),
+        Err(cause) => Err(MapError::Element { doing: "listing the elements", cause }),
     }
 }
 
@@ -218,7 +218,7 @@ fn read_rows(map: BorrowedFd<'_>, hooks: impl Iterator<Item = &'static str>) -> 
             value: values.as_mut_ptr() as u64,
             ..Element::default()
         };
-        bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map_err(|source| MapError::Read { hook, source })?;
+        bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map_err(|cause| MapError::Read { hook, cause })?;
         let sum = values.chunks(Counters::BYTES).filter_map(Counters::read).fold(Counters::default(), add);
         sums.push(sum);
     }
@@ -240,7 +240,7 @@ pub fn read_sequences(map: BorrowedFd<'_>) -> Result<Vec<Vec<u64>>, MapError> {
             value: values.as_mut_ptr() as u64,
             ..Element::default()
         };
-        bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map_err(|source| MapError::Read { hook: ring.map_name(), source })?;
+        bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes).map_err(|cause| MapError::Read { hook: ring.map_name(), cause })?;
         rings.push(values);
     }
     Ok(rings)

@@ -1,0 +1,230 @@
+//! What a recorded line is, told by its members: an event with its log source (the form of `detect`, and of `run --as sigma`),
+//! an event in native form, or a line of a run that is no event.
+//!
+//! Native events go to the same evaluation as live ones, so that a recording can't match otherwise than the run did.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use serde_json::{Map, Value as Json};
+use watertight_content::sigma::detect::{parse, Detector, Hit};
+use watertight_content::sigma::Library;
+use watertight_event::{Event, Kind};
+use watertight_host::printable::printable;
+use watertight_host::worker::rules::Rules;
+
+/// Kinds of the lines that `run -o json` writes beside events.
+const NO_EVENTS: [&str; 4] = ["alert", "matrix", "sandbox", "summary"];
+/// What stands for a line that `--as sigma` wrote of an event that answers to no log source.
+const NO_LOG_SOURCE: &str = "event without log source";
+
+/// Evaluates rules over lines of any form that is known.
+pub struct Recorded<'l> {
+    library: &'l Library,
+    detector: Detector,
+    /// Made at the first native event: most inputs have none.
+    native: Option<Rules>,
+    passed_over: BTreeMap<&'static str, u64>,
+}
+
+/// What is done with a line.
+enum Line<'j> {
+    Sigma,
+    Native(&'j Map<String, Json>),
+    PassedOver(&'static str),
+}
+
+impl<'l> Recorded<'l> {
+    /// Makes the rules ready.
+    ///
+    /// # Errors
+    /// When the engine refuses the rules.
+    pub fn new(library: &'l Library) -> anyhow::Result<Self> {
+        let detector = Detector::new(library).context("making the rules ready")?;
+        Ok(Self { library, detector, native: None, passed_over: BTreeMap::new() })
+    }
+
+    /// The rules that fire on the event in this line; with reasons if `explains`.
+    ///
+    /// # Errors
+    /// When the line is neither an event nor one that a run writes beside events.
+    pub fn line(&mut self, text: &str, explains: bool) -> anyhow::Result<Vec<Hit>> {
+        let json = parse(text)?;
+        match line(&json)? {
+            Line::Sigma => Ok(self.detector.parsed(&json, explains)?),
+            Line::Native(object) => self.native(&Event::from_object(object)?, explains),
+            Line::PassedOver(what) => {
+                let count = self.passed_over.entry(what).or_insert(0);
+                *count = count.saturating_add(1);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// How many lines of each kind were no events.
+    pub fn passed_over(&self) -> &BTreeMap<&'static str, u64> {
+        &self.passed_over
+    }
+
+    fn native(&mut self, event: &Event, explains: bool) -> anyhow::Result<Vec<Hit>> {
+        let rules = match &mut self.native {
+            Some(rules) => rules,
+            None => self.native.insert(Rules::of(self.library)?),
+        };
+        let mut hits = Vec::new();
+        rules.evaluate(event, &mut |alert| {
+            let explanation = alert.explanation.filter(|_| explains);
+            hits.push(Hit { rule: alert.rule.id.clone(), explanation });
+        });
+        hits.sort_by(|left, right| left.rule.cmp(&right.rule));
+        Ok(hits)
+    }
+}
+
+fn line(json: &Json) -> anyhow::Result<Line<'_>> {
+    // What is neither of a form below is refused in the words of the first.
+    let Some(object) =
+        json.as_object().filter(|object| !object.contains_key("event") || !object.contains_key("logsource"))
+    else {
+        return Ok(if is_without_log_source(json) { Line::PassedOver(NO_LOG_SOURCE) } else { Line::Sigma });
+    };
+    if let Some(kind) = object.get("kind").and_then(Json::as_str) {
+        if let Some(kind) = NO_EVENTS.into_iter().find(|known| *known == kind) {
+            return Ok(Line::PassedOver(kind));
+        }
+        if Kind::from_native(kind).is_none() {
+            let kind = printable(kind);
+            anyhow::bail!(
+                "{kind:?} is no kind of event or line that this version writes: read it with the version that did"
+            );
+        }
+        return Ok(Line::Native(object));
+    }
+    let form = match (object.contains_key("@timestamp"), object.contains_key("class_uid")) {
+        (true, _) => "ECS",
+        (_, true) => "OCSF",
+        _ => return Ok(Line::Sigma),
+    };
+    anyhow::bail!(
+        "this is an event in {form} form, which has lost what rules ask for: record with `watertight run -o json`, natively or \
+         with `--as sigma`"
+    )
+}
+
+/// Exactly what `--as sigma` writes of such an event. Live, no rule is asked about it.
+fn is_without_log_source(json: &Json) -> bool {
+    json.get("logsource")
+        .is_some_and(|logsource| *logsource == serde_json::json!({ "category": "", "product": "linux" }))
+}
+
+/// The counts for people, if there are any.
+pub fn passed_over_in_words(counts: &BTreeMap<&'static str, u64>) -> Option<String> {
+    let kinds: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let total: u64 = counts.values().sum();
+    (total > 0).then(|| format!("{total} lines passed over, no rule is asked about them: {}", kinds.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use watertight_content::sigma::{load_texts, Source};
+    use watertight_event::{Field, Outcome, Source as EventSource, Value, View};
+
+    use super::*;
+
+    const RULES: &str = "
+title: A shell
+id: 00000000-0000-4000-8000-000000000001
+logsource: {category: process_creation, product: linux}
+detection:
+  selection:
+    Image|endswith: /sh
+    CommandLine|contains: evil
+  condition: selection
+---
+title: A connection
+id: 00000000-0000-4000-8000-000000000002
+logsource: {category: network_connection, product: linux}
+detection:
+  selection:
+    DestinationIp|cidr: 10.0.0.0/8
+    DestinationPort: 4444
+    Initiated: true
+  condition: selection
+---
+title: Anything on Linux
+id: 00000000-0000-4000-8000-000000000003
+logsource: {product: linux}
+detection:
+  keywords:
+    - evil
+  condition: keywords
+";
+
+    fn events() -> Vec<Event> {
+        let event = |kind| Event::new(kind, Outcome::Done, EventSource::TpBtf, 7).with(Field::Pid, 4_u64);
+        let mapped: std::net::IpAddr = "::ffff:10.1.2.3".parse().expect("an address");
+        let connect = |kind| {
+            event(kind)
+                .with(Field::RemoteAddress, Value::Address(mapped))
+                .with(Field::RemotePort, 4444_u64)
+                .with(Field::IsInitiated, true)
+                .with(Field::CommandLine, "evil")
+        };
+        vec![
+            event(Kind::ProcessExec).with(Field::Executable, "/bin/sh").with(Field::CommandLine, "sh -c evil"),
+            event(Kind::ProcessExec).with(Field::Executable, "/bin/ls").with(Field::CommandLine, "ls"),
+            connect(Kind::NetworkConnect),
+            connect(Kind::NetworkEstablished),
+            event(Kind::SensorGap).with(Field::Message, "evil"),
+        ]
+    }
+
+    fn fired(recorded: &mut Recorded<'_>, line: &str) -> Vec<String> {
+        let hits = recorded.line(line, true).expect("a line of ours");
+        assert!(hits.iter().all(|hit| hit.explanation.is_some()), "{hits:?}");
+        hits.into_iter().map(|hit| hit.rule).collect()
+    }
+
+    #[test]
+    fn what_a_run_records_fires_the_rules_that_fired_live() {
+        let library = load_texts([Source { file: "rules.yml", text: RULES }]);
+        assert_eq!(library.rules.len(), 3, "{:?}", library.rejections);
+        let mut live = Rules::of(&library).expect("few rules");
+        for view in [View::Native, View::Sigma] {
+            let mut recorded = Recorded::new(&library).expect("few rules");
+            let mut total = 0;
+            for event in events() {
+                let mut expected = Vec::new();
+                live.evaluate(&event, &mut |alert| expected.push(alert.rule.id.clone()));
+                expected.sort();
+                total += expected.len();
+                let found = fired(&mut recorded, &view.render(&event).to_string());
+                assert_eq!(found, expected, "{view:?} {event:?}");
+            }
+            assert_eq!(total, 4, "rules 1 and 3 on the shell, 2 and 3 on the connection");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_no_events_are_counted_and_unknown_ones_are_refused_with_the_mend() {
+        let library = load_texts([Source { file: "rules.yml", text: RULES }]);
+        let mut recorded = Recorded::new(&library).expect("few rules");
+        for kind in ["matrix", "sandbox", "sandbox", "alert", "summary"] {
+            let line = format!(r#"{{"kind":"{kind}","event":{{"kind":"process.exec"}}}}"#);
+            assert_eq!(fired(&mut recorded, &line), Vec::<String>::new());
+        }
+        let words = passed_over_in_words(recorded.passed_over()).expect("five");
+        assert!(words.starts_with("5 lines") && words.contains("2 sandbox"), "{words}");
+        let event = events().remove(0);
+        for (line, mend) in [
+            (View::Ecs.render(&event).to_string(), "ECS form"),
+            (View::Ocsf.render(&event).to_string(), "OCSF form"),
+            (r#"{"kind":"process.dance"}"#.into(), "process.dance"),
+            (r#"{"kind":"process.exec"}"#.into(), "outcome"),
+            ("{}".into(), "logsource"),
+        ] {
+            let refused = recorded.line(&line, false).err().map(|error| format!("{error:#}")).unwrap_or_default();
+            assert!(refused.contains(mend), "{line}: {refused:?}");
+        }
+    }
+}
