@@ -33,6 +33,10 @@ pub const POLICY_SLOT_CONFIRMED: u32 = 1;
 /// FNV-1a's offset basis and prime (64 bits); here they take eight bytes at a time.
 const PLACE_HASH_SEED: u64 = 0xcbf2_9ce4_8422_2325;
 const PLACE_HASH_FACTOR: u64 = 0x0000_0100_0000_01b3;
+/// Bits of the hints for files and folders: with a few hundred of them named, one in ten others is looked for in vain.
+const HINT_BITS: u64 = 4096;
+/// Entries of the map of hints: the kinds of entries, a byte for each operation; then the bits, 64 in each.
+pub const HINT_WORDS: u32 = 1 + (HINT_BITS / 64) as u32;
 /// Guard hooks' numbers begin here, apart from the telemetry's.
 pub const GUARD_HOOK_FIRST: u16 = 256;
 
@@ -49,6 +53,8 @@ pub(crate) const C_CONSTANTS: &[(&str, u64)] = &[
     ("POLICY_AUDIT", POLICY_AUDIT as u64),
     ("PLACE_HASH_SEED", PLACE_HASH_SEED),
     ("PLACE_HASH_FACTOR", PLACE_HASH_FACTOR),
+    ("HINT_BITS", HINT_BITS),
+    ("HINT_WORDS", HINT_WORDS as u64),
     ("GUARD_HOOK_FIRST", GUARD_HOOK_FIRST as u64),
     ("GUARD_HOOK_COUNT", GUARD_HOOKS.len() as u64),
     ("ON_EXEC", Operation::Exec as u64),
@@ -110,13 +116,6 @@ layouts! {
         pins_dev: u32,
         /// Mount namespace in which that is mounted.
         pins_mnt_ns: u32,
-    }
-    /// What the generations since the load have named: what is not in it, none of them knows.
-    PolicyHints "wt_policy_hints" {
-        /// Kinds of entries, a byte for each operation.
-        kinds: u64,
-        /// [`identity_bits`](crate::identity_bits) of the files, folders of places, and folders.
-        bits: b64,
     }
     /// What an entry of a policy's generation is found by.
     PolicyKey "wt_policy_key" {
@@ -292,6 +291,13 @@ pub fn place_hash(name: &[u8]) -> u64 {
         let mixed = (hash ^ u64::from_le_bytes(word)).wrapping_mul(PLACE_HASH_FACTOR);
         mixed ^ (mixed >> 32)
     })
+}
+
+/// Entry and bit of the hints that stand for a file or folder; the guard computes the same of an inode.
+#[must_use]
+pub fn hint_of(file: crate::Identity) -> (u32, u64) {
+    let bit = (file.inode ^ u64::from(file.generation)) % HINT_BITS;
+    (1 + u32::try_from(bit / 64).unwrap_or_default(), 1 << (bit % 64)) // below HINT_WORDS
 }
 
 macro_rules! guard_hooks {

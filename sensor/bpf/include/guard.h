@@ -61,10 +61,10 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, HINT_WORDS);
 	__uint(map_flags, BPF_F_RDONLY_PROG);
 	__type(key, __u32);
-	__type(value, struct wt_policy_hints);
+	__type(value, __u64);
 } wtg_hints SEC(".maps");
 
 static const volatile struct wt_policy_key first_key = { .kind = POLICY_HEADER };
@@ -123,18 +123,29 @@ static __always_inline void pick(struct question *question)
 	question->header = header;
 }
 
-static __always_inline __u32 kinds_named(const struct wt_policy_hints *hints, __u32 operation)
+static __always_inline __u64 hint(__u32 word)
 {
-	return (hints->kinds >> (operation * 8)) & 0xff;
+	__u64 *found = bpf_map_lookup_elem(&wtg_hints, &word);
+
+	return found ? *found : ~0ull;
+}
+
+static __always_inline bool is_hinted_at(struct inode *inode)
+{
+	__u32 bit = (LOAD(struct inode, inode, i_ino) ^ LOAD(struct inode, inode, i_generation)) % HINT_BITS;
+
+	return hint(1 + bit / 64) >> (bit % 64) & 1;
+}
+
+static __always_inline __u32 kinds_named(__u32 operation)
+{
+	return (hint(0) >> (operation * 8)) & 0xff;
 }
 
 /* No generation has entries of these kinds for the operation. */
 static __always_inline bool is_never_ruled(__u32 operation, __u32 kinds)
 {
-	__u32 first = 0;
-	struct wt_policy_hints *hints = bpf_map_lookup_elem(&wtg_hints, &first);
-
-	return hints && !(kinds_named(hints, operation) & kinds);
+	return !(kinds_named(operation) & kinds);
 }
 
 #define KINDS_OF_NAMES (1u << POLICY_FILE | 1u << POLICY_PLACE)
@@ -142,19 +153,11 @@ static __always_inline bool is_never_ruled(__u32 operation, __u32 kinds)
 /* The generations rule on the operation by files alone, if at all, and none names this file or the folder of its name. */
 static __always_inline bool is_never_named(__u32 operation, struct inode *inode, struct dentry *dentry)
 {
-	__u32 first = 0;
-	struct wt_policy_hints *hints = bpf_map_lookup_elem(&wtg_hints, &first);
-	struct inode *folder;
-	__u32 kinds;
+	__u32 kinds = kinds_named(operation);
 
-	if (!hints)
-		return false;
-	kinds = kinds_named(hints, operation);
 	if (!kinds || kinds & ~KINDS_OF_NAMES)
 		return !kinds;
-	folder = LOAD(struct dentry, LOAD(struct dentry, dentry, d_parent), d_inode);
-	return !MAY_HOLD(hints->bits, LOAD(struct inode, inode, i_ino), LOAD(struct inode, inode, i_generation)) &&
-	       !MAY_HOLD(hints->bits, LOAD(struct inode, folder, i_ino), LOAD(struct inode, folder, i_generation));
+	return !is_hinted_at(inode) && !is_hinted_at(LOAD(struct dentry, LOAD(struct dentry, dentry, d_parent), d_inode));
 }
 
 /* False if the policy says nothing of this operation. */

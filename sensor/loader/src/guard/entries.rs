@@ -92,12 +92,7 @@ impl Entries {
             header.denies |= entry.denies;
             header.audits |= entry.audits;
         }
-        header.id =
-            identity_bits(self.table.keys().filter(|key| NAMES_INODE.contains(&key.kind)).map(|key| Identity {
-                inode: key.a,
-                dev: key.dev,
-                generation: u32::try_from(key.b).unwrap_or_default(), // made of one by `identity_key`
-            }));
+        header.id = identity_bits(named(&self.table));
         let prefixes = self.prefixes();
         header.count = u32::try_from(prefixes.len()).context("prefix lengths")?;
         for (to, prefix) in header.text.iter_mut().zip(prefixes) {
@@ -169,6 +164,15 @@ impl Entries {
         }
         Ok(())
     }
+}
+
+/// Every file and folder that keys name.
+pub fn named(table: &Table) -> impl Iterator<Item = Identity> + '_ {
+    table.keys().filter(|key| NAMES_INODE.contains(&key.kind)).map(|key| Identity {
+        inode: key.a,
+        dev: key.dev,
+        generation: u32::try_from(key.b).unwrap_or_default(), // made of one by `identity_key`
+    })
 }
 
 /// The kernel's operation for the policy's word.

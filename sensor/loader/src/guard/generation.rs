@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Context as _, Result};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType};
 use watertight_sensor_abi::{
-    EntryKind, PolicyEntry, PolicyHints, PolicyKey, POLICY_SLOT_CONFIRMED, POLICY_SLOT_CURRENT,
+    hint_of, EntryKind, PolicyEntry, PolicyKey, HINT_WORDS, POLICY_SLOT_CONFIRMED, POLICY_SLOT_CURRENT,
 };
 
 use super::entries::{Entries, Table};
@@ -72,23 +72,26 @@ pub fn publish_trial(pins: &GuardPins, entries: &Entries, confirm_within: Durati
     let table = entries.table(number, boot_ns().saturating_add(wait_ns))?;
     let map = build(&table)?;
     // Before the slot: a file that the hints do not have is not looked for in any generation.
-    add_hints(&pins.map(HINTS)?, table.get(&header_key()).context("the generation has no header")?)?;
+    add_hints(&pins.map(HINTS)?, &table)?;
     put(&outer, POLICY_SLOT_CURRENT, &map)?;
     Ok(number)
 }
 
 /// What the generations have named so far, and this one.
-fn add_hints(map: &MapHandle, header: &PolicyEntry) -> Result<()> {
-    let first = 0_u32.to_ne_bytes();
-    let value = map.lookup(&first, MapFlags::ANY).context("reading the hints")?.context("the hints have no entry")?;
-    let mut hints = PolicyHints::read(&value).context("hints of another size")?;
-    hints.kinds |= header.kinds;
-    for (to, from) in hints.bits.iter_mut().zip(header.id) {
-        *to |= from;
+fn add_hints(map: &MapHandle, table: &Table) -> Result<()> {
+    let header = table.get(&header_key()).context("the generation has no header")?;
+    let mut words = vec![0_u64; HINT_WORDS as usize];
+    let named = super::entries::named(table).map(hint_of);
+    for (word, bits) in named.chain([(0, header.kinds)]) {
+        *words.get_mut(word as usize).context("a hint beyond the map")? |= bits;
     }
-    let mut value = Vec::new();
-    hints.write(&mut value);
-    map.update(&first, &value, MapFlags::ANY).context("writing the hints")
+    for (key, bits) in (0_u32..).zip(words) {
+        let key = key.to_ne_bytes();
+        let before = map.lookup(&key, MapFlags::ANY).context("reading the hints")?.context("the hints are too few")?;
+        let before = u64::from_ne_bytes(before.try_into().ok().context("hints of another size")?);
+        map.update(&key, &(before | bits).to_ne_bytes(), MapFlags::ANY).context("writing the hints")?;
+    }
+    Ok(())
 }
 
 /// Makes the generation on trial the one that stays. Returns its number.
