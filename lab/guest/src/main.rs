@@ -9,6 +9,7 @@ mod init;
 mod product;
 mod report;
 mod shared;
+mod story;
 mod test;
 mod world;
 

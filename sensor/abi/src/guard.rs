@@ -6,8 +6,8 @@
 use crate::decode::DecodeError;
 use crate::hook::HookClass;
 use crate::layout::{
-    FieldKind, Header, Layout, Process, RecordType, Tag, ABI_VERSION, ATTACHMENT_CUT, ATTACHMENT_DETACHED,
-    FLAG_HAS_PROCESS,
+    identity_bit, FieldKind, Header, Layout, Process, RecordType, Tag, ABI_VERSION, ATTACHMENT_CUT,
+    ATTACHMENT_DETACHED, FLAG_HAS_PROCESS,
 };
 
 /// Rules in one generation, at most: 4,096 rules with a file each are a map of some megabytes.
@@ -151,7 +151,7 @@ layouts! {
         audits: u32,
         /// The deciding rule's number, two bytes for each operation.
         rules: b16,
-        /// Rule: its id. Header: [`identity_bits`](crate::identity_bits) of the files, folders of places, and folders.
+        /// Rule: its id.
         id: b64,
         /// Header: prefix lengths. Rule: what it matches, as written.
         text: b120,
@@ -296,7 +296,7 @@ pub fn place_hash(name: &[u8]) -> u64 {
 /// Entry and bit of the hints that stand for a file or folder; the guard computes the same of an inode.
 #[must_use]
 pub fn hint_of(file: crate::Identity) -> (u32, u64) {
-    let bit = (file.inode ^ u64::from(file.generation)) % HINT_BITS;
+    let bit = identity_bit(file, HINT_BITS);
     (1 + u32::try_from(bit / 64).unwrap_or_default(), 1 << (bit % 64)) // below HINT_WORDS
 }
 

@@ -470,13 +470,18 @@ layouts! {
 /// Bits in a set of [`identity_bits`].
 pub(crate) const IDENTITY_BITS: u64 = 512;
 
+/// The bit that stands for a file in a set of so many; `load.h` computes the same of an inode.
+pub(crate) const fn identity_bit(file: Identity, bits: u64) -> u64 {
+    (file.inode ^ file.generation as u64) % bits
+}
+
 /// A small set of files: one whose bit is not set is not among `files`, and needs no look into the map that has them. The
 /// kernel programs compute the same of an inode.
 #[must_use]
 pub fn identity_bits(files: impl Iterator<Item = Identity>) -> [u8; IDENTITY_BITS as usize / 8] {
     let mut bits = [0; IDENTITY_BITS as usize / 8];
     for file in files {
-        let bit = (file.inode ^ u64::from(file.generation)) % IDENTITY_BITS;
+        let bit = identity_bit(file, IDENTITY_BITS);
         if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| bits.get_mut(at)) {
             *byte |= 1 << (bit % 8);
         }

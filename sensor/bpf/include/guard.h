@@ -130,9 +130,10 @@ static __always_inline __u64 hint(__u32 word)
 	return found ? *found : ~0ull;
 }
 
-static __always_inline bool is_hinted_at(struct inode *inode)
+/* Whether a generation may name this file or folder. Most are not named, and need no look into one. */
+static __always_inline bool may_name(struct inode *inode)
 {
-	__u32 bit = (LOAD(struct inode, inode, i_ino) ^ LOAD(struct inode, inode, i_generation)) % HINT_BITS;
+	__u32 bit = IDENTITY_BIT(LOAD(struct inode, inode, i_ino), LOAD(struct inode, inode, i_generation), HINT_BITS);
 
 	return hint(1 + bit / 64) >> (bit % 64) & 1;
 }
@@ -157,7 +158,7 @@ static __always_inline bool is_never_named(__u32 operation, struct inode *inode,
 
 	if (!kinds || kinds & ~KINDS_OF_NAMES)
 		return !kinds;
-	return !is_hinted_at(inode) && !is_hinted_at(LOAD(struct dentry, LOAD(struct dentry, dentry, d_parent), d_inode));
+	return !may_name(inode) && !may_name(LOAD(struct dentry, LOAD(struct dentry, dentry, d_parent), d_inode));
 }
 
 /* False if the policy says nothing of this operation. */
@@ -203,17 +204,11 @@ static __always_inline void identity_key(struct wt_policy_key *key, __u32 kind, 
 	key->b = LOAD(struct inode, inode, i_generation);
 }
 
-/* Whether the policy may name this file or folder. Most are not named, and need no look into the generation. */
-static __always_inline bool may_name(struct question *question, struct inode *inode)
-{
-	return MAY_HOLD(question->header->id, LOAD(struct inode, inode, i_ino), LOAD(struct inode, inode, i_generation));
-}
-
 static __always_inline void weigh_inode(struct question *question, struct inode *inode)
 {
 	struct wt_policy_key key;
 
-	if (!HAS_KIND(question, POLICY_FILE) || is_null(inode) || !may_name(question, inode))
+	if (!HAS_KIND(question, POLICY_FILE) || is_null(inode) || !may_name(inode))
 		return;
 	identity_key(&key, POLICY_FILE, inode);
 	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_FILE);
@@ -259,7 +254,7 @@ static __always_inline void weigh_place(struct question *question, struct dentry
 {
 	struct wt_policy_key key;
 
-	if (!HAS_KIND(question, POLICY_PLACE) || is_null(folder) || !may_name(question, folder))
+	if (!HAS_KIND(question, POLICY_PLACE) || is_null(folder) || !may_name(folder))
 		return;
 	identity_key(&key, POLICY_PLACE, folder);
 	key.c = name_hash(dentry);
@@ -284,7 +279,7 @@ static long climb_step(__u32 step, void *context)
 	struct inode *folder;
 
 	folder = LOAD(struct dentry, dentry, d_inode);
-	if (may_name(question, folder)) {
+	if (may_name(folder)) {
 		identity_key(&key, POLICY_FOLDER, folder);
 		weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_FOLDER);
 	}
@@ -367,7 +362,7 @@ static long departure_step(__u32 step, void *context)
 	struct wt_policy_entry *entry = NULL;
 	struct wt_policy_key key;
 
-	if (may_name(question, folder)) {
+	if (may_name(folder)) {
 		identity_key(&key, POLICY_FOLDER, folder);
 		entry = bpf_map_lookup_elem(question->table, &key);
 	}

@@ -14,9 +14,12 @@ void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
 #define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
 #define CAST(type, from) ((type *)bpf_rdonly_cast((const void *)(from), bpf_core_type_id_kernel(type)))
 
+/* As `identity_bit` in the ABI has it. */
+#define IDENTITY_BIT(number, generation, bits) (((number) ^ (generation)) % (bits))
+
 /* As `identity_bits` in the ABI has it: false if the inode is not in the set, true if it may be. */
 #define MAY_HOLD(bits, number, generation) ({ \
-	__u32 set_bit = ((number) ^ (generation)) % IDENTITY_BITS; \
+	__u32 set_bit = IDENTITY_BIT(number, generation, IDENTITY_BITS); \
 \
 	(bits)[set_bit / 8] & (1u << (set_bit % 8)); \
 })

@@ -4,9 +4,9 @@
 use super::Test;
 use crate::action::{process, storm, Act};
 use crate::product::{by, watertight, Events, Watertight};
-use anyhow::{bail, ensure, Context, Result};
+use crate::story::Story;
+use anyhow::{ensure, Context, Result};
 use serde_json::Value;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 /// This file's tests.
@@ -51,11 +51,8 @@ struct Seen {
 }
 
 fn seen() -> Result<&'static Seen> {
-    static SEEN: OnceLock<Result<Seen, String>> = OnceLock::new();
-    match SEEN.get_or_init(|| do_all().map_err(|error| format!("{error:#}"))) {
-        Ok(seen) => Ok(seen),
-        Err(error) => bail!("{error}"),
-    }
+    static SEEN: Story<Seen> = Story::new();
+    SEEN.told(do_all)
 }
 
 fn do_all() -> Result<Seen> {

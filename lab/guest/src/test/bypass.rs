@@ -5,13 +5,13 @@ use super::Test;
 use crate::action::{file, memory, mount, process, uring, Act};
 use crate::product::{by, Events};
 use crate::shared;
+use crate::story::Story;
 use crate::world;
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
-use std::sync::OnceLock;
 
 /// This file's tests.
 pub const TESTS: &[Test] = &[
@@ -66,11 +66,8 @@ struct Seen {
 }
 
 fn seen() -> Result<&'static Seen> {
-    static SEEN: OnceLock<Result<Seen, String>> = OnceLock::new();
-    match SEEN.get_or_init(|| do_all().map_err(|error| format!("{error:#}"))) {
-        Ok(seen) => Ok(seen),
-        Err(error) => bail!("{error}"),
-    }
+    static SEEN: Story<Seen> = Story::new();
+    SEEN.told(do_all)
 }
 
 fn at(name: &str) -> String {

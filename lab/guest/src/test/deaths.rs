@@ -5,11 +5,11 @@ use super::ledger::balances;
 use super::Test;
 use crate::action::{process, storm, Act};
 use crate::product::{by, Events, Watertight, LOADER};
+use crate::story::Story;
 use anyhow::{bail, ensure, Context, Result};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,11 +91,8 @@ struct Killed {
 }
 
 fn killed() -> Result<&'static Killed> {
-    static KILLED: OnceLock<Result<Killed, String>> = OnceLock::new();
-    match KILLED.get_or_init(|| kill_detector().map_err(|error| format!("{error:#}"))) {
-        Ok(killed) => Ok(killed),
-        Err(error) => bail!("{error}"),
-    }
+    static KILLED: Story<Killed> = Story::new();
+    KILLED.told(kill_detector)
 }
 
 fn kill_detector() -> Result<Killed> {

@@ -5,11 +5,11 @@ use super::Test;
 use crate::action::{file, network, process, Act, NOBODY};
 use crate::product::{by, Events, Watertight, PROGRAM};
 use crate::shared;
+use crate::story::Story;
 use anyhow::{bail, ensure, Context, Result};
 use serde_json::Value;
 use std::fs;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 /// The lock that every `watertight run` opens for writing, a refused one too.
 const LOCK: &str = "/run/watertight/run.lock";
@@ -174,11 +174,8 @@ struct Seen {
 }
 
 fn seen() -> Result<&'static Seen> {
-    static SEEN: OnceLock<Result<Seen, String>> = OnceLock::new();
-    match SEEN.get_or_init(|| do_all().map_err(|error| format!("{error:#}"))) {
-        Ok(seen) => Ok(seen),
-        Err(error) => bail!("{error}"),
-    }
+    static SEEN: Story<Seen> = Story::new();
+    SEEN.told(do_all)
 }
 
 fn do_all() -> Result<Seen> {

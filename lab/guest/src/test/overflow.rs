@@ -5,9 +5,9 @@ use super::ledger::{balances, lost, printed, row};
 use super::Test;
 use crate::action::storm;
 use crate::product::{Events, Watertight};
-use anyhow::{bail, ensure, Result};
+use crate::story::Story;
+use anyhow::{ensure, Result};
 use rustix::process::Signal;
-use std::sync::OnceLock;
 
 /// This file's tests.
 pub const TESTS: &[Test] = &[
@@ -39,11 +39,8 @@ const DEEP: &str = "/tmp/wt-deep";
 
 /// The events of a run whose detector was stopped while each ring was overrun.
 fn unread() -> Result<&'static Events> {
-    static UNREAD: OnceLock<Result<Events, String>> = OnceLock::new();
-    match UNREAD.get_or_init(|| overrun().map_err(|error| format!("{error:#}"))) {
-        Ok(events) => Ok(events),
-        Err(error) => bail!("{error}"),
-    }
+    static UNREAD: Story<Events> = Story::new();
+    UNREAD.told(overrun)
 }
 
 fn overrun() -> Result<Events> {

@@ -4,11 +4,11 @@
 use super::Test;
 use crate::action::process;
 use crate::product::{by, Events, Watertight};
+use crate::story::Story;
 use crate::world;
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// This file's tests.
@@ -47,11 +47,8 @@ struct Seen {
 }
 
 fn seen() -> Result<&'static Seen> {
-    static SEEN: OnceLock<Result<Seen, String>> = OnceLock::new();
-    match SEEN.get_or_init(|| do_all().map_err(|error| format!("{error:#}"))) {
-        Ok(seen) => Ok(seen),
-        Err(error) => bail!("{error}"),
-    }
+    static SEEN: Story<Seen> = Story::new();
+    SEEN.told(do_all)
 }
 
 fn do_all() -> Result<Seen> {

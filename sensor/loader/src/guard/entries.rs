@@ -13,8 +13,7 @@ use anyhow::{bail, ensure, Context as _, Result};
 use serde_json::{json, Value as Json};
 use watertight_policy::{Mode, Operation as On, Policy, Rule, Target};
 use watertight_sensor_abi::{
-    identity_bits, place_hash, EntryKind, Identity, Operation, PolicyEntry, PolicyKey, POLICY_AUDIT, POLICY_DENY,
-    POLICY_PREFIXES_MAX,
+    place_hash, EntryKind, Identity, Operation, PolicyEntry, PolicyKey, POLICY_AUDIT, POLICY_DENY, POLICY_PREFIXES_MAX,
 };
 
 use super::generation::header_key;
@@ -92,7 +91,6 @@ impl Entries {
             header.denies |= entry.denies;
             header.audits |= entry.audits;
         }
-        header.id = identity_bits(named(&self.table));
         let prefixes = self.prefixes();
         header.count = u32::try_from(prefixes.len()).context("prefix lengths")?;
         for (to, prefix) in header.text.iter_mut().zip(prefixes) {
