@@ -121,6 +121,19 @@ static void spawn(long count, char **argv, char **envp)
 	}
 }
 
+/* Leaves so many processes behind that do nothing. */
+static void idle(long count)
+{
+	while (count--) {
+		if (check("fork", CALL5(__NR_clone, SIGCHLD, 0, 0, 0, 0)))
+			continue;
+		for (int file = 0; file <= 2; file++)
+			CALL1(__NR_close, file);        /* who waits for the end of the output waits for the parent alone */
+		for (;;)
+			CALL0(__NR_pause);
+	}
+}
+
 static void open_close(long count, const char *path, int flags)
 {
 	while (count--)
@@ -181,8 +194,10 @@ static __attribute__((noreturn, used)) void run(long argc, char **argv)
 
 	if (is_same(work, "connect"))
 		connect_loopback(count);
+	else if (is_same(work, "idle"))
+		idle(count);
 	else if (!argument)
-		fail("usage: driver exec|open-read|open-write|write|connect COUNT [ARGUMENT...]");
+		fail("usage: driver exec|open-read|open-write|write|connect|idle COUNT [ARGUMENT...]");
 	else if (is_same(work, "exec"))
 		spawn(count, argv + 3, envp);
 	else if (is_same(work, "open-read"))

@@ -6,15 +6,11 @@
 #include "digest.h"
 #include "execve.h"
 
-SEC("lsm.s/mmap_file")
-int BPF_PROG(guard_map, struct file *file, unsigned long asked, unsigned long prot, unsigned long flags, int ret)
+/* Apart from the program, which most mappings leave at once: they don't pay for its stack. */
+static __noinline int weigh_map(struct file *file)
 {
 	struct question question = {};
 
-	if (ret)
-		return ret;
-	if (!(prot & PROT_EXEC) || is_null(file) || is_program_of_execve(file))
-		return 0;
 	GUARD_COUNT(GUARD_GUARD_MAP, hits);
 	if (!ask(&question, ON_EXEC)) {
 		GUARD_COUNT(GUARD_GUARD_MAP, filtered);
@@ -22,4 +18,14 @@ int BPF_PROG(guard_map, struct file *file, unsigned long asked, unsigned long pr
 	}
 	weigh_opened(&question, file);
 	return answer(&question, GUARD_GUARD_MAP, file->f_inode, file->f_path.dentry, file->f_path.mnt);
+}
+
+SEC("lsm.s/mmap_file")
+int BPF_PROG(guard_map, struct file *file, unsigned long asked, unsigned long prot, unsigned long flags, int ret)
+{
+	if (ret)
+		return ret;
+	if (!(prot & PROT_EXEC) || is_null(file) || is_program_of_execve(file))
+		return 0;
+	return weigh_map(file);
 }

@@ -6,25 +6,39 @@
 #include "overlay.h"
 #include "own.h"
 
-/* Apart from the program, which most opens leave at once: they don't pay for its stack. */
-static __noinline int decide_open(struct file *file, __u32 operation)
+/* These are apart from the program, which most opens leave at once: they don't pay for their stack. */
+static __noinline int weigh_open(struct file *file, __u32 operation)
 {
 	struct question question = {};
 	struct dentry *dentry;
 
 	GUARD_COUNT(GUARD_GUARD_OPEN, hits);
-	if (operation == ON_WRITE) {
-		if (is_own_executable(file->f_inode))
-			return refuse_tampering(GUARD_GUARD_OPEN, file->f_inode, file->f_path.dentry, file->f_path.mnt);
-		note_write(file->f_inode);
-	}
-	dentry = real_dentry(file);
-	if (is_never_named(operation, file->f_inode, dentry) || !ask(&question, operation)) {
+	if (!ask(&question, operation)) {
 		GUARD_COUNT(GUARD_GUARD_OPEN, filtered);
 		return 0;
 	}
+	dentry = real_dentry(file);
 	weigh_file(&question, file->f_inode, dentry, file->f_path.mnt);
 	return answer(&question, GUARD_GUARD_OPEN, file->f_inode, dentry, file->f_path.mnt);
+}
+
+static __noinline int refuse_write(struct file *file)
+{
+	GUARD_COUNT(GUARD_GUARD_OPEN, hits);
+	return refuse_tampering(GUARD_GUARD_OPEN, file->f_inode, file->f_path.dentry, file->f_path.mnt);
+}
+
+static __noinline int decide_open(struct file *file, __u32 operation)
+{
+	if (operation == ON_WRITE) {
+		if (is_own_executable(file->f_inode))
+			return refuse_write(file);
+		note_write(file->f_inode);
+	}
+	if (!is_never_named(operation, file))
+		return weigh_open(file, operation);
+	GUARD_COUNT_HIT_FILTERED(GUARD_GUARD_OPEN);
+	return 0;
 }
 
 SEC("lsm/file_open")

@@ -240,6 +240,28 @@ static __always_inline void read_mount(struct walk *walk, __u64 mount)
 	}
 }
 
+/* The letters of a short name lie in the dentry itself, of 32 bytes at least. */
+#define INLINE_NAME_WORDS 4
+
+/* Takes a short name by plain loads, with its NUL; a call that goes by letters costs three times as much. False: not short. */
+static __always_inline bool append_inline_name(struct scratch *scratch, struct dentry *dentry)
+{
+	__u32 at = scratch->bytes, letters = dentry->d_name.len;
+	const __u64 *words = (const void *)dentry->d_iname;
+	__u64 *to;
+
+	if (!bpf_core_field_exists(dentry->d_iname) || letters >= INLINE_NAME_WORDS * sizeof(*words) ||
+	    (const void *)dentry->d_name.name != words || !HAS_ROOM(at, NAME_BYTES_MAX))
+		return false;
+	to = (void *)(scratch->data + at + ATTACHMENT_BYTES);
+#pragma unroll
+	for (int word = 0; word < INLINE_NAME_WORDS; word++)
+		to[word] = words[word];
+	*((__u8 *)to + letters) = 0;            /* renamed meanwhile: another name, but one that ends */
+	scratch->bytes = at + letters + 1;
+	return true;
+}
+
 /* One name of a path. False says that the walk ends here, and `walk.flags` why. */
 static __always_inline bool append_name(struct scratch *scratch, const void *name)
 {
@@ -314,11 +336,10 @@ static __always_inline void end_walk(struct scratch *scratch, __u16 tag)
 	close_attachment(scratch, at, tag, scratch->walk.flags, scratch->bytes - at);
 }
 
-static __always_inline void walk_from(struct scratch *scratch, __u16 tag, __u64 dentry)
+static __always_inline void walk_on(struct scratch *scratch, __u16 tag)
 {
 	__u32 key = scratch->hook;
 
-	scratch->walk.dentry = dentry;
 	bpf_loop(PATH_STEPS_MAX, walk_step, &key, 0);
 	end_walk(scratch, tag);
 }
@@ -330,6 +351,45 @@ static __always_inline void begin_walk(struct scratch *scratch, const struct vfs
 	scratch->walk.above = 0;
 	scratch->walk.mount = mnt ? (__u64)mnt - bpf_core_field_offset(struct mount, mnt) : 0;
 	scratch->walk.mount_root = mount_root;
+}
+
+/*
+ * At a mount's root, for the two cases that nearly every path is: the mount is the one on top of the root of the current
+ * process's namespace, or is in a folder of that root. True: the walk is over. Else it may have come further.
+ */
+static __always_inline bool is_over_on_top(struct scratch *scratch)
+{
+	struct nsproxy *namespaces = bpf_get_current_task_btf()->nsproxy;
+	struct walk *walk = &scratch->walk;
+	const struct mount *root;
+	__u64 top, parent, name;
+
+	if (!namespaces || !walk->mount)
+		return false;
+	root = namespaces->mnt_ns->root;
+	top = (__u64)root->mnt.mnt_root;
+	if (root->mnt_parent != root)
+		return false;
+	if (walk->mount != (__u64)root) {
+		read_mount(walk, walk->mount);
+		if (walk->above != (__u64)root)
+			return false;
+		if (walk->mountpoint != top) {
+			read_dentry(walk->mountpoint, &parent, &name);
+			if (parent == walk->mountpoint)
+				return false;
+			if (!append_name(scratch, (const void *)name))
+				return true;
+			if (parent != top) {
+				walk->dentry = parent;
+				walk->mount = (__u64)root;
+				walk->mount_root = top;
+				return false;
+			}
+		}
+	}
+	walk->flags = 0;
+	return true;
 }
 
 /* Components that a path's own hook reads itself, where the verifier knows the pointers: a plain load, no call. */
@@ -347,20 +407,25 @@ static __always_inline void append_path(struct scratch *scratch, __u16 tag, stru
 
 		if (dentry == root || parent == dentry)
 			break;
-		if (!append_name(scratch, dentry->d_name.name)) {
+		if (!append_inline_name(scratch, dentry) && !append_name(scratch, dentry->d_name.name)) {
 			end_walk(scratch, tag);
 			return;
 		}
 		dentry = parent;
 	}
-	walk_from(scratch, tag, (__u64)dentry);
+	scratch->walk.dentry = (__u64)dentry;
+	if (dentry == root && is_over_on_top(scratch))
+		end_walk(scratch, tag);
+	else
+		walk_on(scratch, tag);
 }
 
 /* The same for pointers that the verifier does not know. */
 static __always_inline void append_path_unknown(struct scratch *scratch, __u16 tag, __u64 dentry, const struct vfsmount *mnt)
 {
 	begin_walk(scratch, mnt, mnt ? (__u64)BPF_CORE_READ(mnt, mnt_root) : 0);
-	walk_from(scratch, tag, dentry);
+	scratch->walk.dentry = dentry;
+	walk_on(scratch, tag);
 }
 
 static __always_inline void fill_identity(struct wt_file *to, struct inode *inode)

@@ -76,6 +76,16 @@ static const volatile struct wt_policy_key first_key = { .kind = POLICY_HEADER }
 		__sync_fetch_and_add(&count_row->member, 1); \
 } while (0)
 
+/* A hit that no rule is about, with one look at the counters. */
+#define GUARD_COUNT_HIT_FILTERED(hook) do { \
+	__u32 count_key = (hook) - GUARD_HOOK_FIRST; \
+	struct wt_counters *count_row = bpf_map_lookup_elem(&wtg_counters, &count_key); \
+	if (count_row) { \
+		__sync_fetch_and_add(&count_row->hits, 1); \
+		__sync_fetch_and_add(&count_row->filtered, 1); \
+	} \
+} while (0)
+
 /* One operation on its way to a verdict; begins as zeros. What is more than one operation for a policy is asked more than once. */
 struct question {
 	void *table;
@@ -130,12 +140,21 @@ static __always_inline __u64 hint(__u32 word)
 	return found ? *found : ~0ull;
 }
 
+static __always_inline bool is_hinted_at(__u32 bit)
+{
+	return hint(1 + bit / 64) >> (bit % 64) & 1;
+}
+
 /* Whether a generation may name this file or folder. Most are not named, and need no look into one. */
 static __always_inline bool may_name(struct inode *inode)
 {
-	__u32 bit = IDENTITY_BIT(LOAD(struct inode, inode, i_ino), LOAD(struct inode, inode, i_generation), HINT_BITS);
+	return is_hinted_at(IDENTITY_BIT(LOAD(struct inode, inode, i_ino), LOAD(struct inode, inode, i_generation), HINT_BITS));
+}
 
-	return hint(1 + bit / 64) >> (bit % 64) & 1;
+/* The same where the verifier knows the pointer: a plain load on every kernel. */
+static __always_inline bool may_name_known(const struct inode *inode)
+{
+	return is_hinted_at(IDENTITY_BIT(inode->i_ino, inode->i_generation, HINT_BITS));
 }
 
 static __always_inline __u32 kinds_named(__u32 operation)
@@ -151,14 +170,19 @@ static __always_inline bool is_never_ruled(__u32 operation, __u32 kinds)
 
 #define KINDS_OF_NAMES (1u << POLICY_FILE | 1u << POLICY_PLACE)
 
-/* The generations rule on the operation by files alone, if at all, and none names this file or the folder of its name. */
-static __always_inline bool is_never_named(__u32 operation, struct inode *inode, struct dentry *dentry)
+/*
+ * The generations rule on the operation by files alone, if at all, and none names this file or the folder of its name. Of a
+ * file behind an overlay whose path is the overlay's this is not known.
+ */
+static __always_inline bool is_never_named(__u32 operation, const struct file *file)
 {
+	const struct dentry *dentry = file->f_path.dentry;
+	const struct inode *inode = file->f_inode;
 	__u32 kinds = kinds_named(operation);
 
 	if (!kinds || kinds & ~KINDS_OF_NAMES)
 		return !kinds;
-	return !may_name(inode) && !may_name(LOAD(struct dentry, LOAD(struct dentry, dentry, d_parent), d_inode));
+	return dentry->d_inode == inode && !may_name_known(inode) && !may_name_known(dentry->d_parent->d_inode);
 }
 
 /* False if the policy says nothing of this operation. */

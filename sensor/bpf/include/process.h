@@ -72,7 +72,7 @@ static __always_inline void fill_current(struct wt_process *to)
 	fill_process(to, task);
 	to->cgroup_id = bpf_get_current_cgroup_id();
 	if (!CAN_CAST) {
-		bpf_probe_read_kernel(to->comm, sizeof(to->comm), task->comm);
+		bpf_get_current_comm(to->comm, sizeof(to->comm));
 		return;
 	}
 	/* Letter by letter: where loads are plain they cost less than the call that would take them all. */

@@ -50,7 +50,7 @@ typedef struct { u32 val; } kuid_t;
 typedef struct { u32 val; } kgid_t;
 struct ns_common { unsigned int inum; };
 struct user_namespace { struct ns_common ns; };
-struct mnt_namespace { struct ns_common ns; };
+struct mnt_namespace { struct ns_common ns; struct mount *root; };
 struct pid_namespace { struct ns_common ns; };
 struct nsproxy { struct mnt_namespace *mnt_ns; struct pid_namespace *pid_ns_for_children; };
 
@@ -72,7 +72,7 @@ struct inode {
 struct qstr { union { struct { u32 hash; u32 len; }; u64 hash_len; }; const unsigned char *name; };
 struct dentry {
 	struct dentry *d_parent; struct qstr d_name; struct inode *d_inode; struct super_block *d_sb;
-	union { struct hlist_node d_alias; } d_u;
+	union { struct hlist_node d_alias; } d_u; unsigned char d_iname[32];
 };
 struct vfsmount { struct dentry *mnt_root; struct super_block *mnt_sb; };
 struct mount {

@@ -3,7 +3,8 @@
 // runs wherever the packet arrived, so the opener is remembered with the socket.
 // One connect, one story: where the LSM hooks have told of a connect or a listen, the change of state that it causes is
 // filtered, and so is an incoming connection where accept() tells of it. What no LSM hook sees (TCP fast open by sendmsg,
-// sockets of the kernel) is told from here.
+// sockets of the kernel) is told from here. The end of a connection is left out: it would double the events of short ones
+// and say nothing of them. That one could not be opened is told.
 // Prototype (6.1, 6.12, 6.18): void inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
 #include "socket.h"
 
@@ -21,7 +22,7 @@ static __always_inline bool is_reported(int old, int new)
 		return old == TCP_CLOSE;
 	if (new == TCP_ESTABLISHED)
 		return old == TCP_SYN_SENT || (old == TCP_SYN_RECV && !is_accept_told);
-	return new == TCP_CLOSE && old != TCP_LISTEN;
+	return new == TCP_CLOSE && old == TCP_SYN_SENT;
 }
 
 SEC("tp_btf/inet_sock_set_state")

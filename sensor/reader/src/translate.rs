@@ -118,13 +118,13 @@ fn kind(record: &Record<'_>) -> Kind {
 }
 
 fn sock_state_kind(record: &Record<'_>) -> Kind {
-    let Body::Socket(socket) = record.body else { return Kind::NetworkClose };
+    let Body::Socket(socket) = record.body else { return Kind::NetworkFailed };
     match (socket.old_state, socket.new_state) {
         (_, TCP_SYN_SENT) => Kind::NetworkConnect,
         (TCP_SYN_SENT, TCP_ESTABLISHED) => Kind::NetworkEstablished,
         (_, TCP_LISTEN) => Kind::NetworkListen,
         (_, TCP_ESTABLISHED) => Kind::NetworkAccept,
-        _ => Kind::NetworkClose,
+        _ => Kind::NetworkFailed,
     }
 }
 
