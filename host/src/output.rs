@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Stdout, Write as _};
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use serde_json::{json, Value as Json};
@@ -17,6 +18,7 @@ use crate::live::{Facts, Line, Live, Part};
 use crate::loss;
 use crate::printable::printable_start;
 use crate::tree::Tree;
+use crate::whole_lines::NotedWriter;
 use crate::worker::protocol::Format;
 use crate::worker::rules::{rules_in_words, Rules};
 use crate::worker::tally::Tally;
@@ -30,7 +32,7 @@ const INDENT_MAX: u64 = 12;
 
 /// Writes to standard output.
 pub struct Output {
-    out: BufWriter<Stdout>,
+    out: BufWriter<NotedWriter<Stdout>>,
     /// Room for one line, used again for each.
     line: Vec<u8>,
     lines: JsonLines,
@@ -102,10 +104,10 @@ fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
 }
 
 impl Output {
-    /// An output in this format; through the live view where there is one.
+    /// An output in this format; through the live view where there is one. `tally` is where its writes are noted.
     #[must_use]
-    pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: RuleCounts) -> Self {
-        let out = BufWriter::with_capacity(256 << 10, io::stdout());
+    pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: RuleCounts, tally: Rc<Tally>) -> Self {
+        let out = BufWriter::with_capacity(256 << 10, NotedWriter::new(io::stdout(), tally));
         Self {
             out,
             line: Vec::new(),

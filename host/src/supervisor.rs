@@ -15,7 +15,7 @@ use std::io::{self, Write as _};
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -37,6 +37,7 @@ use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
 use crate::resume;
 use crate::say::not_written;
+use crate::whole_lines::begin_line;
 use crate::worker::protocol::{Format, Message};
 
 /// How often the supervisor looks after its workers and writes that it lives.
@@ -294,6 +295,8 @@ fn show_matrix(matrix: &Matrix, format: Format) -> Result<()> {
         _ => format!("{}\n", serde_json::to_string(matrix)?),
     };
     let mut out = io::stdout().lock();
+    // A run before this one may have been killed in the middle of a line of the same file.
+    begin_line(&out, &AtomicU64::default()).map_err(not_written("the matrix"))?;
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(not_written("the matrix"))
 }
 

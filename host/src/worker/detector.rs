@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
@@ -104,7 +105,7 @@ struct Detector {
     tree: Tree,
     rules: Rules,
     output: Output,
-    tally: Tally,
+    tally: Rc<Tally>,
     sources: Option<Lines<std::fs::File>>,
     /// The first line of the sources may be the end of one that an earlier detector had begun to read.
     is_line_broken: bool,
@@ -133,9 +134,10 @@ impl Detector {
         let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         // SAFETY: as above.
         let tally = Tally::map(unsafe { OwnedFd::from_raw_fd(setup.tally_fd) }).context("mapping the shared counts")?;
+        let tally = Rc::new(tally);
         // SAFETY: as above.
         let there = setup.processes_fd.map(|fd| unsafe { std::fs::File::from_raw_fd(fd) });
-        let mut output = Output::new(setup.format, setup.has_colour, live, counts);
+        let mut output = Output::new(setup.format, setup.has_colour, live, counts, Rc::clone(&tally));
         output.resume(&tally);
         let mut reader = Reader::new(take_rings(&setup.rings)?, &setup.boot_id)?;
         if let Some(verdicts) = &setup.verdicts {
