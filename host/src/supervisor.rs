@@ -179,7 +179,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));
     let started = Instant::now();
     let ended = wait(options, &mut crew, pressure.as_mut(), &mut keeper, started);
-    keeper.stop();
+    let denials = keeper.finish();
     if ended.is_err() {
         drop(terminal); // before anything is said about it
     }
@@ -192,6 +192,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     }
     crew.stop_sources(ended.is_ok());
     ended?;
+    crew.tell(denials)?;
     if let Some(pressure) = &mut pressure {
         crew.tell(pressure.finish()?)?;
     }
@@ -264,7 +265,7 @@ fn wait(
         if let Some(pressure) = pressure.as_deref_mut().filter(|_| crew.has_heard_all()) {
             crew.tell(pressure.look()?)?;
         }
-        crew.tell(keeper.beat())?;
+        crew.tell(keeper.beat(crew.has_heard_all()))?;
         if crew.look_after(BEAT)? {
             return Ok(());
         }
