@@ -20,6 +20,9 @@ use support::{is_root, Place};
 /// Longest wait for anything. Far above what is ever needed, so that a busy machine fails no test.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// More than the listener can note with paths of 3,000 bytes while nobody takes them.
+const DENIALS: u64 = 60;
+
 /// What the kernel calls a tmpfs.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
@@ -144,6 +147,80 @@ fn rule(id: &str, key: &str, path: &Path, mode: &str) -> String {
     format!("  - {{ id: {id}, action: deny, on: exec, match: {{ {key}: \"{path}\" }}, mode: {mode} }}\n")
 }
 
+/// Lines of the run whose kind begins so.
+fn lines(place: &Place, kind: &str) -> Vec<serde_json::Value> {
+    let lines = place.read("run.jsonl");
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    lines.filter(|line| line["kind"].as_str().is_some_and(|found| found.starts_with(kind))).collect()
+}
+
+/// A verdict in one line: kind, outcome, rule, what matched, mode, and the file below the folder.
+fn shown(event: &serde_json::Value, folder: &Path) -> String {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+    let policy = &event["policy"];
+    let path = text(&event["file"]["path"]);
+    let path = path.strip_prefix(&format!("{}/", folder.display())).unwrap_or(&path);
+    let words = [&event["kind"], &event["outcome"], &policy["rule"], &policy["matched"], &policy["mode"]].map(text);
+    format!("{} {path}", words.join(" "))
+}
+
+/// A shell that becomes the program, or fails to: its process id is known either way.
+fn becomes(program: &Path) -> u32 {
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" 2>/dev/null"]).arg(program).stdout(Stdio::null());
+    let mut child = command.spawn().expect("sh runs");
+    child.wait().expect("it ends");
+    child.id()
+}
+
+#[test]
+fn a_denial_is_told_with_its_process_program_and_rule() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    let denied = tmpfs.program("in/denied");
+    let place = Place::new(tmpfs.path(), "");
+    apply(&place, &rule("folder", "under", &tmpfs.path().join("in"), "enforce"));
+    let run = Run::start(&place);
+    wait_for(&place, "it denies", is_denying);
+    let pids = [becomes(&denied), becomes(&denied)];
+    run.stop();
+    let told = lines(&place, "policy.denied");
+    let told_pids: Vec<_> = told.iter().filter_map(|event| event["process"]["pid"].as_u64()).collect();
+    assert_eq!(told_pids, pids.map(u64::from), "{told:?}");
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&denied).expect("there"));
+    for event in &told {
+        assert_eq!((&event["source"], &event["operations"][0]), (&"fanotify".into(), &"exec".into()), "{event}");
+        assert_eq!((&event["file"]["inode"], &event["file"]["type"]), (&inode.into(), &"file".into()), "{event}");
+        assert!(event["process"]["executable"].as_str().is_some_and(|path| path.ends_with("sh")), "{event}");
+    }
+    assert!(lines(&place, "sensor.aggregated").is_empty(), "nothing was only counted");
+}
+
+#[test]
+fn more_denials_than_there_is_room_for_are_counted_and_none_waits_for_the_run() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    // The longer the path, the fewer fit.
+    let denied = tmpfs.program(&format!("in/{}denied", format!("{}/", "x".repeat(200)).repeat(15)));
+    let place = Place::new(tmpfs.path(), "");
+    apply(&place, &rule("file", "file", &denied, "enforce"));
+    let run = Run::start(&place);
+    wait_for(&place, "it denies", is_denying);
+    let supervisor = Pid::from_child(&run.child);
+    kill_process(supervisor, Signal::STOP).expect("it runs");
+    std::thread::spawn(move || {
+        std::thread::sleep(WAIT_MAX);
+        kill_process(supervisor, Signal::CONT) // a listener that waits for the run makes this test late, not endless
+    });
+    let is_denied = (0..DENIALS).all(|_| !starts(&denied));
+    kill_process(supervisor, Signal::CONT).expect("it runs");
+    assert!(is_denied, "the listener answers though nobody takes what it notes");
+    run.stop();
+    let told = lines(&place, "policy.denied");
+    let counted: u64 = lines(&place, "sensor.aggregated").iter().filter_map(|event| event["count"].as_u64()).sum();
+    assert!(!told.is_empty() && counted > 0, "{} told, {counted} counted", told.len());
+    assert_eq!(told.len() as u64 + counted, DENIALS);
+    assert!(told.iter().all(|event| event["file"]["path"] == denied.to_str().expect("text")));
+}
+
 #[test]
 fn named_files_and_folders_are_denied_and_audit_only_counts() {
     let Some(tmpfs) = Tmpfs::mount() else { return };
@@ -177,7 +254,16 @@ fn named_files_and_folders_are_denied_and_audit_only_counts() {
     run.stop();
     assert!(starts(&denied), "denial ends with the run");
     let said = place.read("run.jsonl");
-    assert!(said.contains("rule file: denied") && said.contains("rule audit: would have denied"), "{said}");
+    let told: Vec<_> = lines(&place, "policy.").iter().map(|event| shown(event, tmpfs.path())).collect();
+    assert_eq!(
+        told,
+        [
+            "policy.denied denied file file enforce denied",
+            "policy.denied denied folder under enforce in/child",
+            "policy.audited attempted audit file audit audited",
+            "policy.denied denied file file enforce link",
+        ]
+    );
     assert!(said.contains("\"fanotify permission\"") && said.contains("\"level\":\"observe\""), "{said}");
 }
 

@@ -22,3 +22,31 @@ fn detect_rejects_none_of_them() {
     let output = watertight(&["detect", "--rules", RULES, "--input", "/dev/null"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_run_given_the_shipped_rules_again_has_each_once_and_says_so() {
+    let state = tempfile::tempdir().expect("a folder");
+    let state = state.path().to_str().expect("text");
+    let output = watertight(&[
+        "run",
+        "--for",
+        "0s",
+        "-o",
+        "json",
+        "--rules",
+        RULES,
+        "--state",
+        state,
+        "--loader",
+        "/nonexistent/watertight-loader",
+    ]);
+    let (out, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_str(out.lines().last().expect("a summary")).expect("JSON");
+    assert!(summary["rules"].as_u64() > Some(0), "{summary}");
+    assert_eq!((&summary["rules_replaced"], &summary["rules_rejected"]), (&summary["rules"], &0.into()), "{summary}");
+    let rules = &summary["rules"];
+    assert!(
+        words.contains(&format!("{rules} rules, {rules} of them from --rules in the place of shipped ones")),
+        "{words}"
+    );
+}

@@ -19,6 +19,13 @@ fn watertight(arguments: &[&str]) -> Output {
     command.args(arguments).stdin(Stdio::null()).output().expect("our own executable starts")
 }
 
+/// A recording of a second, whose rule is the one in the file.
+fn record(form: &str, rules: &str, state: &str) -> Output {
+    let loader = ["--loader", "/nonexistent"];
+    let run = ["run", "--for", "1s", "-o", "json", "--as", form, "--rules", rules, "--state", state];
+    watertight(&[&run[..], &loader].concat())
+}
+
 #[test]
 fn a_recording_is_read_to_its_end_and_fires_what_fired_live() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -26,21 +33,7 @@ fn a_recording_is_read_to_its_end_and_fires_what_fired_live() {
     let (rules, state) = (path("rule.yml"), path("state"));
     std::fs::write(&rules, RULE).expect("a file");
     for form in ["native", "sigma"] {
-        let run = watertight(&[
-            "run",
-            "--for",
-            "1s",
-            "-o",
-            "json",
-            "--as",
-            form,
-            "--rules",
-            &rules,
-            "--state",
-            &state,
-            "--loader",
-            "/nonexistent",
-        ]);
+        let run = record(form, &rules, &state);
         let input = path(form);
         std::fs::write(&input, &run.stdout).expect("a file");
         let detect = watertight(&["detect", "--rules", &rules, "--input", &input]);
@@ -54,4 +47,29 @@ fn a_recording_is_read_to_its_end_and_fires_what_fired_live() {
         let live = recorded.lines().filter(|line| line.contains(r#""kind":"alert""#) && line.contains("7a1e9b1e"));
         assert_eq!(hits.lines().count(), live.count(), "{form}: {hits}");
     }
+}
+
+#[test]
+fn a_recording_that_is_cut_fires_what_its_whole_lines_fire_and_the_half_ones_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let (rules, input) = (path("rule.yml"), path("events"));
+    std::fs::write(&rules, RULE).expect("a file");
+    let run = record("native", &rules, &path("state"));
+    let recorded = String::from_utf8_lossy(&run.stdout);
+    let summary = recorded.lines().last().expect("a summary");
+    let detect = |text: &str| {
+        std::fs::write(&input, text).expect("a file");
+        let output = watertight(&["detect", "--rules", &rules, "--input", &input]);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{words}");
+        (String::from_utf8_lossy(&output.stdout).lines().count(), words)
+    };
+    let (whole, words) = detect(&recorded);
+    assert!(!words.contains("unreadable"), "{words}");
+    let half = &summary[..summary.len() / 2];
+    let cut = recorded.strip_suffix(&format!("{summary}\n")).expect("it ends with the summary");
+    let (hits, words) = detect(&format!("{half}\n\n{cut}{half}"));
+    assert_eq!(hits, whole);
+    assert!(words.contains("2 unreadable") && words.contains("events:1: the first line that is unreadable"), "{words}");
 }

@@ -3,22 +3,25 @@
 
 #![allow(clippy::panic)] // a test that never sees its line has failed
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// Deaths within a minute after which a worker is given up.
 const DEATHS_MAX: usize = 6;
+/// Smallest pipe: one page.
+const PIPE_BYTES: usize = 4_096;
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
 
 struct Run {
     child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
+    lines: BufReader<PipeReader>,
     state: TempDir,
 }
 
@@ -38,21 +41,21 @@ fn command(state: &Path) -> Command {
 
 impl Run {
     fn start() -> Self {
-        let state = TempDir::new().expect("a folder");
-        let mut child = command(state.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("our own executable starts");
-        let stdout = child.stdout.take().expect("it was asked for");
-        Self { child, lines: BufReader::new(stdout).lines(), state }
+        Self::start_into(std::io::pipe().expect("a pipe"))
     }
 
-    /// Reads on until a line fits.
+    fn start_into((from, to): (PipeReader, PipeWriter)) -> Self {
+        let state = TempDir::new().expect("a folder");
+        let mut command = command(state.path());
+        command.stdin(Stdio::null()).stdout(to).stderr(Stdio::piped());
+        let child = command.spawn().expect("our own executable starts");
+        Self { child, lines: BufReader::new(from), state }
+    }
+
+    /// Reads on until a line fits. A worker that is killed may leave an empty one.
     fn until(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
-        for line in self.lines.by_ref() {
-            let line: Value = serde_json::from_str(&line.expect("text")).expect("every line is JSON");
+        for line in self.lines.by_ref().lines().map(|line| line.expect("text")).filter(|line| !line.is_empty()) {
+            let line: Value = serde_json::from_str(&line).expect("every line is JSON");
             if fits(&line) {
                 return line;
             }
@@ -105,6 +108,61 @@ fn a_detector_that_is_killed_is_started_again_and_the_gap_is_told() {
     let (summary, _, words) = run.end_by(Signal::TERM);
     assert_eq!(summary["detector_deaths"], 1, "{summary}");
     assert!(words.contains("the detector was killed by signal 9"), "{words}");
+}
+
+#[test]
+fn a_detector_that_is_killed_within_a_line_leaves_half_a_line_and_the_next_begins_its_own() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root, no source sees anything without");
+        return;
+    }
+    let pipe = std::io::pipe().expect("a pipe");
+    fcntl_setpipe_size(&pipe.0, PIPE_BYTES).expect("our own pipe");
+    let mut run = Run::start_into(pipe);
+    let pid = run.worker("detector");
+    // Nobody reads the pipe, which holds one page: the detector comes to wait within a line.
+    let call = format!("/proc/{}/syscall", pid.as_raw_pid());
+    let is_writing = format!("{} 0x1 ", libc::SYS_write);
+    while !std::fs::read_to_string(&call).expect("it runs").starts_with(&is_writing) {
+        let _ = Command::new("/bin/true").arg("x".repeat(PIPE_BYTES / 4)).status();
+    }
+    kill_process(pid, Signal::KILL).expect("it runs");
+    let (mut halves, mut next, mut is_told) = (Vec::new(), None, false);
+    let mut lines = run.lines.lines().map(|line| line.expect("text"));
+    for line in lines.by_ref() {
+        match serde_json::from_str::<Value>(&line) {
+            Ok(line) if line["kind"] == "sensor.gap" && line["of"] == "detector" => {
+                is_told = true;
+                break;
+            }
+            Ok(line) if line["kind"] == "sandbox" => next = line["pid"].as_i64(),
+            Ok(_) => {}
+            Err(_) => halves.push(line),
+        }
+    }
+    assert!(is_told, "{halves:?}");
+    assert!(
+        next.is_some_and(|next| next != i64::from(pid.as_raw_pid())),
+        "the next one's first line is whole: {halves:?}"
+    );
+    // Empty where the pipe had taken nothing yet of what was being written.
+    assert!(matches!(halves.as_slice(), [half] if half.is_empty() || half.starts_with('{')), "{halves:?}");
+    kill_process(Pid::from_raw(run.child.id().cast_signed()).expect("not zero"), Signal::INT).expect("it is our child");
+    assert!(lines.any(|line| line.contains(r#""kind":"summary""#)), "it goes on to its end");
+    run.child.wait().expect("it ends");
+}
+
+#[test]
+fn a_run_that_appends_to_a_file_begins_its_own_line() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("recording");
+    std::fs::write(&path, r#"{"kind":"process.ex"#).expect("a file");
+    let file = std::fs::OpenOptions::new().append(true).open(&path).expect("a file");
+    let status = command(folder.path()).args(["--for", "0s"]).stdout(file).status().expect("it starts");
+    assert_eq!(status.code(), Some(3));
+    let text = std::fs::read_to_string(&path).expect("a file");
+    let second: Value = serde_json::from_str(text.lines().nth(1).expect("two lines")).expect("JSON");
+    assert_eq!(second["kind"], "matrix", "{text}");
 }
 
 #[test]

@@ -278,7 +278,7 @@ kinds! {
     Mount "mount.change" System "kernel_event" ("file" "change") (1001 12) {Path = "Target"} "A file system is mounted, moved, unmounted or made the root." [Operations Path MountSource FsType MountRoot IsDetached MountFlags]
     IoUring "io_uring.use" System "kernel_event" ("process" "change") (1007 99) {} "An io_uring with a kernel thread or other credentials." [Operations]
     TimeSet "time.set" System "kernel_event" ("host" "change") (1007 99) {} "The clock is set." [Operations Size]
-    PolicyDenied "policy.denied" System "kernel_event" ("intrusion_detection" "denied") (1007 99) {} "The guard refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path Dev Inode Generation FileType Family RemoteAddress RemotePort]
+    PolicyDenied "policy.denied" System "kernel_event" ("intrusion_detection" "denied") (1007 99) {} "The guard, or denial by fanotify, refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path Dev Inode Generation FileType Family RemoteAddress RemotePort]
     PolicyAudited "policy.audited" System "kernel_event" ("intrusion_detection" "info") (1007 99) {} "A rule in audit mode would have refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path Dev Inode Generation FileType Family RemoteAddress RemotePort]
     SensorGap "sensor.gap" Sensor "" ("host" "info") (1007 99) {} "Events could not be delivered for a while." [Of Count Message]
     SensorOverflow "sensor.overflow" Sensor "" ("host" "info") (1007 99) {} "A source lost events." [Of Count Message]

@@ -35,7 +35,7 @@ fn main() -> Result<()> {
         Some("fork") => fork(),
         Some(other) => bail!("{other:?} is none of open, exec, fork"),
     };
-    let (mut rules, _) = rules::load(&[])?;
+    let mut rules = rules::load(&[])?.rules;
     let mut tree = Tree::new(Names::of_this_machine());
     let mut ids = ProcessIds::new(BOOT_ID);
     let (mut line, mut lines) = (Vec::new(), JsonLines::default());

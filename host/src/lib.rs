@@ -28,4 +28,5 @@ pub mod supervisor;
 pub mod translate;
 pub mod tree;
 pub mod users;
+pub mod whole_lines;
 pub mod worker;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Stdout, Write as _};
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use serde_json::{json, Value as Json};
@@ -17,8 +18,9 @@ use crate::live::{Facts, Line, Live, Part};
 use crate::loss;
 use crate::printable::printable_start;
 use crate::tree::Tree;
+use crate::whole_lines::NotedWriter;
 use crate::worker::protocol::Format;
-use crate::worker::rules::Rules;
+use crate::worker::rules::{rules_in_words, Rules};
 use crate::worker::tally::Tally;
 
 /// Bytes of events that may be held back while more come.
@@ -30,7 +32,7 @@ const INDENT_MAX: u64 = 12;
 
 /// Writes to standard output.
 pub struct Output {
-    out: BufWriter<Stdout>,
+    out: BufWriter<NotedWriter<Stdout>>,
     /// Room for one line, used again for each.
     line: Vec<u8>,
     lines: JsonLines,
@@ -39,10 +41,20 @@ pub struct Output {
     live: Option<Live>,
     events: BTreeMap<Kind, u64>,
     alerts: u64,
-    rules: usize,
-    rules_refused: usize,
+    rules: RuleCounts,
     /// When the machine began to run, nanoseconds since 1970.
     boot_unix_ns: u64,
+}
+
+/// What became of the rules that were read for a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RuleCounts {
+    /// Those that are evaluated.
+    pub in_force: usize,
+    /// Refused ones.
+    pub refused: usize,
+    /// Shipped ones whose place one of the user's has taken.
+    pub replaced: usize,
 }
 
 /// The end of a run.
@@ -92,10 +104,10 @@ fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
 }
 
 impl Output {
-    /// An output in this format; through the live view where there is one.
+    /// An output in this format; through the live view where there is one. `tally` is where its writes are noted.
     #[must_use]
-    pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: usize, rules_refused: usize) -> Self {
-        let out = BufWriter::with_capacity(256 << 10, io::stdout());
+    pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: RuleCounts, tally: Rc<Tally>) -> Self {
+        let out = BufWriter::with_capacity(256 << 10, NotedWriter::new(io::stdout(), tally));
         Self {
             out,
             line: Vec::new(),
@@ -106,7 +118,6 @@ impl Output {
             events: BTreeMap::new(),
             alerts: 0,
             rules,
-            rules_refused,
             boot_unix_ns: nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now()),
         }
     }
@@ -228,8 +239,9 @@ impl Output {
             "seconds": summary.seconds,
             "events": events,
             "alerts": self.alerts,
-            "rules": self.rules,
-            "rules_rejected": self.rules_refused,
+            "rules": self.rules.in_force,
+            "rules_rejected": self.rules.refused,
+            "rules_replaced": self.rules.replaced,
             "hooks": hooks,
             "rings": rings,
             "guard": guard,
@@ -255,7 +267,8 @@ impl Output {
 
     fn summary_for_people(&mut self, line: &Json) -> io::Result<()> {
         let total: u64 = self.events.values().sum();
-        writeln!(self.out, "\n{total} events, {} alerts, {} rules", self.alerts, self.rules)?;
+        let rules = rules_in_words(self.rules.in_force, self.rules.replaced);
+        writeln!(self.out, "\n{total} events, {} alerts, {rules}", self.alerts)?;
         writeln!(
             self.out,
             "  {:<18}{:>10}{:>10}{:>10}{:>10}{:>8}{:>10}",

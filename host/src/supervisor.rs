@@ -15,7 +15,7 @@ use std::io::{self, Write as _};
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -37,6 +37,7 @@ use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
 use crate::resume;
 use crate::say::not_written;
+use crate::whole_lines::begin_line;
 use crate::worker::protocol::{Format, Message};
 
 /// How often the supervisor looks after its workers and writes that it lives.
@@ -154,9 +155,6 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     found.deny_by_fanotify = keeper.outcome();
     let matrix = found.matrix(&Mend::of_this_machine());
     show_matrix(&matrix, options.format)?;
-    for class in matrix.absent() {
-        crate::say!("watertight: missing: {}", printable(class));
-    }
     // Put back when this function is left, whatever became of the detector.
     let terminal = is_live(options).then(|| Saved::take().ok());
     let replaced = found.kernel.as_ref().and_then(|report| report.replaced.as_deref()).map(dropped);
@@ -178,7 +176,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));
     let started = Instant::now();
     let ended = wait(options, &mut crew, pressure.as_mut(), &mut keeper, started);
-    keeper.stop();
+    let denials = keeper.finish();
     if ended.is_err() {
         drop(terminal); // before anything is said about it
     }
@@ -191,26 +189,26 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     }
     crew.stop_sources(ended.is_ok());
     ended?;
+    crew.tell(denials)?;
     if let Some(pressure) = &mut pressure {
         crew.tell(pressure.finish()?)?;
     }
-    let (kernel, sequences) = match &pins {
+    let is_short = crew.is_short();
+    let code = crew.finish(&kernel_account(pins.as_ref(), guard.as_ref(), started)?)?;
+    Ok(if code == 0 && (!matrix.is_whole() || is_short) { 3 } else { code })
+}
+
+/// The kernel's half of the account: what its programs counted, now that they are at rest.
+fn kernel_account(pins: Option<&Pins>, guard: Option<&GuardMaps>, started: Instant) -> Result<Message> {
+    let (kernel, sequences) = match pins {
         Some(pins) => (pins.counters()?, pins.sequences()?),
         None => (Vec::new(), Vec::new()),
     };
-    let (guard, is_guard_new) = match &guard {
+    let (guard, is_guard_new) = match guard {
         Some(guard) => (guard.counters()?, guard.is_new),
         None => (Vec::new(), false),
     };
-    let is_short = crew.is_short();
-    let code = crew.finish(&Message::Stop {
-        kernel,
-        sequences,
-        guard,
-        is_guard_new,
-        seconds: started.elapsed().as_secs_f64(),
-    })?;
-    Ok(if code == 0 && (!matrix.is_whole() || is_short) { 3 } else { code })
+    Ok(Message::Stop { kernel, sequences, guard, is_guard_new, seconds: started.elapsed().as_secs_f64() })
 }
 
 /// The guard's maps; where they can't be opened, what is in force is not what was found.
@@ -263,7 +261,7 @@ fn wait(
         if let Some(pressure) = pressure.as_deref_mut().filter(|_| crew.has_heard_all()) {
             crew.tell(pressure.look()?)?;
         }
-        crew.tell(keeper.beat())?;
+        crew.tell(keeper.beat(crew.has_heard_all()))?;
         if crew.look_after(BEAT)? {
             return Ok(());
         }
@@ -294,7 +292,13 @@ fn show_matrix(matrix: &Matrix, format: Format) -> Result<()> {
         _ => format!("{}\n", serde_json::to_string(matrix)?),
     };
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(not_written("the matrix"))
+    // A run before this one may have been killed in the middle of a line of the same file.
+    begin_line(&out, &AtomicU64::default()).map_err(not_written("the matrix"))?;
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(not_written("the matrix"))?;
+    for class in matrix.absent() {
+        crate::say!("watertight: missing: {}", printable(class));
+    }
+    Ok(())
 }
 
 fn is_live(options: &Options) -> bool {

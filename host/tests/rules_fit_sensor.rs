@@ -47,7 +47,7 @@ fn exec(body: Exec) -> Written {
 }
 
 fn titles(event: &Event) -> Vec<String> {
-    let (mut rules, refused) = rules::load(&[]).expect("the shipped rules");
+    let rules::Loaded { mut rules, refused, .. } = rules::load(&[]).expect("the shipped rules");
     assert!(refused.is_empty(), "{refused:?}");
     let mut titles = Vec::new();
     rules.evaluate(event, &mut |alert| titles.push(alert.rule.title.clone()));

@@ -13,7 +13,7 @@ use watertight_content::sigma::{load_dirs, Library};
 use watertight_host::printable::printable;
 use watertight_host::say::not_written;
 
-use super::recorded::{passed_over_in_words, Recorded};
+use super::recorded::Recorded;
 
 /// Exit code when everything was evaluated.
 const OK: u8 = 0;
@@ -54,7 +54,7 @@ pub enum Form {
 /// Prints one hit a line. Exit code 0, or 3 if a rule was rejected.
 ///
 /// # Errors
-/// When rules or events can't be read, or a line is not an event.
+/// When rules or events can't be read, a line is JSON and no event, or no line is JSON.
 pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
     let library = read_rules(&args.rules)?;
     let mut out = BufWriter::new(io::stdout().lock());
@@ -100,17 +100,13 @@ fn detect(
         if u64::try_from(line.len()).is_ok_and(|bytes| bytes >= LINE_BYTES_MAX) {
             anyhow::bail!("{name}:{number}: the line is longer than {LINE_BYTES_MAX} bytes: write one event a line");
         }
-        let text = std::str::from_utf8(&line).with_context(|| format!("{name}:{number}: this is not UTF-8"))?;
-        if text.trim().is_empty() {
-            continue;
-        }
-        for hit in recorded.line(text, explains).with_context(|| format!("{name}:{number}"))? {
+        for hit in recorded.line(number, &line, explains).with_context(|| format!("{name}:{number}"))? {
             writeln!(out, "{}", shown(number, &hit)).map_err(not_written("the hits"))?;
         }
     }
-    if let Some(words) = passed_over_in_words(recorded.passed_over()) {
-        out.flush().map_err(not_written("the hits"))?; // before the words, where both go to one terminal
-        watertight_host::say!("watertight: {name}: {words}");
+    out.flush().map_err(not_written("the hits"))?; // before the words, where both go to one terminal
+    for words in recorded.end(name)? {
+        watertight_host::say!("watertight: {}", printable(&words));
     }
     Ok(())
 }
@@ -165,7 +161,7 @@ detection:
     #[test]
     fn a_line_that_is_no_event_is_refused_by_file_and_line() {
         let shell = r#"{"logsource":{},"event":{}}"#;
-        for bad in ["{", "[]", "{}", r#"{"logsource":{},"event":1}"#, r#"{"logsource":{"category":1},"event":{}}"#] {
+        for bad in ["[]", "{}", r#"{"logsource":{},"event":1}"#, r#"{"logsource":{"category":1},"event":{}}"#] {
             let refused = detected(&format!("{shell}\n{bad}\n")).expect_err(bad);
             assert!(format!("{refused:#}").starts_with("events:2"), "{refused:#}");
         }

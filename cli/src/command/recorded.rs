@@ -18,6 +18,9 @@ const NO_EVENTS: [&str; 4] = ["alert", "matrix", "sandbox", "summary"];
 /// What stands for a line that `--as sigma` wrote of an event that answers to no log source.
 const NO_LOG_SOURCE: &str = "event without log source";
 
+/// What stands for a line that is no JSON: a run that was killed may have left half a line, in the middle or at the end.
+const UNREADABLE: &str = "unreadable";
+
 /// Evaluates rules over lines of any form that is known.
 pub struct Recorded<'l> {
     library: &'l Library,
@@ -25,6 +28,10 @@ pub struct Recorded<'l> {
     /// Made at the first native event: most inputs have none.
     native: Option<Rules>,
     passed_over: BTreeMap<&'static str, u64>,
+    /// Lines that are JSON: what has none of them is no recording.
+    readable: u64,
+    /// The first line that is not, by its number, and why.
+    first_unreadable: Option<(u64, anyhow::Error)>,
 }
 
 /// What is done with a line.
@@ -41,29 +48,61 @@ impl<'l> Recorded<'l> {
     /// When the engine refuses the rules.
     pub fn new(library: &'l Library) -> anyhow::Result<Self> {
         let detector = Detector::new(library).context("making the rules ready")?;
-        Ok(Self { library, detector, native: None, passed_over: BTreeMap::new() })
+        let (passed_over, readable, first_unreadable) = Default::default();
+        Ok(Self { library, detector, native: None, passed_over, readable, first_unreadable })
     }
 
-    /// The rules that fire on the event in this line; with reasons if `explains`.
+    /// The rules that fire on the event in this line; with reasons if `explains`. A line that is no JSON is passed over.
     ///
     /// # Errors
-    /// When the line is neither an event nor one that a run writes beside events.
-    pub fn line(&mut self, text: &str, explains: bool) -> anyhow::Result<Vec<Hit>> {
-        let json = parse(text)?;
+    /// When the line is JSON and neither an event nor what a run writes beside events.
+    pub fn line(&mut self, number: u64, bytes: &[u8], explains: bool) -> anyhow::Result<Vec<Hit>> {
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Vec::new());
+        }
+        let text = std::str::from_utf8(bytes).context("this is not UTF-8");
+        let json = match text.and_then(|text| Ok(parse(text)?)) {
+            Ok(json) => json,
+            Err(error) => {
+                self.first_unreadable.get_or_insert((number, error));
+                self.pass_over(UNREADABLE);
+                return Ok(Vec::new());
+            }
+        };
+        self.readable = self.readable.saturating_add(1);
         match line(&json)? {
             Line::Sigma => Ok(self.detector.parsed(&json, explains)?),
             Line::Native(object) => self.native(&Event::from_object(object)?, explains),
             Line::PassedOver(what) => {
-                let count = self.passed_over.entry(what).or_insert(0);
-                *count = count.saturating_add(1);
+                self.pass_over(what);
                 Ok(Vec::new())
             }
         }
     }
 
-    /// How many lines of each kind were no events.
-    pub fn passed_over(&self) -> &BTreeMap<&'static str, u64> {
-        &self.passed_over
+    fn pass_over(&mut self, what: &'static str) {
+        let count = self.passed_over.entry(what).or_insert(0);
+        *count = count.saturating_add(1);
+    }
+
+    /// What people are told at the end of the input called `name`: how many lines of each kind were no events, and where the
+    /// first unreadable one is.
+    ///
+    /// # Errors
+    /// There were lines, and none of them was JSON: this is no recording.
+    pub fn end(&mut self, name: &str) -> anyhow::Result<Vec<String>> {
+        let mut words = Vec::new();
+        words.extend(passed_over_in_words(&self.passed_over).map(|words| format!("{name}: {words}")));
+        match self.first_unreadable.take() {
+            Some((number, error)) if self.readable == 0 => Err(error.context(format!("{name}:{number}"))),
+            Some((number, error)) => {
+                words.push(format!(
+                    "{name}:{number}: the first line that is unreadable (a run that was killed leaves such): {error:#}"
+                ));
+                Ok(words)
+            }
+            None => Ok(words),
+        }
     }
 
     fn native(&mut self, event: &Event, explains: bool) -> anyhow::Result<Vec<Hit>> {
@@ -118,7 +157,7 @@ fn is_without_log_source(json: &Json) -> bool {
 }
 
 /// The counts for people, if there are any.
-pub fn passed_over_in_words(counts: &BTreeMap<&'static str, u64>) -> Option<String> {
+fn passed_over_in_words(counts: &BTreeMap<&'static str, u64>) -> Option<String> {
     let kinds: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let total: u64 = counts.values().sum();
     (total > 0).then(|| format!("{total} lines passed over, no rule is asked about them: {}", kinds.join(", ")))
@@ -180,7 +219,7 @@ detection:
     }
 
     fn fired(recorded: &mut Recorded<'_>, line: &str) -> Vec<String> {
-        let hits = recorded.line(line, true).expect("a line of ours");
+        let hits = recorded.line(1, line.as_bytes(), true).expect("a line of ours");
         assert!(hits.iter().all(|hit| hit.explanation.is_some()), "{hits:?}");
         hits.into_iter().map(|hit| hit.rule).collect()
     }
@@ -213,8 +252,8 @@ detection:
             let line = format!(r#"{{"kind":"{kind}","event":{{"kind":"process.exec"}}}}"#);
             assert_eq!(fired(&mut recorded, &line), Vec::<String>::new());
         }
-        let words = passed_over_in_words(recorded.passed_over()).expect("five");
-        assert!(words.starts_with("5 lines") && words.contains("2 sandbox"), "{words}");
+        let words = recorded.end("events").expect("all are JSON").concat();
+        assert!(words.starts_with("events: 5 lines") && words.contains("2 sandbox"), "{words}");
         let event = events().remove(0);
         for (line, mend) in [
             (View::Ecs.render(&event).to_string(), "ECS form"),
@@ -223,8 +262,35 @@ detection:
             (r#"{"kind":"process.exec"}"#.into(), "outcome"),
             ("{}".into(), "logsource"),
         ] {
-            let refused = recorded.line(&line, false).err().map(|error| format!("{error:#}")).unwrap_or_default();
+            let refused = recorded.line(1, line.as_bytes(), false).err();
+            let refused = refused.map(|error| format!("{error:#}")).unwrap_or_default();
             assert!(refused.contains(mend), "{line}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn half_lines_are_counted_where_other_lines_are_json_and_refused_by_place_where_none_is() {
+        let library = load_texts([Source { file: "rules.yml", text: RULES }]);
+        let whole = View::Native.render(&events().remove(0).with(Field::CommandLine, "sh -c evil \u{e9}")).to_string();
+        let read = |lines: &[&[u8]]| {
+            let mut recorded = Recorded::new(&library).expect("few rules");
+            let mut hits = 0;
+            for (number, line) in (1_u64..).zip(lines) {
+                hits += recorded.line(number, line, false).expect("passed over or an event").len();
+            }
+            (hits, recorded.end("events").map(|words| words.join("\n")).map_err(|error| format!("{error:#}")))
+        };
+        let glued = [&whole.as_bytes()[..20], whole.as_bytes()].concat();
+        for at in 1..whole.len() {
+            let half = &whole.as_bytes()[..at];
+            let (hits, words) = read(&[whole.as_bytes(), half, b"", &glued, whole.as_bytes(), half]);
+            let words = words.expect("two are whole");
+            assert_eq!(hits, 4, "two rules on each of the two whole lines");
+            assert!(words.contains("3 lines passed over") && words.contains("3 unreadable"), "{words}");
+            assert!(words.contains("\nevents:2: the first line that is unreadable"), "{words}");
+        }
+        let (_, words) = read(&[b"", b"root:x:0:0", b"{"]);
+        assert!(words.is_err_and(|words| words.starts_with("events:2: ")), "no recording");
+        assert_eq!(read(&[b"", b" \r"]), (0, Ok(String::new())));
     }
 }

@@ -25,7 +25,8 @@ pub struct RunArgs {
     /// Names and shape of JSON events.
     #[arg(long = "as", value_enum, default_value = "native")]
     pub view: ViewName,
-    /// Folder with Sigma rules beside the shipped ones; may be given more than once.
+    /// Folder with Sigma rules beside the shipped ones; may be given more than once. A rule with the id of a shipped one takes
+    /// its place.
     #[arg(long, value_name = "DIR")]
     pub rules: Vec<PathBuf>,
     /// Leave out file and network events: `exe=FILE`, `under=FOLDER` (files), `uid=1000-1999` or `cgroup=FOLDER`, for one

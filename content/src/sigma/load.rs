@@ -133,9 +133,16 @@ pub fn load_dirs<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Library 
     loader.library
 }
 
+/// An id as it is compared with others: a UUID means the same in large and in small letters.
+#[must_use]
+pub fn same_id(id: &str) -> String {
+    id.to_ascii_lowercase()
+}
+
 #[derive(Default)]
 struct Loader {
     library: Library,
+    /// By the id as it is compared.
     file_of_id: HashMap<String, String>,
 }
 
@@ -150,13 +157,13 @@ impl Loader {
                 }
             };
             let id = parsed.rule.id.clone();
-            if let Some(other) = self.file_of_id.get(&id) {
+            if let Some(other) = self.file_of_id.get(&same_id(&id)) {
                 let reason = Reason::DuplicateId { id: id.clone(), other: other.clone() };
                 let rejection = Rejection { rule: Some(id), file: file.to_owned(), line: parsed.line, reason };
                 self.library.rejections.push(rejection);
                 continue;
             }
-            self.file_of_id.insert(id, file.to_owned());
+            self.file_of_id.insert(same_id(&id), file.to_owned());
             self.library.rules.push(Loaded { rule: parsed.rule, file: file.to_owned(), line: parsed.line });
         }
     }

@@ -23,5 +23,5 @@ mod yaml;
 
 pub use document::parse;
 pub use event::{JsonEvent, Slots};
-pub use load::{load_dir, load_dirs, load_texts, Library, LoadError, Loaded, Source};
+pub use load::{load_dir, load_dirs, load_texts, same_id, Library, LoadError, Loaded, Source};
 pub use rejection::{Reason, Rejection};

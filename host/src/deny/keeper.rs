@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::{fcntl_setfd, FdFlags};
-use watertight_event::{Event, Field, Kind};
+use watertight_event::{Event, Field, Kind, Outcome, Source, Text, Value};
 use watertight_policy::{Mode, Policy};
 
+use super::denials::Denial;
 use super::listener::{Marked, Ready};
 use super::page::Page;
 use super::store::{self, MarkStatus, Stamp, Status};
@@ -30,6 +31,8 @@ const START_MAX: Duration = Duration::from_secs(30);
 const END_MAX: Duration = Duration::from_secs(1);
 /// How often the counts are written for `status`.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// Denials told at one look: more than the page holds.
+const TOLD_AT_ONCE: usize = 4_096;
 /// Longest line that the listener may say: all marks with the longest paths.
 const LINE_BYTES_MAX: usize = 4 << 20;
 
@@ -87,19 +90,24 @@ impl Keeper {
         self.listener.as_ref().map(|listener| listener.child.id())
     }
 
-    /// One look: takes up a policy that changed, and gives the events that tell what happened since the last look.
-    pub fn beat(&mut self) -> Vec<Event> {
+    /// One look: takes up a policy that changed, and gives the events that tell what happened since the last look. Where they
+    /// are not `heard`, denials stay in the page, and are counted there once it is full.
+    pub fn beat(&mut self, heard: bool) -> Vec<Event> {
         let mut events = Vec::new();
         if store::stamp(&self.state) != self.stored {
-            self.stop();
+            events.extend(self.finish());
             self.take_up();
             events.push(self.mode_event());
         }
-        self.count(&mut events);
+        self.count();
+        if heard {
+            self.tell(&mut events);
+        }
         if self.has_news && self.written.elapsed() >= WRITE_EVERY {
             self.write();
         }
         if let Some(why) = self.listener.as_mut().and_then(Listener::end) {
+            self.tell(&mut events); // what it did last
             self.listener = None;
             self.status = Some(Status::none(why));
             self.write();
@@ -108,13 +116,17 @@ impl Keeper {
         events
     }
 
-    /// Ends the listener: everything is allowed from here on.
-    pub fn stop(&mut self) {
-        if let Some(listener) = self.listener.take() {
+    /// Ends the listener: everything is allowed from here on. Gives what it did last.
+    pub fn finish(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        if let Some(listener) = &mut self.listener {
             listener.stop();
+            self.tell(&mut events);
         }
+        self.listener = None;
         self.status = None;
         Status::remove(&self.state);
+        events
     }
 
     fn take_up(&mut self) {
@@ -144,17 +156,28 @@ impl Keeper {
         self.write();
     }
 
-    /// Reads the counters and tells what was added.
-    fn count(&mut self, events: &mut Vec<Event>) {
+    /// Reads the counters, for `status`.
+    fn count(&mut self) {
         let (Some(listener), Some(status)) = (&self.listener, &mut self.status) else { return };
         for (mark, hits) in status.marks.iter_mut().zip(&listener.page.progress().hits) {
             let hits = hits.load(Ordering::Relaxed);
-            let added = hits.saturating_sub(mark.hits);
-            if added > 0 {
-                mark.hits = hits;
-                events.push(counted(&mark.mark, added));
-                self.has_news = true;
+            self.has_news |= hits != mark.hits;
+            mark.hits = hits;
+        }
+    }
+
+    /// Tells what the listener noted: each denial, then how many it could only count.
+    fn tell(&self, events: &mut Vec<Event>) {
+        let (Some(listener), Some(status)) = (&self.listener, &self.status) else { return };
+        let denials = &listener.page.progress().denials;
+        // The listener may write as fast as this reads.
+        for denial in std::iter::from_fn(|| denials.take()).take(TOLD_AT_ONCE) {
+            if let Some(mark) = status.marks.get(usize::from(denial.mark)) {
+                events.push(met(&mark.mark, denial));
             }
+        }
+        for (mark, untold) in status.marks.iter().zip(denials.take_untold()).filter(|(_, untold)| *untold > 0) {
+            events.push(counted(&mark.mark, untold));
         }
     }
 
@@ -180,15 +203,45 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.stop();
+        let _ = self.finish(); // nobody is there to be told
     }
 }
 
-/// Operations are counted in the listener, which must not stop to describe them.
+/// An exec that met a mark. Who asked is known by the process id alone; the detector adds what it knows of that process.
+fn met(mark: &Marked, denial: Denial<Vec<u8>>) -> Event {
+    let (kind, outcome, mode) = match mark.mode {
+        Mode::Enforce => (Kind::PolicyDenied, Outcome::Denied, "enforce"),
+        Mode::Audit => (Kind::PolicyAudited, Outcome::Attempted, "audit"),
+    };
+    let mut event = Event::new(kind, outcome, Source::Fanotify, denial.boot_ns)
+        .with(Field::Operations, Value::List(vec!["exec".into()]))
+        .with(Field::PolicyRule, mark.rule.as_str())
+        .with(Field::PolicyMode, mode)
+        .with(Field::PolicyMatched, if mark.is_folder { "under" } else { "file" })
+        .with(Field::FileType, "file");
+    if denial.pid != 0 {
+        event.set(Field::Pid, denial.pid);
+    }
+    let (device, inode) = denial.identity;
+    if inode != 0 {
+        event.set(Field::Dev, device);
+        event.set(Field::Inode, inode);
+    }
+    if !denial.path.is_empty() {
+        event.set(Field::Path, Text { bytes: denial.path.into(), is_truncated: denial.is_cut });
+    }
+    event
+}
+
+/// More came at once than the listener had room to note one by one.
 fn counted(mark: &Marked, added: u64) -> Event {
     let did = if mark.mode == Mode::Enforce { "denied" } else { "would have denied (audit)" };
     let place = if mark.is_folder { "directly in " } else { "" };
-    let message = format!("rule {}: {did} {added} x exec of a program: {place}{}", mark.rule, mark.path.display());
+    let path = mark.path.display();
+    let message = format!(
+        "rule {}: {did} {added} more x exec of a program: {place}{path}: too many at once to tell each",
+        mark.rule
+    );
     sensor_event(Kind::SensorAggregated, "deny", &message).with(Field::Count, added)
 }
 
@@ -281,7 +334,8 @@ impl Listener {
         })
     }
 
-    fn stop(mut self) {
+    /// Tells it to end, and sees to it.
+    fn stop(&mut self) {
         drop(self.input.take());
         let told = Instant::now();
         while told.elapsed() < END_MAX {

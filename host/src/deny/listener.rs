@@ -1,8 +1,8 @@
 //! `watertight worker deny`: marks what the plan names and answers each question from a table.
 //!
-//! Execs wait for this loop. So nothing in it can wait for anything that could wait for it: no allocation, no path, no file
+//! Execs wait for this loop. So nothing in it can wait for anything that could wait for it: no allocation, no open, no file
 //! but the one whose descriptor the kernel hands over, no log. All memory is there and locked before the first mark is set.
-//! Its own opens are always allowed.
+//! Its own opens are always allowed. What was denied is noted in shared memory, after all that were asked with it were answered.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::mem::size_of;
@@ -19,14 +19,15 @@ use serde::{Deserialize, Serialize};
 use watertight_policy::{Mode, Policy};
 
 use super::marks::{mark, open_group, Group};
+use super::notes::{Met, Notes};
 use super::page::{Page, Progress, ARMED};
 use super::plan::Plan;
 use crate::guard::RefusedRule;
 
 /// Longest time without a sign of life while there is nothing to answer. A quarter of what the watchdog allows.
 const BEAT_NS: i64 = 50_000_000;
-/// Questions read at once; each holds a descriptor until it is answered.
-const BATCH: usize = 32;
+/// Questions read at once; each holds a descriptor until it is answered, and noted if it met a mark.
+pub(super) const BATCH: usize = 32;
 /// Failures to read in a row after which the listener gives up: it ends, and everything is allowed.
 const FAILURES_MAX: u32 = 16;
 
@@ -81,6 +82,7 @@ pub fn run(page_fd: i32, loader: Option<&Path>) -> Result<()> {
         let (rule, mode, path) = (entry.rule.clone(), entry.mode, entry.path.clone());
         Marked { rule, mode, path, is_folder: entry.is_folder }
     }));
+    let mut room = Box::new(Room { questions: Questions([0; BATCH * QUESTION_BYTES]), notes: Notes::prepare()? });
     // Before the first mark: a pipe that nobody reads may make us wait.
     writeln!(io::stdout(), "{}", serde_json::to_string(&ready)?).context("saying what will be in force")?;
     raise_priority();
@@ -95,7 +97,7 @@ pub fn run(page_fd: i32, loader: Option<&Path>) -> Result<()> {
     drop(plan);
     // The line before has been read, or the pipe has room for one word more.
     writeln!(io::stdout(), "armed").context("saying that it is in force")?;
-    listener.answer_until_told(&mut fds)
+    listener.answer_until_told(&mut fds, &mut room)
 }
 
 /// A Ctrl-Z at the terminal stops the run, and its watchdog with it: it must not stop us.
@@ -165,8 +167,7 @@ impl<'p> Listener<'p> {
     }
 
     /// The loop that execs wait for.
-    fn answer_until_told(&self, fds: &mut [PollFd<'_>]) -> Result<()> {
-        let mut buffer = Questions([0; BATCH * QUESTION_BYTES]);
+    fn answer_until_told(&self, fds: &mut [PollFd<'_>], room: &mut Room) -> Result<()> {
         let mut failures = 0_u32;
         loop {
             self.progress.beat();
@@ -179,7 +180,7 @@ impl<'p> Listener<'p> {
                 return Ok(()); // told to end, or the supervisor is gone: the groups close, everything is allowed
             }
             for group in &self.groups {
-                match self.answer_group(group, &mut buffer) {
+                match self.answer_group(group, room) {
                     Ok(()) => failures = 0,
                     Err(error) => {
                         self.progress.failed.fetch_add(1, Ordering::Relaxed);
@@ -193,32 +194,38 @@ impl<'p> Listener<'p> {
         }
     }
 
-    fn answer_group(&self, group: &Group, buffer: &mut Questions) -> Result<(), Errno> {
+    fn answer_group(&self, group: &Group, Room { questions, notes }: &mut Room) -> Result<(), Errno> {
         loop {
-            let length = match rustix::io::read(&group.fd, &mut buffer.0[..]) {
+            let length = match rustix::io::read(&group.fd, &mut questions.0[..]) {
                 Ok(length) => length,
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
                 Err(error) => return Err(error),
             };
-            let mut rest = buffer.0.get(..length).unwrap_or_default();
+            let mut rest = questions.0.get(..length).unwrap_or_default();
             if !rest.is_empty() {
                 self.progress.set_pending(true);
             }
-            while let Some((question, after)) = Question::first(rest) {
+            let mut answered = Ok(());
+            while let (Ok(()), Some((question, after))) = (answered, Question::first(rest)) {
                 rest = after;
-                self.answer(group, &question)?;
+                answered = self.answer(group, &question).map(|met| notes.keep(met));
             }
-            self.progress.set_pending(false);
-            self.progress.beat();
+            if answered.is_ok() {
+                self.progress.set_pending(false);
+                self.progress.beat();
+            }
+            notes.tell(&self.progress.denials); // nobody of these waits any more
+            answered?;
         }
     }
 
-    fn answer(&self, group: &Group, question: &Question) -> Result<(), Errno> {
+    /// Answers, and gives what is to be noted of it.
+    fn answer(&self, group: &Group, question: &Question) -> Result<Option<Met>, Errno> {
         if question.version != libc::FANOTIFY_METADATA_VERSION {
             return Err(Errno::INVAL); // a layout that we don't know: give up, which allows everything
         }
         if question.fd < 0 {
-            return Ok(()); // an overflow: there is nothing to answer, the kernel allowed it
+            return Ok(None); // an overflow: there is nothing to answer, the kernel allowed it
         }
         // SAFETY: the kernel opened this descriptor for us with the question; it is closed when it was answered.
         let file = unsafe { OwnedFd::from_raw_fd(question.fd) };
@@ -229,7 +236,7 @@ impl<'p> Listener<'p> {
         self.progress.answered.fetch_add(1, Ordering::Relaxed);
         let counter = met.and_then(|number| self.progress.hits.get(number)).unwrap_or(&self.progress.passed);
         counter.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(met.map(|number| Met { file, mark: u16::try_from(number).unwrap_or(u16::MAX), pid: question.pid }))
     }
 
     /// The mark that the opened file met.
@@ -258,6 +265,12 @@ fn respond(group: &Group, file: BorrowedFd<'_>, response: u32) {
 
 /// Bytes of a question without further records, of which this class has none.
 const QUESTION_BYTES: usize = size_of::<libc::fanotify_event_metadata>();
+
+/// All the memory that the loop needs beside its stack.
+struct Room {
+    questions: Questions,
+    notes: Notes,
+}
 
 /// Room for a batch, aligned as the kernel writes it.
 #[repr(align(8))]

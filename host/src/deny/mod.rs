@@ -3,16 +3,18 @@
 //!
 //! ```text
 //! policy ─► plan: exec rules -> inodes, vital ones refused ─► worker deny: marks, answers from a table, locked memory
-//!                                                               │ progress page (shared memory)
+//!                                                               │ progress page (shared memory): life, counts, denials
 //! watertight run ─► keeper: starts it, reports, writes status ◄─┴─ watchdog thread: no sign of life for 200 ms -> SIGKILL
 //! ```
 //!
 //! A killed listener's marks end with it, and the kernel lets every exec that waited pass: whatever goes wrong, this fails
 //! open, within the watchdog's limit, and says so.
 
+mod denials;
 pub mod keeper;
 pub mod listener;
 mod marks;
+mod notes;
 pub mod page;
 pub mod plan;
 pub mod store;

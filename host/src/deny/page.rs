@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 
+use super::denials::Denials;
+
 /// Most marks, over all rules: as many as there are counters in the page.
 pub const MARKS_MAX: usize = 256;
 
@@ -32,6 +34,8 @@ pub struct Progress {
     pub failed: AtomicU64,
     /// By mark: denied in enforce mode, counted in audit mode.
     pub hits: [AtomicU64; MARKS_MAX],
+    /// The same one by one, as far as there is room.
+    pub denials: Denials,
 }
 
 /// The page as one of the two processes has it.

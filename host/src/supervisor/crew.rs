@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context as _, Result};
+use anyhow::{anyhow, bail, Context as _, Result};
 use serde_json::json;
 use watertight_event::{Event, Field, Kind};
 
@@ -20,6 +20,7 @@ use crate::loader::{Loader, Snapshot};
 use crate::output::sensor_event;
 use crate::previous::Previous;
 use crate::printable::printable;
+use crate::whole_lines::begin_line;
 use crate::worker::protocol::{Format, Message};
 use crate::worker::sandbox::Sandbox;
 use crate::worker::tally::Tally;
@@ -162,6 +163,8 @@ impl<'r> Crew<'r> {
         loop {
             self.detector = None;
             self.forget_written();
+            begin_line(std::io::stdout(), self.tally.line())
+                .map_err(|error| anyhow!("{}", output_gone(&error.to_string())))?;
             let lost = self.tally.write_off();
             let words = format!("the detector {cause}; it is started again, at most {lost} events are lost with it");
             crate::say!("watertight: {}", printable(&words));
@@ -220,6 +223,6 @@ impl<'r> Crew<'r> {
             _ => writeln!(out, "{line}"),
         }
         .and_then(|()| out.flush())
-        .map_err(|error| anyhow::anyhow!("{}", output_gone(&error.to_string())))
+        .map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
     }
 }

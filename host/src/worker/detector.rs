@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
@@ -16,14 +17,14 @@ use watertight_sensor_reader::{read_snapshot, Reader};
 
 use super::protocol::{Format, InheritedRing, Message, Setup};
 use super::report::{Report, Reporter};
-use super::rules::{self, Rules};
+use super::rules::{self, rules_in_words, Loaded, Rules};
 use super::sandbox::{self, Profile};
 use super::tally::Tally;
 use crate::account::ring::ring_counts;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
 use crate::loss::{self, Losses};
-use crate::output::{Output, Summary};
+use crate::output::{Output, RuleCounts, Summary};
 use crate::printable::printable;
 use crate::tree::Tree;
 use crate::users::Names;
@@ -55,7 +56,7 @@ pub fn run(report: RawFd) -> Result<u8> {
     let setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
     watertight_event::name_device(&rustix::system::uname().nodename().to_string_lossy());
     // Rule folders may be the administrator's own: they are read before the privileges go.
-    let (rules, refused) = rules::load(&setup.rules)?;
+    let Loaded { rules, refused, replaced } = rules::load(&setup.rules)?;
     give_back_memory();
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
     let is_live = setup.is_terminal && setup.format == Format::Live;
@@ -64,8 +65,12 @@ pub fn run(report: RawFd) -> Result<u8> {
         for refusal in &refused {
             crate::say!("watertight: {}", printable(refusal));
         }
+        if !setup.rules.is_empty() {
+            crate::say!("watertight: {}", rules_in_words(rules.len(), replaced));
+        }
     }
-    let mut detector = Detector::new(setup, rules, refused.len(), live)?;
+    let counts = RuleCounts { in_force: rules.len(), refused: refused.len(), replaced };
+    let mut detector = Detector::new(setup, rules, counts, live)?;
     let sandbox = sandbox::enter(Profile::Detector, reporter.as_fd())
         .context("giving up privileges: the detector does not run with them")?;
     reporter.say(&Report::Ready { sandbox }).context("speaking to the supervisor")?;
@@ -100,7 +105,7 @@ struct Detector {
     tree: Tree,
     rules: Rules,
     output: Output,
-    tally: Tally,
+    tally: Rc<Tally>,
     sources: Option<Lines<std::fs::File>>,
     /// The first line of the sources may be the end of one that an earlier detector had begun to read.
     is_line_broken: bool,
@@ -118,7 +123,7 @@ struct Detector {
 }
 
 impl Detector {
-    fn new(setup: Setup, rules: Rules, refused: usize, live: Option<Live>) -> Result<Self> {
+    fn new(setup: Setup, rules: Rules, counts: RuleCounts, live: Option<Live>) -> Result<Self> {
         let mut previous = Vec::new();
         for build in setup.previous.chunks(Ring::ALL.len()) {
             previous.push(Reader::new(take_rings(build)?, &setup.boot_id)?);
@@ -129,9 +134,10 @@ impl Detector {
         let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         // SAFETY: as above.
         let tally = Tally::map(unsafe { OwnedFd::from_raw_fd(setup.tally_fd) }).context("mapping the shared counts")?;
+        let tally = Rc::new(tally);
         // SAFETY: as above.
         let there = setup.processes_fd.map(|fd| unsafe { std::fs::File::from_raw_fd(fd) });
-        let mut output = Output::new(setup.format, setup.has_colour, live, rules.len(), refused);
+        let mut output = Output::new(setup.format, setup.has_colour, live, counts, Rc::clone(&tally));
         output.resume(&tally);
         let mut reader = Reader::new(take_rings(&setup.rings)?, &setup.boot_id)?;
         if let Some(verdicts) = &setup.verdicts {

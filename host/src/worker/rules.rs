@@ -1,12 +1,12 @@
 //! The shipped rules and those of the user, over typed events: the event answers from its own fields, nothing is copied.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use watertight_content::sigma::{load_dir, load_texts, Library, Source};
+use watertight_content::sigma::{load_dirs, load_texts, same_id, Library, Source};
 use watertight_engine::rule::{LogSource, Rule};
 use watertight_engine::{Explanation, Field as RuleField, Fields, Plan, Ruleset, Scratch, Value as RuleValue};
 use watertight_event::{Event, Field, Kind, Value};
@@ -33,24 +33,45 @@ pub struct Alert<'r> {
     pub explanation: Option<Explanation>,
 }
 
-/// Reads the rules: the shipped ones and each folder's. Rules that are refused come back by name, they are never skipped in
-/// silence.
+/// The rules of a run, and what became of those that were read for it.
+pub struct Loaded {
+    /// The rules, ready for events.
+    pub rules: Rules,
+    /// Rules that were refused, by name: they are never skipped in silence.
+    pub refused: Vec<String>,
+    /// Shipped rules whose place one of the user's took, because it has the same id.
+    pub replaced: usize,
+}
+
+/// Reads the rules: the shipped ones and each folder's. The user's word is the last: a rule with the id of a shipped one takes
+/// its place. One that is refused does not, and an id that the user gives twice is refused the second time.
 ///
 /// # Errors
 /// A folder can't be read, or the rules together exceed what the engine takes.
-pub fn load(folders: &[PathBuf]) -> Result<(Rules, Vec<String>)> {
+pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
-    let mut library = load_texts(shipped);
-    for folder in folders {
-        let Library { rules, rejections, unreadable, tests: _ } = load_dir(folder);
-        if let Some(error) = unreadable.into_iter().next() {
-            return Err(error).with_context(|| format!("reading rules under {}", folder.display()));
-        }
-        library.rules.extend(rules);
-        library.rejections.extend(rejections);
+    let Library { rules: shipped, rejections: mut refused, .. } = load_texts(shipped);
+    let Library { rules: own, rejections, mut unreadable, .. } = load_dirs(folders);
+    if let Some(error) = unreadable.drain(..).next() {
+        return Err(error).context("reading rules");
     }
-    let refused = library.rejections.iter().map(ToString::to_string).collect();
-    Ok((Rules::of(&library)?, refused))
+    refused.extend(rejections);
+    let taken: HashSet<String> = own.iter().map(|loaded| same_id(&loaded.rule.id)).collect();
+    let (replaced, mut rules): (Vec<_>, Vec<_>) =
+        shipped.into_iter().partition(|loaded| taken.contains(&same_id(&loaded.rule.id)));
+    rules.extend(own);
+    let library = Library { rules, ..Library::default() };
+    let refused = refused.iter().map(ToString::to_string).collect();
+    Ok(Loaded { rules: Rules::of(&library)?, refused, replaced: replaced.len() })
+}
+
+/// How many rules there are, for people: a rule that is no longer the shipped one is not passed over in silence.
+#[must_use]
+pub fn rules_in_words(rules: usize, replaced: usize) -> String {
+    match replaced {
+        0 => format!("{rules} rules"),
+        _ => format!("{rules} rules, {replaced} of them from --rules in the place of shipped ones"),
+    }
 }
 
 impl KindRules {
@@ -179,8 +200,8 @@ mod tests {
 
     #[test]
     fn a_shipped_rule_fires_on_a_typed_event_and_says_why() {
-        let (mut rules, refused) = load(&[]).expect("the shipped rules");
-        assert_eq!(refused, Vec::<String>::new());
+        let Loaded { mut rules, refused, replaced } = load(&[]).expect("the shipped rules");
+        assert_eq!((refused, replaced), (Vec::new(), 0));
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
             .with(Field::Executable, "memfd:x")
             .with(Field::IsMemfd, true)
@@ -201,10 +222,60 @@ mod tests {
 
     #[test]
     fn a_quiet_event_fires_nothing() {
-        let (mut rules, _) = load(&[]).expect("the shipped rules");
+        let Loaded { mut rules, .. } = load(&[]).expect("the shipped rules");
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
             .with(Field::Executable, "/usr/bin/true")
             .with(Field::CommandLine, "true");
         rules.evaluate(&event, &mut |alert| panic!("{} fired", alert.rule.title));
+    }
+
+    /// A rule with the id of a shipped one, which fires on every program.
+    fn instead_of(id: &str, title: &str) -> String {
+        format!(
+            "title: {title}\nid: {id}\nlogsource: {{category: process_creation, product: linux}}\n\
+             detection:\n  selection:\n    Image|startswith: /\n  condition: selection\n"
+        )
+    }
+
+    #[test]
+    fn a_rule_of_the_users_takes_the_place_of_the_shipped_one_with_its_id() {
+        let shipped = load(&[]).expect("the shipped rules").rules;
+        let [first, second, third] =
+            [0, 1, 2].map(|at| shipped.ruleset.rule(at).expect("there are more than three").id.clone());
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("a file");
+        write("mine.yml", instead_of(&first.to_uppercase(), "Mine"));
+        write("twice.yml", instead_of(&first, "Twice"));
+        write("other.yml", instead_of(&second, "Other"));
+        write("refused.yml", instead_of(&third, "Refused").replace("startswith", "no_such_modifier"));
+        write("new.yml", instead_of("11111111-2222-4333-8444-555555555555", "New"));
+        let Loaded { mut rules, refused, replaced } = load(&[folder.path().to_owned()]).expect("rules");
+        assert_eq!((rules.len(), replaced), (shipped.len() + 1, 2));
+        assert_eq!(refused.len(), 2, "{refused:?}");
+        let twice = refused.iter().find(|words| words.contains("twice.yml")).expect("named by its file");
+        assert!(twice.contains("already that of the rule in") && twice.contains("mine.yml"), "{twice}");
+        assert!(
+            rules.ruleset.rules().any(|rule| rule.id == third),
+            "the shipped one stays where the user's is refused"
+        );
+        let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1).with(Field::Executable, "/bin/true");
+        let mut fired = Vec::new();
+        rules.evaluate(&event, &mut |alert| fired.push(alert.rule.title.clone()));
+        fired.sort();
+        assert_eq!(fired, ["Mine", "New", "Other"]);
+        assert!(rules_in_words(rules.len(), replaced).contains(" 2 of them from --rules"));
+    }
+
+    #[test]
+    fn an_id_in_two_folders_is_refused_the_second_time_and_both_files_are_named() {
+        let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+        let id = "11111111-2222-4333-8444-555555555555";
+        for (folder, name) in folders.iter().zip(["first.yml", "second.yml"]) {
+            std::fs::write(folder.path().join(name), instead_of(id, name)).expect("a file");
+        }
+        let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path().to_owned()).collect();
+        let Loaded { refused, .. } = load(&paths).expect("rules");
+        let [refusal] = refused.as_slice() else { panic!("{refused:?}") };
+        assert!(refusal.contains("second.yml") && refusal.contains("first.yml"), "{refusal}");
     }
 }

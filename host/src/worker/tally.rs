@@ -17,8 +17,8 @@ const RECEIVED: usize = 0;
 const WRITTEN: usize = 1;
 const LOST: usize = 2;
 const AGGREGATED: usize = 3;
-/// Words beside those by hook and by kind: alerts, and events of the supervisor that were written.
-const OTHERS: usize = 2;
+/// Words beside those by hook and by kind: how standard output stands, alerts, and events of the supervisor that were written.
+const OTHERS: usize = 3;
 
 /// A mapping of the shared page.
 pub struct Tally {
@@ -118,10 +118,16 @@ impl Tally {
         self.at(HOOKS.len().saturating_mul(BY_HOOK).saturating_add(kind as usize))
     }
 
+    /// Whether the last line that was written is whole; see [`crate::whole_lines`].
+    #[must_use]
+    pub fn line(&self) -> &AtomicU64 {
+        self.at(words().saturating_sub(OTHERS))
+    }
+
     /// Alerts of all detectors of this run.
     #[must_use]
     pub fn alerts(&self) -> &AtomicU64 {
-        self.at(words().saturating_sub(OTHERS))
+        self.at(words().saturating_sub(2))
     }
 
     /// Events of the supervisor that all detectors of this run have written: the others are to be said again to the next one.
@@ -180,10 +186,12 @@ mod tests {
         HOOKS.iter().for_each(|hook| tally.note(*hook));
         tally.alerts().fetch_add(1, Ordering::Relaxed);
         tally.shown().fetch_add(3, Ordering::Relaxed);
+        tally.line().fetch_add(4, Ordering::Relaxed);
         HOOKS.iter().for_each(|hook| tally.note_aggregated(*hook, 2));
         assert!(Kind::ALL.iter().all(|kind| tally.events(*kind).load(Ordering::Relaxed) == 1));
         assert_eq!(tally.by_hook(), (vec![1; HOOKS.len()], vec![0; HOOKS.len()]));
         assert_eq!(tally.aggregated(), vec![2; HOOKS.len()]);
-        assert_eq!((tally.alerts().load(Ordering::Relaxed), tally.shown().load(Ordering::Relaxed)), (1, 3));
+        let others = [tally.alerts(), tally.shown(), tally.line()].map(|word| word.load(Ordering::Relaxed));
+        assert_eq!(others, [1, 3, 4]);
     }
 }

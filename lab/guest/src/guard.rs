@@ -86,9 +86,23 @@ pub fn folder(name: &str) -> Result<String> {
 
 /// A copy of `/bin/true`, with a tail of its own so that no other file has its contents.
 pub fn program(path: &str) -> Result<()> {
-    let mut bytes = fs::read("/bin/true")?;
+    program_of_its_own("/bin/true", path)
+}
+
+/// The same of any program.
+pub fn program_of_its_own(from: &str, path: &str) -> Result<()> {
+    let mut bytes = fs::read(from).with_context(|| format!("reading {from}"))?;
     bytes.extend_from_slice(path.as_bytes());
     fs::write(path, bytes).with_context(|| format!("writing {path}"))?;
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     Ok(())
+}
+
+/// A program that the policy in force denies.
+pub fn deny_one(name: &str) -> Result<String> {
+    let denied = format!("{}/denied", folder(name)?);
+    program(&denied)?;
+    apply(&[rule("no-start", "exec", &format!("file: {denied}"), "enforce")])?;
+    ensure!(!starts(&denied)?, "it starts before anybody has done anything");
+    Ok(denied)
 }

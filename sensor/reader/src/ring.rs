@@ -72,6 +72,8 @@ impl Mapping {
     ///
     /// # Safety
     /// Nobody may change them while the answer is used.
+    // SAFETY: the kernel writes to this memory whenever it likes; where it does not is only known to the caller, who has read
+    // the positions of the ring.
     unsafe fn bytes(&self, at: usize, count: usize) -> &[u8] {
         let at = at.min(self.bytes);
         let count = count.min(self.bytes.saturating_sub(at));

@@ -75,7 +75,14 @@ const ALONE: &[&[Test]] = &[
     deaths::TESTS,
 ];
 /// As long as all others together.
-const LONG: &[&[Test]] = &[storms::TESTS, guard::TESTS, tamper::TESTS];
+const LONG: &[&[Test]] = &[
+    storms::TESTS,
+    guard::exec::TESTS,
+    guard::files::TESTS,
+    guard::others::TESTS,
+    tamper::TESTS,
+    guard::upgrade::TESTS,
+];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]

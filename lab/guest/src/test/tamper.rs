@@ -3,7 +3,7 @@
 
 use super::Test;
 use crate::action::{file, kernel, memory, mount};
-use crate::guard::{apply, counts, folder, loader, program, rule, show, starts, try_apply, LOADER, PINS};
+use crate::guard::{apply, counts, deny_one, folder, loader, program, rule, show, starts, try_apply, LOADER, PINS};
 use crate::product::{watertight, PROGRAM};
 use anyhow::{ensure, Context, Result};
 use std::fs;
@@ -48,15 +48,6 @@ pub const TESTS: &[Test] = &[
 
 /// Between two pairs of execs, of some 20 ms in emulation: without it they take most of the time from the switches.
 const LOAD_PAUSE: Duration = Duration::from_millis(20);
-
-/// A program that the policy in force denies.
-fn deny_one(name: &str) -> Result<String> {
-    let denied = format!("{}/denied", folder(name)?);
-    program(&denied)?;
-    apply(&[rule("no-start", "exec", &format!("file: {denied}"), "enforce")])?;
-    ensure!(!starts(&denied)?, "it starts before anybody has done anything");
-    Ok(denied)
-}
 
 fn vital() -> Result<()> {
     let before = show()?;

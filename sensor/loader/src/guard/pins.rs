@@ -221,7 +221,11 @@ impl GuardPins {
         Ok(programs)
     }
 
-    fn refuse_other_builds(&self) -> Result<()> {
+    /// Fails where another build's guard is in force: this one can't read its tables.
+    ///
+    /// # Errors
+    /// There is one, or the folder can't be listed.
+    pub fn refuse_other_builds(&self) -> Result<()> {
         for build in folders(&self.root)? {
             if build != self.directory && build.join("complete").exists() {
                 bail!(

@@ -12,7 +12,11 @@ use super::pins::{GuardPins, COUNTERS, RULE_COUNTS};
 use crate::counters::Row;
 
 /// The answer to `guard show`.
+///
+/// # Errors
+/// What is in force can't be read: it is another build's, or its maps are not for this process.
 pub fn show(pins: &GuardPins) -> Result<Json> {
+    pins.refuse_other_builds()?;
     if !pins.is_loaded() {
         return Ok(
             json!({ "state": "none", "generation": 0, "attached": [], "missing": [], "rules": [], "hooks": [] }),
@@ -89,4 +93,20 @@ fn hooks(pins: &GuardPins) -> Result<Vec<Row>> {
         }
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_of_another_build_is_not_called_none() {
+        let folder = std::env::temp_dir().join(format!("watertight-guard-show-{}", std::process::id()));
+        let pins = GuardPins::beside(&folder.join("pins")).expect("a name");
+        assert_eq!(show(&pins).expect("nothing there")["state"], "none");
+        std::fs::create_dir_all(folder.join("pins-guard/0123456789abcdef/complete")).expect("our own folder");
+        let refused = show(&pins).map_err(|error| error.to_string());
+        std::fs::remove_dir_all(&folder).expect("our own folder");
+        assert!(refused.is_err_and(|words| words.contains("a guard of another build is in force")));
+    }
 }
