@@ -12,7 +12,8 @@ use std::process::{Command, Output};
 pub const PINS: &str = "/sys/fs/bpf/watertight-guard";
 /// The loader in the guest.
 pub const LOADER: &str = "/usr/bin/watertight-loader";
-const POLICY: &str = "/tmp/wt-policy.yaml";
+/// The policy file that `apply` writes.
+pub const POLICY: &str = "/tmp/wt-policy.yaml";
 
 /// A rule for a policy file: `rule("id", "exec", "file: /tmp/x", "enforce")`.
 pub fn rule(id: &str, on: &str, target: &str, mode: &str) -> String {

@@ -26,6 +26,10 @@ int BPF_PROG(guard_rename, struct inode *old_dir, struct dentry *old_dentry, str
 		GUARD_COUNT(GUARD_GUARD_RENAME, filtered);
 		return 0;
 	}
+	if (is_own_if_any(old_dentry->d_inode))
+		return refuse_tampering(GUARD_GUARD_RENAME, old_dentry->d_inode, old_dentry, NULL);
+	if (is_own_if_any(new_dentry->d_inode))
+		return refuse_tampering(GUARD_GUARD_RENAME, new_dentry->d_inode, new_dentry, NULL);
 	if (ask(&question, ON_RENAME))
 		weigh_file(&question, moved, old_dentry, NULL);
 	if (question.mode != POLICY_DENY && ask(&question, ON_LEAVE))

@@ -19,6 +19,8 @@ static __always_inline int judge_removal(__u32 hook, struct inode *dir, struct d
 		GUARD_COUNT(hook, filtered);
 		return 0;
 	}
+	if (is_own_if_any(dentry->d_inode))
+		return refuse_tampering(hook, dentry->d_inode, dentry, NULL);
 	if (!ask(&question, ON_UNLINK)) {
 		GUARD_COUNT(hook, filtered);
 		return 0;

@@ -40,6 +40,12 @@ static __always_inline bool is_own_executable(struct inode *inode)
 	return bpf_map_lookup_elem(&wtg_manifest, &identity);
 }
 
+/* Of a name, which need not have a file. */
+static __always_inline bool is_own_if_any(struct inode *inode)
+{
+	return !is_null(inode) && is_own_executable(inode);
+}
+
 static __always_inline bool is_trusted_now(void)
 {
 	return is_trusted(bpf_get_current_task_btf());

@@ -1,7 +1,8 @@
-//! Other executables in the place of those that put a policy in force: what that costs, and the order that works.
+//! Other executables in the place of those that put a policy in force: refused, and the order that works.
 
-use crate::guard::{apply, deny_one, program_of_its_own, rule, starts, try_apply, LOADER};
-use crate::product::watertight;
+use crate::action::file;
+use crate::guard::{apply, deny_one, program_of_its_own, rule, starts, LOADER, POLICY};
+use crate::product::{watertight, PROGRAM};
 use crate::test::Test;
 use anyhow::{ensure, Context, Result};
 use std::fs;
@@ -10,19 +11,12 @@ use std::process::Output;
 /// This file's tests.
 pub const TESTS: &[Test] = &[Test {
     name: "guard.upgrade",
-    claim: "a loader put in the place of the installed one can't touch the policy in force; after an unseal it can",
+    claim: "nobody takes the names of the executables in force, and another loader can't touch the policy; after an unseal both work",
     run: upgrade,
 }];
 
-/// Where the installed loader stays reachable.
-const KEPT: &str = "/usr/bin/watertight-loader.kept";
-
-/// As package managers do it: a new file takes the name, the old one is not written.
-fn replace_loader() -> Result<()> {
-    let fresh = "/usr/bin/watertight-loader.new";
-    program_of_its_own(LOADER, fresh)?;
-    fs::rename(fresh, LOADER).context("a new file takes the loader's name")
-}
+/// Another build of the loader, as an installer unpacks it.
+const FRESH: &str = "/usr/bin/watertight-loader.new";
 
 fn is_refused(output: &Output) -> Result<()> {
     let words = String::from_utf8_lossy(&output.stderr);
@@ -34,20 +28,26 @@ fn is_refused(output: &Output) -> Result<()> {
 fn upgrade() -> Result<()> {
     let denied = deny_one("upgrade")?;
     let policy = [rule("no-start", "exec", &format!("file: {denied}"), "enforce")];
-    let _ = fs::remove_file(KEPT);
-    fs::hard_link(LOADER, KEPT).context("keeping the installed loader")?;
-    replace_loader()?;
-    is_refused(&watertight(&["policy", "unseal"])?).context("unseal")?;
-    is_refused(&try_apply(&policy)?).context("apply")?;
+    program_of_its_own(LOADER, FRESH)?;
+    for name in [LOADER, PROGRAM] {
+        file::rename(FRESH, name)?.refused_with(libc::EPERM).with_context(|| format!("a new file over {name}"))?;
+        file::rename(name, "/usr/bin/elsewhere")?
+            .refused_with(libc::EPERM)
+            .with_context(|| format!("moving {name}"))?;
+        file::unlink(name)?.refused_with(libc::EPERM).with_context(|| format!("removing {name}"))?;
+    }
+    is_refused(&watertight(&["policy", "unseal", "--loader", FRESH])?).context("unseal")?;
+    let apply_with = ["policy", "apply", POLICY, "--loader", FRESH];
+    is_refused(&watertight(&apply_with)?).context("apply")?;
     ensure!(!starts(&denied)?, "it starts");
-    let unsealed = watertight(&["policy", "unseal", "--loader", KEPT])?;
+    let unsealed = watertight(&["policy", "unseal"])?;
     ensure!(unsealed.status.success(), "the installed loader: {}", String::from_utf8_lossy(&unsealed.stderr));
-    ensure!(starts(&denied)?, "it does not start after the unseal");
-    // The order that works: unsealed before, applied after.
-    replace_loader()?;
+    ensure!(starts(&denied)?, "it starts not after the unseal");
+    // As package managers do it: the new file takes the name, the old one is not written.
+    fs::rename(FRESH, LOADER).context("a new file takes the loader's name")?;
     apply(&policy)?;
     ensure!(!starts(&denied)?, "it starts under the new loader's policy");
     let unsealed = watertight(&["policy", "unseal"])?;
     ensure!(unsealed.status.success(), "the new loader: {}", String::from_utf8_lossy(&unsealed.stderr));
-    fs::rename(KEPT, LOADER).context("putting the installed loader back")
+    Ok(())
 }
