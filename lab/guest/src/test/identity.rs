@@ -29,7 +29,7 @@ pub const TESTS: &[Test] = &[
     },
     Test {
         name: "identity.connect_once",
-        claim: "each TCP connect is told once as connect and once as established, by the same socket; so is accept",
+        claim: "each TCP connect is told once as connect and once as established or failed, by the same socket; so is accept",
         run: connect_is_one_story,
     },
 ];
@@ -148,7 +148,13 @@ fn connect_is_one_story() -> Result<()> {
         let socket = &connect["network"]["socket_id"];
         ensure!(socket.is_u64() && *socket == established["network"]["socket_id"], "{connect} {established}");
     }
-    ensure!(events.count("network.connect", |event| by(event, &refused)) == 1, "a refused connect is told once");
+    let by_refused = |event: &Value| by(event, &refused);
+    for kind in ["network.connect", "network.failed"] {
+        ensure!(events.count(kind, by_refused) == 1, "a refused connect: {} {kind}", events.count(kind, by_refused));
+    }
+    let (attempt, failure) =
+        (events.expect("network.connect", by_refused)?, events.expect("network.failed", by_refused)?);
+    ensure!(attempt["network"]["socket_id"] == failure["network"]["socket_id"], "{attempt} {failure}");
     events.expect_none("network.established", |event| by(event, &refused))?;
     Ok(())
 }
