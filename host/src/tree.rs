@@ -1,7 +1,8 @@
 //! The process tree: what is known of each process, so that an event which only names a process can be told in full.
 //!
 //! Keyed by pid, checked by start time: a pid that is used again is another process. Ended processes are kept for a while,
-//! because events of other sources come late; the memory is bounded by `ENDED_MAX`.
+//! because events of other sources come late; the memory is bounded by `ENDED_MAX`. So are the programs that a process ran
+//! before its last exec: execs are read first, and what was done before one must not be told of the program after it.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -13,6 +14,11 @@ use crate::users::Names;
 
 /// Ended processes that are still known. Late events come within milliseconds; at 2,000 exits a second this is 2 s.
 const ENDED_MAX: usize = 4_096;
+/// Programs of one process that are still known beside the one that it runs: `sh -c`, `env` and `sudo` follow one another
+/// within milliseconds.
+const EARLIER_MAX: usize = 4;
+/// How long after an exec an event of before may still come, nanoseconds.
+const LATE_NS: u64 = 2_000_000_000;
 /// Deepest ancestry that is followed: a bound against loops in damaged input, far beyond real trees.
 const DEPTH_MAX: u64 = 128;
 
@@ -42,6 +48,10 @@ const REMEMBERED: [Field; 17] = [
 
 #[derive(Clone, Debug, Default)]
 struct Known {
+    /// Since when it is so, nanoseconds since boot.
+    since_ns: u64,
+    /// What it was before.
+    earlier: Option<Box<Known>>,
     fields: Vec<(Field, Value)>,
     parent_pid: u64,
     depth: u64,
@@ -50,6 +60,27 @@ struct Known {
 impl Known {
     fn get(&self, field: Field) -> Option<&Value> {
         self.fields.iter().find(|(name, _)| *name == field).map(|(_, value)| value)
+    }
+
+    /// What it was at that time; the earliest that is known, if that is later.
+    fn at(&self, boot_ns: u64) -> &Self {
+        let mut known = self;
+        while let Some(earlier) = known.earlier.as_deref().filter(|_| boot_ns < known.since_ns) {
+            known = earlier;
+        }
+        known
+    }
+
+    /// Keeps this many programs beside the present one.
+    fn keep_earlier(&mut self, most: usize) {
+        let mut last = self;
+        for _ in 0..most {
+            match last.earlier {
+                Some(ref mut earlier) => last = earlier,
+                None => return,
+            }
+        }
+        last.earlier = None;
     }
 
     fn set(&mut self, field: Field, value: Value) {
@@ -174,7 +205,7 @@ impl Tree {
     }
 
     fn learn_exec(&mut self, pid: u64, event: &mut Event) {
-        let before = self.processes.remove(&pid).unwrap_or_default();
+        let mut before = self.processes.remove(&pid).unwrap_or_default();
         if event.get(Field::CgroupPath).is_none() {
             for field in [Field::CgroupPath, Field::ContainerId] {
                 if let Some(value) = before.get(field) {
@@ -184,13 +215,18 @@ impl Tree {
         }
         let parent_pid = event.number(Field::ParentPid).unwrap_or(before.parent_pid);
         let depth = self.depth_below(parent_pid);
-        let mut known = Known { fields: Vec::with_capacity(REMEMBERED.len()), parent_pid, depth };
+        let fields = Vec::with_capacity(REMEMBERED.len());
+        let mut known = Known { since_ns: event.boot_ns, earlier: None, fields, parent_pid, depth };
         for field in REMEMBERED {
             if let Some(value) = event.get(field) {
                 known.fields.push((field, value.clone()));
             }
         }
         event.set(Field::Depth, depth);
+        if !before.fields.is_empty() && is_same(&before, event) {
+            before.keep_earlier(if event.boot_ns.saturating_sub(before.since_ns) < LATE_NS { EARLIER_MAX - 1 } else { 0 });
+            known.earlier = Some(Box::new(before));
+        }
         self.processes.insert(pid, known);
     }
 
@@ -204,7 +240,11 @@ impl Tree {
             .processes
             .get(&child)
             .is_some_and(|known| known.get(Field::ProcessId).is_some_and(|id| event.get(Field::ChildId) == Some(id)));
-        let Some(of_parent) = self.processes.get(&parent).cloned() else {
+        let of_parent = self.processes.get(&parent).map(|known| {
+            let Known { fields, parent_pid, depth, .. } = known.at(event.boot_ns);
+            Known { fields: fields.clone(), parent_pid: *parent_pid, depth: *depth, ..Known::default() }
+        });
+        let Some(of_parent) = of_parent else {
             // The parent ended before the snapshot, which has the child: more than could be said of it here.
             if !is_there {
                 self.learn_child(Known::default(), parent, child, event);
@@ -215,6 +255,7 @@ impl Tree {
     }
 
     fn learn_child(&mut self, mut known: Known, parent: u64, child: u64, event: &Event) {
+        known.since_ns = event.boot_ns;
         known.parent_pid = parent;
         known.depth = self.depth_below(parent);
         known.set(Field::ParentPid, Value::Number(parent));
@@ -230,11 +271,15 @@ impl Tree {
     }
 
     /// Fills what the event does not say, if the known process is the event's: the same id where both have one.
-    fn fill(&self, pid: u64, event: &mut Event) {
-        let Some(known) = self.processes.get(&pid) else { return };
+    fn fill(&mut self, pid: u64, event: &mut Event) {
+        let Some(known) = self.processes.get_mut(&pid) else { return };
         if !is_same(known, event) {
             return;
         }
+        if known.earlier.is_some() && event.boot_ns > known.since_ns.saturating_add(LATE_NS) {
+            known.earlier = None;
+        }
+        let known = known.at(event.boot_ns);
         // Moved to another control group since: what its old one said of it is not true any more.
         let is_moved = match (known.get(Field::CgroupId), event.get(Field::CgroupId)) {
             (Some(of_known), Some(of_event)) => of_known != of_event,
@@ -252,6 +297,7 @@ impl Tree {
     fn fill_parent(&self, pid: u64, event: &mut Event) {
         let parent = event.number(Field::ParentPid).or_else(|| self.processes.get(&pid).map(|known| known.parent_pid));
         let Some(known) = parent.and_then(|parent| self.processes.get(&parent)) else { return };
+        let known = known.at(event.boot_ns);
         let from_to = [
             (Field::Executable, Field::ParentExecutable),
             (Field::CommandLine, Field::ParentCommandLine),
@@ -334,6 +380,45 @@ mod tests {
         assert_eq!(event.text(Field::ParentExecutable).as_deref(), Some("/sbin/init"));
         assert_eq!(event.number(Field::Depth), Some(1));
         assert_eq!(tree.ancestry(7), ["/bin/sh (7)", "/sbin/init (1)"]);
+    }
+
+    #[test]
+    fn what_was_done_before_an_exec_is_told_of_the_program_before_it() {
+        let mut tree = Tree::default();
+        let at = |mut event: Event, boot_ns| {
+            event.boot_ns = boot_ns;
+            event
+        };
+        for (path, boot_ns) in [("/bin/sh", 10), ("/usr/bin/env", 20), ("/usr/bin/curl", 30)] {
+            tree.enrich(&mut at(exec(7, 1, path), boot_ns));
+        }
+        let mut told = |boot_ns| {
+            let event = Event::new(Kind::FileCreate, Outcome::Done, Source::BpfLsm, 0).with(Field::Pid, 7_u64);
+            let mut event = at(event.with(Field::ProcessId, "b-7"), boot_ns);
+            tree.enrich(&mut event);
+            event.text(Field::Executable).map(|path| path.into_owned())
+        };
+        assert_eq!(told(29).as_deref(), Some("/usr/bin/env"));
+        assert_eq!(told(19).as_deref(), Some("/bin/sh"));
+        assert_eq!(told(31).as_deref(), Some("/usr/bin/curl"));
+        // Long after, nobody asks any more.
+        assert_eq!(told(31 + LATE_NS).as_deref(), Some("/usr/bin/curl"));
+        assert_eq!(told(29).as_deref(), Some("/usr/bin/curl"));
+    }
+
+    #[test]
+    fn a_process_that_executes_again_and_again_keeps_few_programs() {
+        let mut tree = Tree::default();
+        for _ in 0..100 {
+            tree.enrich(&mut exec(7, 1, "/bin/sh"));
+        }
+        let mut kept = 0;
+        let mut known = tree.processes.get(&7);
+        while let Some(earlier) = known.and_then(|known| known.earlier.as_deref()) {
+            kept += 1;
+            known = Some(earlier);
+        }
+        assert_eq!(kept, EARLIER_MAX);
     }
 
     #[test]

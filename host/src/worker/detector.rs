@@ -33,6 +33,8 @@ use crate::users::Names;
 const LOOK_EVERY_NS: i64 = 20_000_000;
 /// Bytes taken from a pipe at once.
 const PIPE_BYTES: usize = 256 << 10;
+/// Lines of the sources that are taken before the rings are looked at again.
+const LINES_MAX: usize = 1_024;
 /// Longest line that the pipe of the sources may bring: an event's largest strings, escaped.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// Exit code when nobody takes the output: starting again would not help.
@@ -229,10 +231,18 @@ impl Detector {
         Ok(())
     }
 
-    /// Everything that is there now: rings, critical first, then the other sources.
+    /// Everything that is there now: rings, critical first, then the other sources. Of these only what was there before the
+    /// rings were read: an event is not told before the exec of its process.
     fn take(&mut self) -> Result<usize> {
         let Self { reader, tree, rules, output, tally, sources, is_line_broken, source_counts, malformed, .. } = self;
         output.look_at_clocks();
+        let mut lines = Vec::new();
+        if let Some(sources) = sources {
+            while lines.len() < LINES_MAX {
+                let Some(line) = sources.ready_line()? else { break };
+                lines.push(line);
+            }
+        }
         let mut written = Ok(());
         let mut taken = reader
             .drain(&mut |hook, mut event| {
@@ -246,9 +256,8 @@ impl Detector {
             })
             .records;
         written.map_err(OutputGone)?;
-        let Some(lines) = sources else { return Ok(taken) };
-        while let Some(line) = lines.ready_line()? {
-            taken = taken.saturating_add(1);
+        taken = taken.saturating_add(lines.len());
+        for line in lines {
             let text = String::from_utf8_lossy(&line);
             let is_rest = std::mem::take(is_line_broken);
             match Event::from_json(&text) {
@@ -265,7 +274,7 @@ impl Detector {
                 },
             }
         }
-        if lines.is_ended() {
+        if sources.as_ref().is_some_and(|sources| sources.is_ended()) {
             self.sources = None;
         }
         Ok(taken)

@@ -240,6 +240,12 @@ static __always_inline void read_mount(struct walk *walk, __u64 mount)
 	}
 }
 
+/*
+ * What the compiler knows of a number ends here. Between a test and the use, so that what was tested is used and not an earlier
+ * copy from the stack, of which 6.1's verifier knows nothing; before a test, so that it is not taken for one made already.
+ */
+#define OPAQUE(number) asm volatile("" : "+r"(number))
+
 /* The letters of a short name lie in the dentry itself, of 32 bytes at least. */
 #define INLINE_NAME_WORDS 4
 
@@ -253,6 +259,9 @@ static __always_inline bool append_inline_name(struct scratch *scratch, struct d
 	if (!bpf_core_field_exists(dentry->d_iname) || letters >= INLINE_NAME_WORDS * sizeof(*words) ||
 	    (const void *)dentry->d_name.name != words || !HAS_ROOM(at, NAME_BYTES_MAX))
 		return false;
+	OPAQUE(at);
+	OPAQUE(letters);
+	letters &= INLINE_NAME_WORDS * sizeof(*words) - 1;
 	to = (void *)(scratch->data + at + ATTACHMENT_BYTES);
 #pragma unroll
 	for (int word = 0; word < INLINE_NAME_WORDS; word++)
@@ -268,10 +277,12 @@ static __always_inline bool append_name(struct scratch *scratch, const void *nam
 	__u32 at = scratch->bytes;
 	long bytes;
 
+	OPAQUE(at);
 	if (at - scratch->walk.start > PATH_BYTES_MAX || !HAS_ROOM(at, NAME_BYTES_MAX)) {
 		scratch->walk.flags = ATTACHMENT_CUT;
 		return false;
 	}
+	OPAQUE(at);
 	bytes = bpf_probe_read_kernel_str(scratch->data + at + ATTACHMENT_BYTES, NAME_BYTES_MAX, name);
 	if (bytes <= 0) {
 		scratch->walk.flags = ATTACHMENT_UNREADABLE;

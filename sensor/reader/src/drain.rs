@@ -14,6 +14,10 @@ use crate::verdict::translate_verdict;
 /// Records that are taken from the file and net rings before the critical one is looked at again.
 const BATCH_RECORDS: usize = 256;
 
+/// How often the processor is given away to a program that is still writing a record of the critical ring: it takes
+/// microseconds, unless it was interrupted itself.
+const BUSY_TURNS_MAX: u32 = 1_000;
+
 /// What was received.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
@@ -74,7 +78,7 @@ impl Reader {
         Ok(Self { rings: mapped, verdicts: None, account, ids: ProcessIds::new(boot_id) })
     }
 
-    /// Maps the guard's ring too; it is drained before all others.
+    /// Maps the guard's ring too; it is drained in every pass.
     ///
     /// # Errors
     /// The descriptor is no ring.
@@ -103,30 +107,48 @@ impl Reader {
 
     /// Reads what the rings hold: all of the critical one, then a batch of each other. Call again while it returns records.
     /// `take` gets the hook of a record with its event, and no hook with a verdict of the guard.
+    ///
+    /// Of the others only what was there before the critical one was read: a process's exec was in its ring before anything
+    /// that the process did, so nothing is told of a process whose exec was not.
     pub fn drain(&mut self, take: &mut dyn FnMut(Option<Hook>, Event)) -> Drained {
         let Self { rings, verdicts, account, ids } = self;
+        let untils: Vec<u64> = rings.iter().map(|(_, ring)| ring.produced()).collect();
+        let verdicts_until = verdicts.as_ref().map_or(0, RingBuffer::produced);
         let mut records = 0_usize;
-        if let Some(ring) = verdicts {
-            records = ring.drain(usize::MAX, |bytes| match VerdictRecord::read(bytes) {
-                Ok(record) => {
-                    account.note_verdict(&record);
-                    take(None, translate_verdict(&record, ids));
-                }
-                Err(error) => account.note_malformed(error),
-            });
-        }
-        for (which, ring) in rings {
-            let most = if *which == Ring::Critical { usize::MAX } else { BATCH_RECORDS };
-            let count = ring.drain(most, |bytes| match Record::read(bytes) {
+        for ((which, ring), until) in rings.iter_mut().zip(untils) {
+            let mut read = |bytes: &[u8]| match Record::read(bytes) {
                 Ok(record) => {
                     account.note(*which, &record);
                     take(Some(record.hook), translate(&record, ids));
                 }
                 Err(error) => account.note_malformed(error),
-            });
-            records = records.saturating_add(count);
+            };
+            if *which != Ring::Critical {
+                records = records.saturating_add(ring.drain(BATCH_RECORDS, until, read));
+                continue;
+            }
+            let until = ring.produced(); // not as it was before the others
+            for _ in 0..BUSY_TURNS_MAX {
+                records = records.saturating_add(ring.drain(usize::MAX, u64::MAX, &mut read));
+                if ring.is_drained(until) {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            if !ring.is_drained(until) {
+                return Drained { records };
+            }
         }
-        Drained { records }
+        let verdicts = verdicts.as_mut().map_or(0, |ring| {
+            ring.drain(usize::MAX, verdicts_until, |bytes| match VerdictRecord::read(bytes) {
+                Ok(record) => {
+                    account.note_verdict(&record);
+                    take(None, translate_verdict(&record, ids));
+                }
+                Err(error) => account.note_malformed(error),
+            })
+        });
+        Drained { records: records.saturating_add(verdicts) }
     }
 }
 

@@ -142,12 +142,24 @@ impl RingBuffer {
         taken >= self.producer.position().load(Ordering::Acquire)
     }
 
-    /// Hands at most `records_max` records to `take`, oldest first, and returns how many there were. Each is given back to
-    /// the kernel only when `take` has returned.
-    pub fn drain(&mut self, records_max: usize, mut take: impl FnMut(&[u8])) -> usize {
+    /// Whether everything that begins before `until` was taken.
+    #[must_use]
+    pub fn is_drained(&self, until: u64) -> bool {
+        self.consumer.position().load(Ordering::Acquire) >= until
+    }
+
+    /// How far the kernel has come: what it puts there from now on lies behind.
+    #[must_use]
+    pub fn produced(&self) -> u64 {
+        self.producer.position().load(Ordering::Acquire)
+    }
+
+    /// Hands at most `records_max` records that begin before `until` to `take`, oldest first, and returns how many there were.
+    /// Each is given back to the kernel only when `take` has returned.
+    pub fn drain(&mut self, records_max: usize, until: u64, mut take: impl FnMut(&[u8])) -> usize {
         let mut position = self.consumer.position().load(Ordering::Acquire);
         let mut count = 0;
-        while count < records_max && position < self.producer.position().load(Ordering::Acquire) {
+        while count < records_max && position < until.min(self.producer.position().load(Ordering::Acquire)) {
             let at = usize::try_from(position).unwrap_or(usize::MAX) & self.data_bytes.saturating_sub(1);
             let Some(header) = self.data.word(at) else { break };
             let length = header.load(Ordering::Acquire);
