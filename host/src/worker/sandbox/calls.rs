@@ -34,6 +34,7 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_gettid,
     libc::SYS_getpid,
     libc::SYS_futex,
+    libc::SYS_sched_yield,
     libc::SYS_getrandom, // seeds of hash tables
     libc::SYS_sigaltstack,
     libc::SYS_rt_sigprocmask,

@@ -8,6 +8,7 @@ use anyhow::{ensure, Context, Result};
 use rustix::mount::{mount, unmount, MountFlags, UnmountFlags};
 use serde_json::Value;
 use std::fs;
+use std::process::Command;
 
 /// This file's tests.
 pub const TESTS: &[Test] = &[
@@ -31,6 +32,11 @@ pub const TESTS: &[Test] = &[
         name: "identity.connect_once",
         claim: "each TCP connect is told once as connect and once as established or failed, by the same socket; so is accept",
         run: connect_is_one_story,
+    },
+    Test {
+        name: "identity.own_program",
+        claim: "what a short program does at once is told with that program, and what its process did before with the one before",
+        run: events_name_their_own_program,
     },
 ];
 
@@ -156,5 +162,28 @@ fn connect_is_one_story() -> Result<()> {
         (events.expect("network.connect", by_refused)?, events.expect("network.failed", by_refused)?);
     ensure!(attempt["network"]["socket_id"] == failure["network"]["socket_id"], "{attempt} {failure}");
     events.expect_none("network.established", |event| by(event, &refused))?;
+    Ok(())
+}
+
+fn events_name_their_own_program() -> Result<()> {
+    const PROGRAMS: usize = 150;
+    let watch = shared::watch()?;
+    // The first file is made by the shell, before its process becomes the other program.
+    let made = |at: usize| (format!("/tmp/wt-own-{at}-before"), format!("/tmp/wt-own-{at}"));
+    for at in 0..PROGRAMS {
+        let (before, after) = made(at);
+        let text = format!("> {before}; exec /bin/mkdir {after}");
+        let status = Command::new("/bin/sh").args(["-c", &text]).status().context("starting a shell")?;
+        ensure!(status.success(), "{text}: {status}");
+    }
+    let events = watch.events()?;
+    for at in 0..PROGRAMS {
+        let (before, after) = made(at);
+        for (kind, path, program) in [("file.create", before, "sh"), ("file.mkdir", after, "/mkdir")] {
+            let event = events.expect(kind, |event| event["file"]["path"] == path.as_str())?;
+            let executable = event["process"]["executable"].as_str().with_context(|| format!("no executable: {event}"))?;
+            ensure!(executable.ends_with(program), "{path} was made by {executable}");
+        }
+    }
     Ok(())
 }
