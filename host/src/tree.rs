@@ -224,7 +224,11 @@ impl Tree {
         }
         event.set(Field::Depth, depth);
         if !before.fields.is_empty() && is_same(&before, event) {
-            before.keep_earlier(if event.boot_ns.saturating_sub(before.since_ns) < LATE_NS { EARLIER_MAX - 1 } else { 0 });
+            before.keep_earlier(if event.boot_ns.saturating_sub(before.since_ns) < LATE_NS {
+                EARLIER_MAX - 1
+            } else {
+                0
+            });
             known.earlier = Some(Box::new(before));
         }
         self.processes.insert(pid, known);

@@ -377,10 +377,8 @@ static __always_inline bool is_over_on_top(struct scratch *scratch)
 
 	if (!namespaces || !walk->mount)
 		return false;
-	root = namespaces->mnt_ns->root;
+	root = namespaces->mnt_ns->root;        /* in no other mount */
 	top = (__u64)root->mnt.mnt_root;
-	if (root->mnt_parent != root)
-		return false;
 	if (walk->mount != (__u64)root) {
 		read_mount(walk, walk->mount);
 		if (walk->above != (__u64)root)
@@ -466,13 +464,15 @@ static __always_inline void fill_system(struct wt_system *to, __u32 command, __u
 	to->value = value;
 }
 
-static __always_inline void submit_to(void *ring, enum wt_ring which, struct scratch *scratch, __u32 hook)
+/* Whether there was room. */
+static __always_inline bool put_into(void *ring, enum wt_ring which, struct scratch *scratch)
 {
 	struct wt_header *header = (void *)scratch->data;
 	__u32 key = which;
 	__u64 *sequence = bpf_map_lookup_elem(&sequences, &key);
 	__u32 bytes = scratch->bytes;
 	__u64 waiting, wake;
+	bool is_put;
 
 	if (sequence)
 		header->sequence = __sync_fetch_and_add(sequence, 1);
@@ -485,11 +485,17 @@ static __always_inline void submit_to(void *ring, enum wt_ring which, struct scr
 	wake = waiting < WAKE_BYTES && waiting + bytes >= WAKE_BYTES ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 	if (bytes > RECORD_BYTES_MAX)
 		bytes = RECORD_BYTES_MAX;       /* can't be: every append leaves room; the verifier has to see it */
-	if (bpf_ringbuf_output(ring, scratch->data, bytes, wake) == 0)
+	is_put = bpf_ringbuf_output(ring, scratch->data, bytes, wake) == 0;
+	scratch->busy = 0;
+	return is_put;
+}
+
+static __always_inline void submit_to(void *ring, enum wt_ring which, struct scratch *scratch, __u32 hook)
+{
+	if (put_into(ring, which, scratch))
 		COUNT(hook, submitted);
 	else
 		COUNT(hook, lost_ring_full);
-	scratch->busy = 0;
 }
 
 #define submit_critical(scratch, hook) submit_to(&ring_critical, RING_CRITICAL, scratch, hook)

@@ -33,7 +33,7 @@ static __always_inline __u64 effective_capabilities(const struct cred *cred)
 
 	if (bpf_core_field_exists(newer->cap_effective.val))
 		return newer->cap_effective.val;
-	return (__u64)older->cap_effective.cap[1] << 32 | older->cap_effective.cap[0];
+	return *(const __u64 *)older->cap_effective.cap; /* both at once; the low word comes first */
 }
 
 /* All but the control group and the thread's name. */
@@ -68,15 +68,12 @@ static __always_inline void fill_process(struct wt_process *to, struct task_stru
 static __always_inline void fill_current(struct wt_process *to)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	const __u64 *name = (const void *)task->comm;
 
 	fill_process(to, task);
 	to->cgroup_id = bpf_get_current_cgroup_id();
-	if (!CAN_CAST) {
-		bpf_get_current_comm(to->comm, sizeof(to->comm));
-		return;
-	}
-	/* Letter by letter: where loads are plain they cost less than the call that would take them all. */
+	/* Plain loads: they cost less than the call that would take the letters. */
 #pragma unroll
-	for (int at = 0; at < sizeof(to->comm); at++)
-		to->comm[at] = task->comm[at];
+	for (int word = 0; word < sizeof(to->comm) / sizeof(*name); word++)
+		__builtin_memcpy(to->comm + word * sizeof(*name), &name[word], sizeof(*name));
 }

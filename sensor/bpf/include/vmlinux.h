@@ -169,5 +169,6 @@ union bpf_attr { u32 word[4]; };
 #define PROC_SUPER_MAGIC 0x9fa0
 #define SYSFS_MAGIC 0x62656572
 #define DEVPTS_SUPER_MAGIC 0x1cd1
+#define PID_FS_MAGIC 0x50494446
 #define PTRACE_MODE_ATTACH 2
 #define PF_KTHREAD 0x00200000

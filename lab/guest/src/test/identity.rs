@@ -181,7 +181,8 @@ fn events_name_their_own_program() -> Result<()> {
         let (before, after) = made(at);
         for (kind, path, program) in [("file.create", before, "sh"), ("file.mkdir", after, "/mkdir")] {
             let event = events.expect(kind, |event| event["file"]["path"] == path.as_str())?;
-            let executable = event["process"]["executable"].as_str().with_context(|| format!("no executable: {event}"))?;
+            let executable =
+                event["process"]["executable"].as_str().with_context(|| format!("no executable: {event}"))?;
             ensure!(executable.ends_with(program), "{path} was made by {executable}");
         }
     }
