@@ -23,6 +23,7 @@ pub mod previous;
 pub mod printable;
 pub mod resume;
 pub mod say;
+pub mod signals;
 pub mod status;
 pub mod supervisor;
 pub mod translate;

@@ -37,6 +37,7 @@ use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
 use crate::resume;
 use crate::say::not_written;
+use crate::signals;
 use crate::whole_lines::begin_line;
 use crate::worker::protocol::{Format, Message};
 
@@ -85,7 +86,7 @@ extern "C" fn on_signal(_signal: libc::c_int) {
 /// # Errors
 /// Nothing could be watched, another run is at work, a worker was given up, or nobody takes the output.
 pub fn run(options: &Options) -> Result<u8> {
-    let loader = Loader::find(options.loader.as_deref(), &options.pins);
+    let loader = Loader::find(options.loader.as_deref(), &options.pins).map(Loader::sheltered);
     let (_lock, found) = match options.resumed {
         Some(fd) => {
             let (lock, report, guard) = resume::resume(fd)?;
@@ -94,7 +95,7 @@ pub fn run(options: &Options) -> Result<u8> {
         None => load(options, loader.as_ref())?,
     };
     catch_signals()?;
-    resume::accept_signals().context("accepting signals")?;
+    signals::accept().context("accepting signals")?;
     let found = Found { filters: options.filters.clone(), ..found };
     let is_guarded = matches!(found.guard, Some(Ok(_)));
     let ended = watch(options, loader.as_ref().ok(), found);
@@ -115,7 +116,7 @@ fn load(options: &Options, loader: Result<&Loader, &anyhow::Error>) -> Result<(R
         filter.check()?;
     }
     let lock = RunLock::take(&options.state)?;
-    resume::hold_signals().context("holding signals back")?;
+    signals::hold().context("holding signals back")?;
     let loaded = loader.map_err(|error| format!("{error:#}")).and_then(|loader| loader.load_or_clear(&options.filters));
     let report = match loaded {
         Ok(report) => report,
@@ -227,7 +228,7 @@ fn open_guard(found: &mut Found) -> Option<GuardMaps> {
 }
 
 fn catch_signals() -> Result<()> {
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+    for signal in signals::ENDING {
         let handler = on_signal as extern "C" fn(libc::c_int);
         // SAFETY: the handler only stores to an atomic, which is allowed in a signal handler.
         let before = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
