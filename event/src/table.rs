@@ -50,6 +50,24 @@ impl Class {
     }
 }
 
+/// Name of something in each view; empty where the view has no such thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// In native JSON.
+    pub native: &'static str,
+    /// In a line of the Sigma view.
+    pub sigma: &'static str,
+    /// In ECS.
+    pub ecs: &'static str,
+    /// In OCSF.
+    pub ocsf: &'static str,
+}
+
+/// The list of those fields of an event whose values were cut, each by its name in the same view. It tells of fields and is
+/// none: in the Sigma view it stands beside the event, where no rule takes it for contents.
+pub const TRUNCATED: Names =
+    Names { native: "truncated", sigma: "truncated", ecs: "watertight.truncated", ocsf: "unmapped.truncated" };
+
 /// A Sigma log source that a kind of event answers to; the product is always `linux`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SigmaLogsource {
@@ -103,7 +121,7 @@ fields! {
     IsMemfd Bool "process.is_memfd" "Memfd" "" "" "The executable is a memfd: it has no file."
     IsDeleted Bool "process.is_deleted" "Deleted" "" "" "The executable had no name left in any folder when it was started."
     Argv List "process.argv" "" "process.args" "" "Arguments, the first being the program's name."
-    ArgvBytes Number "process.argv_bytes" "" "" "" "Size of all arguments before any cut."
+    ArgvBytes Number "process.argv_bytes" "ArgvBytes" "watertight.argv_bytes" "unmapped.argv_bytes" "Size of all arguments before any cut."
     CommandLine Text "process.command_line" "CommandLine" "process.command_line" "process.cmd_line" "Arguments joined by spaces."
     Cwd Text "process.cwd" "CurrentDirectory" "process.working_directory" "process.working_directory" "Working directory."
     Interpreter Text "process.interpreter" "Interpreter" "" "" "Program that runs the script or loads the executable, when it differs from the file that was executed."
@@ -136,8 +154,8 @@ fields! {
     TargetId Text "target.id" "TargetProcessGuid" "" "" "Stable id of the process that is acted on."
     TargetExecutable Text "target.executable" "TargetImage" "" "" "Executable of the process that is acted on."
     Signal Number "signal.number" "Signal" "" "" "Signal that is sent."
-    Operations List "operations" "Operation" "event.action" "" "What is done; more than one where the source merged records, in no known order."
-    IsMerged Bool "is_merged" "" "" "" "One record stands for several operations."
+    Operations List "operations" "Operation" "watertight.operations" "unmapped.operations" "What is done; more than one where the source merged records, in no known order."
+    IsMerged Bool "is_merged" "Merged" "watertight.is_merged" "unmapped.is_merged" "One record stands for several operations."
     Path Text "file.path" "TargetFilename" "file.path" "file.path" "Path of the file."
     OldPath Text "file.old_path" "SourceFilename" "file.Ext.original.path" "" "Path before a rename, or the file that a link points to."
     LinkTarget Text "file.link_target" "LinkTarget" "file.target_path" "" "Text of a symbolic link."
