@@ -94,6 +94,12 @@ fn without_the_loader_the_run_goes_on_with_what_there_is_and_says_what_is_missin
     let why = matrix["degraded"].as_str().expect("text");
     assert!(why.contains("/nonexistent/watertight-loader is not there") && why.contains("--loader"), "{why}");
     run.worker("detector");
+    let mut status = Command::new(BINARY);
+    status.args(["status", "-o", "json", "--pins", "/nonexistent", "--state"]);
+    let status = status.arg(run.state.path()).output().expect("it starts");
+    let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    assert_eq!(status["rows"][1]["class"], "processes from before");
+    assert_eq!(status["rows"][1], matrix["rows"][1], "status says what the run says");
     let (summary, code, _) = run.end_by(Signal::INT);
     assert_eq!(code, Some(3), "{summary}");
 }

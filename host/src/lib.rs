@@ -26,6 +26,7 @@ pub mod say;
 pub mod signals;
 pub mod status;
 pub mod supervisor;
+pub mod there;
 pub mod translate;
 pub mod tree;
 pub mod users;

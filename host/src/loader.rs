@@ -57,7 +57,7 @@ pub struct Refused {
 }
 
 /// How the processes that were there already have been read.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Reading {
     /// Their arguments are among it.
     pub arguments: bool,

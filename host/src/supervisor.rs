@@ -38,6 +38,7 @@ use crate::printable::{printable, printable_lines};
 use crate::resume;
 use crate::say::not_written;
 use crate::signals;
+use crate::there::There;
 use crate::whole_lines::begin_line;
 use crate::worker::protocol::{Format, Message};
 
@@ -145,12 +146,9 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     };
     let is_adopted = found.kernel.as_ref().is_some_and(|report| report.adopted);
     // After the programs are attached: who starts from here on is told by them.
-    let there = loader.filter(|_| found.kernel.is_some()).map(Loader::processes);
-    found.processes = there.as_ref().map(|there| match there {
-        Ok(snapshot) => Ok(snapshot.reading.clone()),
-        Err(error) => Err(format!("{error:#}")),
-    });
-    let there = there.and_then(Result::ok);
+    let (how, there) = There::read(loader, found.kernel.as_ref());
+    let _ = how.leave_word(&options.state); // without it `status` says that it does not know
+    found.processes = how;
     let sources = sources::start(&mut found)?;
     let mut keeper = Keeper::start(&options.state, loader.map(Loader::executable), found.has_lsm());
     found.deny_by_fanotify = keeper.outcome();

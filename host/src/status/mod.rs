@@ -19,7 +19,8 @@ use crate::guard::LoadedGuard;
 use crate::in_force;
 use crate::loader::{Refused, Report};
 use crate::lock::RunLock;
-use crate::matrix::{Found, Matrix, Mend};
+use crate::matrix::{Found, Matrix, Mend, START};
+use crate::there::There;
 
 /// A hook that is in force.
 #[derive(Debug)]
@@ -28,9 +29,6 @@ pub struct Attached {
     link: PinnedLink,
     counts: HookCounts,
 }
-
-/// The mend where there is no run.
-const START: &str = "start `watertight run`";
 
 /// What is in force on this machine.
 #[derive(Debug)]
@@ -69,6 +67,7 @@ impl Status {
             None => found.kernel_refused = "no kernel program is pinned: start `watertight run`".into(),
         }
         found.fallbacks = sources::of_run(run);
+        found.processes = There::word_of(run, state);
         let deny = Deny::read(state);
         found.deny_by_fanotify = guard::listener(deny.as_ref(), run);
         found.guard = guard::read_back(pins).map(|read| read.map(|_| LoadedGuard::default()));
