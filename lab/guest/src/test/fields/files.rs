@@ -213,7 +213,11 @@ fn attributes(script: &mut Script) -> Result<()> {
     let owner = [("/file/uid", json!(1)), ("/file/gid", Value::Null)];
     script.lsm("file_chown", "file.chown", file::chown(&path, "1")?, with(of_file.clone(), &owner));
     // This hook knows no mount: the path is that within the file system, which is mounted at /tmp.
-    let named = [("/file/attribute", json!("trusted.wt")), ("/file/path", json!(path.trim_start_matches("/tmp")))];
+    let named = [
+        ("/file/attribute", json!("trusted.wt")),
+        ("/file/path", json!(path.trim_start_matches("/tmp"))),
+        ("/file/is_path_in_file_system", true.into()),
+    ];
     script.lsm(
         "file_setxattr",
         "file.setxattr",
