@@ -159,6 +159,7 @@ fields! {
     Path Text "file.path" "TargetFilename" "file.path" "file.path" "Path of the file."
     IsPathInFileSystem Bool "file.is_path_in_file_system" "" "watertight.is_path_in_file_system" "unmapped.is_path_in_file_system" "The path begins at the root of the file's own file system, not at the machine's: the kernel tells no mount there, or it is mounted nowhere."
     OldPath Text "file.old_path" "SourceFilename" "file.Ext.original.path" "" "Path before a rename, or the file that a link points to."
+    IsExchange Bool "file.is_exchange" "" "watertight.is_exchange" "unmapped.is_exchange" "The two names change places (RENAME_EXCHANGE): each direction is an event, the second without the file's identity."
     LinkTarget Text "file.link_target" "LinkTarget" "file.target_path" "" "Text of a symbolic link."
     Dev Number "file.dev" "" "" "" "Device number of the file system."
     Inode Number "file.inode" "" "file.inode" "" "Inode number."
@@ -270,7 +271,7 @@ kinds! {
     ProcessAccess "process.access" System "process_access" ("process" "access") (1007 3) {Executable = "SourceImage", Operations = "Access"} "A process asked for all of another one (attach). ptrace, process_vm_readv and _writev, /proc/PID/mem and pidfd_getfd ask alike; the kernel does not say which it is." [Operations AccessMode TargetPid TargetId TargetExecutable]
     FileCreate "file.create" File "file_event" ("file" "creation") (1001 1) {} "A file was created." [Operations IsMerged Path IsPathInFileSystem Dev Inode Generation Mode ModeText FileType OpenFlags]
     FileOpenWrite "file.open_write" File "file_event" ("file" "change") (1001 3) {} "A file was opened for writing." [Operations Path IsPathInFileSystem Dev Inode Generation Mode FileType OpenFlags]
-    FileRename "file.rename" File "file_rename" ("file" "change") (1001 5) {} "A file was renamed." [Operations IsMerged Path IsPathInFileSystem OldPath Dev Inode Generation FileType]
+    FileRename "file.rename" File "file_rename" ("file" "change") (1001 5) {} "A file was renamed." [Operations IsMerged Path IsPathInFileSystem OldPath IsExchange Dev Inode Generation FileType]
     FileUnlink "file.unlink" File "file_delete" ("file" "deletion") (1001 4) {} "A name of a file was removed." [Operations IsMerged Path IsPathInFileSystem Dev Inode Generation FileType]
     FileLink "file.link" File "file_event" ("file" "creation") (1001 1) {} "A hard link was made." [Operations Path IsPathInFileSystem OldPath Dev Inode Generation FileType]
     FileSymlink "file.symlink" File "file_event" ("file" "creation") (1001 1) {} "A symbolic link was made." [Operations Path IsPathInFileSystem LinkTarget Dev]

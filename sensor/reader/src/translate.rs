@@ -8,6 +8,7 @@ use watertight_sensor_abi::{
 };
 
 use crate::access;
+use crate::exchange::is_exchange;
 use crate::ids::ProcessIds;
 use crate::path::{flag_path, path_text, set_path_in_file_system};
 
@@ -64,7 +65,12 @@ pub fn translate(record: &Record<'_>, ids: &mut ProcessIds) -> Event {
             }
         }
         Body::Target(target) => set_target(&mut event, record.hook, &target, ids),
-        Body::File(file) => set_file(&mut event, record, &file),
+        Body::File(file) => {
+            set_file(&mut event, record, &file);
+            if is_exchange(record, &event) {
+                event.set(Field::IsExchange, true);
+            }
+        }
         Body::Socket(socket) => set_socket(&mut event, record, &socket),
         Body::System(system) => set_system(&mut event, record, &system),
     }
