@@ -1,5 +1,5 @@
 //! What is in force now, read back from the kernel: the pinned links by their ids, the counters of their hooks, and the
-//! sources that the workers of the run hold open. No file that says so is believed.
+//! sources that the workers of the run hold open. No file that says so is believed; how the run began is its own word (`there`).
 
 mod guard;
 mod sources;
