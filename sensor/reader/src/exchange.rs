@@ -12,12 +12,13 @@ pub(crate) fn is_exchange(record: &Record<'_>, event: &Event) -> bool {
     matches!(record.body, Body::File(file) if event.kind == Kind::FileRename && file.flags & RENAME_EXCHANGE != 0)
 }
 
-/// The other direction. Which file it is that moves so, the record does not tell; nor has it a number of its own.
+/// The other direction, with the number of the record that told both. Which file it is that moves so, the record does not tell.
 pub(crate) fn other_direction(event: &Event) -> Option<Event> {
     let (Some(Value::Text(to)), Some(Value::Text(from))) = (event.get(Field::Path), event.get(Field::OldPath)) else {
         return None;
     };
     let mut other = Event::new(event.kind, event.outcome, event.source, event.boot_ns);
+    other.sequence = event.sequence;
     for (field, value) in event.fields() {
         if !matches!(field, Field::Inode | Field::Generation | Field::Mode | Field::ModeText | Field::FileType) {
             other.set(field, value.clone());
@@ -36,18 +37,19 @@ mod tests {
 
     #[test]
     fn the_other_direction_has_the_names_the_other_way_round_and_no_identity() {
-        let event = Event::new(Kind::FileRename, Outcome::Attempted, Source::BpfLsm, 7)
+        let mut event = Event::new(Kind::FileRename, Outcome::Attempted, Source::BpfLsm, 7)
             .with(Field::Pid, 3_u64)
             .with(Field::Path, "/etc/passwd")
             .with(Field::OldPath, "/tmp/x")
             .with(Field::IsExchange, true)
             .with(Field::Dev, 1_u64)
             .with(Field::Inode, 5_u64);
+        event.sequence = Some((1, 9));
         let other = other_direction(&event).expect("it has both names");
         assert_eq!(other.text(Field::Path).as_deref(), Some("/tmp/x"));
         assert_eq!(other.text(Field::OldPath).as_deref(), Some("/etc/passwd"));
         assert_eq!((other.number(Field::Pid), other.number(Field::Dev), other.boot_ns), (Some(3), Some(1), 7));
         assert!(other.has(Field::IsExchange) && !other.has(Field::Inode));
-        assert_eq!((event.sequence, other.sequence), (None, None));
+        assert_eq!(other.sequence, Some((1, 9)));
     }
 }
