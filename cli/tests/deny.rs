@@ -245,8 +245,14 @@ fn named_files_and_folders_are_denied_and_audit_only_counts() {
     std::fs::hard_link(&denied, &link).expect("a link");
     assert!(!starts(&link), "the file is denied by whatever name");
     assert!(starts(&grandchild), "a bypass that is listed: subfolders");
+    let moved = tmpfs.path().join("moved");
+    std::fs::rename(tmpfs.program("in/second"), &moved).expect("it is ours");
+    assert!(starts(&moved), "a bypass that is listed: moved out");
     let bypasses = deny["passes"].as_array().expect("a list");
-    assert!(bypasses.iter().any(|bypass| bypass.as_str().is_some_and(|bypass| bypass.contains("subfolders"))));
+    for passed in ["subfolders", "moved out"] {
+        let is_listed = |bypass: &serde_json::Value| bypass.as_str().is_some_and(|bypass| bypass.contains(passed));
+        assert!(bypasses.iter().any(is_listed), "{passed}: {bypasses:?}");
+    }
 
     let deny = wait_for(&place, "hits are counted", |deny| deny["marks"][2]["hits"] == 1);
     let hits: Vec<_> = deny["marks"].as_array().expect("marks").iter().map(|mark| mark["hits"].clone()).collect();

@@ -24,6 +24,24 @@ fn detect_rejects_none_of_them() {
 }
 
 #[test]
+fn a_folder_without_rules_is_named_and_nothing_is_called_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("text");
+    std::fs::write(folder.path().join("rules.txt"), "title: x\n").expect("our own folder");
+    for arguments in [&["rules", "check", path][..], &["detect", "--rules", path, "--input", "/dev/null"]] {
+        let output = watertight(arguments);
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains(&format!("no rules in {path}")) && words.contains(".yml"), "{words}");
+    }
+    std::fs::write(folder.path().join("broken.YML"), "title: x\n").expect("our own folder");
+    let output = watertight(&["rules", "check", path]);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{words}");
+    assert!(words.contains("broken.YML:"), "{words}");
+}
+
+#[test]
 fn a_run_given_the_shipped_rules_again_has_each_once_and_says_so() {
     let state = tempfile::tempdir().expect("a folder");
     let state = state.path().to_str().expect("text");

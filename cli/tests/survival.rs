@@ -8,13 +8,16 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::pipe::fcntl_setpipe_size;
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{kill_process, kill_process_group, pidfd_open, Pid, PidfdFlags, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// Deaths within a minute after which a worker is given up.
 const DEATHS_MAX: usize = 6;
+/// How long a worker without a supervisor may live on; it is ended by the kernel at once, on a machine that is not too busy.
+const END_MAX_S: i64 = 60;
 /// Smallest pipe: one page.
 const PIPE_BYTES: usize = 4_096;
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
@@ -36,6 +39,7 @@ fn command(state: &Path) -> Command {
     };
     // SAFETY: the closure calls signal(2) alone, which is async-signal-safe.
     unsafe { command.pre_exec(heed_hangups) };
+    command.process_group(0);
     command
 }
 
@@ -90,6 +94,12 @@ fn without_the_loader_the_run_goes_on_with_what_there_is_and_says_what_is_missin
     let why = matrix["degraded"].as_str().expect("text");
     assert!(why.contains("/nonexistent/watertight-loader is not there") && why.contains("--loader"), "{why}");
     run.worker("detector");
+    let mut status = Command::new(BINARY);
+    status.args(["status", "-o", "json", "--pins", "/nonexistent", "--state"]);
+    let status = status.arg(run.state.path()).output().expect("it starts");
+    let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    assert_eq!(status["rows"][1]["class"], "processes from before");
+    assert_eq!(status["rows"][1], matrix["rows"][1], "status says what the run says");
     let (summary, code, _) = run.end_by(Signal::INT);
     assert_eq!(code, Some(3), "{summary}");
 }
@@ -197,6 +207,42 @@ fn a_terminal_that_hangs_up_ends_the_run_in_good_order() {
     run.worker("detector");
     let (_, code, words) = run.end_by(Signal::HUP);
     assert_eq!(code, Some(3), "{words}");
+}
+
+#[test]
+fn a_signal_to_the_whole_group_ends_the_run_as_one_to_the_supervisor_does() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut run = Run::start();
+        run.worker("detector");
+        let group = Pid::from_raw(run.child.id().cast_signed()).expect("not zero");
+        kill_process_group(group, signal).expect("it leads a group of its own");
+        let lines: Vec<String> = run.lines.lines().map(|line| line.expect("text")).collect();
+        let output = run.child.wait_with_output().expect("it ends");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{signal:?}: {words}");
+        let summaries: Vec<Value> = lines
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).expect("every line is JSON"))
+            .filter(|line| line["kind"] == "summary")
+            .collect();
+        let [summary] = summaries.as_slice() else { panic!("{signal:?}: {} summaries", summaries.len()) };
+        assert_eq!((&summary["detector_deaths"], &summary["malformed"]), (&0.into(), &0.into()), "{summary}");
+        assert!(!words.contains("killed by signal"), "{words}");
+    }
+}
+
+#[test]
+fn workers_end_when_the_supervisor_is_killed() {
+    let mut run = Run::start();
+    let workers = [run.worker("sources"), run.worker("detector")];
+    let watched = workers.map(|pid| pidfd_open(pid, PidfdFlags::empty()).expect("it runs"));
+    run.signal(Signal::KILL);
+    for (worker, pidfd) in workers.iter().zip(&watched) {
+        let mut ended = [PollFd::new(pidfd, PollFlags::IN)];
+        let most = Timespec { tv_sec: END_MAX_S, tv_nsec: 0 };
+        assert_eq!(poll(&mut ended, Some(&most)), Ok(1), "worker {worker:?} outlives the supervisor");
+    }
+    run.child.wait().expect("it ends");
 }
 
 #[test]

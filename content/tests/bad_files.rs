@@ -5,7 +5,7 @@ use std::os::unix::fs::{symlink, PermissionsExt as _};
 use std::path::Path;
 
 use tempfile::TempDir;
-use watertight_content::sigma::{load_dir, Library};
+use watertight_content::sigma::{load_dir, load_dirs, Library};
 
 const GOOD: &str = "title: Good\nid: 8f0a9bb4-8a2d-4a3e-9d5e-0c5b1d7a5b11\nlogsource:\n  category: process_creation\n  product: linux\n\
 detection:\n  selection:\n    Image: /bin/x\n  condition: selection\nlevel: low\n";
@@ -34,6 +34,33 @@ fn text_that_is_no_yaml_is_refused_by_file_and_line() {
     let (_folder, library) = with("bad.yml", b"title: [unclosed\n  - x: {\n");
     let words = only_rejection(&library);
     assert!(words.contains("bad.yml:"), "{words}");
+}
+
+#[test]
+fn endings_in_large_letters_are_rules_and_tests_too() {
+    let folder = TempDir::new().expect("a folder");
+    for (at, name) in ["a.YML", "b.Yaml", "c.yml"].iter().enumerate() {
+        fs::write(folder.path().join(name), GOOD.replace("8f0a", &format!("8f0{at}"))).expect("written");
+    }
+    for name in ["a.tests.YML", "b.Tests.yml"] {
+        fs::write(folder.path().join(name), "fires: []\n").expect("written");
+    }
+    let library = load_dir(folder.path());
+    assert_eq!((library.rules.len(), library.tests), (3, 2), "{library:?}");
+    assert_eq!((library.rejections.len(), library.unreadable.len()), (0, 0), "{library:?}");
+}
+
+#[test]
+fn a_folder_without_rules_is_named() {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("readme.txt"), GOOD).expect("written");
+    let words = only_unreadable(&load_dir(folder.path()));
+    assert!(words.contains(&format!("no rules in {}", folder.path().display())) && words.contains(".yaml"), "{words}");
+    fs::write(folder.path().join("good.yml"), GOOD).expect("written");
+    let other = TempDir::new().expect("a folder");
+    let both = load_dirs([folder.path(), other.path()]);
+    assert_eq!(both.rules.len(), 1);
+    assert!(only_unreadable(&both).contains(&other.path().display().to_string()), "the one without is named");
 }
 
 #[test]

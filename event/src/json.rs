@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{json, Map, Value as Json};
 
+use crate::table::TRUNCATED;
 use crate::view::{nest, rfc3339};
 use crate::{Event, Field, Kind, Outcome, Source, Text, Type, Value};
 
@@ -59,7 +60,7 @@ impl Event {
             nest(&mut object, field.native(), value_to_json(value));
         }
         if !truncated.is_empty() {
-            object.insert("truncated".into(), truncated.into());
+            object.insert(TRUNCATED.native.into(), truncated.into());
         }
         if !not_utf8.is_empty() {
             object.insert("not_utf8".into(), not_utf8.into());
@@ -92,7 +93,7 @@ impl Event {
         {
             event.sequence = Some((u32::try_from(cpu).unwrap_or(u32::MAX), number));
         }
-        let cut: Vec<&str> = match object.get("truncated") {
+        let cut: Vec<&str> = match object.get(TRUNCATED.native) {
             Some(Json::Array(names)) => names.iter().filter_map(Json::as_str).collect(),
             _ => Vec::new(),
         };

@@ -3,12 +3,14 @@
 //! The demands were learnt by validating an event of every kind with every field against the published schema; the tests
 //! below hold them.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use serde_json::{json, Map, Value as Json};
 
 use crate::json::value_to_json;
-use crate::view::nest;
+use crate::table::TRUNCATED;
+use crate::view::{nest, tell_cuts};
 use crate::{Class, Event, Field, Kind, Outcome, Value};
 
 const FILE_ACTIVITY: u32 = 1001;
@@ -49,9 +51,15 @@ pub(crate) fn render(event: &Event) -> Json {
     if let Json::Object(head) = head {
         object.extend(head);
     }
+    let mut cut = Vec::new();
     for (field, value) in event.fields() {
-        put(&mut object, class_uid, field, value);
+        let Some(place) = place(class_uid, field) else { continue };
+        if value.is_truncated() {
+            cut.push(Json::from(place.as_ref()));
+        }
+        nest(&mut object, &place, if field == Field::Uid { id_text(value) } else { value_to_json(value) });
     }
+    tell_cuts(&mut object, TRUNCATED.ocsf, cut);
     complete(&mut object, event, class_uid);
     name_files(Json::Object(object))
 }
@@ -69,23 +77,30 @@ fn activity(event: &Event) -> u32 {
     }
 }
 
-fn put(object: &mut Map<String, Json>, class_uid: u32, field: Field, value: &Value) {
+/// Where a class has a field; `None` where it has no place for it.
+fn place(class_uid: u32, field: Field) -> Option<Cow<'static, str>> {
     let name = field.ocsf();
     let (top, rest) = name.split_once('.').unwrap_or((name, ""));
     let has_endpoints = class_uid == NETWORK_ACTIVITY;
-    match top {
-        "" => {}
+    let place = match top {
+        "" => return None,
         // Outside Process Activity the process that acted is the actor's process.
-        "process" if class_uid != PROCESS_ACTIVITY => {
-            nest(object, &format!("actor.process.{rest}"), value_to_json(value));
-        }
-        "file" if class_uid != FILE_ACTIVITY || name == "file.type" => {}
-        "src_endpoint" | "dst_endpoint" | "connection_info" if !has_endpoints => {}
-        "driver" if class_uid != EXTENSION_ACTIVITY => {}
-        "exit_code" if class_uid != PROCESS_ACTIVITY => {}
-        _ if field == Field::Uid => nest(object, name, id_text(value)),
-        _ => nest(object, name, value_to_json(value)),
-    }
+        "process" if class_uid != PROCESS_ACTIVITY => return Some(format!("actor.process.{rest}").into()),
+        "file" if field == Field::Path => match class_uid {
+            FILE_ACTIVITY => name,
+            MODULE_ACTIVITY => "module.file.path",
+            EXTENSION_ACTIVITY => "driver.file.path",
+            // A unix socket has no address: its name stands for the end, as far as it has one.
+            NETWORK_ACTIVITY => "dst_endpoint.name",
+            _ => return None,
+        },
+        "file" if class_uid != FILE_ACTIVITY || name == "file.type" => return None,
+        "src_endpoint" | "dst_endpoint" | "connection_info" if !has_endpoints => return None,
+        "driver" if class_uid != EXTENSION_ACTIVITY => return None,
+        "exit_code" if class_uid != PROCESS_ACTIVITY => return None,
+        _ => name,
+    };
+    Some(place.into())
 }
 
 /// Ids of users are text to OCSF.
@@ -98,7 +113,6 @@ fn id_text(value: &Value) -> Json {
 
 /// What a class demands and no single field gives.
 fn complete(object: &mut Map<String, Json>, event: &Event, class_uid: u32) {
-    let path = event.text(Field::Path);
     let is_own = event.kind.class() == Class::Sensor;
     if !object.contains_key("actor") {
         nest(object, "actor.app_name", if is_own { "watertight" } else { "unknown" }.into());
@@ -116,31 +130,22 @@ fn complete(object: &mut Map<String, Json>, event: &Event, class_uid: u32) {
                 _ => 0,
             };
             nest(object, "connection_info.direction_id", direction.into());
-            // A unix socket has no address: its name stands for the end, as far as it has one.
             if !object.contains_key("src_endpoint") && !object.contains_key("dst_endpoint") {
-                let name = path.map_or_else(|| "unknown".to_owned(), std::borrow::Cow::into_owned);
-                nest(object, "dst_endpoint.name", name.into());
+                nest(object, "dst_endpoint.name", "unknown".into());
             }
         }
         MODULE_ACTIVITY => {
             // 4: a file is mapped; 0: memory that belongs to none.
-            nest(object, "module.load_type_id", if path.is_some() { 4 } else { 0 }.into());
-            if let Some(path) = path {
-                nest(object, "module.file.path", path.into_owned().into());
-            }
+            let has_file = event.has(Field::Path);
+            nest(object, "module.load_type_id", if has_file { 4 } else { 0 }.into());
         }
         KERNEL_ACTIVITY => {
             // 2: a system call.
             nest(object, "kernel.type_id", 2.into());
             nest(object, "kernel.name", event.kind.native().split('.').next().unwrap_or_default().into());
         }
-        EXTENSION_ACTIVITY => {
-            if let Some(path) = path {
-                nest(object, "driver.file.path", path.into_owned().into());
-            }
-            if event.get(Field::ModuleName).is_none() {
-                nest(object, "driver.file.name", "unknown".into());
-            }
+        EXTENSION_ACTIVITY if event.get(Field::ModuleName).is_none() => {
+            nest(object, "driver.file.name", "unknown".into());
         }
         _ => {}
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::table::TRUNCATED;
 use crate::{Field, Kind};
 
 /// The reference page in Markdown.
@@ -22,6 +23,12 @@ pub fn reference_page() -> String {
             fields.join(" ")
         );
     }
+    let _ = write!(
+        page,
+        "\n## Cuts\n\nWhat was too long for the sensor is cut and named: each view lists the fields whose values are not whole, by \
+         its own names for them. `process.argv_bytes` tells how long all arguments were.\n\n| native | Sigma, beside `event` | ECS | OCSF |\n|---|---|---|---|\n| `{}` | {} | {} | {} |\n",
+        TRUNCATED.native, TRUNCATED.sigma, TRUNCATED.ecs, TRUNCATED.ocsf
+    );
     page.push_str("\n## Fields\n\nEvents of a process's own context carry the `process.` fields that their hook can give.\n\n| field | type | meaning | Sigma | ECS | OCSF |\n|---|---|---|---|---|---|\n");
     for field in Field::ALL {
         let or_dash = |name: &'static str| if name.is_empty() { "-" } else { name };

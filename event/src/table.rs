@@ -50,6 +50,24 @@ impl Class {
     }
 }
 
+/// Name of something in each view; empty where the view has no such thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// In native JSON.
+    pub native: &'static str,
+    /// In a line of the Sigma view.
+    pub sigma: &'static str,
+    /// In ECS.
+    pub ecs: &'static str,
+    /// In OCSF.
+    pub ocsf: &'static str,
+}
+
+/// The list of those fields of an event whose values were cut, each by its name in the same view. It tells of fields and is
+/// none: in the Sigma view it stands beside the event, where no rule takes it for contents.
+pub const TRUNCATED: Names =
+    Names { native: "truncated", sigma: "truncated", ecs: "watertight.truncated", ocsf: "unmapped.truncated" };
+
 /// A Sigma log source that a kind of event answers to; the product is always `linux`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SigmaLogsource {
@@ -103,7 +121,7 @@ fields! {
     IsMemfd Bool "process.is_memfd" "Memfd" "" "" "The executable is a memfd: it has no file."
     IsDeleted Bool "process.is_deleted" "Deleted" "" "" "The executable had no name left in any folder when it was started."
     Argv List "process.argv" "" "process.args" "" "Arguments, the first being the program's name."
-    ArgvBytes Number "process.argv_bytes" "" "" "" "Size of all arguments before any cut."
+    ArgvBytes Number "process.argv_bytes" "ArgvBytes" "watertight.argv_bytes" "unmapped.argv_bytes" "Size of all arguments before any cut."
     CommandLine Text "process.command_line" "CommandLine" "process.command_line" "process.cmd_line" "Arguments joined by spaces."
     Cwd Text "process.cwd" "CurrentDirectory" "process.working_directory" "process.working_directory" "Working directory."
     Interpreter Text "process.interpreter" "Interpreter" "" "" "Program that runs the script or loads the executable, when it differs from the file that was executed."
@@ -136,10 +154,12 @@ fields! {
     TargetId Text "target.id" "TargetProcessGuid" "" "" "Stable id of the process that is acted on."
     TargetExecutable Text "target.executable" "TargetImage" "" "" "Executable of the process that is acted on."
     Signal Number "signal.number" "Signal" "" "" "Signal that is sent."
-    Operations List "operations" "Operation" "event.action" "" "What is done; more than one where the source merged records, in no known order."
-    IsMerged Bool "is_merged" "" "" "" "One record stands for several operations."
+    Operations List "operations" "Operation" "watertight.operations" "unmapped.operations" "What is done; more than one where the source merged records, in no known order."
+    IsMerged Bool "is_merged" "Merged" "watertight.is_merged" "unmapped.is_merged" "One record stands for several operations."
     Path Text "file.path" "TargetFilename" "file.path" "file.path" "Path of the file."
+    IsPathInFileSystem Bool "file.is_path_in_file_system" "" "watertight.is_path_in_file_system" "unmapped.is_path_in_file_system" "The path begins at the root of the file's own file system, not at the machine's: the kernel tells no mount there, or it is mounted nowhere."
     OldPath Text "file.old_path" "SourceFilename" "file.Ext.original.path" "" "Path before a rename, or the file that a link points to."
+    IsExchange Bool "file.is_exchange" "" "watertight.is_exchange" "unmapped.is_exchange" "The two names change places (RENAME_EXCHANGE): each direction is an event, the second without the file's identity."
     LinkTarget Text "file.link_target" "LinkTarget" "file.target_path" "" "Text of a symbolic link."
     Dev Number "file.dev" "" "" "" "Device number of the file system."
     Inode Number "file.inode" "" "file.inode" "" "Inode number."
@@ -169,6 +189,10 @@ fields! {
     Command Number "bpf.command" "" "" "" "Command of the bpf() call."
     BpfType Number "bpf.type" "" "" "" "Program or map type."
     BpfName Text "bpf.name" "" "" "" "Name of the map that is used."
+    PerfAccess Text "perf.access" "" "" "" "What the kernel asks about the counter (PERF_SECURITY_*): open, cpu, kernel or tracepoint."
+    PerfType Number "perf.type" "" "" "" "Type of the counter (PERF_TYPE_*), where the kernel tells it: 6.1 does, 6.12 does not."
+    PerfConfig Number "perf.config" "" "" "" "Which counter of its type, where the kernel tells it."
+    AccessMode List "access.mode" "AccessMode" "watertight.access_mode" "unmapped.access_mode" "What is asked for (PTRACE_MODE_*): read or attach, and by which ids, fscreds or realcreds."
     MountSource Text "mount.source" "Source" "" "" "What is mounted."
     FsType Text "mount.type" "FsType" "" "" "File system type."
     MountRoot Text "mount.root" "" "" "" "Path within its own file system of what is mounted, where a mount is put somewhere for the first time."
@@ -244,21 +268,21 @@ kinds! {
     ProcessCapset "process.capset" Process "kernel_event" ("process" "change") (1007 99) {} "A process changed its capabilities." [Operations NewCapabilities]
     ProcessUserns "process.userns_create" Process "kernel_event" ("process" "change") (1007 99) {} "A process created a user namespace." [Operations]
     ProcessSignal "process.signal" Process "kernel_event" ("process" "change") (1007 99) {} "A process sent a signal to a protected process." [Operations Signal TargetPid TargetId TargetExecutable]
-    ProcessAccess "process.access" System "process_access" ("process" "access") (1007 3) {Executable = "SourceImage", Operations = "Access"} "A process traced, read or wrote another one." [Operations TargetPid TargetId TargetExecutable]
-    FileCreate "file.create" File "file_event" ("file" "creation") (1001 1) {} "A file was created." [Operations IsMerged Path Dev Inode Generation Mode ModeText FileType OpenFlags]
-    FileOpenWrite "file.open_write" File "file_event" ("file" "change") (1001 3) {} "A file was opened for writing." [Operations Path Dev Inode Generation Mode FileType OpenFlags]
-    FileRename "file.rename" File "file_rename" ("file" "change") (1001 5) {} "A file was renamed." [Operations IsMerged Path OldPath Dev Inode Generation FileType]
-    FileUnlink "file.unlink" File "file_delete" ("file" "deletion") (1001 4) {} "A name of a file was removed." [Operations IsMerged Path Dev Inode Generation FileType]
-    FileLink "file.link" File "file_event" ("file" "creation") (1001 1) {} "A hard link was made." [Operations Path OldPath Dev Inode Generation FileType]
-    FileSymlink "file.symlink" File "file_event" ("file" "creation") (1001 1) {} "A symbolic link was made." [Operations Path LinkTarget Dev]
-    FileMkdir "file.mkdir" File "file_event" ("file" "creation") (1001 1) {} "A folder was made." [Operations IsMerged Path Dev Mode ModeText FileType]
-    FileFifo "file.fifo" File "pipe_created" ("file" "creation") (1001 1) {Path = "PipeName"} "A named pipe was made." [Operations IsMerged Path Dev Inode Mode ModeText FileType]
-    FileFifoOpen "file.fifo_open" File "pipe_created" ("file" "access") (1001 14) {Path = "PipeName"} "A named pipe was opened." [Operations Path Dev Inode Mode FileType OpenFlags]
-    FileMknod "file.mknod" File "file_event" ("file" "creation") (1001 1) {} "A device or socket file was made." [Operations IsMerged Path Dev Mode ModeText FileType]
-    FileChmod "file.chmod" File "file_change" ("file" "change") (1001 6) {} "Permissions of a file were changed." [Operations Path Dev Inode Generation Mode ModeText FileType]
-    FileChown "file.chown" File "file_change" ("file" "change") (1001 6) {} "Owner of a file was changed." [Operations Path Dev Inode Generation FileUid FileGid FileType]
-    FileSetxattr "file.setxattr" File "file_change" ("file" "change") (1001 6) {} "An extended attribute was set." [Operations Path Dev Inode Generation Attribute FileType]
-    FileTruncate "file.truncate" File "file_change" ("file" "change") (1001 3) {} "A file's size was set." [Operations Path Dev Inode Generation Size FileType]
+    ProcessAccess "process.access" System "process_access" ("process" "access") (1007 3) {Executable = "SourceImage", Operations = "Access"} "A process asked for all of another one (attach). ptrace, process_vm_readv and _writev, /proc/PID/mem and pidfd_getfd ask alike; the kernel does not say which it is." [Operations AccessMode TargetPid TargetId TargetExecutable]
+    FileCreate "file.create" File "file_event" ("file" "creation") (1001 1) {} "A file was created." [Operations IsMerged Path IsPathInFileSystem Dev Inode Generation Mode ModeText FileType OpenFlags]
+    FileOpenWrite "file.open_write" File "file_event" ("file" "change") (1001 3) {} "A file was opened for writing." [Operations Path IsPathInFileSystem Dev Inode Generation Mode FileType OpenFlags]
+    FileRename "file.rename" File "file_rename" ("file" "change") (1001 5) {} "A file was renamed." [Operations IsMerged Path IsPathInFileSystem OldPath IsExchange Dev Inode Generation FileType]
+    FileUnlink "file.unlink" File "file_delete" ("file" "deletion") (1001 4) {} "A name of a file was removed." [Operations IsMerged Path IsPathInFileSystem Dev Inode Generation FileType]
+    FileLink "file.link" File "file_event" ("file" "creation") (1001 1) {} "A hard link was made." [Operations Path IsPathInFileSystem OldPath Dev Inode Generation FileType]
+    FileSymlink "file.symlink" File "file_event" ("file" "creation") (1001 1) {} "A symbolic link was made." [Operations Path IsPathInFileSystem LinkTarget Dev]
+    FileMkdir "file.mkdir" File "file_event" ("file" "creation") (1001 1) {} "A folder was made." [Operations IsMerged Path IsPathInFileSystem Dev Mode ModeText FileType]
+    FileFifo "file.fifo" File "pipe_created" ("file" "creation") (1001 1) {Path = "PipeName"} "A named pipe was made." [Operations IsMerged Path IsPathInFileSystem Dev Inode Mode ModeText FileType]
+    FileFifoOpen "file.fifo_open" File "pipe_created" ("file" "access") (1001 14) {Path = "PipeName"} "A named pipe was opened." [Operations Path IsPathInFileSystem Dev Inode Mode FileType OpenFlags]
+    FileMknod "file.mknod" File "file_event" ("file" "creation") (1001 1) {} "A device or socket file was made." [Operations IsMerged Path IsPathInFileSystem Dev Mode ModeText FileType]
+    FileChmod "file.chmod" File "file_change" ("file" "change") (1001 6) {} "Permissions of a file were changed." [Operations Path IsPathInFileSystem Dev Inode Generation Mode ModeText FileType]
+    FileChown "file.chown" File "file_change" ("file" "change") (1001 6) {} "Owner of a file was changed." [Operations Path IsPathInFileSystem Dev Inode Generation FileUid FileGid FileType]
+    FileSetxattr "file.setxattr" File "file_change" ("file" "change") (1001 6) {} "An extended attribute was set. The path begins at the root of the file's own file system." [Operations Path IsPathInFileSystem Dev Inode Generation Attribute FileType]
+    FileTruncate "file.truncate" File "file_change" ("file" "change") (1001 3) {} "A file's size was set." [Operations Path IsPathInFileSystem Dev Inode Generation Size FileType]
     FileChange "file.change" File "file_change" ("file" "change") (1001 6) {} "Attributes of a file were changed; the source can't say which." [Operations IsMerged Path FileType]
     UnixBind "unix.bind" File "pipe_created" ("network" "start") (1001 1) {Path = "PipeName"} "A unix socket was bound to a name." [Operations Path Family]
     UnixConnect "unix.connect" File "network_connection" ("network" "connection") (4001 1) {} "A connection to a unix socket." [Operations Path Family Protocol IsInitiated]
@@ -270,16 +294,16 @@ kinds! {
     NetworkSend "network.send" Network "network_connection" ("network" "connection") (4001 6) {} "A first message to a peer without a connection." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
     NetworkFailed "network.failed" Network "" ("network" "connection") (4001 4) {} "A connection that this machine opened could not be: refused, unreachable or too late." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
     NetworkClose "network.close" Network "" ("network" "end") (4001 2) {} "A connection was over when a poll of the kernel's table first saw it." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort]
-    MemoryMap "memory.map" System "image_load" ("library" "start") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "A file or memory was mapped executable. The program that an exec maps is told by `process.exec` alone, unless it has no name any more." [Operations Path Dev Inode Generation Protection MapFlags MappedMemfd]
-    MemoryProtect "memory.protect" System "image_load" ("process" "change") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "Memory was made executable." [Operations Path Dev Inode Generation Protection MappedMemfd]
-    ModuleLoad "module.load" System "driver_load" ("driver" "start") (1002 1) {Path = "ImageLoaded"} "A module, firmware or kernel image is loaded." [Operations ModuleName Path Dev Inode Generation]
+    MemoryMap "memory.map" System "image_load" ("library" "start") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "A file or memory was mapped executable. The program that an exec maps is told by `process.exec` alone, unless it has no name any more." [Operations Path IsPathInFileSystem Dev Inode Generation Protection MapFlags MappedMemfd]
+    MemoryProtect "memory.protect" System "image_load" ("process" "change") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "Memory was made executable." [Operations Path IsPathInFileSystem Dev Inode Generation Protection MappedMemfd]
+    ModuleLoad "module.load" System "driver_load" ("driver" "start") (1002 1) {Path = "ImageLoaded"} "A module, firmware or kernel image is loaded." [Operations ModuleName Path IsPathInFileSystem Dev Inode Generation]
     BpfUse "bpf.use" System "kernel_event" ("driver" "start") (1003 99) {} "A BPF program or map is created or opened." [Operations Command BpfType BpfName]
-    PerfOpen "perf.open" System "kernel_event" ("driver" "start") (1003 99) {} "A performance event is opened." [Operations Command]
-    Mount "mount.change" System "kernel_event" ("file" "change") (1001 12) {Path = "Target"} "A file system is mounted, moved, unmounted or made the root." [Operations Path MountSource FsType MountRoot IsDetached MountFlags]
+    PerfOpen "perf.open" System "kernel_event" ("driver" "start") (1003 99) {} "A performance event is opened." [Operations PerfAccess PerfType PerfConfig]
+    Mount "mount.change" System "kernel_event" ("file" "change") (1001 12) {Path = "Target"} "A file system is mounted, moved, unmounted or made the root." [Operations Path IsPathInFileSystem MountSource FsType MountRoot IsDetached MountFlags]
     IoUring "io_uring.use" System "kernel_event" ("process" "change") (1007 99) {} "An io_uring with a kernel thread or other credentials." [Operations]
     TimeSet "time.set" System "kernel_event" ("host" "change") (1007 99) {} "The clock is set." [Operations Size]
-    PolicyDenied "policy.denied" System "kernel_event" ("intrusion_detection" "denied") (1007 99) {} "The guard, or denial by fanotify, refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path Dev Inode Generation FileType Family RemoteAddress RemotePort]
-    PolicyAudited "policy.audited" System "kernel_event" ("intrusion_detection" "info") (1007 99) {} "A rule in audit mode would have refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path Dev Inode Generation FileType Family RemoteAddress RemotePort]
+    PolicyDenied "policy.denied" System "kernel_event" ("intrusion_detection" "denied") (1007 99) {} "The guard, or denial by fanotify, refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path IsPathInFileSystem Dev Inode Generation FileType Family RemoteAddress RemotePort]
+    PolicyAudited "policy.audited" System "kernel_event" ("intrusion_detection" "info") (1007 99) {} "A rule in audit mode would have refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path IsPathInFileSystem Dev Inode Generation FileType Family RemoteAddress RemotePort]
     SensorGap "sensor.gap" Sensor "" ("host" "info") (1007 99) {} "Events could not be delivered for a while." [Of Count Message]
     SensorOverflow "sensor.overflow" Sensor "" ("host" "info") (1007 99) {} "A source lost events." [Of Count Message]
     SensorLoss "sensor.loss" Sensor "" ("host" "info") (1007 99) {} "Events were lost in the kernel because a ring was full; how many is exact." [Of Count Message]

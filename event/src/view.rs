@@ -4,6 +4,7 @@ use serde_json::{json, Map, Value as Json};
 
 use crate::json::value_to_json;
 use crate::line::write_rfc3339;
+use crate::table::TRUNCATED;
 use crate::{Event, Field, Kind, Outcome, Value};
 
 /// A form in which events are written.
@@ -85,8 +86,20 @@ impl View {
 fn sigma(event: &Event) -> Json {
     let fields: Map<String, Json> =
         sigma_fields(event).map(|(name, value)| (name.to_owned(), as_rules_see(value))).collect();
+    let cut = sigma_fields(event).filter(|(_, value)| value.is_truncated()).map(|(name, _)| name.into()).collect();
     let category = event.kind.sigma_logsource().map_or("", |logsource| logsource.category);
-    json!({ "logsource": { "category": category, "product": "linux" }, "event": fields })
+    let mut line = Map::new();
+    line.insert("logsource".into(), json!({ "category": category, "product": "linux" }));
+    line.insert("event".into(), fields.into());
+    tell_cuts(&mut line, TRUNCATED.sigma, cut);
+    line.into()
+}
+
+/// Names what was cut, if anything was.
+pub(crate) fn tell_cuts(object: &mut Map<String, Json>, name: &str, cut: Vec<Json>) {
+    if !cut.is_empty() {
+        nest(object, name, cut.into());
+    }
 }
 
 /// IPv4 in IPv6 clothes is IPv4 to a rule: a recorded event must match what it matched live.
@@ -116,11 +129,14 @@ fn ecs(event: &Event) -> Json {
             Outcome::Attempted | Outcome::Unknown => "unknown".into(),
         },
     );
-    for (field, value) in event.fields() {
-        if !field.ecs().is_empty() && field != Field::Operations {
-            nest(&mut object, field.ecs(), value_to_json(value));
+    let mut cut = Vec::new();
+    for (field, value) in event.fields().filter(|(field, _)| !field.ecs().is_empty()) {
+        if value.is_truncated() {
+            cut.push(field.ecs().into());
         }
+        nest(&mut object, field.ecs(), value_to_json(value));
     }
+    tell_cuts(&mut object, TRUNCATED.ecs, cut);
     Json::Object(object)
 }
 
@@ -179,7 +195,7 @@ pub(crate) fn unix_ns(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Source;
+    use crate::{Source, Text, Type};
 
     #[test]
     fn times_are_written_and_read_to_the_nanosecond() {
@@ -227,6 +243,71 @@ mod tests {
             let expected = expected.expect("a category that ECS has and this list names");
             assert!(expected.contains(&of_kind), "{}: {category} has no type {of_kind}", kind.native());
         }
+    }
+
+    /// Dotted places of all values that hold this text, alone or in a list.
+    fn places_of(json: &Json, place: &str, text: &str, found: &mut Vec<String>) {
+        match json {
+            Json::Object(object) => {
+                for (key, inner) in object {
+                    places_of(inner, &format!("{place}.{key}"), text, found);
+                }
+            }
+            Json::Array(items) if items.iter().any(|item| item == text) => found.push(place.into()),
+            other if other == text => found.push(place.into()),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_value_that_was_cut_is_named_in_every_view_and_no_other_is() {
+        const PART: &str = "/a/part";
+        let cut = || Text { bytes: PART.as_bytes().into(), is_truncated: true };
+        for kind in Kind::ALL {
+            let whole = Event::new(*kind, Outcome::Done, Source::BpfLsm, 1).with(Field::Comm, "whole");
+            let mut event = whole.clone();
+            let of_process = Field::ALL.iter().filter(|field| field.is_of_process() && **field != Field::Comm);
+            for field in of_process.chain(kind.fields()) {
+                match field.value_type() {
+                    Type::Text => event.set(*field, cut()),
+                    Type::List => event.set(*field, Value::CutList(vec![PART.into()])),
+                    _ => {}
+                }
+            }
+            let views = [
+                (View::Native, "", TRUNCATED.native),
+                (View::Sigma, ".event", TRUNCATED.sigma),
+                (View::Ecs, "", TRUNCATED.ecs),
+                (View::Ocsf, "", TRUNCATED.ocsf),
+            ];
+            for (view, root, name) in views {
+                let pointer = format!("/{}", name.replace('.', "/"));
+                assert_eq!(view.render(&whole).pointer(&pointer), None, "{view:?} {}", kind.native());
+                let line = view.render(&event);
+                let mut expected = Vec::new();
+                places_of(&line, "", PART, &mut expected);
+                let told = line.pointer(&pointer).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+                let mut told: Vec<String> =
+                    told.iter().map(|name| format!("{root}.{}", name.as_str().expect("a name"))).collect();
+                told.sort();
+                expected.sort();
+                assert_eq!(told, expected, "{view:?} {}", kind.native());
+                assert!(!told.is_empty(), "{view:?} {}", kind.native());
+            }
+        }
+    }
+
+    #[test]
+    fn merged_operations_and_the_size_of_cut_arguments_are_told_in_ecs_and_ocsf() {
+        let operations = Value::List(vec!["create".into(), "close_write".into()]);
+        let event = Event::new(Kind::FileCreate, Outcome::Done, Source::Fanotify, 1)
+            .with(Field::ArgvBytes, 100_000_u64)
+            .with(Field::IsMerged, true)
+            .with(Field::Operations, operations);
+        let told = json!({ "argv_bytes": 100_000, "is_merged": true, "operations": ["create", "close_write"] });
+        assert_eq!(View::Ecs.render(&event)["watertight"], told);
+        assert_eq!(View::Ecs.render(&event)["event"]["action"], "file.create");
+        assert_eq!(View::Ocsf.render(&event)["unmapped"], told);
     }
 
     #[test]

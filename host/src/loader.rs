@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use watertight_sensor_abi::{HookClass, HOOKS};
 
 use crate::filter::Filter;
+use crate::signals::spawn_sheltered;
 
 /// What the loader says is in force.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -56,7 +57,7 @@ pub struct Refused {
 }
 
 /// How the processes that were there already have been read.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Reading {
     /// Their arguments are among it.
     pub arguments: bool,
@@ -81,6 +82,8 @@ const READING_BYTES_MAX: u64 = 4_096;
 pub struct Loader {
     executable: PathBuf,
     pins: PathBuf,
+    /// What ends a run does not reach it in the middle of its work.
+    is_sheltered: bool,
 }
 
 impl Loader {
@@ -99,7 +102,13 @@ impl Loader {
                 executable.display()
             );
         }
-        Ok(Self { executable, pins: pins.to_owned() })
+        Ok(Self { executable, pins: pins.to_owned(), is_sheltered: false })
+    }
+
+    /// The loader of a run: a signal to the run's whole group asks the supervisor to end, and this one does its work for that.
+    #[must_use]
+    pub fn sheltered(self) -> Self {
+        Self { is_sheltered: true, ..self }
     }
 
     /// Loads what the kernel admits, or adopts what is pinned. The programs know processes of our own executable by its
@@ -180,15 +189,16 @@ impl Loader {
     }
 
     fn run(&self, arguments: &[&str], input: Option<&[u8]>, stdout: Stdio) -> Result<String> {
-        let mut child = Command::new(&self.executable)
+        let mut command = Command::new(&self.executable);
+        command
             .arg("--pins")
             .arg(&self.pins)
             .args(arguments)
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(stdout)
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("running {}", self.executable.display()))?;
+            .stderr(Stdio::piped());
+        let spawned = if self.is_sheltered { spawn_sheltered(&mut command) } else { command.spawn() };
+        let mut child = spawned.with_context(|| format!("running {}", self.executable.display()))?;
         if let (Some(bytes), Some(mut pipe)) = (input, child.stdin.take()) {
             match pipe.write_all(bytes) {
                 // It ended without reading everything: its own words say why.

@@ -5,10 +5,11 @@ use watertight_sensor_abi::Hook;
 
 use crate::filter::{Class, Filter};
 use crate::guard::LoadedGuard;
-use crate::loader::{Reading, Report};
+use crate::loader::Report;
+use crate::there::{self, There};
 
-/// The row of the processes that were there before the run.
-const THERE: &str = "processes from before";
+/// The mend where there is no run.
+pub(crate) const START: &str = "start `watertight run`";
 
 /// How far the machine is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -95,8 +96,8 @@ pub struct Found {
     pub filters: Vec<Filter>,
     /// How many files and folders are marked to deny exec by fanotify, or why none; `None` if no policy asks for it.
     pub deny_by_fanotify: Option<Result<usize, String>>,
-    /// How the kernel's iterator told of the processes that were there already, or why it did not; `None` without BPF.
-    pub processes: Option<Result<Reading, String>>,
+    /// How the processes that were there already were read.
+    pub processes: There,
     /// This is not the start of a run but a look at what is in force.
     pub is_read_back: bool,
     /// With `is_read_back`: a run is at work that reads what the programs collect.
@@ -122,19 +123,17 @@ impl Found {
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, mend: &Mend) -> Matrix {
-        let mut rows = vec![
+        let rows = vec![
             self.process(mend),
-            self.there(mend),
+            self.processes.row(mend),
             self.file(mend),
             self.network(mend),
             self.system(mend),
             self.deny(mend),
         ];
-        // How a run began can't be read back.
-        rows.retain(|row| !(self.is_read_back && row.class == THERE));
         let level = match () {
             // Who was there before is always known from somewhere; it protects nothing.
-            () if rows.iter().all(|row| row.class == THERE || row.source == "none") => Level::None,
+            () if rows.iter().all(|row| row.class == there::CLASS || row.source == "none") => Level::None,
             () if self.is_unread() && self.kernel.is_some() => Level::None,
             () if rows.last().is_some_and(|row| row.source != "none" && row.source != FANOTIFY_DENY) => Level::Enforce,
             () => Level::Observe,
@@ -215,18 +214,6 @@ impl Found {
         }
     }
 
-    fn there(&self, mend: &Mend) -> Row {
-        match &self.processes {
-            Some(Ok(Reading { arguments: true, .. })) => row(THERE, "BPF iterator", "", ""),
-            Some(Ok(Reading { refused, .. })) => {
-                let why = refused.as_deref().unwrap_or_default();
-                row(THERE, "BPF iterator", &format!("arguments, taken from /proc ({why})"), &mend.bpf)
-            }
-            Some(Err(why)) => row(THERE, "/proc", &format!("start to the nanosecond ({why})"), &mend.bpf),
-            None => row(THERE, "/proc", "start to the nanosecond", &mend.bpf),
-        }
-    }
-
     fn file(&self, mend: &Mend) -> Row {
         if self.has(Hook::FileOpen) && self.has(Hook::FileUnlink) && self.has(Hook::FileRename) {
             return row("file", "BPF LSM", "", "");
@@ -290,7 +277,7 @@ fn refusal<'w>(tried: Option<&'w Result<(), String>>, mend: &'w Mend) -> &'w str
     }
 }
 
-fn row(class: &'static str, source: &str, missing: &str, mend: &str) -> Row {
+pub(crate) fn row(class: &'static str, source: &str, missing: &str, mend: &str) -> Row {
     Row { class, source: source.into(), missing: missing.into(), mend: mend.into() }
 }
 
@@ -470,7 +457,6 @@ mod tests {
         let unread = Found { has_reader: false, ..read }.matrix(&mend);
         assert_eq!(unread.level, Level::None);
         assert!(unread.degraded.contains("no run reads"), "{}", unread.degraded);
-        assert!(unread.rows.iter().all(|row| row.class != THERE), "how a run began can't be read back");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -73,37 +73,4 @@ pub fn resume(fd: RawFd) -> Result<(RunLock, Report, Result<LoadedGuard, String>
     let lock = unsafe { OwnedFd::from_raw_fd(state.lock) };
     fcntl_setfd(&lock, FdFlags::CLOEXEC).context("taking the lock over")?;
     Ok((RunLock::from_fd(lock), state.report, state.guard))
-}
-
-/// Holds SIGINT, SIGTERM and SIGHUP back, also from processes that are started meanwhile.
-///
-/// # Errors
-/// The kernel refused.
-pub fn hold_signals() -> io::Result<()> {
-    mask_signals(libc::SIG_BLOCK)
-}
-
-/// Lets the signals come that were held back: the handlers are there.
-///
-/// # Errors
-/// The kernel refused.
-pub fn accept_signals() -> io::Result<()> {
-    mask_signals(libc::SIG_UNBLOCK)
-}
-
-fn mask_signals(how: libc::c_int) -> io::Result<()> {
-    // SAFETY: the set is ours and is initialised by sigemptyset before it is used.
-    let answer = unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut set);
-        libc::sigaddset(&mut set, libc::SIGINT);
-        libc::sigaddset(&mut set, libc::SIGTERM);
-        libc::sigaddset(&mut set, libc::SIGHUP);
-        libc::sigprocmask(how, &set, std::ptr::null_mut())
-    };
-    if answer == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }

@@ -37,6 +37,8 @@ use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
 use crate::resume;
 use crate::say::not_written;
+use crate::signals;
+use crate::there::There;
 use crate::whole_lines::begin_line;
 use crate::worker::protocol::{Format, Message};
 
@@ -85,7 +87,7 @@ extern "C" fn on_signal(_signal: libc::c_int) {
 /// # Errors
 /// Nothing could be watched, another run is at work, a worker was given up, or nobody takes the output.
 pub fn run(options: &Options) -> Result<u8> {
-    let loader = Loader::find(options.loader.as_deref(), &options.pins);
+    let loader = Loader::find(options.loader.as_deref(), &options.pins).map(Loader::sheltered);
     let (_lock, found) = match options.resumed {
         Some(fd) => {
             let (lock, report, guard) = resume::resume(fd)?;
@@ -94,7 +96,7 @@ pub fn run(options: &Options) -> Result<u8> {
         None => load(options, loader.as_ref())?,
     };
     catch_signals()?;
-    resume::accept_signals().context("accepting signals")?;
+    signals::accept().context("accepting signals")?;
     let found = Found { filters: options.filters.clone(), ..found };
     let is_guarded = matches!(found.guard, Some(Ok(_)));
     let ended = watch(options, loader.as_ref().ok(), found);
@@ -115,7 +117,7 @@ fn load(options: &Options, loader: Result<&Loader, &anyhow::Error>) -> Result<(R
         filter.check()?;
     }
     let lock = RunLock::take(&options.state)?;
-    resume::hold_signals().context("holding signals back")?;
+    signals::hold().context("holding signals back")?;
     let loaded = loader.map_err(|error| format!("{error:#}")).and_then(|loader| loader.load_or_clear(&options.filters));
     let report = match loaded {
         Ok(report) => report,
@@ -144,12 +146,9 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     };
     let is_adopted = found.kernel.as_ref().is_some_and(|report| report.adopted);
     // After the programs are attached: who starts from here on is told by them.
-    let there = loader.filter(|_| found.kernel.is_some()).map(Loader::processes);
-    found.processes = there.as_ref().map(|there| match there {
-        Ok(snapshot) => Ok(snapshot.reading.clone()),
-        Err(error) => Err(format!("{error:#}")),
-    });
-    let there = there.and_then(Result::ok);
+    let (how, there) = There::read(loader, found.kernel.as_ref());
+    let _ = how.leave_word(&options.state); // without it `status` says that it does not know
+    found.processes = how;
     let sources = sources::start(&mut found)?;
     let mut keeper = Keeper::start(&options.state, loader.map(Loader::executable), found.has_lsm());
     found.deny_by_fanotify = keeper.outcome();
@@ -227,7 +226,7 @@ fn open_guard(found: &mut Found) -> Option<GuardMaps> {
 }
 
 fn catch_signals() -> Result<()> {
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+    for signal in signals::ENDING {
         let handler = on_signal as extern "C" fn(libc::c_int);
         // SAFETY: the handler only stores to an atomic, which is allowed in a signal handler.
         let before = unsafe { libc::signal(signal, handler as libc::sighandler_t) };

@@ -8,6 +8,7 @@ use watertight_host::loader::Loader;
 use watertight_host::matrix::{Fallbacks, Found, Mend};
 use watertight_host::printable::printable_lines;
 use watertight_host::say::not_written;
+use watertight_host::there::There;
 use watertight_sensor_fallback::{fanotify, proc_connector, Fanotify, ProcConnector, SockDiag};
 
 use super::run::Form;
@@ -39,6 +40,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     match loader.as_ref().map_err(|error| format!("{error:#}")).and_then(|loader| loader.load_or_clear(&[])) {
         Ok(report) => {
             if let Ok(loader) = &loader {
+                (found.processes, _) = There::read(Some(loader), Some(&report));
                 loader.unload()?;
             }
             let _ = std::fs::remove_dir(&args.pins); // an empty folder that stays does no harm

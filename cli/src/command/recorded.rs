@@ -166,7 +166,7 @@ fn passed_over_in_words(counts: &BTreeMap<&'static str, u64>) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use watertight_content::sigma::{load_texts, Source};
-    use watertight_event::{Field, Outcome, Source as EventSource, Value, View};
+    use watertight_event::{Field, Outcome, Source as EventSource, Text, Value, View};
 
     use super::*;
 
@@ -196,11 +196,13 @@ logsource: {product: linux}
 detection:
   keywords:
     - evil
+    - CommandLine
   condition: keywords
 ";
 
     fn events() -> Vec<Event> {
         let event = |kind| Event::new(kind, Outcome::Done, EventSource::TpBtf, 7).with(Field::Pid, 4_u64);
+        let cut = Text { bytes: b"cat".to_vec().into(), is_truncated: true };
         let mapped: std::net::IpAddr = "::ffff:10.1.2.3".parse().expect("an address");
         let connect = |kind| {
             event(kind)
@@ -212,6 +214,7 @@ detection:
         vec![
             event(Kind::ProcessExec).with(Field::Executable, "/bin/sh").with(Field::CommandLine, "sh -c evil"),
             event(Kind::ProcessExec).with(Field::Executable, "/bin/ls").with(Field::CommandLine, "ls"),
+            event(Kind::ProcessExec).with(Field::Executable, "/bin/cat").with(Field::CommandLine, cut),
             connect(Kind::NetworkConnect),
             connect(Kind::NetworkEstablished),
             event(Kind::SensorGap).with(Field::Message, "evil"),

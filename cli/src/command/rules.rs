@@ -13,7 +13,7 @@ use watertight_host::say::not_written;
 /// Exit code when every rule was accepted.
 const OK: u8 = 0;
 
-/// Exit code when a file could not be read.
+/// Exit code when a file could not be read, or there are no rules.
 const FAILED: u8 = 1;
 
 /// Exit code when some rule was rejected.
@@ -60,7 +60,7 @@ pub fn run(args: &RulesArgs) -> anyhow::Result<u8> {
     }
 }
 
-/// Exit code 0 if every rule was accepted, 3 if some were rejected, 1 if a file could not be read.
+/// Exit code 0 if every rule was accepted, 3 if some were rejected, 1 if a file could not be read or there are no rules.
 fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let library = load_dir(&args.dir);
     let verdicts = rows(&library, &supply());

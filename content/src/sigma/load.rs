@@ -14,8 +14,11 @@ use super::rejection::{Reason, Rejection};
 /// Largest file read. Rules have a few kilobytes; lists of hashes a few hundred.
 const FILE_SIZE_BYTES_MAX: u64 = 4 << 20;
 
-/// Endings of a file with events that the rule of the same name must and must not fire on.
-const TESTS_ENDINGS: [&str; 2] = [".tests.yml", ".tests.yaml"];
+/// Endings of a file with rules, in letters of any case.
+const ENDINGS: [&str; 2] = ["yml", "yaml"];
+
+/// What stands before the ending of a file with events that the rule of the same name must and must not fire on.
+const TESTS: &str = ".tests";
 
 /// Deepest folder looked into.
 const FOLDER_DEPTH_MAX: usize = 32;
@@ -84,6 +87,12 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
+    /// Nothing was refused, and there is nothing.
+    #[error("no rules in {}: they are read from files that end in .yml or .yaml", path.display())]
+    NoRules {
+        /// The folder or file that was named.
+        path: PathBuf,
+    },
     /// Folders nest too deep.
     #[error("{} lies deeper than {FOLDER_DEPTH_MAX} folders: move it up", path.display())]
     TooDeep {
@@ -100,6 +109,11 @@ impl Library {
     pub fn ruleset(&self) -> Result<Arc<Ruleset>, BuildError> {
         Ruleset::build(self.rules.iter().map(|loaded| loaded.rule.clone()))
     }
+
+    /// How many rules, and things that should have been rules, there are so far.
+    fn seen(&self) -> usize {
+        self.rules.len().saturating_add(self.rejections.len()).saturating_add(self.unreadable.len())
+    }
 }
 
 /// Reads rules held in memory.
@@ -112,7 +126,8 @@ pub fn load_texts<'s>(sources: impl IntoIterator<Item = Source<'s>>) -> Library 
 }
 
 /// Reads every `.yml` and `.yaml` file below a folder, in the order of their paths; or the one file that is named. A rule's
-/// tests (`name.tests.yml` beside `name.yml`) are no rules and are counted alone.
+/// tests (`name.tests.yml` beside `name.yml`) are no rules and are counted alone. Where there is nothing that is or would be a
+/// rule, that is told as [`LoadError::NoRules`].
 #[must_use]
 pub fn load_dir(path: &Path) -> Library {
     load_dirs([path])
@@ -124,10 +139,14 @@ pub fn load_dirs<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Library 
     let mut loader = Loader::default();
     for path in paths {
         let path = path.as_ref();
+        let before = loader.library.seen();
         match std::fs::metadata(path) {
             Ok(found) if found.is_dir() => loader.folder(path, 0),
             Ok(_) => loader.file(path),
             Err(cause) => loader.library.unreadable.push(LoadError::Io { path: path.to_owned(), cause }),
+        }
+        if loader.library.seen() == before {
+            loader.library.unreadable.push(LoadError::NoRules { path: path.to_owned() });
         }
     }
     loader.library
@@ -209,16 +228,25 @@ impl Loader {
 }
 
 fn is_rule_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
+    let Some(extension) = path.extension() else { return false };
+    ENDINGS.iter().any(|ending| extension.eq_ignore_ascii_case(ending))
 }
 
 /// By its name and the rule beside it: a rule that only has such a name is not left out in silence.
 fn is_tests_file(path: &Path) -> bool {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-    let rule = TESTS_ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
-    rule.is_some_and(|rule| {
-        ["yml", "yaml"].iter().any(|ending| path.with_file_name(format!("{rule}.{ending}")).is_file())
-    })
+    let Some(rule) = path.file_stem().and_then(|stem| stem.to_str()).and_then(without_tests) else { return false };
+    if ENDINGS.iter().any(|ending| path.with_file_name(format!("{rule}.{ending}")).is_file()) {
+        return true;
+    }
+    // Its ending may be in large letters.
+    let beside = path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
+    let mut beside = beside.filter_map(|entry| Some(entry.ok()?.path()));
+    beside.any(|other| other.file_stem().is_some_and(|stem| stem == rule) && is_rule_file(&other) && other.is_file())
+}
+
+fn without_tests(stem: &str) -> Option<&str> {
+    let (rule, tests) = stem.split_at_checked(stem.len().checked_sub(TESTS.len())?)?;
+    tests.eq_ignore_ascii_case(TESTS).then_some(rule)
 }
 
 fn read_text(path: &Path) -> Result<String, LoadError> {

@@ -24,6 +24,7 @@ use super::store::{self, MarkStatus, Stamp, Status};
 use super::watchdog::Watchdog;
 use super::BYPASSES;
 use crate::output::sensor_event;
+use crate::signals::spawn_sheltered;
 
 /// How long the listener may take to look up files and set marks.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -264,7 +265,7 @@ impl Listener {
         if let Some(loader) = loader {
             command.arg("--loader").arg(loader);
         }
-        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let spawned = spawn_sheltered(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
         fcntl_setfd(page.as_fd(), FdFlags::CLOEXEC).context("taking the progress page back")?;
         let mut child = spawned.context("starting the deny worker")?;
         let input = child.stdin.take();

@@ -103,7 +103,7 @@ pub fn run(page_fd: i32, loader: Option<&Path>) -> Result<()> {
 /// A Ctrl-Z at the terminal stops the run, and its watchdog with it: it must not stop us.
 fn leave_terminal() {
     let _ = rustix::process::setsid(); // fails only where we lead a session of our own already
-    for signal in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGHUP] {
+    for signal in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
         // SAFETY: ignoring a signal runs no code; these numbers are valid, so it does not fail.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }

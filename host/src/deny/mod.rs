@@ -22,10 +22,26 @@ mod vital;
 mod watchdog;
 
 /// What passes this way of denying. `status` and `policy apply` list it.
-pub const BYPASSES: [&str; 5] = [
+pub const BYPASSES: [&str; 6] = [
     "the program given to ld.so as an argument",
     "a script given to its interpreter (sh script)",
     "a hard link, elsewhere, to a file in a folder that a rule names with under",
+    "a file that was moved out of a folder that a rule names with under",
     "subfolders of a folder that a rule names with under",
     "a file that took a rule's path after the policy was applied",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::BYPASSES;
+
+    #[test]
+    fn the_documentation_lists_what_passes_as_the_program_does() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/policy.md");
+        let page = std::fs::read_to_string(page).expect("the page").replace('`', "");
+        let (_, list) = page.split_once("These pass, and status lists them:\n\n").expect("where the list begins");
+        let listed: Vec<&str> = list.lines().map_while(|line| line.strip_prefix("- ")).collect();
+        let listed: Vec<&str> = listed.iter().map(|line| line.trim_end_matches([';', '.'])).collect();
+        assert_eq!(listed, BYPASSES);
+    }
+}

@@ -1,5 +1,5 @@
 //! What is in force now, read back from the kernel: the pinned links by their ids, the counters of their hooks, and the
-//! sources that the workers of the run hold open. No file that says so is believed.
+//! sources that the workers of the run hold open. No file that says so is believed; how the run began is its own word (`there`).
 
 mod guard;
 mod sources;
@@ -19,7 +19,8 @@ use crate::guard::LoadedGuard;
 use crate::in_force;
 use crate::loader::{Refused, Report};
 use crate::lock::RunLock;
-use crate::matrix::{Found, Matrix, Mend};
+use crate::matrix::{Found, Matrix, Mend, START};
+use crate::there::There;
 
 /// A hook that is in force.
 #[derive(Debug)]
@@ -28,9 +29,6 @@ pub struct Attached {
     link: PinnedLink,
     counts: HookCounts,
 }
-
-/// The mend where there is no run.
-const START: &str = "start `watertight run`";
 
 /// What is in force on this machine.
 #[derive(Debug)]
@@ -69,6 +67,7 @@ impl Status {
             None => found.kernel_refused = "no kernel program is pinned: start `watertight run`".into(),
         }
         found.fallbacks = sources::of_run(run);
+        found.processes = There::word_of(run, state);
         let deny = Deny::read(state);
         found.deny_by_fanotify = guard::listener(deny.as_ref(), run);
         found.guard = guard::read_back(pins).map(|read| read.map(|_| LoadedGuard::default()));

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use rustix::io::{fcntl_setfd, FdFlags};
 use rustix::pipe::{pipe_with, PipeFlags};
 
+use crate::signals::spawn_sheltered;
 use crate::worker::report::{Report, Reports};
 use crate::worker::sandbox::{call_name, Sandbox};
 
@@ -40,7 +41,7 @@ impl Worker {
             // The supervisor starts processes from one thread alone: none other before they are taken back.
             fcntl_setfd(fd, FdFlags::empty()).context("handing a descriptor on")?;
         }
-        let child = command.spawn().with_context(|| format!("starting the {name} worker"));
+        let child = spawn_sheltered(&mut command).with_context(|| format!("starting the {name} worker"));
         for fd in &given {
             fcntl_setfd(fd, FdFlags::CLOEXEC).context("taking a descriptor back")?;
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use watertight_content::sigma::{load_dirs, load_texts, same_id, Library, Source};
+use watertight_content::sigma::{load_dirs, load_texts, same_id, Library, LoadError, Source};
 use watertight_engine::rule::{LogSource, Rule};
 use watertight_engine::{Explanation, Field as RuleField, Fields, Plan, Ruleset, Scratch, Value as RuleValue};
 use watertight_event::{Event, Field, Kind, Value};
@@ -37,7 +37,7 @@ pub struct Alert<'r> {
 pub struct Loaded {
     /// The rules, ready for events.
     pub rules: Rules,
-    /// Rules that were refused, by name: they are never skipped in silence.
+    /// Rules that were refused and folders without rules, by name: they are never skipped in silence.
     pub refused: Vec<String>,
     /// Shipped rules whose place one of the user's took, because it has the same id.
     pub replaced: usize,
@@ -47,21 +47,25 @@ pub struct Loaded {
 /// its place. One that is refused does not, and an id that the user gives twice is refused the second time.
 ///
 /// # Errors
-/// A folder can't be read, or the rules together exceed what the engine takes.
+/// A file or folder can't be read, or the rules together exceed what the engine takes.
 pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
     let Library { rules: shipped, rejections: mut refused, .. } = load_texts(shipped);
-    let Library { rules: own, rejections, mut unreadable, .. } = load_dirs(folders);
-    if let Some(error) = unreadable.drain(..).next() {
-        return Err(error).context("reading rules");
-    }
+    let Library { rules: own, rejections, unreadable, .. } = load_dirs(folders);
     refused.extend(rejections);
+    let mut refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    for error in unreadable {
+        match error {
+            // A folder that an update left empty is told, and ends no run.
+            LoadError::NoRules { .. } => refused.push(error.to_string()),
+            _ => return Err(error).context("reading rules"),
+        }
+    }
     let taken: HashSet<String> = own.iter().map(|loaded| same_id(&loaded.rule.id)).collect();
     let (replaced, mut rules): (Vec<_>, Vec<_>) =
         shipped.into_iter().partition(|loaded| taken.contains(&same_id(&loaded.rule.id)));
     rules.extend(own);
     let library = Library { rules, ..Library::default() };
-    let refused = refused.iter().map(ToString::to_string).collect();
     Ok(Loaded { rules: Rules::of(&library)?, refused, replaced: replaced.len() })
 }
 
@@ -264,6 +268,16 @@ mod tests {
         fired.sort();
         assert_eq!(fired, ["Mine", "New", "Other"]);
         assert!(rules_in_words(rules.len(), replaced).contains(" 2 of them from --rules"));
+    }
+
+    #[test]
+    fn a_folder_without_rules_is_told_and_ends_no_run() {
+        let shipped = load(&[]).expect("the shipped rules").rules.len();
+        let folder = tempfile::tempdir().expect("a folder");
+        let Loaded { rules, refused, .. } = load(&[folder.path().to_owned()]).expect("rules");
+        assert_eq!(rules.len(), shipped);
+        let [told] = refused.as_slice() else { panic!("{refused:?}") };
+        assert!(told.contains("no rules in") && told.contains(&folder.path().display().to_string()), "{told}");
     }
 
     #[test]

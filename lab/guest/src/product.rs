@@ -14,10 +14,11 @@ use crate::action::Act;
 use crate::test::skip;
 use crate::world;
 use anyhow::{bail, Context, Result};
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{kill_process, kill_process_group, Pid, Signal};
 use serde::Deserialize;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -129,6 +130,7 @@ impl Watertight {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .with_context(|| format!("starting {program}"))?;
         let stdout = child.stdout.take().context("the product has no stdout")?;
@@ -231,8 +233,18 @@ impl Watertight {
 
     /// Interrupts it as Ctrl-C would and returns everything it printed. It must end with success, or with 3 where
     /// a class is missing, and a summary.
-    pub fn stop(mut self) -> Result<Events> {
+    pub fn stop(self) -> Result<Events> {
         self.signal(Signal::INT)?;
+        self.ended()
+    }
+
+    /// The same by a signal to all of its processes, as systemd and `timeout` end it.
+    pub fn stop_group(self) -> Result<Events> {
+        kill_process_group(self.raw_pid()?, Signal::TERM).context("signalling the product's processes")?;
+        self.ended()
+    }
+
+    fn ended(mut self) -> Result<Events> {
         let summary = self.wait_for("summary", |_| true, STOP_MAX);
         let status = self.wait_end(STOP_MAX)?;
         summary.with_context(|| format!("stopping the product, which ended with {status}"))?;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use watertight_event::Event;
+use watertight_event::{Event, Field};
 use watertight_sensor_abi::{DecodeError, Hook, Record, Ring, VerdictRecord, GUARD_HOOKS, GUARD_HOOK_FIRST, HOOKS};
 
+use crate::exchange::other_direction;
 use crate::ids::ProcessIds;
 use crate::ring::{RingBuffer, RingError};
 use crate::translate::translate;
@@ -106,7 +107,8 @@ impl Reader {
     }
 
     /// Reads what the rings hold: all of the critical one, then a batch of each other. Call again while it returns records.
-    /// `take` gets the hook of a record with its event, and no hook with a verdict of the guard.
+    /// `take` gets the hook of a record with its event, and no hook with a verdict of the guard or with the other direction of an
+    /// exchange of names.
     ///
     /// Of the others only what was there before the critical one was read: a process's exec was in its ring before anything
     /// that the process did, so nothing is told of a process whose exec was not.
@@ -119,7 +121,12 @@ impl Reader {
             let mut read = |bytes: &[u8]| match Record::read(bytes) {
                 Ok(record) => {
                     account.note(*which, &record);
-                    take(Some(record.hook), translate(&record, ids));
+                    let event = translate(&record, ids);
+                    let other = if event.has(Field::IsExchange) { other_direction(&event) } else { None };
+                    take(Some(record.hook), event);
+                    if let Some(other) = other {
+                        take(None, other); // of the same record, which is counted once
+                    }
                 }
                 Err(error) => account.note_malformed(error),
             };

@@ -1,14 +1,17 @@
 //! Drains the kernel sensor's rings and turns records into events, without libbpf and without privileges.
 //!
 //! The supervisor opens the pins (`maps`), the worker gets the descriptors of the rings alone (`ring`), reads records in the
-//! order critical, file, net (`drain`) and translates each (`translate`). What a nearly full ring's hooks counted instead is read
-//! by the supervisor (`aggregates`).
+//! order critical, file, net (`drain`) and translates each (`translate`, `path`, `access`, `exchange`). What a nearly full ring's hooks
+//! counted instead is read by the supervisor (`aggregates`).
 
+mod access;
 mod aggregates;
 mod drain;
+mod exchange;
 mod ids;
 mod links;
 mod maps;
+mod path;
 mod ring;
 mod snapshot;
 mod translate;

@@ -7,7 +7,10 @@ use watertight_sensor_abi::{
     Attachment, Body, Exec, File, Hook, HookClass, Process, Record, Socket, System, Tag, Target, FLAG_WAS_THERE,
 };
 
+use crate::access;
+use crate::exchange::is_exchange;
 use crate::ids::ProcessIds;
+use crate::path::{flag_path, path_text, set_path_in_file_system};
 
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
@@ -21,8 +24,8 @@ const S_IFREG: u32 = 0o100_000;
 const MEMFD: &[u8] = b"/memfd:";
 /// Magic number of tmpfs, where a memfd lives.
 const TMPFS_MAGIC: u32 = 0x0102_1994;
-/// `PTRACE_MODE_*` bits of the access check that are not the mode itself.
-const PTRACE_MODE_FSCREDS: u32 = 0x8;
+/// In place of a counter's type, where the kernel does not tell it.
+const NO_TYPE: u32 = u32::MAX;
 
 /// The event that a record stands for.
 #[must_use]
@@ -62,7 +65,12 @@ pub fn translate(record: &Record<'_>, ids: &mut ProcessIds) -> Event {
             }
         }
         Body::Target(target) => set_target(&mut event, record.hook, &target, ids),
-        Body::File(file) => set_file(&mut event, record, &file),
+        Body::File(file) => {
+            set_file(&mut event, record, &file);
+            if is_exchange(record, &event) {
+                event.set(Field::IsExchange, true);
+            }
+        }
         Body::Socket(socket) => set_socket(&mut event, record, &socket),
         Body::System(system) => set_system(&mut event, record, &system),
     }
@@ -150,7 +158,10 @@ fn operation(record: &Record<'_>, event: &Event) -> Option<&'static str> {
         Hook::TaskKill => "signal",
         Hook::MemoryMap => "mmap",
         Hook::MemoryProtect => "mprotect",
-        Hook::PtraceAccess => "ptrace_attach",
+        Hook::PtraceAccess => match record.body {
+            Body::Target(target) => access::operation(target.what),
+            _ => return None,
+        },
         Hook::KernelReadFile | Hook::KernelLoadData => loaded(record),
         _ => event.kind.native().split_once('.').map_or("", |(_, name)| name),
     })
@@ -237,7 +248,7 @@ fn set_target(event: &mut Event, hook: Hook, target: &Target, ids: &mut ProcessI
     if hook == Hook::TaskKill {
         event.set(Field::Signal, target.what);
     } else {
-        event.set(Field::Count, target.what & !PTRACE_MODE_FSCREDS);
+        event.set(Field::AccessMode, Value::List(access::ptrace_mode(target.what)));
     }
 }
 
@@ -247,6 +258,10 @@ fn set_file(event: &mut Event, record: &Record<'_>, file: &File) {
     let is_memfd = path.as_ref().filter(|_| is_memory).map(|text| text.bytes.starts_with(MEMFD));
     if let Some(text) = path {
         event.set(Field::Path, text);
+    }
+    match record.attachment(Tag::Path) {
+        Some(path) if record.hook == Hook::FileSetxattr => set_path_in_file_system(event, path),
+        path => flag_path(event, path),
     }
     if let Some(path) = record.attachment(Tag::OldPath) {
         event.set(Field::OldPath, path_text(path));
@@ -353,6 +368,7 @@ fn set_socket(event: &mut Event, record: &Record<'_>, socket: &Socket) {
 fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
     if let Some(path) = record.attachment(Tag::Path) {
         event.set(Field::Path, path_text(path));
+        flag_path(event, Some(path));
     }
     let name = record.attachment(Tag::Name).map(string_text);
     match record.hook {
@@ -362,7 +378,14 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
                 event.set(Field::ModuleName, module.as_str());
             }
         }
-        Hook::BpfUse | Hook::BpfMap | Hook::PerfOpen => {
+        Hook::PerfOpen => {
+            event.set(Field::PerfAccess, access::perf_question(system.what));
+            if system.command != NO_TYPE {
+                event.set(Field::PerfType, system.command);
+                event.set(Field::PerfConfig, system.value);
+            }
+        }
+        Hook::BpfUse | Hook::BpfMap => {
             event.set(Field::Command, system.command);
             event.set(Field::BpfType, system.what);
             if let Some(name) = name {
@@ -404,30 +427,6 @@ fn set_moved(event: &mut Event, record: &Record<'_>, system: &System, made_of: O
     if let Some(kind) = record.attachment(Tag::Type) {
         event.set(Field::FsType, string_text(kind));
     }
-}
-
-/// A path from its names, leaf first. One that does not reach a root is marked as cut, unless it never had one (memfd).
-pub(crate) fn path_text(attachment: &Attachment<'_>) -> Text {
-    let is_truncated = attachment.is_cut || attachment.is_unreadable;
-    let mut bytes = Vec::with_capacity(attachment.bytes.len().saturating_add(1));
-    // Each name ends in a NUL; what follows the last one is padding of a damaged record.
-    let end = attachment.bytes.iter().rposition(|byte| *byte == 0).unwrap_or(0);
-    let names = attachment.bytes.get(..end).unwrap_or_default();
-    if attachment.is_detached && !names.is_empty() && !names.contains(&0) {
-        if names.starts_with(b"memfd:") {
-            bytes.push(b'/'); // as /proc and every other tool shows it
-        }
-        bytes.extend_from_slice(names);
-        return Text { bytes: bytes.into(), is_truncated };
-    }
-    for name in names.rsplit(|byte| *byte == 0).filter(|name| *name != b"/") {
-        bytes.push(b'/');
-        bytes.extend_from_slice(name);
-    }
-    if bytes.is_empty() {
-        bytes.push(b'/');
-    }
-    Text { bytes: bytes.into(), is_truncated }
 }
 
 fn string_text(attachment: &Attachment<'_>) -> Text {

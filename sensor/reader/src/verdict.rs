@@ -6,7 +6,8 @@ use watertight_event::{Event, Field, Kind, Outcome, Source, Value};
 use watertight_sensor_abi::{Attachment, Tag, VerdictRecord, POLICY_DENY};
 
 use crate::ids::ProcessIds;
-use crate::translate::{file_type, path_text, set_process};
+use crate::path::{flag_path, path_text};
+use crate::translate::{file_type, set_process};
 
 const AF_INET: u16 = 2;
 
@@ -42,6 +43,7 @@ pub fn translate_verdict(record: &VerdictRecord<'_>, ids: &mut ProcessIds) -> Ev
             is_detached: record.is_detached,
         };
         event.set(Field::Path, path_text(&path));
+        flag_path(&mut event, Some(&path));
     }
     if verdict.family != 0 {
         let is_v4 = verdict.family == AF_INET;

@@ -4,6 +4,8 @@ use std::io;
 
 use rustix::thread::{capabilities, set_capabilities, CapabilitySet, CapabilitySets};
 
+use crate::signals;
+
 /// uid and gid of `nobody` on every distribution that we know; the kernel's overflow id.
 const NOBODY: u32 = 65_534;
 
@@ -45,21 +47,16 @@ pub fn names(set: CapabilitySet) -> Vec<String> {
     set.iter_names().map(|(name, _)| name.to_owned()).collect()
 }
 
-/// The supervisor's death ends the worker: nobody would read what it says. A Ctrl-C at the terminal and its hang-up reach the
-/// whole group; it is the supervisor that decides, so that the worker can still drain what is there.
+/// The supervisor's death ends the worker: nobody would read what it says. Signals that ask a run to end reach the whole group
+/// (a Ctrl-C or hang-up of the terminal, `timeout`, systemd's stop); it is the supervisor that decides, so that the worker can
+/// still drain what is there.
 ///
 /// # Errors
 /// The kernel refused.
 pub fn die_with_parent() -> io::Result<()> {
-    // SAFETY: plain system calls on our own process; ignoring a signal runs no code.
-    unsafe {
-        for signal in [libc::SIGINT, libc::SIGHUP] {
-            if libc::signal(signal, libc::SIG_IGN) == libc::SIG_ERR {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0))
-    }
+    signals::ignore()?;
+    // SAFETY: a plain system call on our own process.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })
 }
 
 fn check(answer: libc::c_int) -> io::Result<()> {

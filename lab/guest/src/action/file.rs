@@ -1,7 +1,7 @@
 //! What happens to names and contents of files.
 
 use super::{actions, number};
-use rustix::fs::{mknodat, setxattr, FileType, Mode, OFlags, XattrFlags, CWD};
+use rustix::fs::{mknodat, renameat_with, setxattr, FileType, Mode, OFlags, RenameFlags, XattrFlags, CWD};
 use serde_json::json;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -39,6 +39,12 @@ actions! {
     /// Renames.
     "file.rename" => rename(from, to) {
         fs::rename(from, to)?;
+        Ok(json!(null))
+    }
+
+    /// Makes two names change places.
+    "file.exchange" => exchange(first, second) {
+        renameat_with(CWD, first, CWD, second, RenameFlags::EXCHANGE)?;
         Ok(json!(null))
     }
 

@@ -22,6 +22,11 @@ pub const TESTS: &[Test] = &[
         run: adopted_account_is_exact,
     },
     Test {
+        name: "truth.told_alike",
+        claim: "run, status and doctor tell the same of how the processes from before are read",
+        run: told_alike,
+    },
+    Test {
         name: "truth.status",
         claim: "status reads links and counters back from the kernel, and calls programs that nobody reads no protection",
         run: status_is_read_back,
@@ -106,9 +111,25 @@ fn adopted_account_is_exact() -> Result<()> {
 }
 
 fn status() -> Result<Value> {
-    let output = watertight(&["status", "-o", "json"])?;
+    asked("status")
+}
+
+fn asked(command: &str) -> Result<Value> {
+    let output = watertight(&[command, "-o", "json"])?;
     let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.trim()).with_context(|| format!("status printed {text:?}"))
+    serde_json::from_str(text.trim()).with_context(|| format!("{command} printed {text:?}"))
+}
+
+fn told_alike() -> Result<()> {
+    let Seen { before, during, stopped, .. } = seen()?;
+    let row = |of: &Value| {
+        let rows = of["rows"].as_array().cloned().unwrap_or_default();
+        rows.into_iter().find(|row| row["class"] == "processes from before").with_context(|| format!("no row in {of}"))
+    };
+    let (run, status, doctor) = (row(before.matrix()?)?, row(during)?, row(&asked("doctor")?)?);
+    ensure!(run["source"] == "BPF iterator" && run == status && run == doctor, "{run} {status} {doctor}");
+    ensure!(row(stopped)?["source"] == "none", "there is no run");
+    Ok(())
 }
 
 fn status_is_read_back() -> Result<()> {

@@ -31,6 +31,11 @@ pub const TESTS: &[Test] = &[
         run: supervisor,
     },
     Test {
+        name: "deaths.group",
+        claim: "a SIGTERM to all processes of a run under load ends it in good order, with a true account",
+        run: group,
+    },
+    Test {
         name: "deaths.loader",
         claim: "the loader is killed at eight points of its work: the next run has every hook once, and a true account",
         run: loader,
@@ -146,6 +151,23 @@ fn supervisor() -> Result<()> {
     let seen = said.count_by("process.fork", &load) + events.count_by("process.fork", &load);
     ensure!(seen > 0, "neither run saw the load");
     balances(&events)?;
+    nothing_is_pinned()
+}
+
+fn group() -> Result<()> {
+    let run = Watertight::start()?;
+    run.wait_for("sandbox", |line| line["worker"] == "detector", REPLACED_MAX)?;
+    let before = process::exec_many("wt-before-the-end", "1")?;
+    let mut ended = None;
+    under_load(|| {
+        ended = Some(run.stop_group());
+        Ok(())
+    })?;
+    let events = ended.context("nobody ended it")??;
+    let summary = balances(&events)?;
+    ensure!(summary["detector_deaths"] == 0, "{summary}");
+    ensure!(events.of_kind("summary").count() == 1, "one summary");
+    events.expect("process.exec", |event| by(event, &before))?;
     nothing_is_pinned()
 }
 

@@ -132,6 +132,18 @@ fn names(script: &mut Script) -> Result<()> {
             &[("/file/old_path", first.into()), ("/file/path", second.clone().into()), is_file.clone()],
         ),
     );
+    let [left, right] = ["left", "right"].map(at);
+    fs::write(&left, "")?;
+    fs::write(&right, "")?;
+    let of_exchange = |from: &str, to: &str| {
+        let is_exchange = ("/file/is_exchange", true.into());
+        vec![("/file/old_path", from.into()), ("/file/path", to.into()), is_exchange]
+    };
+    let of_left = with(identity(&left)?, &of_exchange(&left, &right));
+    script.lsm("file_exchange", "file.rename", file::exchange(&left, &right)?, of_left);
+    // The kernel asks about one direction; the other is told, too.
+    let back = of_exchange(&right, &left);
+    script.lsm("file_exchange_back", "file.rename", file::exchange(&left, &right)?, back);
     script.lsm(
         "file_link",
         "file.link",
@@ -213,7 +225,11 @@ fn attributes(script: &mut Script) -> Result<()> {
     let owner = [("/file/uid", json!(1)), ("/file/gid", Value::Null)];
     script.lsm("file_chown", "file.chown", file::chown(&path, "1")?, with(of_file.clone(), &owner));
     // This hook knows no mount: the path is that within the file system, which is mounted at /tmp.
-    let named = [("/file/attribute", json!("trusted.wt")), ("/file/path", json!(path.trim_start_matches("/tmp")))];
+    let named = [
+        ("/file/attribute", json!("trusted.wt")),
+        ("/file/path", json!(path.trim_start_matches("/tmp"))),
+        ("/file/is_path_in_file_system", true.into()),
+    ];
     script.lsm(
         "file_setxattr",
         "file.setxattr",

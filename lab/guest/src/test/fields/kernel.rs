@@ -159,7 +159,7 @@ fn system(script: &mut Script) -> Result<()> {
         "perf_open",
         "perf.open",
         kernel::perf_event()?,
-        vec![("/bpf/command", Value::Null), ("/bpf/type", Value::Null)],
+        vec![("/perf/access", "open".into()), ("/operations", json!(["perf_event_open"]))],
     );
     let traced = memory::trace()?;
     let victim = traced.number("victim")?;
@@ -168,6 +168,8 @@ fn system(script: &mut Script) -> Result<()> {
         "process.access",
         traced,
         vec![
+            ("/access/mode", json!(["attach", "realcreds"])),
+            ("/operations", json!(["attach"])),
             ("/target/pid", victim.into()),
             ("/target/id", Value::Null),
             ("/target/executable", "/usr/bin/sleep".into()),

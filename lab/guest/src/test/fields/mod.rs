@@ -28,7 +28,8 @@ macro_rules! hooks {
 
 hooks! {
     "task_fork" "task_exec" "task_exec_script" "task_exit" "task_exit_by_signal" "sock_state" "task_fix_setuid" "capset"
-    "userns_create" "file_open" "file_open_fifo" "file_mknod" "file_mknod_fifo" "file_rename" "file_unlink" "file_rmdir"
+    "userns_create" "file_open" "file_open_fifo" "file_mknod" "file_mknod_fifo" "file_rename" "file_exchange"
+    "file_exchange_back" "file_unlink" "file_rmdir"
     "file_link" "file_symlink" "file_mkdir" "file_chmod" "file_chown" "file_setxattr" "file_truncate" "file_ftruncate"
     "sock_connect" "sock_connect_unix" "sock_bind" "sock_bind_unix" "sock_listen" "sock_accept" "sock_send" "memory_map"
     "memory_protect" "kernel_read_file" "kernel_load_data" "bpf_use" "bpf_map_use" "perf_open" "ptrace_access" "mount"
