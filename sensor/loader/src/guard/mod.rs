@@ -100,7 +100,7 @@ pub fn run(pins: &Path, command: &GuardCommand) -> Result<String> {
 
 fn check(pins: &GuardPins) -> Result<String> {
     let entries = Entries::resolve(&policy_in(&read_input()?)?)?;
-    protected::refuse_if_vital(&entries)?;
+    protected::refuse_if_vital(&entries, &pins.folders())?;
     let mut report = entries.report(0, "none");
     // Rules that can be resolved are not yet rules that can be enforced.
     if let (false, Err(why)) = (pins.is_loaded(), crate::trial::admits_lsm()) {
@@ -131,7 +131,7 @@ fn apply(pins: &GuardPins, input: &[u8], confirm_within: Duration, watertight: &
         }
     }
     let entries = Entries::resolve(&policy_in(input)?)?;
-    protected::refuse_if_vital(&entries)?;
+    protected::refuse_if_vital(&entries, &pins.folders())?;
     let number = generation::publish_trial(pins, &entries, confirm_within)?;
     Ok(entries.report(number, "trial").to_string())
 }

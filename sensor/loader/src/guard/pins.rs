@@ -38,6 +38,7 @@ const NEEDED: [&str; 5] = [POLICY, HINTS, COUNTERS, RULE_COUNTS, VERDICTS];
 
 /// Where the guard is pinned.
 pub struct GuardPins {
+    telemetry: PathBuf,
     root: PathBuf,
     directory: PathBuf,
 }
@@ -48,7 +49,7 @@ impl GuardPins {
         let mut name = pins.file_name().context("the pin folder needs a name")?.to_owned();
         name.push("-guard");
         let root = pins.with_file_name(name);
-        Ok(Self { directory: root.join(GUARD.build_id()), root })
+        Ok(Self { directory: root.join(GUARD.build_id()), root, telemetry: pins.to_owned() })
     }
 
     /// Fails where a guard may be in force that can't be seen from here: what would be said of it would be wrong.
@@ -77,6 +78,11 @@ impl GuardPins {
     /// The folder of this build.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Every folder that the loader pins in.
+    pub fn folders(&self) -> [PathBuf; 2] {
+        [self.telemetry.clone(), self.root.clone()]
     }
 
     /// Whether this build's guard is in force.
