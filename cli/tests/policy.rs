@@ -109,6 +109,20 @@ fn a_policy_that_the_loader_refuses_changes_nothing_and_its_words_are_told() {
 }
 
 #[test]
+fn check_tells_which_rule_would_stop_what_and_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let refusal = "'guard check') echo 'watertight-loader: rule no-miner would stop the package manager (/usr/bin/tar: dpkg unpacks with it): take the rule out' >&2; exit 1 ;;";
+    let place = Place::new(folder.path(), refusal);
+    let file = place.write("p.yaml", GOOD);
+    let answer = place.run(&["policy", "check", file.to_str().expect("text")]);
+    assert_eq!(answer.code(), 1, "{}", answer.stdout());
+    for words in ["rule no-miner", "the package manager", "/usr/bin/tar", "dpkg unpacks with it"] {
+        assert!(answer.stderr().contains(words), "no {words:?} in {}", answer.stderr());
+    }
+    assert!(!answer.stdout().contains("in force"), "{}", answer.stdout());
+}
+
+#[test]
 fn rules_that_are_left_out_make_it_partial() {
     if !is_root() {
         return;

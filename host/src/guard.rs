@@ -37,6 +37,18 @@ pub enum GuardError {
         /// What is wrong with it.
         why: serde_json::Error,
     },
+    /// Somebody else was faster, or this took too long.
+    #[error(
+        "generation {generation} is not confirmed, because it is not on trial any more (generation {found} in state {state:?} is there): another command took it away or its place, or the time to confirm was over; apply it again"
+    )]
+    Gone {
+        /// The generation that was on trial.
+        generation: u64,
+        /// The one that is there.
+        found: u64,
+        /// And where it stands.
+        state: State,
+    },
     /// The policy was taken, then the machine did not work any more, so it was not confirmed.
     #[error(
         "generation {generation} is not confirmed, because under it {what}: the kernel goes back to the policy before by itself; mend the rule that stops it and apply again"
@@ -230,8 +242,7 @@ impl Loader {
         all_start(&MUST_START).map_err(unworkable)?;
         let shown = self.guard_show().map_err(|error| unworkable(format!("it could not be shown ({error})")))?;
         if shown.state != State::Trial || shown.generation != generation {
-            let what = format!("generation {} is found in state {:?}", shown.generation, shown.state).to_lowercase();
-            return Err(unworkable(what));
+            return Err(GuardError::Gone { generation, found: shown.generation, state: shown.state });
         }
         self.call(&["guard", "confirm"], None).map_err(|error| refused(&error))?;
         self.guard_show()

@@ -176,7 +176,8 @@ fn apply(args: &FileArgs, policy: &Policy, confirm_within_s: Option<u64>) -> any
         Ok(mut applied) => {
             if applied.state == State::Trial {
                 let shown = loader.guard_confirm(applied.generation)?;
-                applied.state = shown.state;
+                // A later generation is another command's: it comes only after this one was confirmed.
+                applied.state = if shown.generation > applied.generation { State::Confirmed } else { shown.state };
             }
             store::remove(&args.place.state)?; // the kernel denies: the fallback has nothing left to do
             answer("apply", args, applied, None)

@@ -1,10 +1,11 @@
-//! Deny rules: their types, and the YAML they are written in.
+//! Deny rules: their types, the YAML they are written in, and what no rule may stop.
 //!
 //! The types cross from the command, which reads the file, to the loader, which is root and reads nothing but this form in
 //! JSON. That is why the YAML lies behind the feature `yaml`: the loader is built without it.
 
 mod policy;
 mod sha256;
+pub mod vital;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 

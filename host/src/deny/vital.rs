@@ -6,8 +6,10 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Folders that are never marked, nor any folder below them. Package managers start scripts from theirs in /var.
-const TREES: [&str; 17] = [
+use watertight_policy::vital::{candidates, BOOK_FOLDERS, PROGRAMS, PROGRAM_FOLDERS, RUN_FOLDERS};
+
+/// Folders that are never marked, nor any folder below them; those of package managers come from the table of what is vital.
+const TREES: [&str; 13] = [
     "/bin",
     "/sbin",
     "/lib",
@@ -21,64 +23,13 @@ const TREES: [&str; 17] = [
     "/sys",
     "/dev",
     "/run/systemd",
-    "/var/lib/dpkg",
-    "/var/lib/apt",
-    "/var/lib/rpm",
-    "/var/lib/pacman",
 ];
 
-/// Where programs are looked for by name.
-const PROGRAM_FOLDERS: [&str; 6] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
-
-/// Programs that start, open or mend a machine.
-const PROGRAMS: [&str; 46] = [
-    "init",
-    "systemd",
-    "systemctl",
-    "systemd-executor",
-    "runc",
-    "sh",
-    "bash",
-    "dash",
-    "ash",
-    "zsh",
-    "busybox",
-    "sulogin",
-    "login",
-    "getty",
-    "agetty",
-    "su",
-    "sudo",
-    "doas",
-    "sshd",
-    "sshd-session",
-    "dpkg",
-    "dpkg-deb",
-    "apt",
-    "apt-get",
-    "rpm",
-    "dnf",
-    "yum",
-    "microdnf",
-    "zypper",
-    "apk",
-    "pacman",
-    "true",
-    "env",
-    "cat",
-    "ls",
-    "cp",
-    "mv",
-    "rm",
-    "mount",
-    "umount",
-    "kill",
-    "reboot",
-    "shutdown",
-    "watertight",
-    "watertight-loader",
-    "python3",
-];
+/// All of them.
+fn trees() -> impl Iterator<Item = &'static str> {
+    let packages = BOOK_FOLDERS.iter().chain(&RUN_FOLDERS).map(|place| place.path);
+    TREES.into_iter().chain(packages)
+}
 
 /// Where the dynamic loader may lie; every dynamic program is started through it.
 const LIBRARY_FOLDERS: [&str; 6] =
@@ -97,7 +48,7 @@ impl Vital {
     pub(super) fn of_this_machine(loader: Option<&Path>) -> Self {
         let mut vital = Self { files: HashSet::new(), folders: HashSet::new() };
         vital.folders.extend(identity(Path::new("/")));
-        vital.folders.extend(TREES.iter().chain(&PROGRAM_FOLDERS).filter_map(|path| identity(Path::new(path))));
+        vital.folders.extend(trees().chain(PROGRAM_FOLDERS).filter_map(|path| identity(Path::new(path))));
         for running in ["/proc/1/exe", "/proc/self/exe"] {
             vital.files.extend(identity(Path::new(running)));
             // Where pid 1's own can't be read, its usual names below must do.
@@ -107,8 +58,7 @@ impl Vital {
         }
         let shells = std::fs::read_to_string("/etc/shells").unwrap_or_default();
         let shells = shells.lines().filter(|line| line.starts_with('/')).map(|line| PathBuf::from(line.trim()));
-        let named =
-            PROGRAM_FOLDERS.iter().flat_map(|folder| PROGRAMS.iter().map(move |name| Path::new(folder).join(name)));
+        let named = PROGRAMS.iter().flat_map(|programs| programs.names).flat_map(|name| candidates(name));
         for program in shells.chain(named).chain(loader.map(Path::to_owned)) {
             vital.add_program(&program);
         }
@@ -141,7 +91,7 @@ impl Vital {
         }
         // By identity along the way up: also a folder that is bind-mounted from there by another name has them above it.
         let above = path.ancestors().skip(1).filter(|folder| *folder != Path::new("/"));
-        let trees: HashSet<Identity> = TREES.iter().filter_map(|tree| identity(Path::new(tree))).collect();
+        let trees: HashSet<Identity> = trees().filter_map(|tree| identity(Path::new(tree))).collect();
         let is_below = above.filter_map(identity).any(|folder| trees.contains(&folder));
         is_below.then(|| "it belongs to the system".into())
     }

@@ -1,5 +1,5 @@
 //! The guard's hooks, read back from the links that are pinned beside telemetry's folder, and the listener that denies where
-//! the kernel takes no guard.
+//! the kernel takes no guard. Hooks without the maps that hold the policy are what is left of a guard, and deny nothing.
 
 use std::path::Path;
 
@@ -9,6 +9,9 @@ use watertight_sensor_reader::read_link;
 use crate::deny::store::Status as Deny;
 use crate::guard::pinned_beside;
 
+/// Maps without which hooks have no policy, and nobody is told of a verdict.
+const NEEDED: [&str; 3] = ["wtg_policy", "wtg_counters", "wtg_verdicts"];
+
 /// How many hooks deny, or which one is not what it should be. `None` if none is pinned.
 #[must_use]
 pub fn read_back(pins: &Path) -> Option<Result<usize, String>> {
@@ -16,6 +19,13 @@ pub fn read_back(pins: &Path) -> Option<Result<usize, String>> {
         Ok(build) => build?,
         Err(error) => return Some(Err(format!("{error:#}"))),
     };
+    let is_there = |name: &&str| build.join(name).exists();
+    if !["complete"].iter().chain(&NEEDED).all(is_there) {
+        let what = "only what is left of a guard is pinned, after a load or an unseal that was cut short";
+        return Some(Err(format!(
+            "{what}: `watertight policy apply FILE` puts a whole one in its place, `watertight policy unseal` takes it away"
+        )));
+    }
     for hook in GUARD_HOOKS {
         let pin = build.join("links").join(hook.program());
         if let Err(error) = read_link(&pin, hook.program(), hook.class()) {
@@ -57,7 +67,16 @@ mod tests {
         let links = place.join("watertight-guard/build/links");
         std::fs::create_dir_all(&links).expect("a folder of our own");
         std::fs::write(links.join(GUARD_HOOKS.first().expect("hooks").program()), "a file").expect("our own");
-        assert!(matches!(read_back(&pins), Some(Err(_))), "a file is no link");
+        let remains = read_back(&pins).and_then(Result::err).expect("links alone are no guard");
+        assert!(remains.contains("what is left of a guard"), "{remains}");
+        std::fs::create_dir(place.join("watertight-guard/build/complete")).expect("our own");
+        let remains = read_back(&pins).and_then(Result::err).expect("a guard has maps");
+        assert!(remains.contains("what is left of a guard"), "{remains}");
+        for map in NEEDED {
+            std::fs::write(place.join("watertight-guard/build").join(map), "a file").expect("our own");
+        }
+        let no_link = read_back(&pins).and_then(Result::err).expect("a file is no link");
+        assert!(!no_link.contains("what is left of a guard"), "{no_link}");
         std::fs::remove_dir_all(&place).expect("our own");
     }
 }

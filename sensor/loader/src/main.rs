@@ -1,7 +1,8 @@
 //! `watertight-loader`: root, one-shot. Probes what the kernel admits, loads, attaches, pins, says what it did, exits.
 //!
 //! The only executable that links libbpf. What it pins lives on without it; any error leaves nothing half attached, because
-//! links that are not yet pinned end with this process and pins already made are taken back.
+//! links that are not yet pinned end with this process and pins already made are taken back. Whatever changes something holds
+//! the loader's lock meanwhile (`lock.rs`).
 
 #![deny(clippy::print_stderr, clippy::print_stdout)] // they panic where the words go nowhere
 
@@ -11,6 +12,7 @@ mod filter;
 mod guard;
 mod identify;
 mod inspect;
+mod lock;
 mod manifest;
 mod objects;
 mod phase;
@@ -23,6 +25,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::lock::Lock;
 
 /// Loads, pins and unloads Watertight's kernel programs. JSON lines on stdout say what is in force.
 #[derive(Parser)]
@@ -85,6 +89,7 @@ fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     match &args.command {
         Command::Load { without_lsm, watertight, filters } => {
             trial::silence_libbpf();
+            let _lock = Lock::take()?;
             bpffs::ensure(&args.pins)?;
             let (manifest, manifest_refused) = match manifest::ours(watertight) {
                 Ok(entries) => (entries, None),
@@ -96,20 +101,24 @@ fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
             writeln!(out, "{}", serde_json::to_string(&report)?)?;
         }
         Command::Detach => {
+            let _lock = Lock::take()?;
             let count = pins.detach()?;
             writeln!(out, "{}", serde_json::json!({ "detached": count }))?;
         }
         Command::Forget { keep } => {
+            let _lock = Lock::take()?;
             let count = pins.forget(keep)?;
             writeln!(out, "{}", serde_json::json!({ "forgotten": count }))?;
         }
         Command::Unload => {
+            let _lock = Lock::take()?;
             pins.detach()?;
             pins.remove()?;
             writeln!(out, "{}", serde_json::json!({ "unloaded": true }))?;
         }
         Command::Processes => processes::write(out)?,
         Command::Counters => {
+            let _lock = Lock::share()?;
             for row in pins.counters()? {
                 writeln!(out, "{}", serde_json::to_string(&row)?)?;
             }

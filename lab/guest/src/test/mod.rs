@@ -82,6 +82,8 @@ const LONG: &[&[Test]] = &[
     guard::others::TESTS,
     tamper::TESTS,
     guard::upgrade::TESTS,
+    guard::together::TESTS,
+    guard::remains::TESTS,
 ];
 
 /// Why a test could not be tried; neither passed nor failed.

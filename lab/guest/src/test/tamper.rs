@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub const TESTS: &[Test] = &[
     Test {
         name: "guard.vital",
-        claim: "a policy that would stop the shell, the loader or process 1 is refused",
+        claim: "a policy that would stop the shell, the loader, process 1 or the package manager is refused",
         run: vital,
     },
     Test { name: "guard.survives", claim: "with no process of ours alive a denied exec stays denied", run: survives },
@@ -66,6 +66,13 @@ fn vital() -> Result<()> {
             "{target}: it does not say that it stops the {what}: {said}"
         );
     }
+    for place in ["under: /sys/fs/bpf", "under: /run/watertight", "file: /run/watertight/loader.lock", "under: /tmp"] {
+        let output = try_apply(&[rule("bad", "[unlink, rename, write]", place, "enforce")])?;
+        ensure!(!output.status.success(), "a rule on changes, {place}, was taken");
+    }
+    let halves = ["0.0.0.0/1", "128.0.0.0/1"]
+        .map(|half| rule(&format!("bad-{}", half.len()), "connect", &format!("address: {half}"), "enforce"));
+    ensure!(!try_apply(&halves)?.status.success(), "two halves of all addresses were taken");
     ensure!(show()?["generation"] == before["generation"], "a refused policy left something in force");
     Ok(())
 }
@@ -337,10 +344,6 @@ fn account() -> Result<()> {
 
 fn unseal() -> Result<()> {
     let denied = deny_one("unseal")?;
-    apply(&[
-        rule("no-start", "exec", &format!("file: {denied}"), "enforce"),
-        rule("pins-stay", "[unlink, rename, write]", "under: /sys/fs/bpf", "enforce"),
-    ])?;
     let output = watertight(&["policy", "unseal"])?;
     ensure!(output.status.success(), "unseal: {}", String::from_utf8_lossy(&output.stderr));
     ensure!(starts(&denied)?, "it still does not start");

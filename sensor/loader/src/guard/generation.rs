@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
-use anyhow::{bail, ensure, Context as _, Result};
+use anyhow::{ensure, Context as _, Result};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType};
 use watertight_sensor_abi::{
     hint_of, EntryKind, PolicyEntry, PolicyKey, HINT_WORDS, POLICY_SLOT_CONFIRMED, POLICY_SLOT_CURRENT,
@@ -53,20 +53,18 @@ pub fn has_policy(pins: &GuardPins) -> Result<bool> {
     Ok(current.iter().chain(&confirmed).any(Generation::has_rules))
 }
 
-/// Puts the entries in force until the deadline. Returns the generation's number.
+/// Number of the generation that nobody has confirmed yet and that the kernel has not taken back.
+pub fn on_trial(pins: &GuardPins) -> Result<Option<u64>> {
+    let (current, _) = read(pins)?;
+    Ok(current.filter(|current| current.deadline_ns != 0 && !current.has_returned()).map(|current| current.number))
+}
+
+/// Puts the entries in force until the deadline. What the kernel would go back to must be what is in force now, so none may be
+/// on trial. Returns the generation's number.
 pub fn publish_trial(pins: &GuardPins, entries: &Entries, confirm_within: Duration) -> Result<u64> {
     let outer = pins.map(POLICY)?;
     let (current, confirmed) = read(pins)?;
     let last = current.iter().chain(&confirmed).map(|generation| generation.number).max().unwrap_or(0);
-    // What the kernel would go back to must be what is in force now, even if that was never confirmed and has returned.
-    if let (Some(current), false) = (&current, current.as_ref().is_some_and(Generation::has_returned)) {
-        if current.deadline_ns != 0 {
-            bail!(
-                "generation {} is on trial: confirm it (`watertight-loader guard confirm`) or wait until the kernel goes back",
-                current.number
-            );
-        }
-    }
     let number = last.saturating_add(1);
     let wait_ns = u64::try_from(confirm_within.as_nanos()).context("the time to confirm is too long")?;
     let table = entries.table(number, boot_ns().saturating_add(wait_ns))?;

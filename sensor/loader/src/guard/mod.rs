@@ -7,19 +7,20 @@
 //! unseal   policy and guard go
 //!
 //! Once the guard is loaded only a process with its trust bit may open its maps. Whoever loads it does not have that bit yet,
-//! so it executes itself again and does the rest as a trusted process.
+//! so it executes itself again and does the rest as a trusted process. From the first look to the last change it holds the
+//! loader's lock: the guard that it has found is the one that it changes.
 
 mod entries;
 mod generation;
 mod pins;
 mod protected;
+mod removal;
 mod show;
+mod trust;
 
-use std::convert::Infallible;
 use std::io::{IsTerminal as _, Read as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context as _, Result};
 use clap::{Args, Subcommand};
@@ -28,11 +29,13 @@ use watertight_policy::Policy;
 
 use self::entries::Entries;
 use self::pins::GuardPins;
+use crate::lock::Lock;
 
 /// Largest policy that is read, in bytes of JSON: 4,096 rules with paths of 4,096 bytes.
 const POLICY_BYTES_MAX: u64 = 32 << 20;
-/// Set when this process has executed itself again.
-const AGAIN: &str = "WATERTIGHT_LOADER_AGAIN";
+/// How long somebody else's policy on trial is waited for: longer than a trial takes unless it was asked to.
+const TRIAL_WAIT_MAX: Duration = Duration::from_secs(15);
+const TRIAL_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What is to be done with the guard.
 #[derive(Subcommand)]
@@ -72,86 +75,120 @@ pub struct Ours {
 
 /// Does it, and returns the line that says what was done.
 pub fn run(pins: &Path, command: &GuardCommand) -> Result<String> {
-    leave_linker_variables()?;
+    trust::leave_linker_variables()?;
     let pins = GuardPins::beside(pins)?;
-    if !matches!(command, GuardCommand::Check) {
-        pins.refuse_unseen()?;
-    }
     match command {
-        GuardCommand::Check => {
-            let entries = Entries::resolve(&read_policy()?)?;
-            protected::refuse_if_vital(&entries)?;
-            let mut report = entries.report(0, "none");
-            // Rules that can be resolved are not yet rules that can be enforced.
-            if let (false, Err(why)) = (pins.is_loaded(), crate::trial::admits_lsm()) {
-                report["kernel_refused"] = why.into();
-            }
-            Ok(report.to_string())
-        }
+        GuardCommand::Check => check(&pins),
         GuardCommand::Apply { confirm_within, ours } => {
-            if pins.ensure_loaded(&ours.watertight)? {
-                again()?;
-            }
-            let entries = Entries::resolve(&read_policy()?)?;
-            protected::refuse_if_vital(&entries)?;
-            let number = generation::publish_trial(&pins, &entries, Duration::from_secs(*confirm_within))?;
-            Ok(entries.report(number, "trial").to_string())
+            // Before the lock, which nobody's slow writing shall hold.
+            let input = read_input()?;
+            apply(&pins, &input, Duration::from_secs(*confirm_within), &ours.watertight)
         }
+        GuardCommand::Show => {
+            let _lock = Lock::share()?;
+            pins.refuse_unseen()?;
+            pins.refuse_other_builds()?;
+            pins.refuse_remains()?;
+            if pins.is_loaded() {
+                trust::ensure_known(None, None, true)?;
+            }
+            Ok(show::show(&pins)?.to_string())
+        }
+        _ => change(&pins, command),
+    }
+}
+
+fn check(pins: &GuardPins) -> Result<String> {
+    let entries = Entries::resolve(&policy_in(&read_input()?)?)?;
+    protected::refuse_if_vital(&entries, &pins.folders())?;
+    let mut report = entries.report(0, "none");
+    // Rules that can be resolved are not yet rules that can be enforced.
+    if let (false, Err(why)) = (pins.is_loaded(), crate::trial::admits_lsm()) {
+        report["kernel_refused"] = why.into();
+    }
+    Ok(report.to_string())
+}
+
+/// A policy that another loader has on trial is waited for: its confirmation, or its end.
+fn apply(pins: &GuardPins, input: &[u8], confirm_within: Duration, watertight: &[PathBuf]) -> Result<String> {
+    let asked = Instant::now();
+    let mut lock = Lock::take()?;
+    pins.refuse_unseen()?;
+    make_known(pins, &lock, Some(input))?;
+    loop {
+        if pins.ensure_loaded(watertight)? {
+            trust::again(Some(&lock), Some(input))?;
+        }
+        match generation::on_trial(pins)? {
+            Some(number) if asked.elapsed() > TRIAL_WAIT_MAX => bail!(
+                "generation {number} is on trial: confirm it (`watertight-loader guard confirm`) or wait until the kernel goes back"
+            ),
+            Some(_) => {
+                lock = lock.give_way(TRIAL_LOOK_EVERY)?;
+                make_known(pins, &lock, Some(input))?;
+            }
+            None => break,
+        }
+    }
+    let entries = Entries::resolve(&policy_in(input)?)?;
+    protected::refuse_if_vital(&entries, &pins.folders())?;
+    let number = generation::publish_trial(pins, &entries, confirm_within)?;
+    Ok(entries.report(number, "trial").to_string())
+}
+
+fn change(pins: &GuardPins, command: &GuardCommand) -> Result<String> {
+    let lock = Lock::take()?;
+    pins.refuse_unseen()?;
+    // A guard that is there already is not touched by a load: any loader may find it.
+    if !(matches!(command, GuardCommand::Load { .. }) && pins.is_loaded()) {
+        make_known(pins, &lock, None)?;
+    }
+    let done = match command {
         GuardCommand::Load { ours } => {
             let is_new = pins.ensure_loaded(&ours.watertight)?;
-            Ok(json!({ "loaded": is_new, "directory": pins.directory(), "attached": pins.attached()? }).to_string())
+            json!({ "loaded": is_new, "directory": pins.directory(), "attached": pins.attached()? })
         }
         GuardCommand::Confirm => {
-            let number = generation::confirm(&pins)?;
-            Ok(json!({ "generation": number, "state": "confirmed" }).to_string())
-        }
-        GuardCommand::Show => Ok(show::show(&pins)?.to_string()),
-        GuardCommand::Unseal => {
-            pins.unseal()?;
-            Ok(json!({ "unsealed": true }).to_string())
+            pins.refuse_remains()?;
+            let number = generation::confirm(pins)?;
+            json!({ "generation": number, "state": "confirmed" })
         }
         GuardCommand::Release => {
-            let has_policy = pins.is_loaded() && generation::has_policy(&pins)?;
+            let has_policy = pins.is_loaded() && generation::has_policy(pins)?;
             if !has_policy {
                 pins.remove()?;
             }
-            Ok(json!({ "released": !has_policy }).to_string())
+            json!({ "released": !has_policy })
         }
-    }
+        _ => {
+            let programs = pins.remove()?;
+            drop(lock); // the rest is only waiting
+            removal::wait_until_gone(&programs)?;
+            json!({ "unsealed": true })
+        }
+    };
+    Ok(done.to_string())
 }
 
-fn read_policy() -> Result<Policy> {
-    let input = std::io::stdin();
-    if input.is_terminal() {
-        bail!("a policy in JSON is expected on standard input: `watertight policy apply FILE` writes it");
-    }
-    let mut text = String::new();
-    input.lock().take(POLICY_BYTES_MAX).read_to_string(&mut text).context("reading the policy")?;
-    serde_json::from_str(&text).context("reading the policy: it is not the JSON that `watertight policy` writes")
-}
-
-/// Variables that begin with LD_ cost the trust bit, because they can put foreign code into this process.
-fn leave_linker_variables() -> Result<()> {
-    let is_foreign = |name: &std::ffi::OsString| name.as_encoded_bytes().starts_with(b"LD_");
-    if std::env::vars_os().any(|(name, _)| is_foreign(&name)) {
-        again()?;
+/// Nothing that is pinned can be changed by a process that the guard does not know.
+fn make_known(pins: &GuardPins, lock: &Lock, input: Option<&[u8]>) -> Result<()> {
+    pins.refuse_other_builds()?;
+    if pins.is_anything_pinned()? {
+        trust::ensure_known(Some(lock), input, pins.gives_trust()?)?;
     }
     Ok(())
 }
 
-/// Executes this program again with the same arguments and standard input, and an environment without foreign variables.
-fn again() -> Result<Infallible> {
-    if std::env::var_os(AGAIN).is_some_and(|count| count.len() > 1) {
-        bail!("this process is not known as the loader that put the guard in force, even after it was started anew");
+fn read_input() -> Result<Vec<u8>> {
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        bail!("a policy in JSON is expected on standard input: `watertight policy apply FILE` writes it");
     }
-    let mut command = std::process::Command::new("/proc/self/exe");
-    command.args(std::env::args_os().skip(1)).env_clear();
-    for name in ["PATH", "HOME", "LANG", "TERM"] {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    let count = std::env::var_os(AGAIN).map_or(0, |count| count.len());
-    command.env(AGAIN, "x".repeat(count.saturating_add(1)));
-    Err(command.exec()).context("executing the loader again as a trusted process")
+    let mut bytes = Vec::new();
+    input.lock().take(POLICY_BYTES_MAX).read_to_end(&mut bytes).context("reading the policy")?;
+    Ok(bytes)
+}
+
+fn policy_in(bytes: &[u8]) -> Result<Policy> {
+    serde_json::from_slice(bytes).context("reading the policy: it is not the JSON that `watertight policy` writes")
 }

@@ -1,5 +1,6 @@
 //! The guard's folder on the bpffs: `<pins>-guard/<build>/{maps, links/, complete}`, beside telemetry's and not in it, because
-//! it outlives every run. Once the programs are attached, nobody without the trust bit can remove anything here.
+//! it outlives every run. Once the programs are attached, nobody without the trust bit can remove anything here. A guard is
+//! there if all of this is: what a load or an unseal that was cut short has left is none, and the next loader takes it away.
 
 use std::fs;
 use std::os::linux::fs::MetadataExt as _;
@@ -9,17 +10,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context as _, Result};
 use libbpf_rs::query::ProgInfoIter;
-use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, Program, ProgramType};
+use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, ProgramType};
 use rustix::fs::{major, minor};
 use watertight_sensor_abi::{GuardHook, GuardSettings, GUARD_HOOKS};
 
+use super::removal::{self, Turn};
 use crate::manifest;
 use crate::objects::GUARD;
-use crate::pin::{entries, folders, remove_tree};
+use crate::pin::{entries, folders};
 use crate::{bpffs, trial};
-
-/// How long the kernel may take to let unpinned programs go: grace periods of some milliseconds each, seconds in emulation.
-const GONE_MAX: Duration = Duration::from_secs(60);
 
 /// How long programs without pins may be on their way out before they are taken for a guard that is not seen.
 const UNSEEN_MAX: Duration = Duration::from_secs(20);
@@ -32,9 +31,14 @@ pub const HINTS: &str = "wtg_hints";
 pub const COUNTERS: &str = "wtg_counters";
 /// Map with the counters of the rules.
 pub const RULE_COUNTS: &str = "wtg_rule_counts";
+/// Ring with the verdicts.
+const VERDICTS: &str = "wtg_verdicts";
+/// Maps without which a guard can be neither asked nor told anything.
+const NEEDED: [&str; 5] = [POLICY, HINTS, COUNTERS, RULE_COUNTS, VERDICTS];
 
 /// Where the guard is pinned.
 pub struct GuardPins {
+    telemetry: PathBuf,
     root: PathBuf,
     directory: PathBuf,
 }
@@ -45,7 +49,7 @@ impl GuardPins {
         let mut name = pins.file_name().context("the pin folder needs a name")?.to_owned();
         name.push("-guard");
         let root = pins.with_file_name(name);
-        Ok(Self { directory: root.join(GUARD.build_id()), root })
+        Ok(Self { directory: root.join(GUARD.build_id()), root, telemetry: pins.to_owned() })
     }
 
     /// Fails where a guard may be in force that can't be seen from here: what would be said of it would be wrong.
@@ -76,9 +80,41 @@ impl GuardPins {
         &self.directory
     }
 
+    /// Every folder that the loader pins in.
+    pub fn folders(&self) -> [PathBuf; 2] {
+        [self.telemetry.clone(), self.root.clone()]
+    }
+
     /// Whether this build's guard is in force.
     pub fn is_loaded(&self) -> bool {
-        self.directory.join("complete").exists()
+        self.directory.join("complete").exists() && NEEDED.iter().all(|map| self.directory.join(map).exists())
+    }
+
+    /// Whether something is pinned, a guard or what is left of one.
+    pub fn is_anything_pinned(&self) -> Result<bool> {
+        Ok(!folders(&self.root)?.is_empty())
+    }
+
+    /// Whether programs are pinned that tell the kernel which processes are ours.
+    pub fn gives_trust(&self) -> Result<bool> {
+        let pins = |build: &PathBuf| build.join("links").join(GuardHook::Exec.program()).exists();
+        Ok(folders(&self.root)?.iter().any(pins))
+    }
+
+    /// Fails where only a part of a guard is pinned: it may deny some of what a policy said, or nothing.
+    ///
+    /// # Errors
+    /// There is one, or the folder can't be listed.
+    pub fn refuse_remains(&self) -> Result<()> {
+        if self.is_loaded() || !self.is_anything_pinned()? {
+            return Ok(());
+        }
+        let links = entries(&self.directory.join("links"))?.len();
+        bail!(
+            "only what is left of a guard is pinned at {} ({links} of {} links), after a load or an unseal that was cut short: `watertight policy apply FILE` puts a whole one in its place, `watertight policy unseal` takes it away",
+            self.root.display(),
+            GUARD_HOOKS.len()
+        )
     }
 
     /// Names of the programs that are attached, as the pinned links say that the kernel still has.
@@ -116,7 +152,7 @@ impl GuardPins {
         }
     }
 
-    /// Loads, attaches and pins the guard where it is not. True if it was not there.
+    /// Loads, attaches and pins the guard where it is not, in the place of what may be left of one. True if it was not there.
     pub fn ensure_loaded(&self, watertight: &[PathBuf]) -> Result<bool> {
         self.refuse_other_builds()?;
         if self.is_loaded() {
@@ -124,11 +160,11 @@ impl GuardPins {
         }
         trial::runs_lsm().map_err(anyhow::Error::msg)?;
         bpffs::ensure(&self.root)?;
-        // What a load left that was cut short; it is not protected, because protection is attached last.
-        remove_tree(&self.directory)?;
+        removal::wait_until_gone(&self.remove()?)?;
         let loaded = self.load(watertight);
         if loaded.is_err() {
-            remove_tree(&self.root)?;
+            // Nothing is pinned that protects; what else is, goes. If not now, then with the next loader.
+            let _ = removal::remove_patiently(&self.root);
             // Asked only now, because a trial costs as much as a small load and most kernels admit LSM programs.
             trial::admits_lsm().map_err(anyhow::Error::msg)?;
         }
@@ -171,7 +207,9 @@ impl GuardPins {
             })?;
             links.push((*hook, link));
         }
-        // In one go and the mark last: a load that is cut short ends with this process, and leaves nothing attached.
+        // Links that are not pinned end with this process. A load that is cut short in between leaves a part, but none that
+        // protects without giving the next loader its trust; the mark comes last.
+        links.sort_by_key(|(hook, _)| Turn::of(*hook));
         for (hook, mut link) in links {
             let path = links_folder.join(hook.program());
             link.pin(&path).with_context(|| format!("pinning link {}", hook.program()))?;
@@ -191,34 +229,11 @@ impl GuardPins {
         })
     }
 
-    /// Removes the guard and waits until it denies no more.
-    pub fn unseal(&self) -> Result<()> {
-        let programs = self.remove()?;
-        wait_until_gone(&programs)
-    }
-
-    /// Removes the guard, the links of denial first, protection last. The kernel lets its programs, whose ids are returned, go
-    /// in the seconds after.
+    /// Removes the guard, or what is left of one. Returns the ids of its programs, which the kernel lets go in the seconds
+    /// after: only when they are gone is nothing denied any more.
     pub fn remove(&self) -> Result<Vec<u32>> {
         self.refuse_other_builds()?;
-        if !self.root.exists() {
-            return Ok(Vec::new());
-        }
-        if self.is_loaded() {
-            self.map(POLICY)?; // says why, if we are not trusted
-        }
-        let links = self.directory.join("links");
-        let mut programs = Vec::new();
-        let mut paths = entries(&links)?;
-        paths.sort_by_key(|path| path.file_name().is_some_and(is_protection));
-        for path in paths {
-            let link = Link::open(&path).with_context(|| format!("opening {}", path.display()))?;
-            programs.push(link.info().with_context(|| format!("asking about {}", path.display()))?.prog_id);
-            drop(link);
-            fs::remove_file(&path).with_context(|| format!("unpinning {}", path.display()))?;
-        }
-        remove_tree(&self.root)?;
-        Ok(programs)
+        removal::remove(&self.root)
     }
 
     /// Fails where another build's guard is in force: this one can't read its tables.
@@ -238,29 +253,9 @@ impl GuardPins {
     }
 }
 
-/// Whether the kernel has a guard's programs, wherever they are pinned.
+/// Whether the kernel has a guard's programs, wherever they are pinned. Of those that go when one is taken away the last is
+/// asked for too: until it is gone it refuses a new one its maps.
 fn is_somewhere() -> bool {
-    let name = GuardHook::Umount.program().as_bytes();
-    ProgInfoIter::default().any(|program| program.ty == ProgramType::Lsm && program.name.as_bytes() == name)
-}
-
-/// The kernel frees a link some time after its last pin: only once the program is gone does it deny no more.
-fn wait_until_gone(programs: &[u32]) -> Result<()> {
-    let asked = Instant::now();
-    while programs.iter().any(|id| Program::fd_from_id(*id).is_ok()) {
-        anyhow::ensure!(
-            asked.elapsed() < GONE_MAX,
-            "the kernel still holds unpinned programs after {} s: does another process hold their links?",
-            GONE_MAX.as_secs()
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
-/// Programs without which the pins could be removed by others while the rest is taken away.
-fn is_protection(program: &std::ffi::OsStr) -> bool {
-    [GuardHook::Unlink, GuardHook::Rmdir, GuardHook::Rename, GuardHook::Exec, GuardHook::Fork, GuardHook::BpfMap]
-        .iter()
-        .any(|hook| program == hook.program())
+    let names = [GuardHook::Umount, GuardHook::BpfMap].map(|hook| hook.program().as_bytes());
+    ProgInfoIter::default().any(|program| program.ty == ProgramType::Lsm && names.contains(&program.name.as_bytes()))
 }

@@ -3,6 +3,8 @@
 pub mod exec;
 pub mod files;
 pub mod others;
+pub mod remains;
+pub mod together;
 pub mod upgrade;
 
 use crate::action::Act;
