@@ -193,7 +193,10 @@ impl Detector {
                     Message::Stop { kernel, sequences, guard, is_guard_new, seconds } => {
                         return self.finish(&Ending { kernel, sequences, guard, is_guard_new, seconds });
                     }
-                    Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
+                    Message::Event(event) => {
+                        self.take()?; // its process may have begun since
+                        self.show(Event::from_json(&event.to_string())?)?;
+                    }
                     Message::Process(_) | Message::Go => {} // said before `go`
                 }
             }
