@@ -6,7 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use watertight_event::{Event, Field, Kind, Value};
+use watertight_event::{Event, Field, Kind, Source, Value};
 use watertight_sensor_fallback::Container;
 
 use crate::by_number::ByNumber;
@@ -223,7 +223,9 @@ impl Tree {
             }
         }
         event.set(Field::Depth, depth);
-        if !before.fields.is_empty() && is_same(&before, event) {
+        // Other sources tell of an exec when they come to read of it: what was done meanwhile was done by the new program.
+        let is_timed = matches!(event.source, Source::TpBtf | Source::BpfLsm);
+        if is_timed && !before.fields.is_empty() && is_same(&before, event) {
             before.keep_earlier(if event.boot_ns.saturating_sub(before.since_ns) < LATE_NS {
                 EARLIER_MAX - 1
             } else {
@@ -361,7 +363,7 @@ fn is_same(known: &Known, event: &Event) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use watertight_event::{Outcome, Source};
+    use watertight_event::Outcome;
 
     use super::*;
 
