@@ -28,7 +28,8 @@ pub fn fold_text(text: &[u8]) -> Vec<u8> {
 }
 
 /// The folded form of one character: lower case of its upper case, so that all members of a case family meet.
-pub(crate) fn fold_char(character: char) -> char {
+#[must_use]
+pub fn fold_char(character: char) -> char {
     if character.is_ascii() {
         return character.to_ascii_lowercase();
     }

@@ -1,11 +1,10 @@
-//! Evaluates detection rules over events: total functions, no I/O.
+//! Evaluates compiled detection rules over events: total functions, no I/O, nothing parsed.
 //!
-//! `rule` is the form that content is compiled to; `Ruleset` interns its predicates and holds them ready to run; a `Plan` is
-//! the share of a ruleset that applies to one log source, with an index over the literals that its rules can't match
-//! without. The index only ever picks candidates: a candidate's condition is then evaluated whole, so that a wrong index
-//! could lose time but the tests hold it to losing no hit.
+//! An `Image` is what the content compiler made of rules, in one flat piece of memory; a `Plan` is the share of it that
+//! applies to one log source. `image::layout` says how an image lies in memory.
 //!
-//! Nothing here may panic on any rule or any event, so indexing, unwrapping and unchecked arithmetic are denied.
+//! Nothing here may panic on any image or any event, so indexing, unwrapping and unchecked arithmetic are denied. No memory is
+//! allocated on the way of an event but what `Scratch` keeps for the next ones.
 #![cfg_attr(
     not(test),
     deny(
@@ -19,25 +18,22 @@
 )]
 
 mod address;
+mod automaton;
 mod event;
 mod explain;
+mod expression;
 mod fold;
-mod matcher;
+pub mod image;
 mod pattern;
 mod plan;
-mod regex;
-pub mod rule;
-mod ruleset;
+mod question;
 mod scratch;
 mod timestamp;
-mod witness;
 
-pub use address::Network;
 pub use event::{Field, Fields, Value};
-pub use explain::{Explanation, FieldMatch, SelectionMatch};
-pub use fold::fold_text;
-pub use pattern::{Part, Pattern};
-pub use plan::Plan;
-pub use regex::{check_regex, RegexError, RegexFlags};
-pub use ruleset::{BuildError, Ruleset};
-pub use scratch::Scratch;
+pub use explain::{Explanation, FieldMatch, Missing, SelectionMatch};
+pub use fold::{fold_char, fold_text};
+pub use image::{Image, ImageError, Level, LogSource, Rule};
+pub use pattern::DASHES;
+pub use plan::{Limits, Plan};
+pub use scratch::{Scratch, FIELD_BYTES_MAX, VALUE_BYTES_MAX, WORK_BYTES_MAX};

@@ -1,284 +1,237 @@
-//! The rules that apply to one log source, with the index that spares evaluating most of them.
+//! The rules of an image that apply to one log source, evaluated over its events.
 //!
-//! Per field one Aho-Corasick automaton over all witness literals: a single pass over a field's text gives every rule whose
-//! witness occurs in it. Keyword literals are part of every field's automaton, so that no text is read twice. Small automata
-//! are dense (fast), large ones compact: dense ones of large rulesets would take several times the memory.
+//! Each field that rules look for literals in is searched once, by an automaton that knows them all; what it finds are the
+//! answers to those questions, and the rules that might fire. Only those rules' code is run, which asks the other questions
+//! (expressions, comparisons, patterns) as it comes to them. A rule that nothing can announce is run on every event.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use zerocopy::little_endian::U32;
 
-use aho_corasick::automaton::Automaton;
-use aho_corasick::dfa::DFA;
-use aho_corasick::nfa::contiguous::NFA;
-use aho_corasick::{Anchored, BuildError, MatchKind, StartKind};
+use crate::automaton::{Automaton, Extent};
+use crate::image::layout::{AutomatonRecord, GroupRecord, ACCEPT, NONE, REJECT};
+use crate::image::{at, slice, Image, LogSource};
+use crate::question;
+use crate::scratch::{ends, write_text, Room, Scratch};
+use crate::{Explanation, Field, Fields, Value};
 
-use crate::rule::{LogSource, Rule};
-use crate::scratch::{write_text, Scratch};
-use crate::witness::Literal;
-use crate::{Explanation, Fields, Ruleset, Value};
-
-/// Literals of an automaton that may be dense, in bytes all together: about the number of its states, each of which takes some
-/// 250 bytes, so that one automaton takes at most 1 MB.
-const DENSE_LITERALS_BYTES_MAX: usize = 4096;
-
-/// The rules of a ruleset that apply to one log source, ready to be evaluated over its events.
-#[derive(Debug)]
-pub struct Plan {
-    ruleset: Arc<Ruleset>,
-    /// All rules that apply.
-    rules: Vec<u32>,
-    /// Those without a witness: candidates of every event.
-    unwitnessed: Vec<u32>,
-    /// By field slot.
-    by_slot: Vec<Option<FieldIndex>>,
-    /// For values of fields that have no automaton of their own; there only if some rule searches all fields.
-    keywords: Option<FieldIndex>,
+/// The rules that apply to one log source.
+#[derive(Clone, Debug)]
+pub struct Plan<'i> {
+    image: Image<'i>,
+    /// A rule's log source may set less than an event's: there are at most eight ways to leave something out.
+    groups: Vec<&'i GroupRecord>,
 }
 
-#[derive(Debug)]
-struct FieldIndex {
-    search: Search,
-    /// By literal: the rules that it makes candidates.
-    rules: Vec<Vec<u32>>,
+/// What an evaluation could not do within its limits. The event is as good as any other, but rules saw less of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Values of which only the beginning and the end were read, or that were not read at all.
+    pub cut_values: u32,
+    /// Rules that were given up, because finding out would have cost too much.
+    pub undecided_rules: u32,
 }
 
-#[derive(Debug)]
-enum Search {
-    Dense(DFA),
-    Compact(NFA),
-}
-
-impl Search {
-    fn new(texts: &[Vec<u8>]) -> Result<Self, BuildError> {
-        let bytes = texts.iter().map(Vec::len).sum::<usize>();
-        if bytes <= DENSE_LITERALS_BYTES_MAX {
-            let mut builder = DFA::builder();
-            builder.match_kind(MatchKind::Standard).start_kind(StartKind::Unanchored).ascii_case_insensitive(true);
-            return builder.build(texts).map(Self::Dense);
-        }
-        NFA::builder().match_kind(MatchKind::Standard).ascii_case_insensitive(true).build(texts).map(Self::Compact)
-    }
-
-    fn scan(&self, text: &[u8], found: &mut dyn FnMut(usize)) {
-        match self {
-            Self::Dense(dense) => walk(dense, text, found),
-            Self::Compact(compact) => walk(compact, text, found),
-        }
+impl<'i> Image<'i> {
+    /// The rules that apply to events of this log source. Made once for each, not for each event.
+    #[must_use]
+    pub fn plan(&self, logsource: &LogSource<'_>) -> Plan<'i> {
+        let groups = self.groups.iter().filter(|group| self.log_source(group).applies_to(logsource)).collect();
+        Plan { image: *self, groups }
     }
 }
 
-/// Calls `found` for every literal that occurs in the text, as often as it does. The library's own search for overlapping
-/// matches starts anew after each of them; this is one step per byte whatever occurs.
-fn walk<A: Automaton>(automaton: &A, text: &[u8], found: &mut dyn FnMut(usize)) {
-    // Fails only for automata built another way than ours are.
-    let Ok(mut state) = automaton.start_state(Anchored::No) else { return };
-    let mut last_match = state;
-    for byte in text {
-        state = automaton.next_state(Anchored::No, state, *byte);
-        // The same state again says the same again: long runs of one letter are common in hostile input.
-        if automaton.is_special(state) && automaton.is_match(state) && state != last_match {
-            last_match = state;
-            for position in 0..automaton.match_len(state) {
-                found(automaton.match_pattern(state, position).as_usize());
-            }
-        }
-    }
-}
-
-impl Plan {
-    pub(crate) fn new(ruleset: &Arc<Ruleset>, logsource: &LogSource) -> Self {
-        let mut plan = Self {
-            ruleset: Arc::clone(ruleset),
-            rules: Vec::new(),
-            unwitnessed: Vec::new(),
-            by_slot: Vec::new(),
-            keywords: None,
-        };
-        let mut literals: BTreeMap<Option<u16>, Literals> = BTreeMap::new();
-        for (position, entry) in (0_u32..).zip(ruleset.entries()) {
-            if !entry.rule.logsource.applies_to(logsource) {
-                continue;
-            }
-            plan.rules.push(position);
-            match &entry.witness {
-                None => plan.unwitnessed.push(position),
-                Some(witness) => {
-                    for Literal { slot, text } in &witness.literals {
-                        literals.entry(*slot).or_default().add(text, position);
-                    }
-                }
-            }
-        }
-        plan.index(literals);
-        plan
-    }
-
-    /// Builds the automata. If one can't be built (more states than it can count), its rules are evaluated on every event:
-    /// slower, but no hit is lost.
-    fn index(&mut self, mut literals: BTreeMap<Option<u16>, Literals>) {
-        let keywords = literals.remove(&None);
-        for (slot, mut own) in literals {
-            if let Some(keywords) = &keywords {
-                own.merge(keywords);
-            }
-            let position = slot.map_or(0, usize::from);
-            if self.by_slot.len() <= position {
-                self.by_slot.resize_with(position.saturating_add(1), || None);
-            }
-            let automaton = self.automaton(own);
-            if let Some(place) = self.by_slot.get_mut(position) {
-                *place = automaton;
-            }
-        }
-        if let Some(keywords) = keywords {
-            self.keywords = self.automaton(keywords);
-        }
-    }
-
-    fn automaton(&mut self, literals: Literals) -> Option<FieldIndex> {
-        match Search::new(&literals.texts) {
-            Ok(search) => Some(FieldIndex { search, rules: literals.rules }),
-            Err(_) => {
-                self.unwitnessed.extend(literals.rules.into_iter().flatten());
-                self.unwitnessed.sort_unstable();
-                self.unwitnessed.dedup();
-                None
-            }
-        }
+impl<'i> Plan<'i> {
+    /// The image that the rules are of.
+    #[must_use]
+    pub fn image(&self) -> Image<'i> {
+        self.image
     }
 
     /// Calls `hit` with the position of every rule that is true of the event, each once.
-    pub fn evaluate(&self, event: &dyn Fields, scratch: &mut Scratch, hit: &mut dyn FnMut(u32)) {
-        if self.rules.is_empty() {
-            return;
+    pub fn evaluate(&self, event: &dyn Fields, scratch: &mut Scratch, hit: &mut dyn FnMut(u32)) -> Limits {
+        let mut limits = Limits::default();
+        self.begin(scratch);
+        for group in &self.groups {
+            let mut evaluation = Evaluation { image: self.image, event, scratch, limits: &mut limits };
+            evaluation.group(group, hit);
         }
-        self.ruleset.begin(scratch);
-        self.find_candidates(event, scratch);
-        for rule in &self.unwitnessed {
-            scratch.add_candidate(*rule);
-        }
-        let mut position = 0_usize;
-        while let Some(rule) = scratch.candidate(position) {
-            position = position.saturating_add(1);
-            if self.is_hit(rule, event, scratch) {
-                hit(rule);
-            }
-        }
+        limits.cut_values = scratch.cuts;
+        limits
     }
 
-    /// The same answer without the index: every rule that applies is evaluated. For tests and comparison.
-    pub fn evaluate_without_index(&self, event: &dyn Fields, scratch: &mut Scratch, hit: &mut dyn FnMut(u32)) {
-        self.ruleset.begin(scratch);
-        for rule in &self.rules {
-            if self.is_hit(*rule, event, scratch) {
-                hit(*rule);
-            }
-        }
-    }
-
-    /// Why the rule at this position is true of the event; `None` when it is not.
+    /// Why the rule at this position is true of the event, or what of it is not; `None` when it does not apply.
     #[must_use]
     pub fn explain(&self, rule: u32, event: &dyn Fields, scratch: &mut Scratch) -> Option<Explanation> {
-        self.rules.binary_search(&rule).ok()?;
-        self.ruleset.begin(scratch);
-        Explanation::of(&self.ruleset, rule, event, scratch)
-    }
-
-    /// The rule at this position.
-    #[must_use]
-    pub fn rule(&self, position: u32) -> Option<&Rule> {
-        self.ruleset.rule(position)
+        self.applies(rule).then(|| self.begin(scratch))?;
+        Explanation::of(&self.image, rule, event, scratch)
     }
 
     /// How many rules apply to this log source.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rules.len()
+        self.groups.iter().map(|group| slice(self.image.rules, group.rules).len()).sum()
     }
 
     /// Whether no rule applies to this log source: its events need not be shown to the plan.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.groups.is_empty()
     }
 
-    fn is_hit(&self, rule: u32, event: &dyn Fields, scratch: &mut Scratch) -> bool {
-        self.ruleset.entry(rule).is_some_and(|entry| self.ruleset.is_true(entry.root, event, scratch))
+    /// Whether the rule at this position applies.
+    #[must_use]
+    pub fn applies(&self, rule: u32) -> bool {
+        let has = |group: &&GroupRecord| rule.checked_sub(group.rules.first.get()).is_some_and(|at| at < group.rules.count.get());
+        self.groups.iter().any(has)
     }
 
-    fn find_candidates(&self, event: &dyn Fields, scratch: &mut Scratch) {
-        let mut buffer = scratch.take_folded();
-        let own = |slot: u16| self.by_slot.get(usize::from(slot)).and_then(Option::as_ref);
-        if self.keywords.is_some() {
-            event.all(&mut |slot, _, value| {
-                if let Some(automaton) = slot.and_then(own).or(self.keywords.as_ref()) {
-                    automaton.scan(value, &mut buffer, scratch);
-                }
-            });
+    fn begin(&self, scratch: &mut Scratch) {
+        scratch.begin(self.image.fields.len(), self.image.predicates.len(), self.image.rules.len());
+    }
+}
+
+struct Evaluation<'e, 'i> {
+    image: Image<'i>,
+    event: &'e dyn Fields,
+    scratch: &'e mut Scratch,
+    limits: &'e mut Limits,
+}
+
+impl<'i> Evaluation<'_, 'i> {
+    fn group(&mut self, group: &'i GroupRecord, hit: &mut dyn FnMut(u32)) {
+        self.search(group);
+        for rule in self.image.words_of(group.always) {
+            self.scratch.add_candidate(rule.get());
+        }
+        let candidates = self.scratch.take_candidates();
+        for rule in &candidates {
+            match self.is_true(*rule) {
+                Some(true) => hit(*rule),
+                Some(false) => {}
+                None => self.limits.undecided_rules = self.limits.undecided_rules.saturating_add(1),
+            }
+        }
+        self.scratch.put_candidates(candidates);
+    }
+
+    /// Finds the literals of all fields.
+    fn search(&mut self, group: &'i GroupRecord) {
+        let (image, event) = (self.image, self.event);
+        for record in slice(image.automata, group.automata) {
+            let slot = record.field.get();
+            let Some(name) = at(image.fields, slot).map(|field| image.text(field.name)) else { continue };
+            let (Ok(slot), Some(mut search)) = (u16::try_from(slot), self.searching(record)) else { continue };
+            event.get(Field { slot, name }, &mut |value| search.value(value));
+            search.end();
+        }
+        let keywords = at(image.automata, group.keywords.get());
+        if let Some(mut search) = keywords.and_then(|record| self.searching(record)) {
+            event.all(&mut |_, _, value| search.value(value));
+            search.end();
+        }
+    }
+
+    fn searching(&mut self, record: &'i AutomatonRecord) -> Option<Search<'_, 'i>> {
+        let automaton = Automaton::of(self.image, record)?;
+        let buffer = std::mem::take(&mut self.scratch.folded);
+        Some(Search { automaton, image: self.image, scratch: self.scratch, room: Room::new(), buffer })
+    }
+
+    /// Runs the rule's code; `None` if that would cost too much. Jumps go backwards, so it ends.
+    fn is_true(&mut self, rule: u32) -> Option<bool> {
+        let mut step = at(self.image.rules, rule)?.code.get();
+        loop {
+            match step {
+                ACCEPT => return Some(true),
+                REJECT => return Some(false),
+                _ => {}
+            }
+            let code = at(self.image.code, step)?;
+            let next = if self.holds(code.predicate.get())? { &code.if_true } else { &code.if_false };
+            step = next_step(next, step)?;
+        }
+    }
+
+    /// Whether the predicate is true of the event; asked once per event.
+    fn holds(&mut self, number: u32) -> Option<bool> {
+        if let Some(known) = self.scratch.verdict(number) {
+            return Some(known);
+        }
+        let predicate = at(self.image.predicates, number)?;
+        let Some(question) = at(self.image.questions, predicate.question.get()) else { return Some(false) };
+        let needs = predicate.needs.get();
+        let holds = if needs != NONE && self.scratch.verdict(needs) != Some(true) {
+            false
         } else {
-            for slot in 0_u16..=u16::MAX {
-                if usize::from(slot) >= self.by_slot.len() {
-                    break;
-                }
-                if let (Some(automaton), Some(field)) = (own(slot), self.ruleset.field(slot)) {
-                    event.get(field, &mut |value| automaton.scan(value, &mut buffer, scratch));
-                }
-            }
-        }
-        scratch.put_folded(buffer);
+            question::holds(&self.image, question, self.event, self.scratch)?
+        };
+        self.scratch.remember(number, holds);
+        Some(holds)
     }
 }
 
-impl FieldIndex {
-    fn scan(&self, value: Value<'_>, buffer: &mut Vec<u8>, scratch: &mut Scratch) {
-        match value {
-            Value::Null => {}
-            Value::Text(text) => self.scan_text(Scratch::folded_unless_ascii(buffer, text), scratch),
-            Value::Bool(_) | Value::Int(_) | Value::Real(_) => {
-                buffer.clear();
-                write_text(value, buffer);
-                self.scan_text(buffer, scratch);
+/// Where code goes on: at its end, or before.
+fn next_step(next: &U32, step: u32) -> Option<u32> {
+    let next = next.get();
+    (next == ACCEPT || next == REJECT || next < step).then_some(next)
+}
+
+/// A search of the values of a field, or of all.
+struct Search<'s, 'i> {
+    automaton: Automaton<'i>,
+    image: Image<'i>,
+    scratch: &'s mut Scratch,
+    room: Room,
+    /// The scratch's, lent out so that the rest of it can be used meanwhile.
+    buffer: Vec<u8>,
+}
+
+impl Search<'_, '_> {
+    fn value(&mut self, value: Value<'_>) {
+        if !self.room.takes(value) {
+            self.scratch.cuts = self.scratch.cuts.saturating_add(1);
+            return;
+        }
+        let Value::Text(text) = value else {
+            if value != Value::Null {
+                self.buffer.clear();
+                write_text(value, &mut self.buffer);
+                found_in(&self.automaton, &self.image, self.scratch, &self.buffer, Extent::Whole);
+            }
+            return;
+        };
+        match ends(text) {
+            (whole, None) => self.text(whole, Extent::Whole),
+            (head, Some(tail)) => {
+                self.scratch.cuts = self.scratch.cuts.saturating_add(1);
+                self.text(head, Extent::Head);
+                self.text(tail, Extent::Tail);
             }
         }
     }
 
-    fn scan_text(&self, text: &[u8], scratch: &mut Scratch) {
-        self.search.scan(text, &mut |literal| {
-            for rule in self.rules.get(literal).into_iter().flatten() {
-                scratch.add_candidate(*rule);
-            }
-        });
+    fn text(&mut self, text: &[u8], extent: Extent) {
+        let Self { automaton, image, scratch, buffer, .. } = self;
+        if text.is_ascii() {
+            return found_in(automaton, image, scratch, text, extent);
+        }
+        buffer.clear();
+        crate::fold::fold_into(text, buffer);
+        found_in(automaton, image, scratch, buffer, extent);
+    }
+
+    fn end(self) {
+        self.scratch.folded = self.buffer;
     }
 }
 
-/// The literals of one automaton in the making.
-#[derive(Default)]
-struct Literals {
-    known: HashMap<Vec<u8>, usize>,
-    texts: Vec<Vec<u8>>,
-    rules: Vec<Vec<u32>>,
-}
-
-impl Literals {
-    fn add(&mut self, text: &[u8], rule: u32) {
-        let next = self.texts.len();
-        let position = *self.known.entry(text.to_vec()).or_insert(next);
-        if position == next {
-            self.texts.push(text.to_vec());
-            self.rules.push(Vec::new());
-        }
-        if let Some(rules) = self.rules.get_mut(position) {
-            if rules.last() != Some(&rule) {
-                rules.push(rule);
+/// Notes each predicate that is found, and the rules that it announces.
+fn found_in(automaton: &Automaton<'_>, image: &Image<'_>, scratch: &mut Scratch, text: &[u8], extent: Extent) {
+    automaton.search(text, extent, &mut |number| {
+        if scratch.remember(number, true) {
+            let rules = at(image.predicates, number).map(|predicate| image.words_of(predicate.rules));
+            for rule in rules.unwrap_or_default() {
+                scratch.add_candidate(rule.get());
             }
         }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        for (text, rules) in other.texts.iter().zip(&other.rules) {
-            for rule in rules {
-                self.add(text, *rule);
-            }
-        }
-    }
+    });
 }

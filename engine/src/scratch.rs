@@ -6,13 +6,30 @@
 use std::io::Write;
 use std::ops::Range;
 
+use crate::expression::Threads;
 use crate::fold::fold_into;
 use crate::{Field, Fields, Value};
 
 /// Text kept between events. One giant event must not leave the process fat for ever.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
-/// Working memory for `Plan::evaluate`: one per thread, reused for every event and every ruleset.
+/// What is read of one value: of a longer one, the beginning and its last bytes. More than any command line that a kernel hands
+/// over whole in practice, and little enough that what it costs can be told.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// What is read of the end of a longer value: more than the longest text that a rule may look for there.
+pub(crate) const TAIL_BYTES: usize = 8 << 10;
+
+/// What is read of all values of one field of an event.
+pub const FIELD_BYTES_MAX: usize = 256 << 10;
+
+/// What every value counts beside its bytes, so that many empty ones come to an end too.
+const VALUE_COST_BYTES: usize = 32;
+
+/// What expressions, patterns and such may cost for one event and log source, in bytes looked at.
+pub const WORK_BYTES_MAX: u64 = 2 << 20;
+
+/// Working memory for `Plan::evaluate`: one per thread, reused for every event and every image.
 #[derive(Debug, Default)]
 pub struct Scratch {
     epoch: u32,
@@ -22,10 +39,16 @@ pub struct Scratch {
     everything: Vec<Cached>,
     everything_epoch: u32,
     text: Vec<u8>,
-    verdicts: Vec<(u32, bool)>,
+    /// By predicate: the epoch, and whether it holds in the lowest bit.
+    verdicts: Vec<u32>,
+    /// By rule: the epoch in which it became a candidate.
+    rules: Vec<u32>,
     candidates: Vec<u32>,
-    is_candidate: Vec<u32>,
-    folded: Vec<u8>,
+    pub(crate) folded: Vec<u8>,
+    pub(crate) threads: Threads,
+    /// What may still be spent on this event.
+    pub(crate) work: u64,
+    pub(crate) cuts: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -40,6 +63,8 @@ struct Cached {
     kind: Kind,
     raw: Range<usize>,
     folded: Range<usize>,
+    /// The last bytes of a value that is not here whole, as written and folded.
+    tails: Option<(Range<usize>, Range<usize>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,14 +76,20 @@ enum Kind {
     Text,
 }
 
+/// The text of a value; of a long one its beginning and its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<'s> {
+    pub(crate) head: &'s [u8],
+    /// The last bytes, if something is missing between.
+    pub(crate) tail: Option<&'s [u8]>,
+}
+
 /// A cached value, ready to be tested.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen<'s> {
     pub(crate) value: Value<'s>,
-    /// The text as written, `None` for null.
-    pub(crate) raw: Option<&'s [u8]>,
-    /// The text folded, `None` for null.
-    pub(crate) folded: Option<&'s [u8]>,
+    /// The text as written and folded, `None` for null.
+    pub(crate) texts: Option<(Text<'s>, Text<'s>)>,
 }
 
 impl Scratch {
@@ -68,74 +99,67 @@ impl Scratch {
         Self::default()
     }
 
-    /// Forgets the event before and makes room for a ruleset of this size.
+    /// Forgets the event before and makes room for an image of this size.
     pub(crate) fn begin(&mut self, slots: usize, predicates: usize, rules: usize) {
         self.values.clear();
         self.text.clear();
         self.candidates.clear();
         self.text.shrink_to(KEPT_BYTES_MAX);
         self.folded.shrink_to(KEPT_BYTES_MAX);
-        self.epoch = self.epoch.checked_add(1).unwrap_or_else(|| {
+        self.work = WORK_BYTES_MAX;
+        self.cuts = 0;
+        // The lowest bit of a stamp is the verdict.
+        self.epoch = self.epoch.checked_add(2).unwrap_or_else(|| {
             self.slots.clear();
             self.verdicts.clear();
-            self.is_candidate.clear();
+            self.rules.clear();
             self.everything_epoch = 0;
-            1
+            2
         });
         if self.slots.len() < slots {
             self.slots.resize(slots, Slot::default());
         }
         if self.verdicts.len() < predicates {
-            self.verdicts.resize(predicates, (0, false));
+            self.verdicts.resize(predicates, 0);
         }
-        if self.is_candidate.len() < rules {
-            self.is_candidate.resize(rules, 0);
+        if self.rules.len() < rules {
+            self.rules.resize(rules, 0);
         }
     }
 
     /// What was found for this predicate, if it was already asked of this event.
+    #[inline]
     pub(crate) fn verdict(&self, predicate: u32) -> Option<bool> {
-        let (epoch, verdict) = self.verdicts.get(usize::try_from(predicate).ok()?)?;
-        (*epoch == self.epoch).then_some(*verdict)
+        let stamp = *self.verdicts.get(usize::try_from(predicate).ok()?)?;
+        (stamp & !1 == self.epoch).then_some(stamp & 1 != 0)
     }
 
-    pub(crate) fn remember(&mut self, predicate: u32, verdict: bool) {
-        let epoch = self.epoch;
-        if let Some(entry) = usize::try_from(predicate).ok().and_then(|at| self.verdicts.get_mut(at)) {
-            *entry = (epoch, verdict);
-        }
+    /// Notes what was found; true if that is new.
+    #[inline]
+    pub(crate) fn remember(&mut self, predicate: u32, verdict: bool) -> bool {
+        let stamp = self.epoch | u32::from(verdict);
+        let place = usize::try_from(predicate).ok().and_then(|at| self.verdicts.get_mut(at));
+        place.is_some_and(|place| std::mem::replace(place, stamp) != stamp)
     }
 
     /// Notes that the rule might fire.
+    #[inline]
     pub(crate) fn add_candidate(&mut self, rule: u32) {
-        let Some(mark) = usize::try_from(rule).ok().and_then(|at| self.is_candidate.get_mut(at)) else { return };
+        let Some(mark) = usize::try_from(rule).ok().and_then(|at| self.rules.get_mut(at)) else { return };
         if *mark != self.epoch {
             *mark = self.epoch;
             self.candidates.push(rule);
         }
     }
 
-    pub(crate) fn candidate(&self, position: usize) -> Option<u32> {
-        self.candidates.get(position).copied()
+    /// The candidates so far, given away: the next are collected anew.
+    pub(crate) fn take_candidates(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.candidates)
     }
 
-    /// The text folded, in memory that the next call overwrites; ASCII as it is, for the index ignores its case by itself.
-    pub(crate) fn folded_unless_ascii<'a>(folded: &'a mut Vec<u8>, text: &'a [u8]) -> &'a [u8] {
-        if text.is_ascii() {
-            return text;
-        }
-        folded.clear();
-        fold_into(text, folded);
-        folded
-    }
-
-    /// Lends out the folding buffer, so that candidates can be added while it is in use.
-    pub(crate) fn take_folded(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.folded)
-    }
-
-    pub(crate) fn put_folded(&mut self, folded: Vec<u8>) {
-        self.folded = folded;
+    pub(crate) fn put_candidates(&mut self, mut candidates: Vec<u32>) {
+        candidates.clear();
+        self.candidates = candidates;
     }
 
     /// Reads the field from the event unless that was done.
@@ -146,7 +170,12 @@ impl Scratch {
             return;
         }
         let first = values.len();
-        event.get(field, &mut |value| values.push(cache(value, text)));
+        let mut room = Room::new();
+        event.get(field, &mut |value| {
+            if room.takes(value) {
+                values.push(cache(value, text));
+            }
+        });
         *slot = Slot { epoch: *epoch, values: first..values.len() };
     }
 
@@ -158,36 +187,75 @@ impl Scratch {
         self.everything_epoch = self.epoch;
         let Self { everything, text, .. } = self;
         everything.clear();
-        event.all(&mut |_, _, value| everything.push(cache(value, text)));
+        let mut room = Room::new();
+        event.all(&mut |_, _, value| {
+            if room.takes(value) {
+                everything.push(cache(value, text));
+            }
+        });
     }
 
     /// Every value of every field, after `load_everything`.
     pub(crate) fn seen_everything(&self) -> impl Iterator<Item = Seen<'_>> {
-        self.everything.iter().map(|cached| self.open(cached))
+        self.everything.iter().map(|cached| open(&self.text, cached))
     }
 
     /// The field's values, after `load`.
     pub(crate) fn seen(&self, slot: u16) -> impl Iterator<Item = Seen<'_>> {
         let range = self.slots.get(usize::from(slot)).map_or(0..0, |slot| slot.values.clone());
-        self.values.get(range).unwrap_or_default().iter().map(|cached| self.open(cached))
+        self.values.get(range).unwrap_or_default().iter().map(|cached| open(&self.text, cached))
+    }
+}
+
+/// What may still be read of a field.
+pub(crate) struct Room(usize);
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        Self(FIELD_BYTES_MAX)
     }
 
-    fn open(&self, cached: &Cached) -> Seen<'_> {
-        let raw = self.text.get(cached.raw.clone()).unwrap_or_default();
-        let folded = self.text.get(cached.folded.clone()).unwrap_or_default();
-        let value = match cached.kind {
-            Kind::Null => return Seen { value: Value::Null, raw: None, folded: None },
-            Kind::Bool(truth) => Value::Bool(truth),
-            Kind::Int(number) => Value::Int(number),
-            Kind::Real(number) => Value::Real(number),
-            Kind::Text => Value::Text(raw),
+    /// Whether there is room for the value; what of it is read, not all of it, is what it takes.
+    pub(crate) fn takes(&mut self, value: Value<'_>) -> bool {
+        let size = match value {
+            Value::Text(text) => text.len().min(VALUE_BYTES_MAX),
+            _ => 0,
         };
-        Seen { value, raw: Some(raw), folded: Some(folded) }
+        match self.0.checked_sub(size.saturating_add(VALUE_COST_BYTES)) {
+            Some(left) => {
+                self.0 = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+fn open<'s>(text: &'s [u8], cached: &Cached) -> Seen<'s> {
+    let part = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+    let (raw, folded) = (part(&cached.raw), part(&cached.folded));
+    let value = match cached.kind {
+        Kind::Null => return Seen { value: Value::Null, texts: None },
+        Kind::Bool(truth) => Value::Bool(truth),
+        Kind::Int(number) => Value::Int(number),
+        Kind::Real(number) => Value::Real(number),
+        Kind::Text => Value::Text(raw),
+    };
+    let (raw_tail, folded_tail) = cached.tails.as_ref().map(|(raw, folded)| (part(raw), part(folded))).unzip();
+    Seen { value, texts: Some((Text { head: raw, tail: raw_tail }, Text { head: folded, tail: folded_tail })) }
+}
+
+/// The beginning of a text, and of a longer one its last bytes.
+pub(crate) fn ends(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match text.split_at_checked(VALUE_BYTES_MAX) {
+        Some((head, rest)) if !rest.is_empty() => {
+            (head, text.get(text.len().saturating_sub(TAIL_BYTES)..))
+        }
+        _ => (text, None),
     }
 }
 
 fn cache(value: Value<'_>, text: &mut Vec<u8>) -> Cached {
-    let raw_from = text.len();
     let kind = match value {
         Value::Null => Kind::Null,
         Value::Bool(truth) => Kind::Bool(truth),
@@ -195,16 +263,23 @@ fn cache(value: Value<'_>, text: &mut Vec<u8>) -> Cached {
         Value::Real(number) => Kind::Real(number),
         Value::Text(_) => Kind::Text,
     };
-    write_text(value, text);
-    let raw = raw_from..text.len();
-    let folded = match value {
-        Value::Text(bytes) => {
-            fold_into(bytes, text);
-            raw.end..text.len()
-        }
-        _ => raw.clone(),
+    let Value::Text(bytes) = value else {
+        let from = text.len();
+        write_text(value, text);
+        let raw = from..text.len();
+        return Cached { kind, folded: raw.clone(), raw, tails: None };
     };
-    Cached { kind, raw, folded }
+    let mut both = |bytes: &[u8]| {
+        let from = text.len();
+        text.extend_from_slice(bytes);
+        let raw = from..text.len();
+        fold_into(bytes, text);
+        let folded = raw.end..text.len();
+        (raw, folded)
+    };
+    let (head, tail) = ends(bytes);
+    let (raw, folded) = both(head);
+    Cached { kind, raw, folded, tails: tail.map(both) }
 }
 
 /// Appends the value as text patterns see it.

@@ -3,7 +3,7 @@
 //! The parts are those that the event wrote: no time zone conversion, for a rule's author means the clock on the wall that the
 //! event was stamped with. Whole numbers are Unix time in UTC, in seconds, milli-, micro- or nanoseconds by their size.
 
-use crate::rule::TimePart;
+use crate::image::layout::{TIME_DAY, TIME_HOUR, TIME_MINUTE, TIME_MONTH, TIME_WEEK, TIME_YEAR};
 use crate::Value;
 
 /// A broken-down time.
@@ -17,19 +17,20 @@ struct Clock {
 }
 
 /// The part of the timestamp in `value`, `None` when it is no timestamp.
-pub(crate) fn part_of(value: Value<'_>, part: TimePart) -> Option<i64> {
+pub(crate) fn part_of(value: Value<'_>, part: u32) -> Option<i64> {
     let clock = match value {
         Value::Int(unix) => from_unix(unix)?,
         Value::Text(text) => from_text(text)?,
         Value::Null | Value::Bool(_) | Value::Real(_) => return None,
     };
     match part {
-        TimePart::Minute => Some(clock.minute),
-        TimePart::Hour => Some(clock.hour),
-        TimePart::Day => Some(clock.day),
-        TimePart::Week => iso_week(clock),
-        TimePart::Month => Some(clock.month),
-        TimePart::Year => Some(clock.year),
+        TIME_MINUTE => Some(clock.minute),
+        TIME_HOUR => Some(clock.hour),
+        TIME_DAY => Some(clock.day),
+        TIME_WEEK => iso_week(clock),
+        TIME_MONTH => Some(clock.month),
+        TIME_YEAR => Some(clock.year),
+        _ => None,
     }
 }
 
@@ -148,7 +149,7 @@ mod tests {
             (Value::Int(1_709_251_198_123), [59, 23, 29, 9, 2, 2024]),
             (Value::Int(-1), [59, 23, 31, 1, 12, 1969]),
         ];
-        let parts = [TimePart::Minute, TimePart::Hour, TimePart::Day, TimePart::Week, TimePart::Month, TimePart::Year];
+        let parts = [TIME_MINUTE, TIME_HOUR, TIME_DAY, TIME_WEEK, TIME_MONTH, TIME_YEAR];
         for (value, expected) in cases {
             let found: Vec<i64> = parts.iter().filter_map(|part| part_of(value, *part)).collect();
             assert_eq!(found, expected, "{value:?}");
@@ -158,8 +159,8 @@ mod tests {
     #[test]
     fn what_is_no_timestamp_has_no_parts() {
         for text in ["", "yesterday", "2024-13-01", "2024-02-29X10:00", "2024-02-29T25:00", "20", "12:30"] {
-            assert_eq!(part_of(Value::Text(text.as_bytes()), TimePart::Hour), None, "{text}");
+            assert_eq!(part_of(Value::Text(text.as_bytes()), TIME_HOUR), None, "{text}");
         }
-        assert_eq!(part_of(Value::Null, TimePart::Hour), None);
+        assert_eq!(part_of(Value::Null, TIME_HOUR), None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Loosest first: or, and, not, `1 of`. `them` means every selection whose name does not begin with an underscore.
 
-use watertight_engine::rule::Expr;
+use crate::rule::Expr;
 
 use super::rejection::Reason;
 

@@ -1,23 +1,22 @@
 //! Rules over recorded events, one JSON object a line: what `watertight detect` does between its files.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use serde_json::Value as Json;
-use watertight_engine::rule::LogSource;
-use watertight_engine::{BuildError, Explanation, Plan, Ruleset, Scratch};
+use watertight_engine::{Explanation, Image, Plan, Scratch};
 
 use super::event::{JsonEvent, Slots};
+use crate::rule::LogSource;
 
 /// Most log sources whose plans are kept. Real sensors have some dozens; a file may invent one per line.
 const PLANS_MAX: usize = 256;
 
 /// Evaluates rules over events given as text.
 #[derive(Debug)]
-pub struct Detector {
-    ruleset: Arc<Ruleset>,
+pub struct Detector<'i> {
+    image: Image<'i>,
     slots: Slots,
-    plans: HashMap<LogSource, Plan>,
+    plans: HashMap<LogSource, Plan<'i>>,
     scratch: Scratch,
 }
 
@@ -49,15 +48,11 @@ pub enum LineError {
     },
 }
 
-impl Detector {
-    /// Makes the rules ready.
-    ///
-    /// # Errors
-    /// When the engine refuses the rules.
-    pub fn new(library: &super::Library) -> Result<Self, BuildError> {
-        let ruleset = library.ruleset()?;
-        let slots = Slots::of(&ruleset);
-        Ok(Self { ruleset, slots, plans: HashMap::new(), scratch: Scratch::new() })
+impl<'i> Detector<'i> {
+    /// The rules of an image, ready for events.
+    #[must_use]
+    pub fn new(image: Image<'i>) -> Self {
+        Self { image, slots: Slots::of(&image), plans: HashMap::new(), scratch: Scratch::new() }
     }
 
     /// The rules that fire on the event in this line, by id; with reasons if `explains`.
@@ -85,14 +80,14 @@ impl Detector {
         if self.plans.len() >= PLANS_MAX && !self.plans.contains_key(&logsource) {
             self.plans.clear();
         }
-        let ruleset = &self.ruleset;
-        let plan = self.plans.entry(logsource).or_insert_with_key(|logsource| ruleset.plan(logsource));
+        let image = &self.image;
+        let plan = self.plans.entry(logsource).or_insert_with_key(|logsource| image.plan(&logsource.lend()));
         let mut positions = Vec::new();
         plan.evaluate(&event, &mut self.scratch, &mut |position| positions.push(position));
         let mut hits = Vec::new();
         for position in positions {
             let explanation = if explains { plan.explain(position, &event, &mut self.scratch) } else { None };
-            hits.extend(plan.rule(position).map(|rule| Hit { rule: rule.id.clone(), explanation }));
+            hits.extend(image.rule(position).map(|rule| Hit { rule: rule.id().to_owned(), explanation }));
         }
         hits.sort_by(|left, right| left.rule.cmp(&right.rule));
         hits

@@ -1,7 +1,7 @@
 //! Selections: mappings of fields to values, lists of such mappings, and keywords.
 
-use watertight_engine::rule::{Comparison, Expr, Number, Op, Place, Predicate};
-use watertight_engine::{check_regex, Part, Pattern};
+use crate::rule::{Comparison, Expr, Number, Op, Place, Predicate};
+use crate::rule::{check_regex, Part, Pattern};
 
 use super::encode::{base64, base64_at_offsets, utf16};
 use super::modifier::{Encoding, Kind, Question};

@@ -1,6 +1,6 @@
 //! A YAML document to a rule.
 
-use watertight_engine::rule::{Expr, Level, LogSource, Rule, Selection};
+use crate::rule::{Expr, Level, LogSource, Rule, Selection};
 
 use super::rejection::{At, Reason, Rejection};
 use super::yaml::{read, Content, Node};
@@ -53,6 +53,7 @@ fn rule(document: &Node) -> Result<Rule, At> {
         title: need_text(document, "title")?.to_owned(),
         level: level(document)?,
         tags: tags(document)?,
+        author: author(document),
         logsource: logsource(need(document, "logsource")?)?,
         selections,
         condition,
@@ -107,6 +108,16 @@ fn level(document: &Node) -> Result<Option<Level>, At> {
         "critical" => Ok(Some(Level::Critical)),
         other => Err(Reason::UnknownLevel { level: other.to_owned() }.at(node.line)),
     }
+}
+
+/// Licences of rules ask that it is named with every hit. Nobody reads more into it, so nothing is refused for it.
+fn author(document: &Node) -> Option<String> {
+    let node = document.get("author")?;
+    let names: Vec<&str> = match &node.content {
+        Content::List(items) => items.iter().filter_map(Node::text).collect(),
+        _ => node.text().into_iter().collect(),
+    };
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn tags(document: &Node) -> Result<Vec<String>, At> {

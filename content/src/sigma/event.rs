@@ -4,36 +4,40 @@
 //! object leaves its field absent.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use serde_json::Value as Json;
-use watertight_engine::{Field, Fields, Ruleset, Value};
+use watertight_engine::{Field, Fields, Image, Value};
 
 /// Deepest nesting that is read. What lies deeper is cut off by the JSON parser already.
 const DEPTH_MAX: usize = 128;
 
-/// The slots of a ruleset's fields by name: made once, used for every event.
+/// The slots of an image's fields by name: made once, used for every event.
 #[derive(Clone, Debug, Default)]
 pub struct Slots(HashMap<String, u16>);
 
 impl Slots {
-    /// The slots of this ruleset.
+    /// The slots of this image.
     #[must_use]
-    pub fn of(ruleset: &Ruleset) -> Self {
-        Self((0_u16..).zip(ruleset.fields()).map(|(slot, name)| (name.clone(), slot)).collect())
+    pub fn of(image: &Image<'_>) -> Self {
+        Self((0_u16..).zip(image.fields()).map(|(slot, name)| (name.to_owned(), slot)).collect())
     }
 }
 
-/// A JSON event prepared for a ruleset.
-#[derive(Clone, Debug)]
+/// A JSON event prepared for an image. All its text lies in one piece.
+#[derive(Clone, Debug, Default)]
 pub struct JsonEvent {
     fields: Vec<OwnField>,
+    /// Of one field after the other.
+    values: Vec<OwnValue>,
+    text: String,
 }
 
 #[derive(Clone, Debug)]
 struct OwnField {
     slot: Option<u16>,
-    name: String,
-    values: Vec<OwnValue>,
+    name: Range<usize>,
+    values: Range<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,83 +46,103 @@ enum OwnValue {
     Bool(bool),
     Int(i64),
     Real(f64),
-    Text(String),
+    Text(Range<usize>),
 }
 
 impl JsonEvent {
     /// Prepares an event; what is not an object has no fields.
     #[must_use]
     pub fn new(event: &Json, slots: &Slots) -> Self {
-        let mut own = Self { fields: Vec::new() };
+        // A name may occur more than once: as `a.b` and as `b` in `a`.
+        let mut fields: Vec<(String, Vec<&Json>)> = Vec::new();
         if let Json::Object(entries) = event {
             for (name, value) in entries {
-                own.add(name, value, slots, 0);
+                collect(name, value, &mut fields, 0);
             }
+        }
+        let mut own = Self::default();
+        for (name, values) in fields {
+            let slot = slots.0.get(&name).copied();
+            let name = own.keep(&name);
+            let first = own.values.len();
+            for value in values {
+                let value = own.value(value);
+                own.values.push(value);
+            }
+            own.fields.push(OwnField { slot, name, values: first..own.values.len() });
         }
         own
     }
 
-    fn add(&mut self, name: &str, json: &Json, slots: &Slots, depth: usize) {
-        if depth > DEPTH_MAX {
-            return;
-        }
-        let value = match json {
-            Json::Object(entries) => {
-                for (inner, value) in entries {
-                    self.add(&format!("{name}.{inner}"), value, slots, depth.saturating_add(1));
-                }
-                return;
-            }
-            Json::Array(items) => {
-                for item in items {
-                    self.add(name, item, slots, depth.saturating_add(1));
-                }
-                return;
-            }
-            Json::Null => OwnValue::Null,
+    fn keep(&mut self, text: &str) -> Range<usize> {
+        let first = self.text.len();
+        self.text.push_str(text);
+        first..self.text.len()
+    }
+
+    fn value(&mut self, json: &Json) -> OwnValue {
+        match json {
             Json::Bool(truth) => OwnValue::Bool(*truth),
-            Json::String(text) => OwnValue::Text(text.clone()),
+            Json::String(text) => OwnValue::Text(self.keep(text)),
             Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
                 (Some(number), ..) => OwnValue::Int(number),
                 // Beyond what an integer holds: its digits as text, so that none is lost.
-                (None, Some(number), _) => OwnValue::Text(number.to_string()),
+                (None, Some(number), _) => OwnValue::Text(self.keep(&number.to_string())),
                 (None, None, Some(number)) => OwnValue::Real(number),
-                (None, None, None) => OwnValue::Text(number.to_string()),
+                (None, None, None) => OwnValue::Text(self.keep(&number.to_string())),
             },
-        };
-        match self.fields.iter_mut().find(|field| field.name == name) {
-            Some(field) => field.values.push(value),
-            None => {
-                let slot = slots.0.get(name).copied();
-                self.fields.push(OwnField { slot, name: name.to_owned(), values: vec![value] });
-            }
+            Json::Null | Json::Array(_) | Json::Object(_) => OwnValue::Null,
         }
+    }
+
+    fn lend(&self, value: &OwnValue) -> Value<'_> {
+        match value {
+            OwnValue::Null => Value::Null,
+            OwnValue::Bool(truth) => Value::Bool(*truth),
+            OwnValue::Int(number) => Value::Int(*number),
+            OwnValue::Real(number) => Value::Real(*number),
+            OwnValue::Text(range) => Value::Text(self.text.as_bytes().get(range.clone()).unwrap_or_default()),
+        }
+    }
+
+    fn values(&self, field: &OwnField) -> impl Iterator<Item = Value<'_>> {
+        let values = self.values.get(field.values.clone()).unwrap_or_default();
+        values.iter().map(|value| self.lend(value))
     }
 }
 
-impl OwnValue {
-    fn lend(&self) -> Value<'_> {
-        match self {
-            Self::Null => Value::Null,
-            Self::Bool(truth) => Value::Bool(*truth),
-            Self::Int(number) => Value::Int(*number),
-            Self::Real(number) => Value::Real(*number),
-            Self::Text(text) => Value::Text(text.as_bytes()),
+/// Takes nested values apart: scalars by their dotted names.
+fn collect<'j>(name: &str, json: &'j Json, fields: &mut Vec<(String, Vec<&'j Json>)>, depth: usize) {
+    if depth > DEPTH_MAX {
+        return;
+    }
+    let deeper = depth.saturating_add(1);
+    match json {
+        Json::Object(entries) => {
+            for (inner, value) in entries {
+                collect(&format!("{name}.{inner}"), value, fields, deeper);
+            }
         }
+        Json::Array(items) => items.iter().for_each(|item| collect(name, item, fields, deeper)),
+        scalar => match fields.iter_mut().find(|(known, _)| known == name) {
+            Some((_, values)) => values.push(scalar),
+            None => fields.push((name.to_owned(), vec![scalar])),
+        },
     }
 }
 
 impl Fields for JsonEvent {
     fn get<'e>(&'e self, field: Field<'_>, each: &mut dyn FnMut(Value<'e>)) {
         if let Some(own) = self.fields.iter().find(|own| own.slot == Some(field.slot)) {
-            own.values.iter().map(OwnValue::lend).for_each(each);
+            self.values(own).for_each(each);
         }
     }
 
     fn all<'e>(&'e self, each: &mut dyn FnMut(Option<u16>, &'e str, Value<'e>)) {
         for field in &self.fields {
-            for value in &field.values {
-                each(field.slot, &field.name, value.lend());
+            let name = self.text.get(field.name.clone()).unwrap_or_default();
+            for value in self.values(field) {
+                each(field.slot, name, value);
             }
         }
     }

@@ -3,13 +3,11 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use watertight_engine::rule::Rule;
-use watertight_engine::{BuildError, Ruleset};
 
 use super::document::parse;
 use super::rejection::{Reason, Rejection};
+use crate::image::{compile, CompileError, Source as Compiled};
+use crate::rule::Rule;
 
 /// Largest file read. Rules have a few kilobytes; lists of hashes a few hundred.
 const FILE_SIZE_BYTES_MAX: u64 = 4 << 20;
@@ -46,7 +44,7 @@ pub struct Loaded {
 /// Rules read, with everything that went wrong: nothing is left out in silence.
 #[derive(Debug, Default)]
 pub struct Library {
-    /// The rules that were understood. Their order is that of `Library::ruleset`.
+    /// The rules that were understood. In the order of their files.
     pub rules: Vec<Loaded>,
     /// The documents that were refused.
     pub rejections: Vec<Rejection>,
@@ -102,12 +100,12 @@ pub enum LoadError {
 }
 
 impl Library {
-    /// The rules ready to run; hit positions are positions in `rules`.
+    /// The rules compiled.
     ///
     /// # Errors
-    /// When the engine refuses a rule. What `parse` accepts the engine accepts, so this tells of a defect of ours.
-    pub fn ruleset(&self) -> Result<Arc<Ruleset>, BuildError> {
-        Ruleset::build(self.rules.iter().map(|loaded| loaded.rule.clone()))
+    /// When they are more than an image holds.
+    pub fn image(&self) -> Result<Vec<u8>, CompileError> {
+        compile(self.rules.iter().map(|Loaded { rule, file, line }| Compiled { rule, file, line: *line }))
     }
 
     /// How many rules, and things that should have been rules, there are so far.

@@ -3,8 +3,8 @@
 //! Modifiers are sorted into what they change (the comparison, the text, how values join), so that what contradicts is found
 //! here and the rest of the reader never meets a combination that it can't carry out.
 
-use watertight_engine::rule::{Comparison, Place, TimePart};
-use watertight_engine::RegexFlags;
+use crate::rule::{Comparison, Place, TimePart};
+use crate::rule::RegexFlags;
 
 use super::encode::Utf16;
 use super::rejection::Reason;

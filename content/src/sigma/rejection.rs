@@ -1,6 +1,6 @@
 //! Why a rule is refused: what, where and the mend.
 
-use watertight_engine::RegexError;
+use crate::rule::RegexError;
 
 /// A rule, or a whole file, that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! `*` and `?` are wildcards; `\*`, `\?` and `\\` stand for the character itself; a backslash before anything else is a
 //! backslash. So `\\*` is a backslash and a wildcard, and `C:\Windows` needs no doubling.
 
-use watertight_engine::Part;
+use crate::rule::Part;
 
 /// The parts of a text in which wildcards count.
 pub(crate) fn parts(text: &str) -> Vec<Part> {

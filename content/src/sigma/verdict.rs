@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use watertight_engine::rule::{Expr, LogSource, Op, Rule};
+use crate::rule::{Expr, LogSource, Op, Rule};
 
 use super::condition::fits;
 use super::{Library, Rejection};

@@ -1,22 +1,19 @@
-//! What must be seen in an event before a rule can be true of it.
+//! What must be seen in a value before a question about it can be answered yes: texts of which one occurs in it.
 //!
-//! A witness is a set of literals, each in a field, of which at least one occurs in every event that the rule fires on. The
-//! plan looks for all witnesses of all rules in one pass per field and evaluates only rules that have one. A rule without a
-//! witness (negations only, comparisons, very short patterns) is evaluated on every event.
+//! The automata look for these, so that expressions and patterns with wildcards are only tried where they may fit.
 
 use std::collections::BTreeSet;
 
 use regex_syntax::hir::{Class, Hir, HirKind};
+use watertight_engine::{fold_char, fold_text};
 
-use crate::fold::{fold_char, fold_text};
-use crate::rule::{Expr, Op, Rule};
-use crate::{Part, RegexFlags};
+use crate::rule::{Part, Pattern};
 
-/// Most literals in one witness. A rule with more is cheaper to evaluate than to index.
+/// Most texts of one witness. A question with more is cheaper to ask than to look for.
 const LITERALS_MAX: usize = 512;
 
-/// Literals longer than this are cut: the index only needs to be rare, not complete.
-const LITERAL_BYTES_MAX: usize = 32;
+/// Least bytes of a text worth looking for.
+const LITERAL_BYTES_MIN: usize = 2;
 
 /// Most texts that a run of an expression's alternatives is written out to.
 const CROSSED_MAX: usize = 64;
@@ -24,91 +21,20 @@ const CROSSED_MAX: usize = 64;
 /// Most characters of a class that are written out.
 const CLASS_CHARACTERS_MAX: u32 = 16;
 
-/// A literal in a field, or in any field.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Literal {
-    pub(crate) slot: Option<u16>,
-    pub(crate) text: Vec<u8>,
+/// The longest literal of a pattern, folded.
+pub(crate) fn of_pattern(pattern: &Pattern) -> Option<Vec<Vec<u8>>> {
+    let longest = pattern.parts().iter().filter_map(|part| match part {
+        // Bytes that are not text need not fold alike alone and beside their neighbours.
+        Part::Literal(text) if pattern.is_cased() && std::str::from_utf8(text).is_err() => None,
+        Part::Literal(text) => Some(fold_text(text)),
+        Part::AnyOne | Part::AnyMany | Part::Dash => None,
+    });
+    longest.max_by_key(Vec::len).filter(|text| text.len() >= LITERAL_BYTES_MIN).map(|text| vec![text])
 }
 
-/// Literals of which one must occur.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Witness {
-    pub(crate) literals: Vec<Literal>,
-}
-
-impl Witness {
-    /// The best witness of a rule, `None` when it has none.
-    pub(crate) fn of_rule(rule: &Rule, slot_of: &dyn Fn(&str) -> Option<u16>) -> Option<Self> {
-        of_expr(rule, &rule.condition, slot_of)
-    }
-
-    /// How rare an event with this witness is likely to be: by its shortest literal, then by how few there are.
-    fn rarity(&self) -> (usize, usize) {
-        let shortest = self.literals.iter().map(|literal| literal.text.len()).min().unwrap_or(0);
-        (shortest, LITERALS_MAX.saturating_sub(self.literals.len()))
-    }
-}
-
-fn of_expr(rule: &Rule, expr: &Expr, slot_of: &dyn Fn(&str) -> Option<u16>) -> Option<Witness> {
-    match expr {
-        Expr::All(parts) => parts.iter().filter_map(|part| of_expr(rule, part, slot_of)).max_by_key(Witness::rarity),
-        Expr::Any(parts) => {
-            let mut literals = Vec::new();
-            for part in parts {
-                literals.extend(of_expr(rule, part, slot_of)?.literals);
-                if literals.len() > LITERALS_MAX {
-                    return None;
-                }
-            }
-            Some(Witness { literals })
-        }
-        Expr::Not(_) => None,
-        Expr::Selection(index) => of_expr(rule, &rule.selections.get(*index)?.body, slot_of),
-        Expr::Is(predicate) => {
-            let slot = match &predicate.field {
-                Some(field) => Some(slot_of(field)?),
-                None => None,
-            };
-            let texts = of_op(&predicate.op)?;
-            let literals = texts.into_iter().map(|text| Literal { slot, text: cut(text) }).collect();
-            Some(Witness { literals })
-        }
-    }
-}
-
-fn cut(mut text: Vec<u8>) -> Vec<u8> {
-    text.truncate(LITERAL_BYTES_MAX);
-    text
-}
-
-/// Folded texts of which one occurs in the folded value whenever the question is answered yes.
-fn of_op(op: &Op) -> Option<Vec<Vec<u8>>> {
-    match op {
-        Op::Text(pattern) => {
-            let longest = pattern.parts().iter().filter_map(|part| match part {
-                // Bytes that are not text need not fold alike alone and beside their neighbours.
-                Part::Literal(text) if pattern.is_cased() && std::str::from_utf8(text).is_err() => None,
-                Part::Literal(text) => Some(fold_text(text)),
-                Part::AnyOne | Part::AnyMany | Part::Dash => None,
-            });
-            longest.max_by_key(Vec::len).map(|text| vec![text])
-        }
-        Op::Regex { pattern, flags } => of_regex(pattern, *flags),
-        Op::SameAs { .. } | Op::Compare { .. } | Op::Time { .. } | Op::Within(_) | Op::Exists(_) | Op::Null => None,
-    }
-}
-
-fn of_regex(pattern: &str, flags: RegexFlags) -> Option<Vec<Vec<u8>>> {
-    let hir = regex_syntax::ParserBuilder::new()
-        .case_insensitive(flags.ignores_case)
-        .multi_line(flags.is_multi_line)
-        .dot_matches_new_line(flags.dot_matches_line_feed)
-        .utf8(false)
-        .build()
-        .parse(pattern)
-        .ok()?;
-    of_hir(&hir)
+/// Folded texts of which one occurs in the folded form of everything that the expression matches.
+pub(crate) fn of_expression(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    of_hir(hir).filter(|texts| texts.iter().all(|text| text.len() >= LITERAL_BYTES_MIN))
 }
 
 /// The rarer of two sets: by the shortest text in it.
@@ -194,11 +120,13 @@ fn exact(hir: &Hir) -> Option<Vec<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
+    use crate::rule::{parse_regex, RegexFlags};
+
     use super::*;
 
     fn texts(pattern: &str) -> Vec<String> {
         let flags = RegexFlags { ignores_case: true, ..RegexFlags::default() };
-        let found = of_regex(pattern, flags).unwrap_or_default();
+        let found = of_hir(&parse_regex(pattern, flags).expect("an expression")).unwrap_or_default();
         found.into_iter().map(|text| String::from_utf8(text).expect("text")).collect()
     }
 

@@ -1,9 +1,18 @@
-//! The form of a detection rule that the engine evaluates, whatever language it was written in.
+//! A detection rule, whatever language it was written in, before it is laid out in an image.
 //!
-//! Plain data without behaviour: the content compiler builds it, and it can be laid out as a flat image without change of
-//! meaning. Everything a language resolves by name (selections, `1 of x*`, modifiers) is already resolved here.
+//! Plain data without behaviour. Everything a language resolves by name (selections, `1 of x*`, modifiers) is already
+//! resolved here.
 
-use crate::{Network, Pattern, RegexFlags};
+mod ascii;
+mod expression;
+mod network;
+mod pattern;
+
+pub use expression::{check_regex, RegexError, RegexFlags};
+pub(crate) use expression::{parse_regex, steps_of, table_of};
+pub use network::{Network, NetworkError};
+pub use pattern::{Part, Pattern};
+pub use watertight_engine::Level;
 
 /// A rule: to which events it applies and what must be true of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,27 +25,14 @@ pub struct Rule {
     pub level: Option<Level>,
     /// The author's tags, `attack.t1059` and such.
     pub tags: Vec<String>,
+    /// Whom the rule is owed to.
+    pub author: Option<String>,
     /// Where its events come from.
     pub logsource: LogSource,
     /// Named parts that `condition` refers to by position.
     pub selections: Vec<Selection>,
     /// What must be true for the rule to fire.
     pub condition: Expr,
-}
-
-/// How grave a hit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Context for other findings; no alert by itself.
-    Informational,
-    /// Rarely worth a look by itself.
-    Low,
-    /// Worth a look within a day.
-    Medium,
-    /// Worth a look now.
-    High,
-    /// Worth waking somebody up.
-    Critical,
 }
 
 /// The source of events. For a rule: each part that is set must equal the event's.
@@ -51,13 +47,20 @@ pub struct LogSource {
 }
 
 impl LogSource {
+    /// As the engine compares it.
+    #[must_use]
+    pub fn lend(&self) -> watertight_engine::LogSource<'_> {
+        watertight_engine::LogSource {
+            category: self.category.as_deref(),
+            product: self.product.as_deref(),
+            service: self.service.as_deref(),
+        }
+    }
+
     /// Whether a rule with this log source applies to events of `event`'s.
     #[must_use]
     pub fn applies_to(&self, event: &Self) -> bool {
-        let agrees = |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
-        agrees(&self.category, &event.category)
-            && agrees(&self.product, &event.product)
-            && agrees(&self.service, &event.service)
+        self.lend().applies_to(&event.lend())
     }
 }
 

@@ -1,0 +1,233 @@
+//! Literals to an automaton that finds them all in one pass (Aho and Corasick, 1975), laid out as the engine walks it.
+//!
+//! The states near the first have a full row: most of a text is spent there. Deeper ones, nearly all of which have one way on,
+//! list their ways and where to fall back to, so that tens of thousands of literals fit into a few megabytes.
+
+use std::collections::HashMap;
+
+use watertight_engine::image::layout::{
+    NONE, STATE_CLASS_SHIFT, STATE_DENSE, STATE_OUTPUT, USE_PLACE_SHIFT,
+};
+
+/// What the full rows of one automaton may take, in words: they compete for a processor's cache.
+const DENSE_WORDS_MAX: usize = 64 << 10;
+
+/// A literal's use: the predicate that it answers and where it must stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Use {
+    pub(crate) predicate: u32,
+    pub(crate) place: u32,
+}
+
+/// Literals in the making.
+#[derive(Debug)]
+pub(crate) struct Literals {
+    nodes: Vec<Node>,
+    longest: usize,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    /// By byte, ascending.
+    children: Vec<(u8, u32)>,
+    uses: Vec<Use>,
+    depth: u32,
+}
+
+/// An automaton as the image holds it; its outputs are numbered from 0.
+pub(crate) struct Layout {
+    pub(crate) classes: [u8; 256],
+    pub(crate) class_count: u32,
+    pub(crate) states: Vec<u32>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) longest_bytes: u32,
+}
+
+/// A literal that is found.
+pub(crate) struct Output {
+    pub(crate) size_bytes: u32,
+    pub(crate) uses: Vec<u32>,
+    pub(crate) next: u32,
+}
+
+impl Default for Literals {
+    fn default() -> Self {
+        Self { nodes: vec![Node::default()], longest: 0 }
+    }
+}
+
+impl Literals {
+    /// Adds a folded literal.
+    pub(crate) fn add(&mut self, literal: &[u8], used: Use) {
+        self.longest = self.longest.max(literal.len());
+        let mut at = 0;
+        for byte in literal {
+            at = self.child(at, *byte);
+        }
+        let uses = &mut self.nodes[at].uses;
+        if !uses.contains(&used) {
+            uses.push(used);
+        }
+    }
+
+    fn child(&mut self, parent: usize, byte: u8) -> usize {
+        let found = self.nodes[parent].children.binary_search_by_key(&byte, |(byte, _)| *byte);
+        match found {
+            Ok(position) => self.nodes[parent].children[position].1 as usize,
+            Err(position) => {
+                let (fresh, depth) = (self.nodes.len(), self.nodes[parent].depth + 1);
+                self.nodes.push(Node { depth, ..Node::default() });
+                self.nodes[parent].children.insert(position, (byte, fresh as u32));
+                fresh
+            }
+        }
+    }
+
+    /// Lays the automaton out. `outputs_before` are in the image already.
+    pub(crate) fn layout(&self, outputs_before: u32) -> Layout {
+        let (classes, class_count) = self.classes();
+        let order = self.breadth_first();
+        let fails = self.fails(&order);
+        let (outputs, output_of) = self.outputs(&order, &fails, outputs_before);
+        let dense = self.dense_states(&order, class_count);
+        // Where each node's state begins, in words.
+        let mut offsets = vec![0_u32; self.nodes.len()];
+        let mut size = 0_usize;
+        for (position, node) in order.iter().enumerate() {
+            offsets[*node] = size as u32;
+            size += self.state_words(*node, position < dense, output_of[*node], class_count);
+        }
+        let target = |node: usize| offsets[node] | if output_of[node] == NONE { 0 } else { STATE_OUTPUT };
+        let mut states = Vec::with_capacity(size);
+        // Rows of the dense states, by node: what a state falls back to is before it.
+        let mut rows: HashMap<usize, Vec<u32>> = HashMap::new();
+        for (position, node) in order.iter().copied().enumerate() {
+            let output = output_of[node];
+            let flags = if output == NONE { 0 } else { STATE_OUTPUT };
+            let children = &self.nodes[node].children;
+            if position < dense {
+                let mut row = match node {
+                    0 => vec![0; class_count as usize],
+                    _ => rows[&fails[node]].clone(),
+                };
+                for (byte, child) in children {
+                    row[usize::from(classes[usize::from(*byte)])] = target(*child as usize);
+                }
+                states.extend([STATE_DENSE | flags, output]);
+                states.extend(&row);
+                rows.insert(node, row);
+                continue;
+            }
+            let class_of = |byte: u8| u32::from(classes[usize::from(byte)]);
+            let only = match children.as_slice() {
+                [(byte, _)] => class_of(*byte) << STATE_CLASS_SHIFT,
+                _ => 0,
+            };
+            states.extend([children.len() as u32 | only | flags, offsets[fails[node]]]);
+            if output != NONE {
+                states.push(output);
+            }
+            if children.len() > 1 {
+                for four in children.chunks(4) {
+                    let mut packed = [0_u8; 4];
+                    for (place, (byte, _)) in packed.iter_mut().zip(four) {
+                        *place = classes[usize::from(*byte)];
+                    }
+                    states.push(u32::from_le_bytes(packed));
+                }
+            }
+            states.extend(children.iter().map(|(_, child)| target(*child as usize)));
+        }
+        Layout { classes, class_count, states, outputs, longest_bytes: self.longest as u32 }
+    }
+
+    /// A class for each byte that occurs, shared by an ASCII letter and its capital; 0 for all others.
+    fn classes(&self) -> ([u8; 256], u32) {
+        let mut occurs = [false; 256];
+        for (byte, _) in self.nodes.iter().flat_map(|node| &node.children) {
+            occurs[usize::from(*byte)] = true;
+        }
+        let mut classes = [0_u8; 256];
+        let mut count = 1_u32;
+        for byte in (0..=u8::MAX).filter(|byte| occurs[usize::from(*byte)]) {
+            // There are 256 bytes, and capital letters do not occur in folded text.
+            classes[usize::from(byte)] = count as u8;
+            classes[usize::from(byte.to_ascii_uppercase())] = count as u8;
+            count += 1;
+        }
+        (classes, count)
+    }
+
+    fn breadth_first(&self) -> Vec<usize> {
+        let mut order = vec![0];
+        let mut at = 0;
+        while let Some(node) = order.get(at).copied() {
+            order.extend(self.nodes[node].children.iter().map(|(_, child)| *child as usize));
+            at += 1;
+        }
+        order
+    }
+
+    /// For each node the one of the longest proper ending of its text.
+    fn fails(&self, order: &[usize]) -> Vec<usize> {
+        let mut fails = vec![0; self.nodes.len()];
+        for node in order {
+            for (byte, child) in &self.nodes[*node].children {
+                let mut back = fails[*node];
+                fails[*child as usize] = loop {
+                    if *node == 0 {
+                        break 0;
+                    }
+                    if let Some(next) = self.find(back, *byte) {
+                        break next;
+                    }
+                    if back == 0 {
+                        break 0;
+                    }
+                    back = fails[back];
+                };
+            }
+        }
+        fails
+    }
+
+    fn find(&self, node: usize, byte: u8) -> Option<usize> {
+        let children = &self.nodes[node].children;
+        let position = children.binary_search_by_key(&byte, |(byte, _)| *byte).ok()?;
+        Some(children[position].1 as usize)
+    }
+
+    /// The literals in the order of their lengths, and for each node the longest that its text ends with.
+    fn outputs(&self, order: &[usize], fails: &[usize], before: u32) -> (Vec<Output>, Vec<u32>) {
+        let mut outputs: Vec<Output> = Vec::new();
+        let mut output_of = vec![NONE; self.nodes.len()];
+        for node in order.iter().copied().filter(|node| *node != 0) {
+            let shorter = output_of[fails[node]];
+            let uses = &self.nodes[node].uses;
+            if uses.is_empty() {
+                output_of[node] = shorter;
+                continue;
+            }
+            output_of[node] = before + outputs.len() as u32;
+            let uses = uses.iter().map(|used| used.place << USE_PLACE_SHIFT | used.predicate).collect();
+            outputs.push(Output { size_bytes: self.nodes[node].depth, uses, next: shorter });
+        }
+        (outputs, output_of)
+    }
+
+    /// How many states, from the first on, have a full row: at least all that one byte leads to.
+    fn dense_states(&self, order: &[usize], class_count: u32) -> usize {
+        let row = class_count as usize + 2;
+        let shallow = order.iter().take_while(|node| self.nodes[**node].depth <= 1).count();
+        shallow.max(DENSE_WORDS_MAX / row).min(order.len())
+    }
+
+    fn state_words(&self, node: usize, is_dense: bool, output: u32, class_count: u32) -> usize {
+        if is_dense {
+            return class_count as usize + 2;
+        }
+        let count = self.nodes[node].children.len();
+        let packed = if count > 1 { count.div_ceil(4) } else { 0 };
+        2 + usize::from(output != NONE) + packed + count
+    }
+}

@@ -1,0 +1,137 @@
+//! Rules to an image: everything that evaluation needs, worked out here so that the engine only looks things up.
+//!
+//! For each log source (`group`): questions about literals become entries of automata (`automaton`), the others predicates that
+//! are asked when a rule comes to them, behind a literal that announces them (`witness`); conditions become code that jumps to
+//! its end. Beside that lies each condition as it was written, for explanations.
+
+mod automaton;
+mod group;
+mod tables;
+mod witness;
+
+use std::collections::BTreeMap;
+
+use watertight_engine::image::layout::{GroupRecord, Range, RuleRecord, FLAG_FOREIGN, NONE};
+use watertight_engine::{Image, ImageError, Level};
+
+use crate::rule::{LogSource, Rule};
+use group::Group;
+use tables::Tables;
+
+/// A rule and where it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'s> {
+    /// The rule.
+    pub rule: &'s Rule,
+    /// The file it is in.
+    pub file: &'s str,
+    /// The line its document begins at, from 1.
+    pub line: usize,
+}
+
+/// Why rules can't be compiled. They are refused together, so that no rule is missing in silence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// An expression is not acceptable.
+    #[error("rule {rule}: {error}")]
+    Regex {
+        /// The rule's id.
+        rule: String,
+        /// What is wrong with the expression.
+        error: crate::rule::RegexError,
+    },
+    /// A condition needs more code than a rule may have.
+    #[error("rule {rule}: its condition takes more than {limit} steps when it is written out: split the rule")]
+    TooLong {
+        /// The rule's id.
+        rule: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// There is more than an image counts.
+    #[error("rule {rule}: the rules have more {what} than one image counts: split them")]
+    TooMany {
+        /// The rule at which the limit was reached.
+        rule: String,
+        /// What there is too much of.
+        what: &'static str,
+    },
+    /// A selection is referred to that does not exist.
+    #[error("rule {rule}: refers to a selection that is not there")]
+    NoSelection {
+        /// The rule's id.
+        rule: String,
+    },
+    /// What was written can't be read again: a defect of the compiler, found before anybody else could.
+    #[error("the image that was compiled is refused by the engine: {0}")]
+    Refused(#[from] ImageError),
+}
+
+/// The rules as an image, which the engine has read once.
+///
+/// # Errors
+/// When a rule exceeds what an image may hold. What the reader of rules accepts is never refused for another reason.
+pub fn compile<'s>(rules: impl IntoIterator<Item = Source<'s>>) -> Result<Vec<u8>, CompileError> {
+    let mut by_source: BTreeMap<&LogSource, Vec<Source<'s>>> = BTreeMap::new();
+    for source in rules {
+        by_source.entry(&source.rule.logsource).or_default().push(source);
+    }
+    let mut tables = Tables::default();
+    for (logsource, sources) in by_source {
+        add_group(&mut tables, logsource, &sources)?;
+    }
+    let image = tables.finish(FLAG_FOREIGN);
+    Image::open(&image)?;
+    Ok(image)
+}
+
+fn add_group(tables: &mut Tables, logsource: &LogSource, sources: &[Source<'_>]) -> Result<(), CompileError> {
+    let first_rule = tables.rules.len() as u32;
+    let first_predicate = tables.predicates.len() as u32;
+    let mut group = Group::new(first_predicate);
+    for source in sources {
+        let number = tables.rules.len() as u32;
+        let record = rule_record(tables, source)?;
+        let code = group.add(tables, source.rule, number)?;
+        tables.rules.push(RuleRecord { code: code.into(), ..record });
+    }
+    let (automata, keywords, always) = group.finish(tables);
+    let mut part = |text: &Option<String>| text.as_deref().map_or(Range::unset(), |text| tables.text(text));
+    let (category, product, service) = (part(&logsource.category), part(&logsource.product), part(&logsource.service));
+    let always = tables.list(&always);
+    tables.groups.push(GroupRecord {
+        category,
+        product,
+        service,
+        rules: Range::new(first_rule, tables.rules.len() as u32 - first_rule),
+        automata,
+        keywords: keywords.unwrap_or(NONE).into(),
+        always,
+        predicates: Range::new(first_predicate, tables.predicates.len() as u32 - first_predicate),
+    });
+    Ok(())
+}
+
+/// The rule without its code.
+fn rule_record(tables: &mut Tables, source: &Source<'_>) -> Result<RuleRecord, CompileError> {
+    let rule = source.rule;
+    let names: Vec<Range> = rule.selections.iter().map(|selection| tables.text(&selection.name)).collect();
+    let selections = tables.selections_of(&names);
+    let mut fields = Vec::new();
+    let root = tables.nodes_of(rule, &rule.condition, &mut fields)?;
+    fields.sort_unstable();
+    fields.dedup();
+    Ok(RuleRecord {
+        id: tables.text(&rule.id),
+        title: tables.text(&rule.title),
+        tags: tables.text(&rule.tags.join("\n")),
+        author: rule.author.as_deref().map_or(Range::unset(), |author| tables.text(author)),
+        file: tables.text(source.file),
+        line: u32::try_from(source.line).unwrap_or(u32::MAX).into(),
+        level: Level::number(rule.level).into(),
+        selections,
+        root: root.into(),
+        code: NONE.into(),
+        fields: tables.list(&fields),
+    })
+}

@@ -1,0 +1,128 @@
+//! Finds every literal of a field's rules in one pass over its text, by an automaton of an image.
+//!
+//! Case is folded by the classes of bytes: a text in ASCII is searched as it is, others must be folded before.
+
+use zerocopy::little_endian::U32;
+
+use crate::image::layout::{
+    AutomatonRecord, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, STATE_CLASS_SHIFT, STATE_COUNT_MASK,
+    STATE_DENSE, STATE_OUTPUT, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
+};
+use crate::image::{at, slice, Image};
+
+/// What of a text is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it.
+    Whole,
+    /// Its beginning: the end is elsewhere.
+    Head,
+    /// Its end: only what stands there is of interest.
+    Tail,
+}
+
+/// An automaton ready to search.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Automaton<'i> {
+    image: Image<'i>,
+    classes: &'i [u8; 256],
+    states: &'i [U32],
+}
+
+impl<'i> Automaton<'i> {
+    /// `None` for a damaged record, which `Image::open` refuses.
+    #[inline]
+    pub(crate) fn of(image: Image<'i>, record: &'i AutomatonRecord) -> Option<Self> {
+        let classes = image.bytes_of(record.classes).first_chunk()?;
+        Some(Self { image, classes, states: slice(image.states, record.states) })
+    }
+
+    /// Calls `found` with each predicate that the text satisfies, as often as it does.
+    #[inline]
+    pub(crate) fn search(&self, text: &[u8], extent: Extent, found: &mut dyn FnMut(u32)) {
+        let mut state = 0_u32;
+        let mut last_output = 0_u32;
+        for (position, byte) in text.iter().enumerate() {
+            let class = self.classes.get(usize::from(*byte)).copied().unwrap_or(0);
+            state = self.next(state & !STATE_OUTPUT, u32::from(class));
+            // The same state again says the same again: long runs of one letter are common in hostile text.
+            if state & STATE_OUTPUT != 0 {
+                let end = position.saturating_add(1);
+                if state != last_output || end == text.len() {
+                    last_output = state;
+                    self.outputs(state & !STATE_OUTPUT, end, text.len(), extent, found);
+                }
+            }
+        }
+    }
+
+    /// The state behind this class of bytes. Falls back only to states before, so it ends.
+    #[inline]
+    fn next(&self, mut state: u32, class: u32) -> u32 {
+        loop {
+            let Some(first) = self.word(state) else { return 0 };
+            if first & STATE_DENSE != 0 {
+                return self.word(state.wrapping_add(2).wrapping_add(class)).unwrap_or(0);
+            }
+            let count = first & STATE_COUNT_MASK;
+            let before = state.wrapping_add(if first & STATE_OUTPUT == 0 { 2 } else { 3 });
+            if count == 1 {
+                if first >> STATE_CLASS_SHIFT & 0xFF == class {
+                    return self.word(before).unwrap_or(0);
+                }
+            } else if let Some(position) = self.position_of(before, count, class) {
+                let targets = before.wrapping_add(count.div_ceil(4));
+                return self.word(targets.wrapping_add(position)).unwrap_or(0);
+            }
+            let Some(back) = self.word(state.wrapping_add(1)).filter(|back| *back < state) else { return 0 };
+            state = back;
+        }
+    }
+
+    #[inline]
+    fn word(&self, position: u32) -> Option<u32> {
+        at(self.states, position).map(|word| word.get())
+    }
+
+    /// The position of the class among the packed classes of a state.
+    #[inline]
+    fn position_of(&self, first: u32, count: u32, class: u32) -> Option<u32> {
+        let packed = self.states.get(usize::try_from(first).ok()?..)?;
+        let classes = packed.iter().flat_map(|word| word.get().to_le_bytes());
+        let found = classes.take(usize::try_from(count).ok()?).position(|known| u32::from(known) == class)?;
+        u32::try_from(found).ok()
+    }
+
+    fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut dyn FnMut(u32)) {
+        let position = match self.word(state) {
+            Some(first) if first & STATE_DENSE != 0 => state.wrapping_add(1),
+            _ => state.wrapping_add(2),
+        };
+        let mut output = self.word(position).unwrap_or(NONE);
+        while let Some(record) = at(self.image.outputs, output) {
+            let is_at_start = usize::try_from(record.size_bytes.get()).is_ok_and(|literal| literal == end);
+            let is_at_end = end == size;
+            for used in self.image.words_of(record.uses) {
+                let used = used.get();
+                let place = used >> USE_PLACE_SHIFT;
+                let holds = match extent {
+                    Extent::Whole => {
+                        (place == PLACE_ANYWHERE)
+                            | ((place == PLACE_START) & is_at_start)
+                            | ((place == PLACE_END) & is_at_end)
+                            | ((place == PLACE_WHOLE) & is_at_start & is_at_end)
+                    }
+                    Extent::Head => (place == PLACE_ANYWHERE) | ((place == PLACE_START) & is_at_start),
+                    Extent::Tail => (place == PLACE_END) & is_at_end,
+                };
+                if holds {
+                    found(used & USE_PREDICATE_MASK);
+                }
+            }
+            match record.next.get() {
+                next if next < output => output = next,
+                _ => break,
+            }
+        }
+    }
+}
