@@ -8,7 +8,8 @@ use serde_json::{Map, Value as Json};
 use watertight_content::sigma::detect::Detector;
 use watertight_content::sigma::verdict::{rows, Supply};
 use watertight_content::sigma::{load_dirs, Library, Reason};
-use watertight_engine::rule::LogSource;
+use watertight_content::rule::LogSource;
+use watertight_engine::Image;
 
 const LIVE: [&str; 4] = ["rules", "rules-emerging-threats", "rules-threat-hunting", "rules-compliance"];
 
@@ -42,7 +43,7 @@ fn every_live_rule_has_a_verdict_and_only_those_with_placeholders_are_rejected()
     assert_eq!(library.rejections.len(), 2);
     let verdicts = rows(&library, &Supply::default());
     assert_eq!(verdicts.len(), library.rules.len() + library.rejections.len());
-    library.ruleset().expect("the engine accepts what the reader accepts");
+    library.image().expect("the compiler accepts what the reader accepts");
     println!("{} rules, {} rejected", verdicts.len(), library.rejections.len());
 }
 
@@ -50,7 +51,8 @@ fn every_live_rule_has_a_verdict_and_only_those_with_placeholders_are_rejected()
 fn every_regression_event_fires_its_rule() {
     let Some(root) = corpus() else { return };
     let library = live_rules(&root);
-    let mut detector = Detector::new(&library).expect("a ruleset");
+    let image = library.image().expect("the compiler accepts what the reader accepts");
+    let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
     let mut cases = BTreeMap::new();
     collect(&root.join("regression_data"), &mut cases);
     assert!(!cases.is_empty());

@@ -4,7 +4,8 @@ use serde_json::{json, Value as Json};
 use watertight_content::sigma::detect::Detector;
 use watertight_content::sigma::verdict::{judge, Supplied, Supply, Verdict};
 use watertight_content::sigma::{load_texts, Library, Source};
-use watertight_engine::rule::LogSource;
+use watertight_content::rule::LogSource;
+use watertight_engine::Image;
 
 const ID: &str = "0a5b1c52-8a44-4b0e-9a55-0c4ad4f6f001";
 
@@ -24,7 +25,8 @@ fn source() -> LogSource {
 fn fires(detection: &str, event: &Json) -> bool {
     let library = library(&rule(detection));
     assert!(library.rejections.is_empty(), "{detection}: {}", library.rejections[0]);
-    let mut detector = Detector::new(&library).expect("a ruleset");
+    let image = library.image().expect("few rules");
+    let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
     !detector.event(source(), event, false).is_empty()
 }
 
@@ -245,7 +247,8 @@ fn parts_of_timestamps_are_compared() {
 #[test]
 fn a_rule_applies_where_every_part_of_its_log_source_equals_the_events() {
     let library = library(&rule("{s: {f: a}, condition: s}"));
-    let mut detector = Detector::new(&library).expect("a ruleset");
+    let image = library.image().expect("few rules");
+    let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
     let event = json!({"f": "a"});
     let with_service = LogSource { service: Some("x".into()), ..source() };
     assert_eq!(detector.event(with_service, &event, false).len(), 1);
@@ -257,7 +260,8 @@ fn a_rule_applies_where_every_part_of_its_log_source_equals_the_events() {
 #[test]
 fn a_hit_explains_itself() {
     let library = library(&rule("{s: {f|contains: ['x', 'bc']}, filter: {g: 1}, condition: s and not filter}"));
-    let mut detector = Detector::new(&library).expect("a ruleset");
+    let image = library.image().expect("few rules");
+    let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
     let hits = detector.event(source(), &json!({"f": "ABCD"}), true);
     let why = hits[0].explanation.as_ref().expect("an explanation");
     assert_eq!(why.excluded, ["filter"]);
@@ -265,7 +269,7 @@ fn a_hit_explains_itself() {
     assert_eq!(why.selections[0].name, "s");
     let found = &why.selections[0].matches;
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].field.as_str(), found[0].value.as_str()), ("f", "ABCD"));
+    assert_eq!((found[0].field.as_str(), found[0].value.as_deref()), ("f", Some("ABCD")));
     assert_eq!(found[0].pattern, "contains 'bc'");
 }
 

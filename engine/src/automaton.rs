@@ -6,7 +6,7 @@ use zerocopy::little_endian::U32;
 
 use crate::image::layout::{
     AutomatonRecord, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, STATE_CLASS_SHIFT, STATE_COUNT_MASK,
-    STATE_DENSE, STATE_OUTPUT, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
+    STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
 };
 use crate::image::{at, slice, Image};
 
@@ -40,17 +40,17 @@ impl<'i> Automaton<'i> {
     /// Calls `found` with each predicate that the text satisfies, as often as it does.
     #[inline]
     pub(crate) fn search(&self, text: &[u8], extent: Extent, found: &mut dyn FnMut(u32)) {
-        let mut state = 0_u32;
+        let mut state = STATE_DENSE;
         let mut last_output = 0_u32;
         for (position, byte) in text.iter().enumerate() {
             let class = self.classes.get(usize::from(*byte)).copied().unwrap_or(0);
-            state = self.next(state & !STATE_OUTPUT, u32::from(class));
+            state = self.next(state, u32::from(class));
             // The same state again says the same again: long runs of one letter are common in hostile text.
             if state & STATE_OUTPUT != 0 {
                 let end = position.saturating_add(1);
                 if state != last_output || end == text.len() {
                     last_output = state;
-                    self.outputs(state & !STATE_OUTPUT, end, text.len(), extent, found);
+                    self.outputs(state, end, text.len(), extent, found);
                 }
             }
         }
@@ -60,22 +60,25 @@ impl<'i> Automaton<'i> {
     #[inline]
     fn next(&self, mut state: u32, class: u32) -> u32 {
         loop {
-            let Some(first) = self.word(state) else { return 0 };
-            if first & STATE_DENSE != 0 {
-                return self.word(state.wrapping_add(2).wrapping_add(class)).unwrap_or(0);
+            let place = state & STATE_PLACE_MASK;
+            if state & STATE_DENSE != 0 {
+                return self.word(place.wrapping_add(2).wrapping_add(class)).unwrap_or(STATE_DENSE);
             }
+            let Some(first) = self.word(place) else { return STATE_DENSE };
             let count = first & STATE_COUNT_MASK;
-            let before = state.wrapping_add(if first & STATE_OUTPUT == 0 { 2 } else { 3 });
+            let before = place.wrapping_add(if state & STATE_OUTPUT == 0 { 2 } else { 3 });
             if count == 1 {
                 if first >> STATE_CLASS_SHIFT & 0xFF == class {
-                    return self.word(before).unwrap_or(0);
+                    return self.word(before).unwrap_or(STATE_DENSE);
                 }
             } else if let Some(position) = self.position_of(before, count, class) {
                 let targets = before.wrapping_add(count.div_ceil(4));
-                return self.word(targets.wrapping_add(position)).unwrap_or(0);
+                return self.word(targets.wrapping_add(position)).unwrap_or(STATE_DENSE);
             }
-            let Some(back) = self.word(state.wrapping_add(1)).filter(|back| *back < state) else { return 0 };
-            state = back;
+            state = match self.word(place.wrapping_add(1)) {
+                Some(back) if back & STATE_PLACE_MASK < place => back,
+                _ => return STATE_DENSE,
+            };
         }
     }
 
@@ -94,11 +97,8 @@ impl<'i> Automaton<'i> {
     }
 
     fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut dyn FnMut(u32)) {
-        let position = match self.word(state) {
-            Some(first) if first & STATE_DENSE != 0 => state.wrapping_add(1),
-            _ => state.wrapping_add(2),
-        };
-        let mut output = self.word(position).unwrap_or(NONE);
+        let behind = if state & STATE_DENSE != 0 { 1 } else { 2 };
+        let mut output = self.word((state & STATE_PLACE_MASK).wrapping_add(behind)).unwrap_or(NONE);
         while let Some(record) = at(self.image.outputs, output) {
             let is_at_start = usize::try_from(record.size_bytes.get()).is_ok_and(|literal| literal == end);
             let is_at_end = end == size;

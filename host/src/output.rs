@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use serde_json::{json, Value as Json};
-use watertight_engine::rule::Rule;
-use watertight_engine::Explanation;
+use watertight_engine::{Explanation, Level, Rule};
 use watertight_event::{Event, Field, JsonLines, Kind, Outcome, Source, Value, View};
 use watertight_sensor_abi::Ring;
 
@@ -131,7 +130,7 @@ impl Output {
     ///
     /// # Errors
     /// Standard output is gone.
-    pub fn event(&mut self, event: &mut Event, rules: &mut Rules, tree: &Tree) -> io::Result<()> {
+    pub fn event(&mut self, event: &mut Event, rules: &mut Rules<'_>, tree: &Tree) -> io::Result<()> {
         event.unix_ns = event.boot_ns.saturating_add(self.boot_unix_ns);
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
@@ -166,14 +165,14 @@ impl Output {
         }
     }
 
-    fn alert(&mut self, event: &Event, rule: &Rule, why: Option<&Explanation>, tree: &Tree) -> io::Result<()> {
+    fn alert(&mut self, event: &Event, rule: Rule<'_>, why: Option<&Explanation>, tree: &Tree) -> io::Result<()> {
         let ancestry = event.number(Field::Pid).map(|pid| tree.ancestry(pid)).unwrap_or_default();
-        let level = rule.level.map_or_else(|| "unknown".to_owned(), |level| format!("{level:?}").to_lowercase());
+        let level = rule.level().map_or("unknown", Level::name);
         let matches: Vec<(&str, &str, &str)> = why
             .iter()
             .flat_map(|why| &why.selections)
             .flat_map(|selection| &selection.matches)
-            .map(|found| (found.field.as_str(), found.value.as_str(), found.pattern.as_str()))
+            .map(|found| (found.field.as_str(), found.value.as_deref().unwrap_or_default(), found.pattern.as_str()))
             .collect();
         if self.format != Format::Live {
             let matches: Vec<Json> = matches
@@ -182,14 +181,14 @@ impl Output {
                 .collect();
             let alert = json!({
                 "kind": "alert",
-                "rule": { "id": rule.id, "title": rule.title, "level": level, "tags": rule.tags },
+                "rule": { "id": rule.id(), "title": rule.title(), "level": level, "tags": rule.tags().collect::<Vec<_>>(), "author": rule.author() },
                 "matches": matches,
                 "ancestry": ancestry,
                 "event": event.to_json(),
             });
             return writeln!(self.out, "{alert}");
         }
-        let lines = alert_lines(event, rule, &level, &matches, &ancestry);
+        let lines = alert_lines(event, rule, level, &matches, &ancestry);
         if let Some(live) = &mut self.live {
             live.alert(lines);
             return Ok(());
@@ -396,12 +395,12 @@ pub fn sensor_event(kind: Kind, of: &str, message: &str) -> Event {
 /// An alert for people: what, by which event, why, and where the process comes from, the eldest ancestor first.
 fn alert_lines(
     event: &Event,
-    rule: &Rule,
+    rule: Rule<'_>,
     level: &str,
     matches: &[(&str, &str, &str)],
     ancestry: &[String],
 ) -> Vec<Line> {
-    let mut lines = vec![Line { part: Part::Alert, text: format!("ALERT [{level}] {}", clean(&rule.title)) }];
+    let mut lines = vec![Line { part: Part::Alert, text: format!("ALERT [{level}] {}", clean(rule.title())) }];
     let mut why = |text: String| lines.push(Line { part: Part::Why, text });
     why(format!("    event     {} {} {}", event.kind.native(), who(event), what(event)));
     for (field, value, pattern) in matches {

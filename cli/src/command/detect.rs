@@ -10,6 +10,7 @@ use anyhow::Context;
 use serde_json::json;
 use watertight_content::sigma::detect::Hit;
 use watertight_content::sigma::{load_dirs, Library};
+use watertight_engine::Image;
 use watertight_host::printable::printable;
 use watertight_host::say::not_written;
 
@@ -89,7 +90,8 @@ fn detect(
     explains: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let mut recorded = Recorded::new(library)?;
+    let image = library.image().context("compiling the rules")?;
+    let mut recorded = Recorded::new(Image::open(&image).context("opening the rules")?);
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -120,7 +122,7 @@ fn shown(number: u64, hit: &Hit) -> serde_json::Value {
             let matches: Vec<_> = selection
                 .matches
                 .iter()
-                .map(|found| json!({"field": found.field, "value": found.value, "pattern": found.pattern}))
+                .map(|found| json!({"field": found.field, "value": found.value.as_deref().unwrap_or_default(), "pattern": found.pattern}))
                 .collect();
             json!({"selection": selection.name, "matches": matches})
         })

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use serde_json::{Map, Value as Json};
 use watertight_content::sigma::detect::{parse, Detector, Hit};
-use watertight_content::sigma::Library;
+use watertight_engine::Image;
 use watertight_event::{Event, Kind};
 use watertight_host::printable::printable;
 use watertight_host::worker::rules::Rules;
@@ -22,11 +22,11 @@ const NO_LOG_SOURCE: &str = "event without log source";
 const UNREADABLE: &str = "unreadable";
 
 /// Evaluates rules over lines of any form that is known.
-pub struct Recorded<'l> {
-    library: &'l Library,
-    detector: Detector,
+pub struct Recorded<'i> {
+    image: Image<'i>,
+    detector: Detector<'i>,
     /// Made at the first native event: most inputs have none.
-    native: Option<Rules>,
+    native: Option<Rules<'i>>,
     passed_over: BTreeMap<&'static str, u64>,
     /// Lines that are JSON: what has none of them is no recording.
     readable: u64,
@@ -41,15 +41,11 @@ enum Line<'j> {
     PassedOver(&'static str),
 }
 
-impl<'l> Recorded<'l> {
-    /// Makes the rules ready.
-    ///
-    /// # Errors
-    /// When the engine refuses the rules.
-    pub fn new(library: &'l Library) -> anyhow::Result<Self> {
-        let detector = Detector::new(library).context("making the rules ready")?;
+impl<'i> Recorded<'i> {
+    /// The rules of an image, ready for lines.
+    pub fn new(image: Image<'i>) -> Self {
         let (passed_over, readable, first_unreadable) = Default::default();
-        Ok(Self { library, detector, native: None, passed_over, readable, first_unreadable })
+        Self { image, detector: Detector::new(image), native: None, passed_over, readable, first_unreadable }
     }
 
     /// The rules that fire on the event in this line; with reasons if `explains`. A line that is no JSON is passed over.
@@ -72,7 +68,7 @@ impl<'l> Recorded<'l> {
         self.readable = self.readable.saturating_add(1);
         match line(&json)? {
             Line::Sigma => Ok(self.detector.parsed(&json, explains)?),
-            Line::Native(object) => self.native(&Event::from_object(object)?, explains),
+            Line::Native(object) => Ok(self.native(&Event::from_object(object)?, explains)),
             Line::PassedOver(what) => {
                 self.pass_over(what);
                 Ok(Vec::new())
@@ -105,18 +101,18 @@ impl<'l> Recorded<'l> {
         }
     }
 
-    fn native(&mut self, event: &Event, explains: bool) -> anyhow::Result<Vec<Hit>> {
+    fn native(&mut self, event: &Event, explains: bool) -> Vec<Hit> {
         let rules = match &mut self.native {
             Some(rules) => rules,
-            None => self.native.insert(Rules::of(self.library)?),
+            None => self.native.insert(Rules::of(self.image)),
         };
         let mut hits = Vec::new();
         rules.evaluate(event, &mut |alert| {
             let explanation = alert.explanation.filter(|_| explains);
-            hits.push(Hit { rule: alert.rule.id.clone(), explanation });
+            hits.push(Hit { rule: alert.rule.id().to_owned(), explanation });
         });
         hits.sort_by(|left, right| left.rule.cmp(&right.rule));
-        Ok(hits)
+        hits
     }
 }
 
@@ -231,13 +227,15 @@ detection:
     fn what_a_run_records_fires_the_rules_that_fired_live() {
         let library = load_texts([Source { file: "rules.yml", text: RULES }]);
         assert_eq!(library.rules.len(), 3, "{:?}", library.rejections);
-        let mut live = Rules::of(&library).expect("few rules");
+        let image = library.image().expect("few rules");
+        let image = Image::open(&image).expect("compiled here");
+        let mut live = Rules::of(image);
         for view in [View::Native, View::Sigma] {
-            let mut recorded = Recorded::new(&library).expect("few rules");
+            let mut recorded = Recorded::new(image);
             let mut total = 0;
             for event in events() {
                 let mut expected = Vec::new();
-                live.evaluate(&event, &mut |alert| expected.push(alert.rule.id.clone()));
+                live.evaluate(&event, &mut |alert| expected.push(alert.rule.id().to_owned()));
                 expected.sort();
                 total += expected.len();
                 let found = fired(&mut recorded, &view.render(&event).to_string());
@@ -250,7 +248,8 @@ detection:
     #[test]
     fn lines_that_are_no_events_are_counted_and_unknown_ones_are_refused_with_the_mend() {
         let library = load_texts([Source { file: "rules.yml", text: RULES }]);
-        let mut recorded = Recorded::new(&library).expect("few rules");
+        let image = library.image().expect("few rules");
+        let mut recorded = Recorded::new(Image::open(&image).expect("compiled here"));
         for kind in ["matrix", "sandbox", "sandbox", "alert", "summary"] {
             let line = format!(r#"{{"kind":"{kind}","event":{{"kind":"process.exec"}}}}"#);
             assert_eq!(fired(&mut recorded, &line), Vec::<String>::new());
@@ -274,9 +273,11 @@ detection:
     #[test]
     fn half_lines_are_counted_where_other_lines_are_json_and_refused_by_place_where_none_is() {
         let library = load_texts([Source { file: "rules.yml", text: RULES }]);
+        let image = library.image().expect("few rules");
+        let image = Image::open(&image).expect("compiled here");
         let whole = View::Native.render(&events().remove(0).with(Field::CommandLine, "sh -c evil \u{e9}")).to_string();
         let read = |lines: &[&[u8]]| {
-            let mut recorded = Recorded::new(&library).expect("few rules");
+            let mut recorded = Recorded::new(image);
             let mut hits = 0;
             for (number, line) in (1_u64..).zip(lines) {
                 hits += recorded.line(number, line, false).expect("passed over or an event").len();

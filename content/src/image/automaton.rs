@@ -97,23 +97,28 @@ impl Literals {
             offsets[*node] = size as u32;
             size += self.state_words(*node, position < dense, output_of[*node], class_count);
         }
-        let target = |node: usize| offsets[node] | if output_of[node] == NONE { 0 } else { STATE_OUTPUT };
+        let mut is_dense = vec![false; self.nodes.len()];
+        order.iter().take(dense).for_each(|node| is_dense[*node] = true);
+        let flags = |node: usize| {
+            let output = if output_of[node] == NONE { 0 } else { STATE_OUTPUT };
+            output | if is_dense[node] { STATE_DENSE } else { 0 }
+        };
+        let target = |node: usize| offsets[node] | flags(node);
         let mut states = Vec::with_capacity(size);
         // Rows of the dense states, by node: what a state falls back to is before it.
         let mut rows: HashMap<usize, Vec<u32>> = HashMap::new();
         for (position, node) in order.iter().copied().enumerate() {
             let output = output_of[node];
-            let flags = if output == NONE { 0 } else { STATE_OUTPUT };
             let children = &self.nodes[node].children;
             if position < dense {
                 let mut row = match node {
-                    0 => vec![0; class_count as usize],
+                    0 => vec![target(0); class_count as usize],
                     _ => rows[&fails[node]].clone(),
                 };
                 for (byte, child) in children {
                     row[usize::from(classes[usize::from(*byte)])] = target(*child as usize);
                 }
-                states.extend([STATE_DENSE | flags, output]);
+                states.extend([flags(node), output]);
                 states.extend(&row);
                 rows.insert(node, row);
                 continue;
@@ -123,7 +128,7 @@ impl Literals {
                 [(byte, _)] => class_of(*byte) << STATE_CLASS_SHIFT,
                 _ => 0,
             };
-            states.extend([children.len() as u32 | only | flags, offsets[fails[node]]]);
+            states.extend([children.len() as u32 | only | flags(node), target(fails[node])]);
             if output != NONE {
                 states.push(output);
             }

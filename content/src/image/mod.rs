@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use watertight_engine::image::layout::{GroupRecord, Range, RuleRecord, FLAG_FOREIGN, NONE};
 use watertight_engine::{Image, ImageError, Level};
 
-use crate::rule::{LogSource, Rule};
+use crate::rule::{Expr, LogSource, Rule};
 use group::Group;
 use tables::Tables;
 
@@ -56,8 +56,8 @@ pub enum CompileError {
         /// What there is too much of.
         what: &'static str,
     },
-    /// A selection is referred to that does not exist.
-    #[error("rule {rule}: refers to a selection that is not there")]
+    /// A selection is referred to that does not exist, or from within a selection.
+    #[error("rule {rule}: refers to a selection that is not there, or within a selection")]
     NoSelection {
         /// The rule's id.
         rule: String,
@@ -115,6 +115,9 @@ fn add_group(tables: &mut Tables, logsource: &LogSource, sources: &[Source<'_>])
 /// The rule without its code.
 fn rule_record(tables: &mut Tables, source: &Source<'_>) -> Result<RuleRecord, CompileError> {
     let rule = source.rule;
+    if rule.selections.iter().any(|selection| has_selection(&selection.body)) {
+        return Err(CompileError::NoSelection { rule: rule.id.clone() });
+    }
     let names: Vec<Range> = rule.selections.iter().map(|selection| tables.text(&selection.name)).collect();
     let selections = tables.selections_of(&names);
     let mut fields = Vec::new();
@@ -134,4 +137,14 @@ fn rule_record(tables: &mut Tables, source: &Source<'_>) -> Result<RuleRecord, C
         code: NONE.into(),
         fields: tables.list(&fields),
     })
+}
+
+/// Whether it refers to a selection: within one, that could lead in circles.
+fn has_selection(expr: &Expr) -> bool {
+    match expr {
+        Expr::All(parts) | Expr::Any(parts) => parts.iter().any(has_selection),
+        Expr::Not(part) => has_selection(part),
+        Expr::Selection(_) => true,
+        Expr::Is(_) => false,
+    }
 }

@@ -9,7 +9,7 @@ use super::layout::{
     ASK_SAME_AS, ASK_TEXT, ASK_TIME, ASK_WITHIN, CLASSES_SIZE_BYTES, COMPARE_GREATER_OR_EQUAL, EXPRESSION_PROGRAM,
     EXPRESSION_TABLE, FLAG_CASED, FLAG_FOREIGN, FLAG_REAL, LEVEL_MAX, LOOK_NOT_WORD, NODE_ALL, NODE_ANY, NODE_IS,
     NODE_NOT, NODE_SELECTION, NONE, PART_DASH, PART_LITERAL, PLACE_WHOLE, REJECT, STATE_CLASS_SHIFT, STATE_COUNT_MASK,
-    STATE_DENSE, STATE_OUTPUT, STEP_BYTES, STEP_FAIL, STEP_LOOK, STEP_MATCH, STEP_SPLIT, TIME_YEAR,
+    STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, STEP_BYTES, STEP_FAIL, STEP_LOOK, STEP_MATCH, STEP_SPLIT, TIME_YEAR,
     USE_PREDICATE_MASK, VERSION,
 };
 use super::{at, Image};
@@ -287,21 +287,18 @@ fn check_automaton(image: &Image<'_>, automaton: &AutomatonRecord) -> Result<(),
         position = position.saturating_add(state.size);
     }
     must(position == states.len(), "its states are not whole")?;
-    let is_state = |target: u32| {
-        let target = usize::try_from(target & !STATE_OUTPUT).ok()?;
-        begins.get(target).copied().filter(|begins| *begins).map(|_| target)
+    // A state's place, if the target says of it what it says itself.
+    let place_of = |target: u32| {
+        let place = usize::try_from(target & STATE_PLACE_MASK).ok()?;
+        let first = states.get(place).filter(|_| begins.get(place) == Some(&true))?;
+        (first.get() & !STATE_PLACE_MASK == target & !STATE_PLACE_MASK).then_some(place)
     };
     position = 0;
     while let Some(state) = State::at(states, position, classes) {
-        let has_output = |target: usize| states.get(target).is_some_and(|first| first.get() & STATE_OUTPUT != 0);
-        let leads_well = |target: &zerocopy::little_endian::U32| {
-            let to = is_state(target.get());
-            to.is_some_and(|to| has_output(to) == (target.get() & STATE_OUTPUT != 0))
-        };
-        must(state.targets.iter().all(leads_well), "leads to what is no state")?;
+        must(state.targets.iter().all(|target| place_of(target.get()).is_some()), "leads to what is no state")?;
         if let Some(back) = state.back {
-            let before = is_state(back).is_some_and(|back| back < position);
-            must(before, "falls back to what is no state before it")?;
+            let is_before = place_of(back).is_some_and(|back| back < position);
+            must(is_before, "falls back to what is no state before it")?;
         }
         if let Some(output) = state.output {
             must(is_in(image.outputs, output), "finds what is not there")?;

@@ -370,10 +370,13 @@ record! {
     }
 }
 
-/// Of a state's first word: a row for every class follows. Words: first, output, one target for each class.
+/// Of a state's first word, and of what leads to it: a row for every class follows. Words: first, output, one target for each
+/// class.
 pub const STATE_DENSE: u32 = 1 << 31;
-/// Of a state's first word, and of a target: it has an output.
+/// Of a state's first word, and of what leads to it: it has an output.
 pub const STATE_OUTPUT: u32 = 1 << 30;
+/// Of what leads to a state: where it begins, in words from the first.
+pub const STATE_PLACE_MASK: u32 = !(STATE_DENSE | STATE_OUTPUT);
 /// Of a state's first word: how many targets a state without `STATE_DENSE` has. Words: first, where to go on when no target
 /// fits, output if there is one, four classes a word if there are several targets, targets.
 pub const STATE_COUNT_MASK: u32 = 0xFF;

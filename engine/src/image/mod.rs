@@ -59,6 +59,18 @@ impl Level {
     /// All, from the least.
     pub const ALL: [Self; 5] = [Self::Informational, Self::Low, Self::Medium, Self::High, Self::Critical];
 
+    /// As rules write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Informational => "informational",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+
     /// The number of a level in an image.
     #[must_use]
     pub fn number(level: Option<Self>) -> u32 {

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use serde::Deserialize;
 use serde_json::Value as Json;
+use watertight_engine::Image;
 use watertight_event::{Event, Field, Kind};
 use watertight_sensor_abi::{Hook, Ring, HOOKS};
 use watertight_sensor_reader::{read_snapshot, Reader};
@@ -58,8 +59,9 @@ pub fn run(report: RawFd) -> Result<u8> {
     let setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
     watertight_event::name_device(&rustix::system::uname().nodename().to_string_lossy());
     // Rule folders may be the administrator's own: they are read before the privileges go.
-    let Loaded { rules, refused, replaced } = rules::load(&setup.rules)?;
+    let Loaded { image, refused, replaced, .. } = rules::load(&setup.rules)?;
     give_back_memory();
+    let rules = Rules::of(Image::open(&image).context("opening the rules")?);
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
     let is_live = setup.is_terminal && setup.format == Format::Live;
     let live = if is_live { Live::open(setup.has_colour, &setup.own_pids).ok() } else { None };
@@ -97,7 +99,7 @@ fn give_back_memory() {
     }
 }
 
-struct Detector {
+struct Detector<'i> {
     reader: Reader,
     /// A reader for the rings of each build that was replaced; gone once they are empty.
     previous: Vec<Reader>,
@@ -105,7 +107,7 @@ struct Detector {
     there: Option<std::fs::File>,
     boot_id: String,
     tree: Tree,
-    rules: Rules,
+    rules: Rules<'i>,
     output: Output,
     tally: Rc<Tally>,
     sources: Option<Lines<std::fs::File>>,
@@ -124,8 +126,8 @@ struct Detector {
     quit: Option<OwnedFd>,
 }
 
-impl Detector {
-    fn new(setup: Setup, rules: Rules, counts: RuleCounts, live: Option<Live>) -> Result<Self> {
+impl<'i> Detector<'i> {
+    fn new(setup: Setup, rules: Rules<'i>, counts: RuleCounts, live: Option<Live>) -> Result<Self> {
         let mut previous = Vec::new();
         for build in setup.previous.chunks(Ring::ALL.len()) {
             previous.push(Reader::new(take_rings(build)?, &setup.boot_id)?);

@@ -3,40 +3,41 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use watertight_content::sigma::{load_dirs, load_texts, same_id, Library, LoadError, Source};
-use watertight_engine::rule::{LogSource, Rule};
-use watertight_engine::{Explanation, Field as RuleField, Fields, Plan, Ruleset, Scratch, Value as RuleValue};
+use watertight_engine::{Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Value as RuleValue};
 use watertight_event::{Event, Field, Kind, Value};
 
 /// Rules, ready for events.
-pub struct Rules {
-    ruleset: Arc<Ruleset>,
+pub struct Rules<'i> {
+    image: Image<'i>,
     /// By kind of event: the rules for its log source, and for each slot the field that answers.
-    by_kind: Vec<Option<KindRules>>,
+    by_kind: Vec<Option<KindRules<'i>>>,
     scratch: Scratch,
     hits: Vec<u32>,
 }
 
-struct KindRules {
-    plan: Arc<Plan>,
+struct KindRules<'i> {
+    plan: Rc<Plan<'i>>,
     field_by_slot: Vec<Option<Field>>,
 }
 
 /// A rule that fired.
 pub struct Alert<'r> {
     /// The rule.
-    pub rule: &'r Rule,
+    pub rule: Rule<'r>,
     /// Which selections and values made it fire.
     pub explanation: Option<Explanation>,
 }
 
 /// The rules of a run, and what became of those that were read for it.
 pub struct Loaded {
-    /// The rules, ready for events.
-    pub rules: Rules,
+    /// The rules, compiled.
+    pub image: Vec<u8>,
+    /// How many they are.
+    pub rules: usize,
     /// Rules that were refused and folders without rules, by name: they are never skipped in silence.
     pub refused: Vec<String>,
     /// Shipped rules whose place one of the user's took, because it has the same id.
@@ -66,7 +67,8 @@ pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
         shipped.into_iter().partition(|loaded| taken.contains(&same_id(&loaded.rule.id)));
     rules.extend(own);
     let library = Library { rules, ..Library::default() };
-    Ok(Loaded { rules: Rules::of(&library)?, refused, replaced: replaced.len() })
+    let image = library.image().context("putting the rules together")?;
+    Ok(Loaded { image, rules: library.rules.len(), refused, replaced: replaced.len() })
 }
 
 /// How many rules there are, for people: a rule that is no longer the shipped one is not passed over in silence.
@@ -78,38 +80,35 @@ pub fn rules_in_words(rules: usize, replaced: usize) -> String {
     }
 }
 
-impl KindRules {
-    /// Kinds of one category share its plan, whose automata are what takes memory.
-    fn of(kind: Kind, ruleset: &Arc<Ruleset>, plans: &mut HashMap<&'static str, Arc<Plan>>) -> Option<Self> {
+impl<'i> KindRules<'i> {
+    /// Kinds of one category share its plan.
+    fn of(kind: Kind, image: Image<'i>, plans: &mut HashMap<&'static str, Rc<Plan<'i>>>) -> Option<Self> {
         let category = kind.sigma_logsource()?.category;
-        let logsource = LogSource { category: Some(category.into()), product: Some("linux".into()), service: None };
-        let plan = Arc::clone(plans.entry(category).or_insert_with(|| Arc::new(ruleset.plan(&logsource))));
+        let logsource = LogSource { category: Some(category), product: Some("linux"), service: None };
+        let plan = Rc::clone(plans.entry(category).or_insert_with(|| Rc::new(image.plan(&logsource))));
         if plan.is_empty() {
             return None;
         }
         let supplied: Vec<Field> =
             Field::ALL.iter().copied().filter(|field| field.is_of_process() || kind.fields().contains(field)).collect();
-        let by_name = |name: &String| supplied.iter().copied().find(|field| kind.sigma_name(*field) == name);
-        Some(Self { plan, field_by_slot: ruleset.fields().iter().map(by_name).collect() })
+        let by_name = |name: &str| supplied.iter().copied().find(|field| kind.sigma_name(*field) == name);
+        Some(Self { plan, field_by_slot: image.fields().map(by_name).collect() })
     }
 }
 
-impl Rules {
-    /// The rules of a library, ready for events.
-    ///
-    /// # Errors
-    /// The rules together exceed what the engine takes.
-    pub fn of(library: &Library) -> Result<Self> {
-        let ruleset = library.ruleset().context("putting the rules together")?;
+impl<'i> Rules<'i> {
+    /// The rules of an image, ready for events.
+    #[must_use]
+    pub fn of(image: Image<'i>) -> Self {
         let mut plans = HashMap::new();
-        let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, &ruleset, &mut plans)).collect();
-        Ok(Self { ruleset, by_kind, scratch: Scratch::new(), hits: Vec::new() })
+        let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, image, &mut plans)).collect();
+        Self { image, by_kind, scratch: Scratch::new(), hits: Vec::new() }
     }
 
     /// How many rules there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ruleset.rules().len()
+        self.image.rules().len()
     }
 
     /// Whether there is none.
@@ -120,14 +119,14 @@ impl Rules {
 
     /// Calls `alert` for each rule that fires on the event.
     pub fn evaluate(&mut self, event: &Event, alert: &mut dyn FnMut(Alert<'_>)) {
-        let Self { by_kind, scratch, hits, .. } = self;
+        let Self { image, by_kind, scratch, hits } = self;
         let Some(Some(rules)) = by_kind.get(event.kind as usize) else { return };
         let fields = TypedEvent::new(event, &rules.field_by_slot);
         hits.clear();
         rules.plan.evaluate(&fields, scratch, &mut |position| hits.push(position));
         for position in hits.iter().copied() {
             let explanation = rules.plan.explain(position, &fields, scratch);
-            if let Some(rule) = rules.plan.rule(position) {
+            if let Some(rule) = image.rule(position) {
                 alert(Alert { rule, explanation });
             }
         }
@@ -202,16 +201,21 @@ mod tests {
 
     use super::*;
 
+    fn ready(image: &[u8]) -> Rules<'_> {
+        Rules::of(Image::open(image).expect("compiled here"))
+    }
+
     #[test]
     fn a_shipped_rule_fires_on_a_typed_event_and_says_why() {
-        let Loaded { mut rules, refused, replaced } = load(&[]).expect("the shipped rules");
+        let Loaded { image, refused, replaced, .. } = load(&[]).expect("the shipped rules");
+        let mut rules = ready(&image);
         assert_eq!((refused, replaced), (Vec::new(), 0));
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
             .with(Field::Executable, "memfd:x")
             .with(Field::IsMemfd, true)
             .with(Field::CommandLine, "x");
         let mut fired = Vec::new();
-        rules.evaluate(&event, &mut |alert| fired.push((alert.rule.title.clone(), alert.explanation.is_some())));
+        rules.evaluate(&event, &mut |alert| fired.push((alert.rule.title().to_owned(), alert.explanation.is_some())));
         assert!(
             fired.iter().any(|(title, is_explained)| title.contains("started from memory") && *is_explained),
             "{fired:?}"
@@ -226,11 +230,12 @@ mod tests {
 
     #[test]
     fn a_quiet_event_fires_nothing() {
-        let Loaded { mut rules, .. } = load(&[]).expect("the shipped rules");
+        let Loaded { image, .. } = load(&[]).expect("the shipped rules");
+        let mut rules = ready(&image);
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
             .with(Field::Executable, "/usr/bin/true")
             .with(Field::CommandLine, "true");
-        rules.evaluate(&event, &mut |alert| panic!("{} fired", alert.rule.title));
+        rules.evaluate(&event, &mut |alert| panic!("{} fired", alert.rule.title()));
     }
 
     /// A rule with the id of a shipped one, which fires on every program.
@@ -243,9 +248,10 @@ mod tests {
 
     #[test]
     fn a_rule_of_the_users_takes_the_place_of_the_shipped_one_with_its_id() {
-        let shipped = load(&[]).expect("the shipped rules").rules;
+        let Loaded { image: shipped, .. } = load(&[]).expect("the shipped rules");
+        let shipped = ready(&shipped);
         let [first, second, third] =
-            [0, 1, 2].map(|at| shipped.ruleset.rule(at).expect("there are more than three").id.clone());
+            [0, 1, 2].map(|at| shipped.image.rule(at).expect("there are more than three").id().to_owned());
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("a file");
         write("mine.yml", instead_of(&first.to_uppercase(), "Mine"));
@@ -253,18 +259,19 @@ mod tests {
         write("other.yml", instead_of(&second, "Other"));
         write("refused.yml", instead_of(&third, "Refused").replace("startswith", "no_such_modifier"));
         write("new.yml", instead_of("11111111-2222-4333-8444-555555555555", "New"));
-        let Loaded { mut rules, refused, replaced } = load(&[folder.path().to_owned()]).expect("rules");
+        let Loaded { image, refused, replaced, .. } = load(&[folder.path().to_owned()]).expect("rules");
+        let mut rules = ready(&image);
         assert_eq!((rules.len(), replaced), (shipped.len() + 1, 2));
         assert_eq!(refused.len(), 2, "{refused:?}");
         let twice = refused.iter().find(|words| words.contains("twice.yml")).expect("named by its file");
         assert!(twice.contains("already that of the rule in") && twice.contains("mine.yml"), "{twice}");
         assert!(
-            rules.ruleset.rules().any(|rule| rule.id == third),
+            rules.image.rules().any(|rule| rule.id() == third),
             "the shipped one stays where the user's is refused"
         );
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1).with(Field::Executable, "/bin/true");
         let mut fired = Vec::new();
-        rules.evaluate(&event, &mut |alert| fired.push(alert.rule.title.clone()));
+        rules.evaluate(&event, &mut |alert| fired.push(alert.rule.title().to_owned()));
         fired.sort();
         assert_eq!(fired, ["Mine", "New", "Other"]);
         assert!(rules_in_words(rules.len(), replaced).contains(" 2 of them from --rules"));
@@ -272,10 +279,10 @@ mod tests {
 
     #[test]
     fn a_folder_without_rules_is_told_and_ends_no_run() {
-        let shipped = load(&[]).expect("the shipped rules").rules.len();
+        let shipped = load(&[]).expect("the shipped rules").rules;
         let folder = tempfile::tempdir().expect("a folder");
         let Loaded { rules, refused, .. } = load(&[folder.path().to_owned()]).expect("rules");
-        assert_eq!(rules.len(), shipped);
+        assert_eq!(rules, shipped);
         let [told] = refused.as_slice() else { panic!("{refused:?}") };
         assert!(told.contains("no rules in") && told.contains(&folder.path().display().to_string()), "{told}");
     }
