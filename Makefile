@@ -18,7 +18,9 @@ build: deps          ## build both executables
 
 run: build           ## watch this machine until Ctrl-C; ARGS="--for 30s -o json" are passed on
 	@[ "$$(id -u)" = 0 ] || echo "not root: no kernel sensor, no file marks; use sudo make run for these" >&2
-	$(BIN) run $(ARGS)
+	@$(BIN) run $(ARGS) || { code=$$?; \
+		[ $$code != 3 ] || echo "exit code 3: this machine is watched in part; the table above says what is missing and the mend" >&2; \
+		exit $$code; }
 
 lint: deps           ## format and lints
 	@echo "== format and lints"

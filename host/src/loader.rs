@@ -77,6 +77,35 @@ pub struct Snapshot {
 /// Longest first line of a snapshot, bytes: a word and a reason.
 const READING_BYTES_MAX: u64 = 4_096;
 
+/// What went wrong is the loader's own: the kernel was not asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LoadersFault(String);
+
+/// Why nothing is loaded.
+#[derive(Debug)]
+pub struct NotLoaded {
+    /// In words.
+    pub why: String,
+    /// It is the loader, not the kernel, that must be mended.
+    pub is_loaders_fault: bool,
+}
+
+/// The loader's exit code when what it would load is damaged.
+const EXIT_DAMAGED: i32 = 70;
+
+/// Loads, and where that fails takes back what may be half attached: a loader that was killed leaves what it had pinned.
+///
+/// # Errors
+/// Why nothing is attached, and what stays behind if even that could not be cleared.
+pub fn load_or_clear(loader: Result<&Loader, &anyhow::Error>, filters: &[Filter]) -> Result<Report, NotLoaded> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(NotLoaded { why: "not root".into(), is_loaders_fault: false });
+    }
+    let missing = |error: &anyhow::Error| NotLoaded { why: format!("{error:#}"), is_loaders_fault: true };
+    loader.map_err(missing)?.load_or_clear(filters)
+}
+
 /// The loader's executable and the pin folder that it works on.
 #[derive(Clone, Debug)]
 pub struct Loader {
@@ -97,10 +126,10 @@ impl Loader {
             None => std::env::current_exe().context("finding our own executable")?.with_file_name("watertight-loader"),
         };
         if !executable.is_file() {
-            bail!(
+            bail!(LoadersFault(format!(
                 "{} is not there: build or install it beside watertight, or name it with --loader",
                 executable.display()
-            );
+            )));
         }
         Ok(Self { executable, pins: pins.to_owned(), is_sheltered: false })
     }
@@ -121,7 +150,13 @@ impl Loader {
         let ourselves = format!("/proc/{}/exe", std::process::id());
         let filters = serde_json::to_string(filters).context("writing the filters")?;
         let line = self.call(&["load", "--watertight", &ourselves, "--filters", &filters], None)?;
-        serde_json::from_str(&line).with_context(|| format!("the loader answered {line:?}: is it of this version?"))
+        let fault = |_| LoadersFault(self.in_words(&format!("answered {line:?} to `load`")));
+        Ok(serde_json::from_str(&line).map_err(fault)?)
+    }
+
+    /// What it did wrong, and the mend.
+    fn in_words(&self, what: &str) -> String {
+        format!("{} {what}: install the watertight-loader of this version there", self.executable.display())
     }
 
     /// Removes the pins of all builds but one.
@@ -132,14 +167,14 @@ impl Loader {
         self.call(&["forget", "--keep", build], None).map(drop)
     }
 
-    /// Loads, and where that fails takes back what may be half attached: a loader that was killed leaves what it had pinned.
-    ///
-    /// # Errors
-    /// In words: why nothing is attached, and what stays behind if even that could not be cleared.
-    pub fn load_or_clear(&self, filters: &[Filter]) -> Result<Report, String> {
-        self.load(filters).map_err(|error| match self.unload() {
-            Ok(()) => format!("{error:#}"),
-            Err(left) => format!("{error:#}; clearing up failed too ({left:#})"),
+    fn load_or_clear(&self, filters: &[Filter]) -> Result<Report, NotLoaded> {
+        self.load(filters).map_err(|error| {
+            let is_loaders_fault = error.is::<LoadersFault>();
+            let why = match self.unload() {
+                Err(left) if !is_loaders_fault => format!("{error:#}; clearing up failed too ({left:#})"),
+                _ => format!("{error:#}"),
+            };
+            NotLoaded { why, is_loaders_fault }
         })
     }
 
@@ -198,7 +233,7 @@ impl Loader {
             .stdout(stdout)
             .stderr(Stdio::piped());
         let spawned = if self.is_sheltered { spawn_sheltered(&mut command) } else { command.spawn() };
-        let mut child = spawned.with_context(|| format!("running {}", self.executable.display()))?;
+        let mut child = spawned.map_err(|error| LoadersFault(self.in_words(&format!("can't be run ({error})"))))?;
         if let (Some(bytes), Some(mut pipe)) = (input, child.stdin.take()) {
             match pipe.write_all(bytes) {
                 // It ended without reading everything: its own words say why.
@@ -212,11 +247,10 @@ impl Loader {
             let words = words.trim().trim_start_matches("watertight-loader: ");
             if words.is_empty() {
                 let doing = arguments.first().copied().unwrap_or_default();
-                bail!(
-                    "the loader ended without a word ({}) at `{doing}`: run {} by hand to see",
-                    output.status,
-                    self.executable.display()
-                );
+                bail!(LoadersFault(self.in_words(&format!("ended without a word ({}) at `{doing}`", output.status))));
+            }
+            if output.status.code() == Some(EXIT_DAMAGED) {
+                bail!(LoadersFault(words.to_owned()));
             }
             bail!("{words}");
         }

@@ -5,7 +5,7 @@ use watertight_sensor_abi::Hook;
 
 use crate::filter::{Class, Filter};
 use crate::guard::LoadedGuard;
-use crate::loader::Report;
+use crate::loader::{NotLoaded, Report};
 use crate::there::{self, There};
 
 /// The mend where there is no run.
@@ -86,6 +86,8 @@ pub struct Found {
     pub kernel: Option<Report>,
     /// Why the loader attached nothing.
     pub kernel_refused: String,
+    /// If that is the loader's fault and not the kernel's: what to do about the loader.
+    pub loader_mend: String,
     /// The guard that is in force, or why none is; `None` if nobody asked for one.
     pub guard: Option<Result<LoadedGuard, String>>,
     /// What policy is in force, in a few words.
@@ -108,6 +110,13 @@ pub struct Found {
 const FANOTIFY_DENY: &str = "fanotify permission";
 
 impl Found {
+    /// What is known where nothing is loaded.
+    #[must_use]
+    pub fn without_kernel(NotLoaded { why, is_loaders_fault }: NotLoaded) -> Self {
+        let loader_mend = if is_loaders_fault { why.clone() } else { String::new() };
+        Self { kernel_refused: why, loader_mend, ..Self::default() }
+    }
+
     /// Whether the program of a hook is attached.
     #[must_use]
     pub fn has(&self, hook: Hook) -> bool {
@@ -123,6 +132,10 @@ impl Found {
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, mend: &Mend) -> Matrix {
+        let mend = &match self.loader_mend.as_str() {
+            "" => mend.clone(),
+            loader => Mend { lsm: loader.into(), bpf: loader.into(), ..mend.clone() },
+        };
         let rows = vec![
             self.process(mend),
             self.processes.row(mend),
@@ -272,7 +285,7 @@ impl Found {
 /// The last source's own words, which name its mend, where it was tried.
 fn refusal<'w>(tried: Option<&'w Result<(), String>>, mend: &'w Mend) -> &'w str {
     match tried {
-        Some(Err(why)) => why,
+        Some(Err(why)) if mend.is_root => why,
         _ => &mend.root,
     }
 }
@@ -343,6 +356,8 @@ pub struct Mend {
     pub root: String,
     /// To have enforcement where the kernel admits it.
     pub policy: String,
+    /// Whoever asks is root: what was refused was not refused for that.
+    pub is_root: bool,
 }
 
 impl Mend {
@@ -374,11 +389,11 @@ impl Mend {
             () => String::new(),
         };
         if !bpf.is_empty() {
-            return Self { lsm: bpf.clone(), root: bpf.clone(), policy: bpf.clone(), bpf };
+            return Self { lsm: bpf.clone(), root: bpf.clone(), policy: bpf.clone(), bpf, is_root: machine.is_root };
         }
         let bpf = "a kernel with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF (Debian's stock kernels have both)";
         let policy = "put a policy in force: `watertight policy apply FILE`".into();
-        Self { lsm: lsm_mend(machine.lsm.as_deref()), root: bpf.into(), bpf: bpf.into(), policy }
+        Self { lsm: lsm_mend(machine.lsm.as_deref()), root: bpf.into(), bpf: bpf.into(), policy, is_root: true }
     }
 }
 
@@ -467,6 +482,29 @@ mod tests {
         let damaged = Found { guard: Some(Err("a pin is missing".into())), ..whole }.matrix(&mend);
         assert_eq!(damaged.level, Level::None);
         assert!(damaged.to_text().contains("a pin is missing"));
+    }
+
+    #[test]
+    fn where_the_loader_is_missing_the_mend_is_not_another_kernel() {
+        let mend = Mend { is_root: true, bpf: "a kernel".into(), ..Mend::of_this_machine() };
+        let missing = NotLoaded { why: "the loader is not there: install it".into(), is_loaders_fault: true };
+        let matrix = Found::without_kernel(missing).matrix(&mend);
+        let process =
+            matrix.rows.iter().find(|row| row.class == "module, bpf, ptrace, mount, io_uring").expect("a row");
+        assert_eq!(process.mend, "the loader is not there: install it");
+        let refused = NotLoaded { why: "the kernel refuses it".into(), is_loaders_fault: false };
+        let matrix = Found::without_kernel(refused).matrix(&mend);
+        assert!(!matrix.to_text().contains("mend: the kernel refuses it"), "{}", matrix.to_text());
+    }
+
+    #[test]
+    fn without_root_the_mend_is_root_whatever_the_sources_say() {
+        let fallbacks = Fallbacks { fanotify: Some(Err("not permitted in five lines".into())), ..Fallbacks::default() };
+        let found = Found { fallbacks, ..Found::default() };
+        let mend = Mend::of(&Machine { is_root: false, ..Machine::default() });
+        let matrix = found.matrix(&mend);
+        assert!(matrix.rows.iter().all(|row| row.mend.is_empty() || row.mend == "run as root" || row.source != "none"));
+        assert!(!matrix.to_text().contains("five lines"), "{}", matrix.to_text());
     }
 
     #[test]

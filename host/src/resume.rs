@@ -26,29 +26,34 @@ const OPTION: &str = "--resumed";
 /// What is handed on.
 #[derive(Deserialize, Serialize)]
 struct State {
-    lock: RawFd,
+    locks: Vec<RawFd>,
     report: Report,
     guard: Result<LoadedGuard, String>,
 }
 
 /// Executes this executable again. Returns only if that failed, with the lock and the reason.
 pub fn start_anew(lock: RunLock, report: &Report, guard: &Result<LoadedGuard, String>) -> (RunLock, anyhow::Error) {
-    let lock = lock.into_fd();
-    let error = match exec(&lock, report, guard) {
+    let locks = lock.into_fds();
+    let error = match exec(&locks, report, guard) {
         Ok(never) => match never {},
         Err(error) => error,
     };
     // Workers must not hold the lock after us.
-    let _ = fcntl_setfd(&lock, FdFlags::CLOEXEC);
-    (RunLock::from_fd(lock), error)
+    for lock in &locks {
+        let _ = fcntl_setfd(lock, FdFlags::CLOEXEC);
+    }
+    (RunLock::from_fds(locks), error)
 }
 
-fn exec(lock: &OwnedFd, report: &Report, guard: &Result<LoadedGuard, String>) -> Result<std::convert::Infallible> {
-    let state = State { lock: lock.as_raw_fd(), report: report.clone(), guard: guard.clone() };
+fn exec(locks: &[OwnedFd], report: &Report, guard: &Result<LoadedGuard, String>) -> Result<std::convert::Infallible> {
+    let numbers = locks.iter().map(|lock| lock.as_raw_fd()).collect();
+    let state = State { locks: numbers, report: report.clone(), guard: guard.clone() };
     let memory = memfd_create(c"watertight-resumed", MemfdFlags::CLOEXEC).context("making a memfd")?;
     let mut memory = File::from(memory);
     memory.write_all(&serde_json::to_vec(&state)?).and_then(|()| memory.rewind()).context("writing to a memfd")?;
-    fcntl_setfd(lock, FdFlags::empty()).context("handing the lock on")?;
+    for lock in locks {
+        fcntl_setfd(lock, FdFlags::empty()).context("handing the lock on")?;
+    }
     fcntl_setfd(&memory, FdFlags::empty()).context("handing the state on")?;
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| OsString::from("watertight"));
@@ -69,8 +74,12 @@ pub fn resume(fd: RawFd) -> Result<(RunLock, Report, Result<LoadedGuard, String>
     let mut text = Vec::new();
     memory.read_to_end(&mut text).with_context(|| format!("reading the state from descriptor {fd}"))?;
     let state: State = serde_json::from_slice(&text).context("reading the state that was left before the exec")?;
-    // SAFETY: as above; the lock's descriptor was left open beside the state's.
-    let lock = unsafe { OwnedFd::from_raw_fd(state.lock) };
-    fcntl_setfd(&lock, FdFlags::CLOEXEC).context("taking the lock over")?;
-    Ok((RunLock::from_fd(lock), state.report, state.guard))
+    let mut locks = Vec::new();
+    for number in state.locks {
+        // SAFETY: as above; the locks' descriptors were left open beside the state's, each once.
+        let lock = unsafe { OwnedFd::from_raw_fd(number) };
+        fcntl_setfd(&lock, FdFlags::CLOEXEC).context("taking the lock over")?;
+        locks.push(lock);
+    }
+    Ok((RunLock::from_fds(locks), state.report, state.guard))
 }

@@ -5,6 +5,7 @@
 mod crew;
 mod detector;
 mod guard;
+mod links;
 mod pins;
 mod process;
 mod restarts;
@@ -23,13 +24,14 @@ use watertight_event::{Event, Kind};
 
 use self::crew::{Crew, Ship};
 use self::guard::GuardMaps;
+use self::links::Links;
 use self::pins::Pins;
 use crate::deny::keeper::Keeper;
 use crate::filter::Filter;
 use crate::guard::pinned_beside;
 use crate::live::Saved;
-use crate::loader::Loader;
-use crate::lock::RunLock;
+use crate::loader::{load_or_clear, Loader};
+use crate::lock::{RunLock, ALIVE};
 use crate::matrix::{Found, Matrix, Mend};
 use crate::output::sensor_event;
 use crate::pressure::Pressure;
@@ -101,7 +103,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let is_guarded = matches!(found.guard, Some(Ok(_)));
     let ended = watch(options, loader.as_ref().ok(), found);
     // Telemetry ends with the run, whatever ended it; the guard stays if it has a policy.
-    if let Ok(loader) = &loader {
+    if let (Ok(loader), true) = (&loader, rustix::process::geteuid().is_root()) {
         let unloaded = loader.unload().map_err(|error| format!("{error:#}"));
         let released = if is_guarded { loader.guard_release().map_err(|error| error.to_string()) } else { Ok(()) };
         for error in [unloaded, released].into_iter().filter_map(Result::err) {
@@ -116,13 +118,17 @@ fn load(options: &Options, loader: Result<&Loader, &anyhow::Error>) -> Result<(R
     for filter in &options.filters {
         filter.check()?;
     }
-    let lock = RunLock::take(&options.state)?;
+    let mut lock = RunLock::take(&options.state)?;
     signals::hold().context("holding signals back")?;
-    let loaded = loader.map_err(|error| format!("{error:#}")).and_then(|loader| loader.load_or_clear(&options.filters));
-    let report = match loaded {
+    if loader.is_ok() && rustix::process::geteuid().is_root() {
+        lock.claim(&options.pins)?;
+    }
+    let report = match load_or_clear(loader, &options.filters) {
         Ok(report) => report,
-        Err(kernel_refused) => return Ok((lock, Found { kernel_refused, ..Found::default() })),
+        Err(refused) => return Ok((lock, Found::without_kernel(refused))),
     };
+    // A file system for pins may have been mounted meanwhile.
+    lock.claim(&options.pins)?;
     let guard = match loader {
         Ok(_) if options.is_observing && !pinned_beside(&options.pins).exists() => Err("left out by --observe".into()),
         Ok(loader) if report.has_lsm() => loader.guard_load().map_err(|error| error.to_string()),
@@ -174,7 +180,8 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));
     let started = Instant::now();
-    let ended = wait(options, &mut crew, pressure.as_mut(), &mut keeper, started);
+    let mut links = Links::of(found.kernel.as_ref());
+    let ended = wait(options, &mut crew, pressure.as_mut(), &mut links, &mut keeper, started);
     let denials = keeper.finish();
     if ended.is_err() {
         drop(terminal); // before anything is said about it
@@ -192,7 +199,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     if let Some(pressure) = &mut pressure {
         crew.tell(pressure.finish()?)?;
     }
-    let is_short = crew.is_short();
+    let is_short = crew.is_short() || !links.is_whole();
     let code = crew.finish(&kernel_account(pins.as_ref(), guard.as_ref(), started)?)?;
     Ok(if code == 0 && (!matrix.is_whole() || is_short) { 3 } else { code })
 }
@@ -247,6 +254,7 @@ fn wait(
     options: &Options,
     crew: &mut Crew<'_>,
     mut pressure: Option<&mut Pressure>,
+    links: &mut Links,
     keeper: &mut Keeper,
     started: Instant,
 ) -> Result<()> {
@@ -260,6 +268,7 @@ fn wait(
         if let Some(pressure) = pressure.as_deref_mut().filter(|_| crew.has_heard_all()) {
             crew.tell(pressure.look()?)?;
         }
+        crew.tell(links.look().into_iter().collect())?;
         crew.tell(keeper.beat(crew.has_heard_all()))?;
         if crew.look_after(BEAT)? {
             return Ok(());
@@ -274,7 +283,7 @@ struct Alive(Option<File>);
 impl Alive {
     /// Emptied, because an earlier boot's time may have more digits.
     fn open(state: &Path) -> Self {
-        Self(File::create(state.join("alive")).ok())
+        Self(File::create(state.join(ALIVE)).ok())
     }
 
     /// A boot's time never loses a digit: what is written covers what was.
@@ -316,7 +325,7 @@ fn dropped(why: &str) -> Event {
 
 /// An earlier run ended without taking its leave: how long nobody read, as far as it is known.
 fn gap(state: &Path) -> Event {
-    let last = std::fs::read_to_string(state.join("alive")).ok().and_then(|text| text.parse::<u64>().ok());
+    let last = std::fs::read_to_string(state.join(ALIVE)).ok().and_then(|text| text.parse::<u64>().ok());
     let length = last.map(|last| crate::output::boot_ns_now().saturating_sub(last));
     let message = match length {
         Some(ns) => format!(

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use watertight_host::loader::Loader;
+use watertight_host::loader::{load_or_clear, Loader};
 use watertight_host::matrix::{Fallbacks, Found, Mend};
 use watertight_host::printable::printable_lines;
 use watertight_host::say::not_written;
@@ -37,7 +37,7 @@ const SOCKETS_EVERY: Duration = Duration::from_secs(1);
 pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     let loader = Loader::find(args.loader.as_deref(), &args.pins);
     let mut found = Found::default();
-    match loader.as_ref().map_err(|error| format!("{error:#}")).and_then(|loader| loader.load_or_clear(&[])) {
+    match load_or_clear(loader.as_ref(), &[]) {
         Ok(report) => {
             if let Ok(loader) = &loader {
                 (found.processes, _) = There::read(Some(loader), Some(&report));
@@ -46,7 +46,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
             let _ = std::fs::remove_dir(&args.pins); // an empty folder that stays does no harm
             found.kernel = Some(report);
         }
-        Err(why) => found.kernel_refused = why,
+        Err(refused) => found = Found::without_kernel(refused),
     }
     let told = |error: watertight_sensor_fallback::Error| error.to_string();
     found.fallbacks = Fallbacks {

@@ -1,7 +1,7 @@
 //! `watertight run`: protects and watches this machine until Ctrl-C or the end of `--for`.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use watertight_host::filter::Filter;
@@ -12,6 +12,23 @@ use watertight_host::worker::protocol::Format;
 pub const PINS: &str = "/sys/fs/bpf/watertight";
 /// Folder of the lock and the heartbeat unless told otherwise.
 pub const STATE: &str = "/run/watertight";
+
+/// The same for a run without root, which can't write there.
+fn own_state() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_dir()) {
+        Some(folder) => folder.join("watertight"),
+        None => std::env::temp_dir().join(format!("watertight-{}", rustix::process::geteuid().as_raw())),
+    }
+}
+
+/// The state folder that was named, or the one of whoever asks.
+pub fn state_of(named: Option<&Path>) -> PathBuf {
+    match named {
+        Some(folder) => folder.to_owned(),
+        None if rustix::process::geteuid().is_root() => PathBuf::from(STATE),
+        None => own_state(),
+    }
+}
 
 /// Protect and watch this machine: events, alerts, and an account at the end.
 #[derive(Debug, clap::Args)]
@@ -43,9 +60,9 @@ pub struct RunArgs {
     /// Folder on a bpffs to pin under.
     #[arg(long, value_name = "DIR", default_value = PINS)]
     pub pins: PathBuf,
-    /// Folder for the lock.
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
+    /// Folder for the lock: /run/watertight for root, else one of the user's own.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
     /// Descriptor that this process left itself when it started anew after the load.
     #[arg(long, hide = true, value_name = "FD")]
     pub resumed: Option<i32>,
@@ -101,7 +118,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         rules: args.rules.clone(),
         loader: args.loader.clone(),
         pins: args.pins.clone(),
-        state: args.state.clone(),
+        state: state_of(args.state.as_deref()),
         filters: args.mute.clone(),
         is_observing: args.observe,
         resumed: args.resumed,

@@ -1,13 +1,14 @@
 //! `watertight status`: what is in force on this machine now, read back from the kernel.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use watertight_host::lock::RunLock;
 use watertight_host::printable::printable_lines;
 use watertight_host::say::not_written;
 use watertight_host::status::Status;
 
-use super::run::{Form, PINS, STATE};
+use super::run::{state_of, Form, PINS, STATE};
 
 /// Say what is in force on this machine.
 #[derive(Debug, clap::Args)]
@@ -18,9 +19,9 @@ pub struct StatusArgs {
     /// Folder on a bpffs to look under.
     #[arg(long, value_name = "DIR", default_value = PINS)]
     pub pins: PathBuf,
-    /// Folder of the lock.
-    #[arg(long, value_name = "DIR", default_value = STATE)]
-    pub state: PathBuf,
+    /// Folder of the lock: /run/watertight, or that of the user's own run where there is none of root's.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
 }
 
 /// Exit code 0 if everything is seen and read, 3 if something of that is missing.
@@ -28,7 +29,11 @@ pub struct StatusArgs {
 /// # Errors
 /// Pins are there but can't be read.
 pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
-    let status = Status::read(&args.pins, &args.state)?;
+    let state = match &args.state {
+        None if RunLock::holder(Path::new(STATE)).is_some() => PathBuf::from(STATE),
+        named => state_of(named.as_deref()),
+    };
+    let status = Status::read(&args.pins, &state)?;
     let mut text = String::new();
     if args.output == Form::Json {
         text = format!("{}\n", status.to_json());

@@ -176,6 +176,10 @@ impl Reader {
                 Some(key) => entries.push((key, node)),
                 None => {
                     let fresh = Key { line: node.line, text: key_text(&node)? };
+                    if fresh.text == "<<" {
+                        let what = "merge keys (<<) are not supported: write out what they would merge".to_owned();
+                        return Err(Reason::Yaml { what }.at(fresh.line));
+                    }
                     if entries.iter().any(|(known, _)| known.text == fresh.text) {
                         let what = format!("the key {:?} is there twice: the first would be lost", fresh.text);
                         return Err(Reason::Yaml { what }.at(fresh.line));
@@ -258,6 +262,13 @@ mod tests {
     #[test]
     fn a_key_given_twice_is_refused_at_its_line() {
         assert_eq!(read("a: 1\nb: 2\na: 3\n").expect_err("twice").line, 3);
+    }
+
+    #[test]
+    fn a_merge_key_is_refused_by_its_name() {
+        let refused = read("a: &a {x: 1}\nb:\n  <<: *a\n").expect_err("a merge key");
+        assert_eq!(refused.line, 3);
+        assert!(refused.reason.to_string().contains("merge keys (<<)"), "{}", refused.reason);
     }
 
     #[test]

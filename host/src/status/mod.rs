@@ -53,7 +53,7 @@ impl Status {
     /// # Errors
     /// Pins are there but may not be read, so that nothing can be said.
     pub fn read(pins: &Path, state: &Path) -> Result<Self> {
-        let run = RunLock::holder(state);
+        let run = RunLock::holder(state).or_else(|| RunLock::holder_of_pins(pins));
         let mut found = Found { is_read_back: true, has_reader: run.is_some(), ..Found::default() };
         let mut hooks = Vec::new();
         let directory = pinned_build(pins)?;

@@ -119,6 +119,12 @@ impl Error {
             Source::ProcPoll => ("leave to read /proc", "CONFIG_PROC_FS"),
         };
         match errno {
+            Errno::NOENT if origin == Source::SockDiag => Self::NotInKernel {
+                origin,
+                call,
+                errno,
+                option: "the module tcp_diag (modprobe tcp_diag) or CONFIG_INET_DIAG",
+            },
             Errno::PERM | Errno::ACCESS => Self::NotPermitted { origin, call, capability },
             Errno::NOSYS | Errno::INVAL | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT => {
                 Self::NotInKernel { origin, call, errno, option }

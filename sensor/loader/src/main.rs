@@ -79,7 +79,10 @@ fn main() -> ExitCode {
         Err(error) => {
             // Where nobody takes the words they are lost; `eprintln!` would panic.
             let _ = std::io::stderr().write_all(format!("watertight-loader: {error:#}\n").as_bytes());
-            ExitCode::FAILURE
+            match error.is::<objects::Damaged>() {
+                true => ExitCode::from(objects::EXIT_DAMAGED),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -47,6 +47,16 @@ pub const IDENTIFY: KernelObject = KernelObject {
     sha256: IDENTIFY_SHA256,
 };
 
+/// The bytes in this executable are not those that were built.
+#[derive(Debug, thiserror::Error)]
+#[error("the {name} object in this executable is damaged: install watertight-loader again")]
+pub struct Damaged {
+    name: &'static str,
+}
+
+/// The exit code that tells it: what failed was not the kernel.
+pub const EXIT_DAMAGED: u8 = 70;
+
 impl KernelObject {
     /// The bytes, once their digest has been checked.
     ///
@@ -54,11 +64,9 @@ impl KernelObject {
     /// The bytes in this executable are not those that were built.
     pub fn verified(&self) -> anyhow::Result<&'static [u8]> {
         let digest = Sha256::digest(self.bytes);
-        anyhow::ensure!(
-            digest.as_slice() == self.sha256,
-            "the {} object in this executable is damaged: install watertight-loader again",
-            self.name
-        );
+        if digest.as_slice() != self.sha256 {
+            anyhow::bail!(Damaged { name: self.name });
+        }
         Ok(self.bytes)
     }
 

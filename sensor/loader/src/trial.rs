@@ -109,6 +109,18 @@ pub fn refuse_class(class: HookClass, why: &str) -> Refusals {
     HOOKS.iter().filter(|hook| hook.class() == class).map(|hook: &Hook| (hook.program(), why.to_owned())).collect()
 }
 
+/// What to do about a kernel that is locked down, which refuses every program that reads its memory; empty where it is not.
+pub fn lockdown_mend() -> &'static str {
+    let mode = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    match mode.contains("[confidentiality]") {
+        true => {
+            "; the kernel is locked down for confidentiality, which forbids BPF to read kernel memory: boot with \
+             lockdown=integrity or without lockdown="
+        }
+        false => "",
+    }
+}
+
 /// The innermost cause of an error, on one line.
 pub fn root_cause(error: &anyhow::Error) -> String {
     error.root_cause().to_string().lines().next_back().unwrap_or_default().to_owned()

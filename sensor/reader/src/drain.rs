@@ -114,7 +114,10 @@ impl Reader {
     /// that the process did, so nothing is told of a process whose exec was not.
     pub fn drain(&mut self, take: &mut dyn FnMut(Option<Hook>, Event)) -> Drained {
         let Self { rings, verdicts, account, ids } = self;
-        let untils: Vec<u64> = rings.iter().map(|(_, ring)| ring.produced()).collect();
+        let mut untils = [0; Ring::ALL.len()];
+        for (until, (_, ring)) in untils.iter_mut().zip(rings.iter()) {
+            *until = ring.produced();
+        }
         let verdicts_until = verdicts.as_ref().map_or(0, RingBuffer::produced);
         let mut records = 0_usize;
         for ((which, ring), until) in rings.iter_mut().zip(untils) {

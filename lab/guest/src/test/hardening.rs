@@ -4,6 +4,7 @@
 use super::pins::loaded_programs;
 use super::Test;
 use crate::action::process;
+use crate::guard;
 use crate::product::{by, watertight, Watertight, PROGRAM};
 use crate::shared;
 use crate::world;
@@ -231,5 +232,9 @@ fn without_lsm() -> Result<()> {
 
 fn locked_down() -> Result<()> {
     world::mount_bpf()?;
-    degraded_without_kernel("locked down for confidentiality", "lockdown=integrity", 0)
+    degraded_without_kernel("locked down for confidentiality", "lockdown=integrity", 0)?;
+    let applied = guard::try_apply(&[guard::rule("no-start", "exec", "file: /bin/wt-nothing", "enforce")])?;
+    let said = String::from_utf8_lossy(&applied.stderr);
+    ensure!(!applied.status.success() && said.contains("lockdown=integrity"), "policy apply: {said}");
+    Ok(())
 }

@@ -166,7 +166,7 @@ fn connect_is_one_story() -> Result<()> {
 }
 
 fn events_name_their_own_program() -> Result<()> {
-    const PROGRAMS: usize = 150;
+    const PROGRAMS: usize = 60;
     let watch = shared::watch()?;
     // The first file is made by the shell, before its process becomes the other program.
     let made = |at: usize| (format!("/tmp/wt-own-{at}-before"), format!("/tmp/wt-own-{at}"));

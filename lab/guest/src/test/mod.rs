@@ -73,6 +73,7 @@ const ALONE: &[&[Test]] = &[
     pins::TESTS,
     overflow::TESTS,
     deaths::TESTS,
+    guard::remains::TESTS,
 ];
 /// As long as all others together.
 const LONG: &[&[Test]] = &[
@@ -83,7 +84,6 @@ const LONG: &[&[Test]] = &[
     tamper::TESTS,
     guard::upgrade::TESTS,
     guard::together::TESTS,
-    guard::remains::TESTS,
 ];
 
 /// Why a test could not be tried; neither passed nor failed.

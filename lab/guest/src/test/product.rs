@@ -178,9 +178,12 @@ fn memfd_raises_an_alert() -> Result<()> {
 
 fn second_run_is_refused() -> Result<()> {
     let watch = shared::watch()?;
-    let second = watertight(&["run", "--for", "1s", "-o", "json"])?;
-    let said = String::from_utf8_lossy(&second.stderr).into_owned();
-    ensure!(second.status.code() == Some(1), "the second run ended with {}", second.status);
-    ensure!(said.contains(&format!("process {}", watch.pid())), "it did not name the first: {said}");
+    let run = ["run", "--for", "1s", "-o", "json"];
+    for second in [&run[..], &[&run[..], &["--state", "/tmp/wt-another-state"]].concat()] {
+        let second = watertight(second)?;
+        let said = String::from_utf8_lossy(&second.stderr).into_owned();
+        ensure!(second.status.code() == Some(1), "the second run ended with {}", second.status);
+        ensure!(said.contains(&format!("process {}", watch.pid())), "it did not name the first: {said}");
+    }
     Ok(())
 }

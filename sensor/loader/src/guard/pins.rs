@@ -187,7 +187,7 @@ impl GuardPins {
         }
         let mut object = open.load().map_err(|error| {
             let why = trial::root_cause(&error.into());
-            anyhow::anyhow!("the kernel does not load the guard: {why}")
+            anyhow::anyhow!("the kernel does not load the guard: {why}{}", trial::lockdown_mend())
         })?;
         for mut map in object.maps_mut() {
             let name = map.name().to_string_lossy().into_owned();

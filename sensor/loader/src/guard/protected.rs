@@ -6,7 +6,8 @@
 mod network;
 mod places;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -71,16 +72,16 @@ impl Vital {
 
 fn vitals(has_digests: bool) -> Result<Vec<Vital>> {
     let mut vitals = Vec::new();
-    let mut known: BTreeMap<PathBuf, PolicyKey> = BTreeMap::new();
+    let mut known = Known::default();
     let mut seen = BTreeSet::new();
     for (what, why, program) in programs() {
         let Ok(program) = fs::canonicalize(program) else { continue };
         if !program.is_file() || !seen.insert(program.clone()) {
             continue;
         }
-        let parts = parts(&program);
-        let keys = keys_of_parts(&parts).with_context(|| format!("looking at {}", program.display()))?;
-        let digests = if has_digests { digests(&parts, &mut known)? } else { Vec::new() };
+        let parts = known.parts(&program);
+        let keys = known.keys(&parts).with_context(|| format!("looking at {}", program.display()))?;
+        let digests = if has_digests { known.digests(&parts)? } else { Vec::new() };
         vitals.push(Vital { what, why, program, keys, digests });
     }
     Ok(vitals)
@@ -117,15 +118,55 @@ fn executables(folder: &Path, below: u32) -> Box<dyn Iterator<Item = PathBuf>> {
     }))
 }
 
-/// The program, its interpreter if it is a script, the program loader and the libraries.
-fn parts(program: &Path) -> Vec<PathBuf> {
-    let mut parts = vec![program.to_owned()];
-    let binaries = interpreters(program).unwrap_or_else(|| vec![program.to_owned()]);
-    parts.extend(binaries.iter().filter(|binary| *binary != program).cloned());
-    for binary in &binaries {
-        parts.extend(libraries(binary));
+/// Most programs share their interpreters and libraries: each file is looked at once.
+#[derive(Default)]
+struct Known {
+    libraries: BTreeMap<PathBuf, Vec<PathBuf>>,
+    keys: BTreeMap<PathBuf, Vec<PolicyKey>>,
+    digests: BTreeMap<PathBuf, PolicyKey>,
+}
+
+impl Known {
+    /// The program, its interpreter if it is a script, the program loader and the libraries.
+    fn parts(&mut self, program: &Path) -> Vec<PathBuf> {
+        let mut parts = vec![program.to_owned()];
+        let binaries = interpreters(program).unwrap_or_else(|| vec![program.to_owned()]);
+        parts.extend(binaries.iter().filter(|binary| *binary != program).cloned());
+        for binary in binaries {
+            let libraries = self.libraries.entry(binary).or_insert_with_key(|binary| libraries(binary));
+            parts.extend(libraries.iter().cloned());
+        }
+        parts
     }
-    parts
+
+    /// Every key by which an entry of the kernel's table could match a part.
+    fn keys(&mut self, parts: &[PathBuf]) -> Result<Vec<(PolicyKey, PathBuf)>> {
+        let mut keys = Vec::new();
+        for part in parts {
+            let of_part = match self.keys.entry(part.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(keys_of(part)?),
+            };
+            keys.extend(of_part.iter().map(|key| (*key, part.clone())));
+        }
+        Ok(keys)
+    }
+
+    /// The keys of the parts' contents.
+    fn digests(&mut self, parts: &[PathBuf]) -> Result<Vec<(PolicyKey, PathBuf)>> {
+        let mut digests = Vec::new();
+        for part in parts {
+            let key = match self.digests.entry(part.clone()) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    let bytes = fs::read(part).with_context(|| format!("reading {}", part.display()))?;
+                    *new.insert(digest_key(&Sha256::digest(bytes).into()))
+                }
+            };
+            digests.push((key, part.clone()));
+        }
+        Ok(digests)
+    }
 }
 
 /// Of a script: what its first line names, and what `env` is told to start. `None` for others.
@@ -163,35 +204,15 @@ fn libraries(binary: &Path) -> Vec<PathBuf> {
     parts
 }
 
-/// Every key by which an entry of the kernel's table could match a part: itself, its place, its folders.
-fn keys_of_parts(parts: &[PathBuf]) -> Result<Vec<(PolicyKey, PathBuf)>> {
+/// By itself, by its place, by its folders.
+fn keys_of(part: &Path) -> Result<Vec<PolicyKey>> {
     let mut keys = Vec::new();
-    for (part, identity) in parts.iter().zip(identities(parts)?) {
-        keys.push((identity_key(EntryKind::File, identity), part.clone()));
-        keys.extend(place(part)?.map(|key| (key, part.clone())));
-        let folders: Vec<PathBuf> = part.ancestors().skip(1).map(Path::to_owned).collect();
-        for identity in identities(&folders)? {
-            keys.push((identity_key(EntryKind::Folder, identity), part.clone()));
-        }
-    }
+    let own = identities(&[part.to_owned()])?;
+    keys.extend(own.into_iter().map(|identity| identity_key(EntryKind::File, identity)));
+    keys.extend(place(part)?);
+    let folders: Vec<PathBuf> = part.ancestors().skip(1).map(Path::to_owned).collect();
+    keys.extend(identities(&folders)?.into_iter().map(|identity| identity_key(EntryKind::Folder, identity)));
     Ok(keys)
-}
-
-/// Most programs share their libraries: each file is read once.
-fn digests(parts: &[PathBuf], known: &mut BTreeMap<PathBuf, PolicyKey>) -> Result<Vec<(PolicyKey, PathBuf)>> {
-    let mut digests = Vec::new();
-    for part in parts {
-        let key = match known.get(part) {
-            Some(key) => *key,
-            None => {
-                let bytes = fs::read(part).with_context(|| format!("reading {}", part.display()))?;
-                digest_key(&Sha256::digest(bytes).into())
-            }
-        };
-        known.insert(part.clone(), key);
-        digests.push((key, part.clone()));
-    }
-    Ok(digests)
 }
 
 #[cfg(test)]
@@ -215,7 +236,7 @@ mod tests {
     #[test]
     fn the_shell_its_folder_its_library_and_its_contents_may_not_be_denied() {
         let shell = fs::canonicalize("/bin/sh").expect("a shell");
-        let library = parts(&shell).into_iter().find(|part| part.to_string_lossy().contains("libc"));
+        let library = Known::default().parts(&shell).into_iter().find(|part| part.to_string_lossy().contains("libc"));
         let contents: [u8; 32] = Sha256::digest(fs::read(&shell).expect("readable")).into();
         let mut targets = vec![
             Target::File("/bin/sh".into()),
@@ -270,10 +291,10 @@ mod tests {
         let shell = fs::canonicalize("/bin/sh").expect("a shell");
         for line in ["#!/bin/sh -e\nexit\n", "#! /usr/bin/env sh\n", "#!/usr/bin/env -S sh -e\n"] {
             fs::write(&script, line).expect("our own file");
-            assert!(parts(&script).contains(&shell), "{line}");
+            assert!(Known::default().parts(&script).contains(&shell), "{line}");
         }
         fs::write(&script, "exit\n").expect("our own file");
-        assert_eq!(parts(&script), std::slice::from_ref(&script));
+        assert_eq!(Known::default().parts(&script), std::slice::from_ref(&script));
         fs::remove_dir_all(&folder).expect("our own folder");
     }
 
@@ -281,7 +302,7 @@ mod tests {
     fn what_the_package_manager_writes_may_not_be_denied_as_a_whole() {
         let folders =
             ["/", "/usr", "/etc", "/var/lib/dpkg", "/var/lib", "/var/lib/dpkg/info", "/tmp", "/var/log", "/usr/lib"];
-        let libraries = parts(&fs::canonicalize("/bin/sh").expect("a shell")).into_iter().skip(1);
+        let libraries = Known::default().parts(&fs::canonicalize("/bin/sh").expect("a shell")).into_iter().skip(1);
         let libraries = libraries.filter_map(|library| library.parent().map(Path::to_owned));
         for folder in folders.into_iter().map(PathBuf::from).filter(|folder| folder.exists()).chain(libraries) {
             for on in [On::Write, On::Unlink, On::Rename] {
