@@ -295,5 +295,5 @@ fn a_state_folder_that_can_not_be_written_is_named_with_the_mend() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(words.contains(file.to_string_lossy().as_ref()) && words.contains("--state"), "{words}");
-    assert_eq!(words.matches("(os error").count(), 1, "the kernel's answer is told once: {words}");
+    assert!(words.contains("is not a folder"), "{words}");
 }

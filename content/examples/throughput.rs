@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use watertight_content::sigma::{load_dir, JsonEvent, Slots};
 use watertight_content::rule::LogSource;
+use watertight_content::sigma::{load_dir, JsonEvent, Slots};
 use watertight_engine::{Image, Plan, Scratch};
 
 /// How many events are prepared together.
@@ -22,7 +22,7 @@ fn main() {
     let lines = std::fs::read_to_string(events).unwrap_or_default();
     let resident_before = resident_kb();
     let start = Instant::now();
-    let library = load_dir(Path::new(rules));
+    let mut library = load_dir(Path::new(rules));
     let parsed = start.elapsed();
     let bytes = match library.image() {
         Ok(bytes) => bytes,

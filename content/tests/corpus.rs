@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
+use watertight_content::rule::LogSource;
 use watertight_content::sigma::detect::Detector;
 use watertight_content::sigma::verdict::{rows, Supply};
 use watertight_content::sigma::{load_dirs, Library, Reason};
-use watertight_content::rule::LogSource;
 use watertight_engine::Image;
 
 const LIVE: [&str; 4] = ["rules", "rules-emerging-threats", "rules-threat-hunting", "rules-compliance"];
@@ -31,7 +31,7 @@ fn live_rules(root: &Path) -> Library {
 #[test]
 fn every_live_rule_has_a_verdict_and_only_those_with_placeholders_are_rejected() {
     let Some(root) = corpus() else { return };
-    let library = live_rules(&root);
+    let mut library = live_rules(&root);
     assert!(library.unreadable.is_empty(), "{:?}", library.unreadable);
     let others: Vec<String> = library
         .rejections
@@ -50,7 +50,7 @@ fn every_live_rule_has_a_verdict_and_only_those_with_placeholders_are_rejected()
 #[test]
 fn every_regression_event_fires_its_rule() {
     let Some(root) = corpus() else { return };
-    let library = live_rules(&root);
+    let mut library = live_rules(&root);
     let image = library.image().expect("the compiler accepts what the reader accepts");
     let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
     let mut cases = BTreeMap::new();

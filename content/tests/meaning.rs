@@ -1,10 +1,10 @@
 //! What Sigma rules mean here, one test per point on which engines are known to differ, and what is refused.
 
 use serde_json::{json, Value as Json};
+use watertight_content::rule::LogSource;
 use watertight_content::sigma::detect::Detector;
 use watertight_content::sigma::verdict::{judge, Supplied, Supply, Verdict};
 use watertight_content::sigma::{load_texts, Library, Source};
-use watertight_content::rule::LogSource;
 use watertight_engine::Image;
 
 const ID: &str = "0a5b1c52-8a44-4b0e-9a55-0c4ad4f6f001";
@@ -23,7 +23,7 @@ fn source() -> LogSource {
 }
 
 fn fires(detection: &str, event: &Json) -> bool {
-    let library = library(&rule(detection));
+    let mut library = library(&rule(detection));
     assert!(library.rejections.is_empty(), "{detection}: {}", library.rejections[0]);
     let image = library.image().expect("few rules");
     let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
@@ -246,7 +246,7 @@ fn parts_of_timestamps_are_compared() {
 
 #[test]
 fn a_rule_applies_where_every_part_of_its_log_source_equals_the_events() {
-    let library = library(&rule("{s: {f: a}, condition: s}"));
+    let mut library = library(&rule("{s: {f: a}, condition: s}"));
     let image = library.image().expect("few rules");
     let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
     let event = json!({"f": "a"});
@@ -259,7 +259,7 @@ fn a_rule_applies_where_every_part_of_its_log_source_equals_the_events() {
 
 #[test]
 fn a_hit_explains_itself() {
-    let library = library(&rule("{s: {f|contains: ['x', 'bc']}, filter: {g: 1}, condition: s and not filter}"));
+    let mut library = library(&rule("{s: {f|contains: ['x', 'bc']}, filter: {g: 1}, condition: s and not filter}"));
     let image = library.image().expect("few rules");
     let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
     let hits = detector.event(source(), &json!({"f": "ABCD"}), true);

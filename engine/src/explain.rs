@@ -3,9 +3,7 @@
 //! The slow sibling of evaluation: it walks the condition as it was written and asks each question by itself, without the
 //! automata and the code that evaluation runs. The tests hold the two to the same verdicts.
 
-use crate::image::layout::{
-    NodeRecord, QuestionRecord, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT, NODE_SELECTION, NONE,
-};
+use crate::image::layout::{NodeRecord, QuestionRecord, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT, NODE_SELECTION, NONE};
 use crate::image::{at, slice, Image, Rule};
 use crate::question;
 use crate::scratch::{Scratch, Seen};
@@ -199,7 +197,8 @@ impl<'i> Walk<'_, 'i> {
         let slot = u16::try_from(asked.field.get()).unwrap_or(u16::MAX);
         let mut threads = std::mem::take(&mut self.scratch.threads);
         let mut work = self.scratch.work;
-        let mut fits = |seen: &Seen<'_>| question::fits(self.image, asked, *seen, &mut threads, &mut work) == Some(true);
+        let mut fits =
+            |seen: &Seen<'_>| question::fits(self.image, asked, *seen, &mut threads, &mut work) == Some(true);
         let fitting = self.scratch.seen(slot).find(|seen| fits(seen));
         let shown = fitting.or_else(|| self.scratch.seen(slot).next());
         let value = shown.and_then(|seen| seen.texts).map(|(raw, _)| readable(raw.head));
@@ -212,7 +211,8 @@ impl<'i> Walk<'_, 'i> {
         self.event.all(&mut |_, name, _| names.push(name.to_owned()));
         let mut threads = std::mem::take(&mut self.scratch.threads);
         let mut work = self.scratch.work;
-        let mut fits = |seen: &Seen<'_>| question::fits(self.image, asked, *seen, &mut threads, &mut work) == Some(true);
+        let mut fits =
+            |seen: &Seen<'_>| question::fits(self.image, asked, *seen, &mut threads, &mut work) == Some(true);
         let found = names.into_iter().zip(self.scratch.seen_everything()).find(|(_, seen)| fits(seen));
         let found = found.and_then(|(name, seen)| Some((name, readable(seen.texts?.0.head))));
         self.scratch.threads = threads;

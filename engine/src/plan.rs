@@ -80,7 +80,9 @@ impl<'i> Plan<'i> {
     /// Whether the rule at this position applies.
     #[must_use]
     pub fn applies(&self, rule: u32) -> bool {
-        let has = |group: &&GroupRecord| rule.checked_sub(group.rules.first.get()).is_some_and(|at| at < group.rules.count.get());
+        let has = |group: &&GroupRecord| {
+            rule.checked_sub(group.rules.first.get()).is_some_and(|at| at < group.rules.count.get())
+        };
         self.groups.iter().any(has)
     }
 

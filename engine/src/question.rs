@@ -110,7 +110,9 @@ pub(crate) fn fits(
             let record = at(image.expressions, question.first.get())?;
             expression::fits(image, record, raw.head, threads, work)
         }
-        ASK_COMPARE => Some(number_of(seen.value).is_some_and(|number| compares(number, flags & !FLAG_REAL, than(question)))),
+        ASK_COMPARE => {
+            Some(number_of(seen.value).is_some_and(|number| compares(number, flags & !FLAG_REAL, than(question))))
+        }
         ASK_TIME => {
             let part = part_of(seen.value, question.first.get()).map(Number::Int);
             Some(part.is_some_and(|part| compares(part, flags & !FLAG_REAL, than(question))))

@@ -248,9 +248,7 @@ fn open<'s>(text: &'s [u8], cached: &Cached) -> Seen<'s> {
 /// The beginning of a text, and of a longer one its last bytes.
 pub(crate) fn ends(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     match text.split_at_checked(VALUE_BYTES_MAX) {
-        Some((head, rest)) if !rest.is_empty() => {
-            (head, text.get(text.len().saturating_sub(TAIL_BYTES)..))
-        }
+        Some((head, rest)) if !rest.is_empty() => (head, text.get(text.len().saturating_sub(TAIL_BYTES)..)),
         _ => (text, None),
     }
 }

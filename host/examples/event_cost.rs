@@ -6,6 +6,7 @@
 use std::hint::black_box;
 
 use anyhow::{bail, Context as _, Result};
+use watertight_engine::Image;
 use watertight_event::JsonLines;
 use watertight_host::tree::Tree;
 use watertight_host::users::Names;
@@ -35,7 +36,8 @@ fn main() -> Result<()> {
         Some("fork") => fork(),
         Some(other) => bail!("{other:?} is none of open, exec, fork"),
     };
-    let mut rules = rules::load(&[])?.rules;
+    let image = rules::load(&[])?.image;
+    let mut rules = rules::Rules::of(Image::open(&image)?);
     let mut tree = Tree::new(Names::of_this_machine());
     let mut ids = ProcessIds::new(BOOT_ID);
     let (mut line, mut lines) = (Vec::new(), JsonLines::default());
@@ -62,7 +64,7 @@ fn main() -> Result<()> {
                 lines.write(&event, &mut line);
                 black_box(&line);
             }
-            "rules" => rules.evaluate(&event, &mut |alert| eprintln!("{}", alert.rule.title)),
+            "rules" => rules.evaluate(&event, &mut |alert| eprintln!("{}", alert.rule.title())),
             other => bail!("{other:?} is no step"),
         }
     }

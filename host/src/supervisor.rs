@@ -153,6 +153,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let is_adopted = found.kernel.as_ref().is_some_and(|report| report.adopted);
     // After the programs are attached: who starts from here on is told by them.
     let (how, there) = There::read(loader, found.kernel.as_ref());
+    let how = how.with_mend(&found.loader_mend);
     let _ = how.leave_word(&options.state); // without it `status` says that it does not know
     found.processes = how;
     let sources = sources::start(&mut found)?;

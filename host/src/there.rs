@@ -27,6 +27,9 @@ pub enum There {
     Proc {
         /// Why the kernel's iterator does not tell; empty where nothing of BPF is admitted.
         why: String,
+        /// What to do about it, if it is not the kernel's fault.
+        #[serde(default)]
+        mend: String,
     },
     /// There is no run.
     Nobody,
@@ -36,7 +39,7 @@ pub enum There {
 
 impl Default for There {
     fn default() -> Self {
-        Self::Proc { why: String::new() }
+        Self::Proc { why: String::new(), mend: String::new() }
     }
 }
 
@@ -55,9 +58,18 @@ impl There {
         match (loader, kernel) {
             (Some(loader), Some(_)) => match loader.processes() {
                 Ok(snapshot) => (Self::Iterator(snapshot.reading.clone()), Some(snapshot)),
-                Err(error) => (Self::Proc { why: format!("{error:#}") }, None),
+                Err(error) => (Self::Proc { why: format!("{error:#}"), mend: String::new() }, None),
             },
             _ => (Self::default(), None),
+        }
+    }
+
+    /// The same, where it is not the kernel but the loader that must be mended.
+    #[must_use]
+    pub fn with_mend(self, loader_mend: &str) -> Self {
+        match self {
+            Self::Proc { why, .. } => Self::Proc { why, mend: loader_mend.to_owned() },
+            other => other,
         }
     }
 
@@ -87,8 +99,11 @@ impl There {
                 let why = refused.as_deref().unwrap_or_default();
                 row(CLASS, "BPF iterator", &format!("arguments, taken from /proc ({why})"), &mend.bpf)
             }
-            Self::Proc { why } if why.is_empty() => row(CLASS, "/proc", "start to the nanosecond", &mend.bpf),
-            Self::Proc { why } => row(CLASS, "/proc", &format!("start to the nanosecond ({why})"), &mend.bpf),
+            Self::Proc { why, mend: own } => {
+                let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+                let mend = if own.is_empty() { &mend.bpf } else { own };
+                row(CLASS, "/proc", &format!("start to the nanosecond{why}"), mend)
+            }
             Self::Nobody => row(CLASS, "none", "everything", START),
             Self::Unknown => row(CLASS, "unknown", "the run's word of how it read them", ""),
         }
@@ -106,7 +121,7 @@ mod tests {
         let mend = Mend::of_this_machine();
         assert_eq!(There::word_of(own, folder.path()), There::Unknown);
         let refused = Reading { arguments: false, refused: Some("no page".into()) };
-        for there in [There::default(), There::Proc { why: "refused".into() }, There::Iterator(refused)] {
+        for there in [There::default(), There::default().with_mend("install it"), There::Iterator(refused)] {
             there.leave_word(folder.path()).expect("our own folder");
             let told = There::word_of(own, folder.path());
             assert_eq!(told, there);

@@ -2,6 +2,7 @@
 
 use serde_json::{json, Value};
 use watertight_content::sigma::{detect::Detector, load_texts, Library, Source};
+use watertight_engine::Image;
 use watertight_rules::shipped;
 
 fn library() -> Library {
@@ -17,7 +18,8 @@ fn the_content_compiler_refuses_no_shipped_rule() {
 
 #[test]
 fn every_rule_fires_on_what_it_must_and_stays_silent_on_what_it_must_not() {
-    let mut detector = Detector::new(&library()).expect("the shipped rules build");
+    let image = library().image().expect("the shipped rules compile");
+    let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
     let mut wrong = Vec::new();
     for rule in shipped() {
         let source: Value = serde_norway::from_str(rule.source).expect("a rule is YAML");

@@ -57,14 +57,20 @@ pub enum Form {
 /// # Errors
 /// When rules or events can't be read, a line is JSON and no event, or no line is JSON.
 pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
-    let library = read_rules(&args.rules)?;
+    let mut library = read_rules(&args.rules)?;
+    let named = library.rejections.len();
+    let image = library.image().context("compiling the rules")?;
+    for rejection in library.rejections.iter().skip(named) {
+        watertight_host::say!("watertight: {}", printable(&rejection.to_string()));
+    }
+    let image = Image::open(&image).context("opening the rules")?;
     let mut out = BufWriter::new(io::stdout().lock());
     let name = args.input.display().to_string();
     let written = if args.input.as_os_str() == "-" {
-        detect(&library, "standard input", &mut io::stdin().lock(), args.explain, &mut out)
+        detect(image, "standard input", &mut io::stdin().lock(), args.explain, &mut out)
     } else {
         let file = File::open(&args.input).with_context(|| format!("opening events in {name}"))?;
-        detect(&library, &name, &mut BufReader::new(file), args.explain, &mut out)
+        detect(image, &name, &mut BufReader::new(file), args.explain, &mut out)
     };
     written.and(out.flush().map_err(not_written("the hits")))?;
     Ok(if library.rejections.is_empty() { OK } else { PARTIAL })
@@ -84,14 +90,13 @@ fn read_rules(folders: &[PathBuf]) -> anyhow::Result<Library> {
 
 /// Evaluates every line of `input`.
 fn detect(
-    library: &Library,
+    image: Image<'_>,
     name: &str,
     input: &mut dyn BufRead,
     explains: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let image = library.image().context("compiling the rules")?;
-    let mut recorded = Recorded::new(Image::open(&image).context("opening the rules")?);
+    let mut recorded = Recorded::new(image);
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -146,9 +151,9 @@ detection:
 ";
 
     fn detected(input: &str) -> anyhow::Result<String> {
-        let library = load_texts([Source { file: "shell.yml", text: RULE }]);
+        let image = load_texts([Source { file: "shell.yml", text: RULE }]).image().expect("a rule");
         let mut out = Vec::new();
-        detect(&library, "events", &mut input.as_bytes(), false, &mut out)?;
+        detect(Image::open(&image)?, "events", &mut input.as_bytes(), false, &mut out)?;
         Ok(String::from_utf8(out)?)
     }
 

@@ -225,7 +225,7 @@ detection:
 
     #[test]
     fn what_a_run_records_fires_the_rules_that_fired_live() {
-        let library = load_texts([Source { file: "rules.yml", text: RULES }]);
+        let mut library = load_texts([Source { file: "rules.yml", text: RULES }]);
         assert_eq!(library.rules.len(), 3, "{:?}", library.rejections);
         let image = library.image().expect("few rules");
         let image = Image::open(&image).expect("compiled here");
@@ -247,7 +247,7 @@ detection:
 
     #[test]
     fn lines_that_are_no_events_are_counted_and_unknown_ones_are_refused_with_the_mend() {
-        let library = load_texts([Source { file: "rules.yml", text: RULES }]);
+        let mut library = load_texts([Source { file: "rules.yml", text: RULES }]);
         let image = library.image().expect("few rules");
         let mut recorded = Recorded::new(Image::open(&image).expect("compiled here"));
         for kind in ["matrix", "sandbox", "sandbox", "alert", "summary"] {
@@ -272,7 +272,7 @@ detection:
 
     #[test]
     fn half_lines_are_counted_where_other_lines_are_json_and_refused_by_place_where_none_is() {
-        let library = load_texts([Source { file: "rules.yml", text: RULES }]);
+        let mut library = load_texts([Source { file: "rules.yml", text: RULES }]);
         let image = library.image().expect("few rules");
         let image = Image::open(&image).expect("compiled here");
         let whole = View::Native.render(&events().remove(0).with(Field::CommandLine, "sh -c evil \u{e9}")).to_string();

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use watertight_content::sigma::load_dir;
 use watertight_content::sigma::verdict::{rows, Row, Verdict};
 
@@ -62,7 +63,9 @@ pub fn run(args: &RulesArgs) -> anyhow::Result<u8> {
 
 /// Exit code 0 if every rule was accepted, 3 if some were rejected, 1 if a file could not be read or there are no rules.
 fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let library = load_dir(&args.dir);
+    let mut library = load_dir(&args.dir);
+    // What a rule may take shows when it is compiled.
+    library.image().context("compiling the rules")?;
     let verdicts = rows(&library, &supply());
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {

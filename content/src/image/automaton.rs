@@ -5,9 +5,7 @@
 
 use std::collections::HashMap;
 
-use watertight_engine::image::layout::{
-    NONE, STATE_CLASS_SHIFT, STATE_DENSE, STATE_OUTPUT, USE_PLACE_SHIFT,
-};
+use watertight_engine::image::layout::{NONE, STATE_CLASS_SHIFT, STATE_DENSE, STATE_OUTPUT, USE_PLACE_SHIFT};
 
 /// What the full rows of one automaton may take, in words: they compete for a processor's cache.
 const DENSE_WORDS_MAX: usize = 64 << 10;

@@ -188,7 +188,9 @@ impl Group {
 
     fn cost(&self, hot: &Hot) -> u32 {
         match hot {
-            Hot::All(parts) | Hot::Any(parts) => parts.iter().map(|part| self.cost(part)).sum::<u32>().saturating_add(1),
+            Hot::All(parts) | Hot::Any(parts) => {
+                parts.iter().map(|part| self.cost(part)).sum::<u32>().saturating_add(1)
+            }
             Hot::Not(part) => self.cost(part),
             Hot::Is(predicate) => self.hotness(*predicate).cost,
         }
@@ -219,7 +221,9 @@ impl Group {
         }
         let texts = match &predicate.op {
             Op::Text(pattern) => witness::of_pattern(pattern),
-            Op::Regex { pattern, flags } => parse_regex(pattern, *flags).ok().and_then(|hir| witness::of_expression(&hir)),
+            Op::Regex { pattern, flags } => {
+                parse_regex(pattern, *flags).ok().and_then(|hir| witness::of_expression(&hir))
+            }
             _ => None,
         };
         let needs = match texts {
@@ -234,7 +238,13 @@ impl Group {
             None => NONE,
         };
         let is_costly = matches!(predicate.op, Op::Regex { .. });
-        let cost = if predicate.field.is_none() { 100 } else if is_costly { 20 } else { 5 };
+        let cost = if predicate.field.is_none() {
+            100
+        } else if is_costly {
+            20
+        } else {
+            5
+        };
         let number = self.push(rule, Hotness { question, needs, rules: Vec::new(), rarity: 0, cost })?;
         self.asked.insert(question, number);
         Ok(number)
@@ -282,9 +292,7 @@ impl Group {
     /// The condition's code, which goes on at one of two places; where it begins. What it goes on to is laid out before it.
     fn code(&self, tables: &mut Tables, hot: &Hot, if_true: u32, if_false: u32) -> u32 {
         match hot {
-            Hot::All(parts) => {
-                parts.iter().rev().fold(if_true, |then, part| self.code(tables, part, then, if_false))
-            }
+            Hot::All(parts) => parts.iter().rev().fold(if_true, |then, part| self.code(tables, part, then, if_false)),
             Hot::Any(parts) => {
                 parts.iter().rev().fold(if_false, |or_else, part| self.code(tables, part, if_true, or_else))
             }

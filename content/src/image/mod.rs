@@ -33,7 +33,7 @@ pub struct Source<'s> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// An expression is not acceptable.
-    #[error("rule {rule}: {error}")]
+    #[error("{error}")]
     Regex {
         /// The rule's id.
         rule: String,
@@ -41,7 +41,7 @@ pub enum CompileError {
         error: crate::rule::RegexError,
     },
     /// A condition needs more code than a rule may have.
-    #[error("rule {rule}: its condition takes more than {limit} steps when it is written out: split the rule")]
+    #[error("its condition takes more than {limit} steps when it is written out: split the rule")]
     TooLong {
         /// The rule's id.
         rule: String,
@@ -49,7 +49,7 @@ pub enum CompileError {
         limit: usize,
     },
     /// There is more than an image counts.
-    #[error("rule {rule}: the rules have more {what} than one image counts: split them")]
+    #[error("the rules have more {what} than one image counts: split them")]
     TooMany {
         /// The rule at which the limit was reached.
         rule: String,
@@ -57,7 +57,7 @@ pub enum CompileError {
         what: &'static str,
     },
     /// A selection is referred to that does not exist, or from within a selection.
-    #[error("rule {rule}: refers to a selection that is not there, or within a selection")]
+    #[error("it refers to a selection that is not there, or within a selection")]
     NoSelection {
         /// The rule's id.
         rule: String,
@@ -65,6 +65,20 @@ pub enum CompileError {
     /// What was written can't be read again: a defect of the compiler, found before anybody else could.
     #[error("the image that was compiled is refused by the engine: {0}")]
     Refused(#[from] ImageError),
+}
+
+impl CompileError {
+    /// The rule that is refused, if it is one rule's fault.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::Regex { rule, .. }
+            | Self::TooLong { rule, .. }
+            | Self::TooMany { rule, .. }
+            | Self::NoSelection { rule } => Some(rule),
+            Self::Refused(_) => None,
+        }
+    }
 }
 
 /// The rules as an image, which the engine has read once.

@@ -8,8 +8,8 @@ use watertight_engine::image::layout::{
     StepRecord, TableEntry, Word, ASK_COMPARE, ASK_EXISTS, ASK_EXPRESSION, ASK_NULL, ASK_SAME_AS, ASK_TEXT, ASK_TIME,
     ASK_WITHIN, COMPARE_EQUAL, COMPARE_GREATER, COMPARE_GREATER_OR_EQUAL, COMPARE_LESS, COMPARE_LESS_OR_EQUAL,
     EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED, FLAG_REAL, MAGIC, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT,
-    NODE_SELECTION, NONE, PART_ANY_MANY, PART_ANY_ONE, PART_DASH, PART_LITERAL, PLACE_ANYWHERE, PLACE_END,
-    PLACE_START, PLACE_WHOLE, TIME_DAY, TIME_HOUR, TIME_MINUTE, TIME_MONTH, TIME_WEEK, TIME_YEAR, VERSION,
+    NODE_SELECTION, NONE, PART_ANY_MANY, PART_ANY_ONE, PART_DASH, PART_LITERAL, PLACE_ANYWHERE, PLACE_END, PLACE_START,
+    PLACE_WHOLE, TIME_DAY, TIME_HOUR, TIME_MINUTE, TIME_MONTH, TIME_WEEK, TIME_YEAR, VERSION,
 };
 use zerocopy::IntoBytes;
 
@@ -246,11 +246,7 @@ impl Tables {
         let layout = literals.layout(self.outputs.len() as u32);
         for output in &layout.outputs {
             let uses = self.list(&output.uses);
-            self.outputs.push(OutputRecord {
-                size_bytes: output.size_bytes.into(),
-                uses,
-                next: output.next.into(),
-            });
+            self.outputs.push(OutputRecord { size_bytes: output.size_bytes.into(), uses, next: output.next.into() });
         }
         let states = Range::new(self.states.len() as u32, layout.states.len() as u32);
         self.states.extend(layout.states.iter().map(|word| Word::new(*word)));

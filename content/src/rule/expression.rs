@@ -137,10 +137,8 @@ fn in_ascii_words(hir: Hir) -> Hir {
 }
 
 fn program(hir: &Hir) -> Option<NFA> {
-    let config = thompson::Config::new()
-        .utf8(false)
-        .which_captures(WhichCaptures::None)
-        .nfa_size_limit(Some(PROGRAM_BYTES_MAX));
+    let config =
+        thompson::Config::new().utf8(false).which_captures(WhichCaptures::None).nfa_size_limit(Some(PROGRAM_BYTES_MAX));
     thompson::Compiler::new().configure(config).build_from_hir(hir).ok()
 }
 
@@ -158,8 +156,9 @@ pub(crate) fn table_of(hir: &Hir) -> Option<Table> {
         *class = byte_classes.get(byte);
     }
     let class_count = automaton.alphabet_len();
-    let representatives: Vec<u8> =
-        (0..class_count - 1).filter_map(|class| (0..=u8::MAX).find(|byte| usize::from(byte_classes.get(*byte)) == class)).collect();
+    let representatives: Vec<u8> = (0..class_count - 1)
+        .filter_map(|class| (0..=u8::MAX).find(|byte| usize::from(byte_classes.get(*byte)) == class))
+        .collect();
     let first = automaton.start_state(&start::Config::new().anchored(Anchored::No)).ok()?;
     // All matches are one: the search ends there.
     const DEAD: u16 = 0;

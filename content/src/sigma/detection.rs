@@ -1,7 +1,9 @@
 //! Selections: mappings of fields to values, lists of such mappings, and keywords.
 
-use crate::rule::{Comparison, Expr, Number, Op, Place, Predicate};
 use crate::rule::{check_regex, Part, Pattern};
+use crate::rule::{Comparison, Expr, Number, Op, Place, Predicate};
+
+use watertight_engine::image::is_plain;
 
 use super::encode::{base64, base64_at_offsets, utf16};
 use super::modifier::{Encoding, Kind, Question};
@@ -105,7 +107,10 @@ fn value(question: &Question, node: &Node) -> Result<Expr, At> {
             _ => Err(bad("true or false")),
         },
         Kind::SameAs(place) => {
-            let field = node.text().filter(|name| !name.is_empty()).ok_or_else(|| bad("the name of a field"))?;
+            let field = node
+                .text()
+                .filter(|name| !name.is_empty() && name.chars().all(is_plain))
+                .ok_or_else(|| bad("the name of a field"))?;
             Ok(is(Op::SameAs { field: field.to_owned(), place, is_cased: question.is_cased }))
         }
     }

@@ -2,6 +2,8 @@
 
 use crate::rule::{Expr, Level, LogSource, Rule, Selection};
 
+use watertight_engine::image::is_plain;
+
 use super::rejection::{At, Reason, Rejection};
 use super::yaml::{read, Content, Node};
 use super::{condition, detection};
@@ -50,7 +52,7 @@ fn rule(document: &Node) -> Result<Rule, At> {
     let (selections, condition) = detection(need(document, "detection")?)?;
     Ok(Rule {
         id: id(document)?,
-        title: need_text(document, "title")?.to_owned(),
+        title: title(document)?,
         level: level(document)?,
         tags: tags(document)?,
         author: author(document),
@@ -94,6 +96,18 @@ fn id(document: &Node) -> Result<String, At> {
     if text.is_empty() || text.len() > ID_CHARACTERS_MAX || !is_printable {
         let line = document.get("id").map_or(document.line, |node| node.line);
         return Err(Reason::BadId { id: text.to_owned() }.at(line));
+    }
+    Ok(text.to_owned())
+}
+
+fn title(document: &Node) -> Result<String, At> {
+    let text = need_text(document, "title")?.trim();
+    let at = |reason: Reason| reason.at(document.get("title").map_or(document.line, |node| node.line));
+    if text.is_empty() {
+        return Err(at(Reason::Missing { field: "title" }));
+    }
+    if !text.chars().all(is_plain) {
+        return Err(at(Reason::NotPlain { field: "title", text: text.to_owned() }));
     }
     Ok(text.to_owned())
 }

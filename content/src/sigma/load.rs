@@ -100,12 +100,24 @@ pub enum LoadError {
 }
 
 impl Library {
-    /// The rules compiled.
+    /// The rules compiled. One that takes more than a rule may is moved to the rejections, so that it does not take the others
+    /// with it.
     ///
     /// # Errors
-    /// When they are more than an image holds.
-    pub fn image(&self) -> Result<Vec<u8>, CompileError> {
-        compile(self.rules.iter().map(|Loaded { rule, file, line }| Compiled { rule, file, line: *line }))
+    /// The compiler wrote what the engine does not read.
+    pub fn image(&mut self) -> Result<Vec<u8>, CompileError> {
+        loop {
+            let sources = self.rules.iter().map(|Loaded { rule, file, line }| Compiled { rule, file, line: *line });
+            let error = match compile(sources) {
+                Err(error) => error,
+                compiled => return compiled,
+            };
+            let position = error.rule().and_then(|id| self.rules.iter().position(|loaded| loaded.rule.id == id));
+            let Some(position) = position else { return Err(error) };
+            let Loaded { rule, file, line } = self.rules.remove(position);
+            let reason = Reason::NotCompiled { what: error.to_string() };
+            self.rejections.push(Rejection { rule: Some(rule.id), file, line, reason });
+        }
     }
 
     /// How many rules, and things that should have been rules, there are so far.

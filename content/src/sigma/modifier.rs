@@ -3,8 +3,10 @@
 //! Modifiers are sorted into what they change (the comparison, the text, how values join), so that what contradicts is found
 //! here and the rest of the reader never meets a combination that it can't carry out.
 
-use crate::rule::{Comparison, Place, TimePart};
 use crate::rule::RegexFlags;
+use crate::rule::{Comparison, Place, TimePart};
+
+use watertight_engine::image::is_plain;
 
 use super::encode::Utf16;
 use super::rejection::Reason;
@@ -79,6 +81,9 @@ impl Question {
             for modifier in modifiers.split('|') {
                 question.accept(modifier, &mut parts)?;
             }
+        }
+        if !field.chars().all(is_plain) {
+            return Err(Reason::NotPlain { field: "field", text: field.to_owned() });
         }
         question.kind = question.kind_of(&parts)?;
         question.check(&parts)?;

@@ -42,6 +42,12 @@ pub enum Reason {
     WrongType { field: String, wanted: &'static str, found: &'static str },
     #[error("id {id:?} is not an identifier: use a UUID")]
     BadId { id: String },
+    #[error(
+        "{field} {text:?} has a control or bidirectional character, which would show as something else: take it out"
+    )]
+    NotPlain { field: &'static str, text: String },
+    #[error("{what}")]
+    NotCompiled { what: String },
     #[error("id {id} is already that of the rule in {other}: give this one a new UUID")]
     DuplicateId { id: String, other: String },
     #[error("level {level:?} is unknown: use informational, low, medium, high or critical")]

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
 use crate::rule::{Expr, LogSource, Op, Rule};
+use serde::Serialize;
 
 use super::condition::fits;
 use super::{Library, Rejection};

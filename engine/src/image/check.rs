@@ -14,8 +14,8 @@ use super::layout::{
 };
 use super::{at, Image};
 
-/// Deepest nesting of a condition. People write five; explaining recurses this far and no further.
-pub const CONDITION_DEPTH_MAX: u16 = 64;
+/// Deepest nesting of a condition, in nodes. People write ten; explaining recurses this far and no further.
+pub const CONDITION_DEPTH_MAX: u16 = 256;
 
 /// Most steps of an expression that is not deterministic: what one event may cost is this times the bytes that it is tried on.
 pub const PROGRAM_STEPS_MAX: u32 = 65_536;
@@ -27,7 +27,9 @@ pub enum ImageError {
     #[error("this is no compiled content: it does not begin as such")]
     NoHeader,
     /// Another version wrote them.
-    #[error("the content is of layout {found}, this engine reads layout {VERSION}: use content that was compiled for it")]
+    #[error(
+        "the content is of layout {found}, this engine reads layout {VERSION}: use content that was compiled for it"
+    )]
     Version {
         /// What it says.
         found: u32,
@@ -126,7 +128,9 @@ fn name(image: &Image<'_>, range: Range) -> Result<(), Complaint> {
     must(image.text(range).chars().all(is_plain), "a name has a control or bidirectional character")
 }
 
-fn is_plain(character: char) -> bool {
+/// Whether a character may stand in a name: neither a control character nor one that changes how its neighbours are shown.
+#[must_use]
+pub fn is_plain(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
@@ -212,9 +216,10 @@ fn check_question(image: &Image<'_>, question: &QuestionRecord) -> Result<(), Co
         }
         ASK_EXPRESSION => must(is_in(image.expressions, first), "its expression is not there"),
         ASK_COMPARE => must(flags & !FLAG_REAL <= COMPARE_GREATER_OR_EQUAL, "compares in an unknown way"),
-        ASK_TIME => {
-            must(flags & !FLAG_REAL <= COMPARE_GREATER_OR_EQUAL && first <= TIME_YEAR, "asks for an unknown part of a time")
-        }
+        ASK_TIME => must(
+            flags & !FLAG_REAL <= COMPARE_GREATER_OR_EQUAL && first <= TIME_YEAR,
+            "asks for an unknown part of a time",
+        ),
         ASK_WITHIN => {
             let range = Range::new(first, count);
             within(image.bytes, range, "its address lies outside")?;

@@ -9,7 +9,7 @@ pub mod layout;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-pub use check::{ImageError, CONDITION_DEPTH_MAX, PROGRAM_STEPS_MAX};
+pub use check::{is_plain, ImageError, CONDITION_DEPTH_MAX, PROGRAM_STEPS_MAX};
 use layout::{
     AutomatonRecord, CodeRecord, ExpressionRecord, FieldRecord, GroupRecord, Header, NodeRecord, OutputRecord,
     PartRecord, PredicateRecord, QuestionRecord, Range, RuleRecord, Section, SectionRecord, SelectionRecord,

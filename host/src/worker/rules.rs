@@ -7,7 +7,9 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use watertight_content::sigma::{load_dirs, load_texts, same_id, Library, LoadError, Source};
-use watertight_engine::{Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Value as RuleValue};
+use watertight_engine::{
+    Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Value as RuleValue,
+};
 use watertight_event::{Event, Field, Kind, Value};
 
 /// Rules, ready for events.
@@ -66,8 +68,9 @@ pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
     let (replaced, mut rules): (Vec<_>, Vec<_>) =
         shipped.into_iter().partition(|loaded| taken.contains(&same_id(&loaded.rule.id)));
     rules.extend(own);
-    let library = Library { rules, ..Library::default() };
+    let mut library = Library { rules, ..Library::default() };
     let image = library.image().context("putting the rules together")?;
+    refused.extend(library.rejections.iter().map(ToString::to_string));
     Ok(Loaded { image, rules: library.rules.len(), refused, replaced: replaced.len() })
 }
 
