@@ -8,6 +8,7 @@
 pub mod account;
 mod by_number;
 pub mod deny;
+mod descriptors;
 pub mod filter;
 pub mod guard;
 pub mod in_force;

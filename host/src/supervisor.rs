@@ -25,6 +25,7 @@ use self::crew::{Crew, Ship};
 use self::guard::GuardMaps;
 use self::pins::Pins;
 use crate::deny::keeper::Keeper;
+use crate::descriptors::keep_to_ourselves;
 use crate::filter::Filter;
 use crate::guard::pinned_beside;
 use crate::live::Saved;
@@ -87,6 +88,7 @@ extern "C" fn on_signal(_signal: libc::c_int) {
 /// # Errors
 /// Nothing could be watched, another run is at work, a worker was given up, or nobody takes the output.
 pub fn run(options: &Options) -> Result<u8> {
+    keep_to_ourselves().context("keeping what was open before from our workers")?;
     let loader = Loader::find(options.loader.as_deref(), &options.pins).map(Loader::sheltered);
     let (_lock, found) = match options.resumed {
         Some(fd) => {
