@@ -1,12 +1,16 @@
 //! What `watertight run` does with what its caller left to it: descriptors that it never asked for, and an output that nobody
 //! takes. No kernel program is loaded: the loader that is named does not exist.
 
-use std::io::{BufRead as _, BufReader};
+#![allow(clippy::panic, reason = "a test that can not go on says why")]
+
+use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{geteuid, kill_process, Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -35,10 +39,142 @@ fn leave_open(command: &mut Command, fd: RawFd) {
     unsafe { command.pre_exec(leave) };
 }
 
+/// Smallest pipe: one page.
+const PIPE_BYTES: usize = 4_096;
+/// How long a reader is waited for after the end was asked for.
+const READER_MAX: Duration = Duration::from_secs(20);
+/// A second wish within this time of the first one is the same wish.
+const SAME_WISH: Duration = Duration::from_millis(400);
+
+/// A run whose output goes into a pipe of one page that nobody reads.
+struct Unread {
+    child: Child,
+    from: PipeReader,
+    _state: TempDir,
+}
+
+impl Unread {
+    fn start(arguments: &[&str]) -> Self {
+        let (from, to) = std::io::pipe().expect("a pipe");
+        fcntl_setpipe_size(&from, PIPE_BYTES).expect("our own pipe");
+        Self::start_into(arguments, from, to)
+    }
+
+    /// The same with a pipe that is full already.
+    fn start_full(arguments: &[&str]) -> Self {
+        let (from, mut to) = std::io::pipe().expect("a pipe");
+        fcntl_setpipe_size(&from, PIPE_BYTES).expect("our own pipe");
+        to.write_all(&[b'\n'; PIPE_BYTES]).expect("an empty pipe");
+        Self::start_into(arguments, from, to)
+    }
+
+    fn start_into(arguments: &[&str], from: PipeReader, to: PipeWriter) -> Self {
+        let state = TempDir::new().expect("a folder");
+        let mut command = command(state.path());
+        let child = command.args(arguments).stdout(to).stderr(Stdio::piped()).spawn().expect("it starts");
+        Self { child, from, _state: state }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is our child");
+    }
+
+    /// Its exit code and what it said to people; the pipe is still open and has not been read.
+    fn end(self) -> (Option<i32>, String, PipeReader) {
+        let output = self.child.wait_with_output().expect("it ends");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), self.from)
+    }
+}
+
+/// The account among words on standard error.
+fn account(words: &str) -> Value {
+    let lines = words.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let accounts: Vec<Value> = lines.filter(|line| line["kind"] == "summary").collect();
+    let [account] = accounts.as_slice() else { panic!("{} accounts in {words}", accounts.len()) };
+    account.clone()
+}
+
+/// Reads lines, the workers' among them, until the detector works.
+fn read_until_it_works(from: &mut BufReader<PipeReader>) {
+    for line in from.lines() {
+        let line: Value = serde_json::from_str(&line.expect("text")).expect("every line is JSON");
+        if line["worker"] == "detector" {
+            return;
+        }
+    }
+    panic!("it ended before it worked");
+}
+
+/// Has the sources tell more than the pipe holds.
+fn make_noise() {
+    for _ in 0..20 {
+        let _ = Command::new("/bin/true").arg("x".repeat(PIPE_BYTES / 4)).status();
+    }
+}
+
 /// Files that a process has open.
 fn open_files(pid: i64) -> std::io::Result<Vec<PathBuf>> {
     let listed = std::fs::read_dir(format!("/proc/{pid}/fd"))?;
     Ok(listed.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect())
+}
+
+#[test]
+fn an_output_that_nobody_reads_holds_up_neither_the_end_nor_the_account() {
+    if !geteuid().is_root() {
+        println!("skipped: needs root, no source sees anything without");
+        return;
+    }
+    let Unread { child, from, _state } = Unread::start(&[]);
+    let mut lines = BufReader::with_capacity(PIPE_BYTES, from);
+    read_until_it_works(&mut lines);
+    make_noise();
+    let run = Unread { child, from: lines.into_inner(), _state };
+    run.signal(Signal::INT);
+    std::thread::sleep(SAME_WISH);
+    run.signal(Signal::INT);
+    let (code, words, _from) = run.end();
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("lines are not in it") && words.contains("nobody read"), "{words}");
+    let account = account(&words);
+    assert!(
+        account["events"]["process.exec"].as_u64() >= Some(20),
+        "what was not written was read and counted: {account}"
+    );
+    let sources = account["sources"].as_array().expect("a list");
+    let received = |source: &Value| source["received"].as_u64().unwrap_or(0);
+    assert!(!sources.is_empty() && sources.iter().map(received).sum::<u64>() > 0, "their account is kept: {account}");
+}
+
+#[test]
+fn a_reader_that_stands_still_is_given_up_without_being_asked_twice_and_told_why() {
+    let run = Unread::start_full(&["--for", "0s"]);
+    let (code, words, _from) = run.end();
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("writing the matrix to standard output: nobody has read it"), "{words}");
+}
+
+#[test]
+fn a_slow_reader_that_still_reads_gets_everything() {
+    let mut run = Unread::start_full(&["--for", "0s"]);
+    let (mut text, mut piece) = (Vec::new(), [0_u8; 100]);
+    // Longer than a reader that stands still is given, and so little that there is no room to write more.
+    let started = Instant::now();
+    while started.elapsed() < READER_MAX + READER_MAX / 5 {
+        let length = run.from.read(&mut piece).expect("a pipe");
+        text.extend_from_slice(&piece[..length]);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert!(text.len() < PIPE_BYTES, "the machine was held up: {} bytes", text.len());
+    run.from.read_to_end(&mut text).expect("a pipe");
+    let (code, words, _from) = run.end();
+    assert_eq!(code, Some(3), "{words}");
+    let text = String::from_utf8(text).expect("text");
+    let kinds: Vec<Value> = text
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str::<Value>(line).expect("whole lines")["kind"].clone())
+        .collect();
+    assert_eq!((kinds.first(), kinds.last()), (Some(&"matrix".into()), Some(&"summary".into())), "{text}");
 }
 
 #[test]

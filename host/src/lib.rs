@@ -18,7 +18,9 @@ pub mod lock;
 mod loss;
 
 pub mod matrix;
+mod outlet;
 pub mod output;
+mod patience;
 pub mod pressure;
 pub mod previous;
 pub mod printable;
