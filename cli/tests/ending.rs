@@ -178,6 +178,39 @@ fn a_slow_reader_that_still_reads_gets_everything() {
 }
 
 #[test]
+fn a_closed_standard_output_is_said_at_the_start_and_nothing_is_begun() {
+    let state = TempDir::new().expect("a folder");
+    let folder = state.path().join("state");
+    let mut command = command(&folder);
+    let close = || {
+        // SAFETY: closing a number that may be no descriptor is without harm; the child has no other use for it.
+        unsafe { libc::close(libc::STDOUT_FILENO) };
+        Ok(())
+    };
+    // SAFETY: the closure calls close(2) alone, which is async-signal-safe.
+    unsafe { command.pre_exec(close) };
+    let output =
+        command.args(["--for", "0s"]).stdout(Stdio::inherit()).stderr(Stdio::piped()).output().expect("it starts");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("standard output is closed: events would go nowhere"), "{words}");
+    assert!(!folder.exists(), "nothing was begun");
+}
+
+#[test]
+fn a_run_that_fails_at_its_start_says_why_and_no_worker_says_more() {
+    let state = TempDir::new().expect("a folder");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("every Linux has it");
+    let is_full = command(state.path()).args(["--for", "0s"]).stdout(full).output().expect("it starts");
+    let no_rules = command(state.path()).args(["--for", "0s", "--rules", "/nonexistent"]).output().expect("it starts");
+    for (output, why) in [(is_full, "No space left on device"), (no_rules, "/nonexistent")] {
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains(why) && !words.contains("Broken pipe"), "{words}");
+    }
+}
+
+#[test]
 fn a_file_that_the_caller_had_open_is_not_open_in_any_worker() {
     if !geteuid().is_root() {
         println!("skipped: needs root to look into the workers");
