@@ -3,8 +3,10 @@
 
 #![allow(clippy::panic, reason = "a test that can not go on says why")]
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, RawFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -145,6 +147,48 @@ fn an_output_that_nobody_reads_holds_up_neither_the_end_nor_the_account() {
     assert!(!sources.is_empty() && sources.iter().map(received).sum::<u64>() > 0, "their account is kept: {account}");
 }
 
+/// A terminal: the end that a person sits at, and the one that a program has.
+fn terminal() -> (File, File) {
+    let (mut person, mut program) = (-1, -1);
+    let none = std::ptr::null_mut();
+    // SAFETY: the call writes two descriptors into the variables, which live through it; null is allowed for the rest.
+    let answer = unsafe { libc::openpty(&raw mut person, &raw mut program, none, none.cast(), none.cast()) };
+    assert_eq!(answer, 0, "a terminal");
+    // SAFETY: the kernel just gave us both; nobody else owns them.
+    let [person, program] = [person, program].map(|fd| unsafe { File::from_raw_fd(fd) });
+    for end in [&person, &program] {
+        rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC).expect("our own");
+    }
+    (person, program)
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_holds_up_neither_the_end_nor_the_account() {
+    let state = TempDir::new().expect("a folder");
+    let (person, program) = terminal();
+    let mut command = Command::new(BINARY);
+    command.args(["run", "--loader", "/nonexistent/watertight-loader", "--state"]).arg(state.path());
+    command.env("TERM", "xterm").stdin(Stdio::null()).stderr(Stdio::piped());
+    let run = command.stdout(program.try_clone().expect("a descriptor")).spawn().expect("it starts");
+    drop(command);
+    let mut screen = BufReader::new(person);
+    let shown = screen.by_ref().lines().map(|line| line.expect("text"));
+    assert!(shown.into_iter().any(|line| line.trim_start().starts_with("detector:")), "it begins to work");
+    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+    let mut other =
+        File::options().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).expect("ours");
+    while other.write(b"nobody reads this\n").is_ok() {}
+    let pid = Pid::from_child(&run);
+    kill_process(pid, Signal::INT).expect("it runs");
+    std::thread::sleep(SAME_WISH);
+    kill_process(pid, Signal::INT).expect("it runs");
+    let output = run.wait_with_output().expect("it ends");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert_eq!(account(&words)["account"], "exact", "{words}");
+    drop(screen);
+}
+
 #[test]
 fn a_reader_that_stands_still_is_given_up_without_being_asked_twice_and_told_why() {
     let run = Unread::start_full(&["--for", "0s"]);
@@ -200,7 +244,7 @@ fn a_closed_standard_output_is_said_at_the_start_and_nothing_is_begun() {
 #[test]
 fn a_run_that_fails_at_its_start_says_why_and_no_worker_says_more() {
     let state = TempDir::new().expect("a folder");
-    let full = std::fs::File::options().write(true).open("/dev/full").expect("every Linux has it");
+    let full = File::options().write(true).open("/dev/full").expect("every Linux has it");
     let is_full = command(state.path()).args(["--for", "0s"]).stdout(full).output().expect("it starts");
     let no_rules = command(state.path()).args(["--for", "0s", "--rules", "/nonexistent"]).output().expect("it starts");
     for (output, why) in [(is_full, "No space left on device"), (no_rules, "/nonexistent")] {
@@ -219,7 +263,7 @@ fn a_file_that_the_caller_had_open_is_not_open_in_any_worker() {
     let state = TempDir::new().expect("a folder");
     let secret = state.path().join("secret");
     std::fs::write(&secret, "root's").expect("a file");
-    let file = std::fs::File::open(&secret).expect("our own");
+    let file = File::open(&secret).expect("our own");
     let (from, to) = std::io::pipe().expect("a pipe");
     let mut command = command(state.path());
     leave_open(&mut command, file.as_raw_fd());
