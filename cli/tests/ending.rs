@@ -222,6 +222,30 @@ fn a_slow_reader_that_still_reads_gets_everything() {
 }
 
 #[test]
+fn the_loader_does_not_inherit_it_either() {
+    if !geteuid().is_root() {
+        println!("skipped: needs root, nothing is loaded without");
+        return;
+    }
+    let state = TempDir::new().expect("a folder");
+    let (secret, seen) = (state.path().join("secret"), state.path().join("seen"));
+    std::fs::write(&secret, "root's").expect("a file");
+    let script = format!("#!/bin/sh\nls -l /proc/$$/fd >> {seen:?}\nexit 1\n");
+    std::fs::write(state.path().join("text"), script).expect("a file");
+    let loader = state.path().join("loader");
+    // Not written by us: a test that forks meanwhile would hold it open, and it could not be started.
+    let made = Command::new("install").arg("-m755").arg(state.path().join("text")).arg(&loader).status();
+    assert!(made.expect("install runs").success());
+    let file = File::open(&secret).expect("our own");
+    let mut command = Command::new(BINARY);
+    command.args(["run", "-o", "json", "--for", "0s", "--state"]).arg(state.path()).arg("--loader").arg(&loader);
+    leave_open(&mut command, file.as_raw_fd());
+    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    let seen = std::fs::read_to_string(&seen).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    assert!(seen.contains(" -> ") && !seen.contains("secret"), "{seen}");
+}
+
+#[test]
 fn a_closed_standard_output_is_said_at_the_start_and_nothing_is_begun() {
     let state = TempDir::new().expect("a folder");
     let folder = state.path().join("state");
