@@ -221,6 +221,15 @@ fn a_slow_reader_that_still_reads_gets_everything() {
     assert_eq!((kinds.first(), kinds.last()), (Some(&"matrix".into()), Some(&"summary".into())), "{text}");
 }
 
+/// A loader that does this.
+fn loader(folder: &Path, script: &str) -> PathBuf {
+    std::fs::write(folder.join("script"), format!("#!/bin/sh\n{script}\n")).expect("a file");
+    // Not written by us: a test that forks meanwhile would hold it open, and it could not be started.
+    let made = Command::new("install").arg("-m755").arg(folder.join("script")).arg(folder.join("loader")).status();
+    assert!(made.expect("install runs").success());
+    folder.join("loader")
+}
+
 #[test]
 fn the_loader_does_not_inherit_it_either() {
     if !geteuid().is_root() {
@@ -230,12 +239,7 @@ fn the_loader_does_not_inherit_it_either() {
     let state = TempDir::new().expect("a folder");
     let (secret, seen) = (state.path().join("secret"), state.path().join("seen"));
     std::fs::write(&secret, "root's").expect("a file");
-    let script = format!("#!/bin/sh\nls -l /proc/$$/fd >> {seen:?}\nexit 1\n");
-    std::fs::write(state.path().join("text"), script).expect("a file");
-    let loader = state.path().join("loader");
-    // Not written by us: a test that forks meanwhile would hold it open, and it could not be started.
-    let made = Command::new("install").arg("-m755").arg(state.path().join("text")).arg(&loader).status();
-    assert!(made.expect("install runs").success());
+    let loader = loader(state.path(), &format!("ls -l /proc/$$/fd >> {seen:?}\nexit 1"));
     let file = File::open(&secret).expect("our own");
     let mut command = Command::new(BINARY);
     command.args(["run", "-o", "json", "--for", "0s", "--state"]).arg(state.path()).arg("--loader").arg(&loader);
@@ -268,9 +272,16 @@ fn a_closed_standard_output_is_said_at_the_start_and_nothing_is_begun() {
 #[test]
 fn a_run_that_fails_at_its_start_says_why_and_no_worker_says_more() {
     let state = TempDir::new().expect("a folder");
+    // While it takes everything back, a worker that was left to itself would have the time to speak.
+    let loader = loader(state.path(), "case \"$*\" in *unload) sleep 1 ;; esac\nexit 1");
+    let command = || {
+        let mut command = Command::new(BINARY);
+        command.args(["run", "-o", "json", "--for", "0s", "--state"]).arg(state.path()).arg("--loader").arg(&loader);
+        command
+    };
     let full = File::options().write(true).open("/dev/full").expect("every Linux has it");
-    let is_full = command(state.path()).args(["--for", "0s"]).stdout(full).output().expect("it starts");
-    let no_rules = command(state.path()).args(["--for", "0s", "--rules", "/nonexistent"]).output().expect("it starts");
+    let is_full = command().stdin(Stdio::null()).stdout(full).output().expect("it starts");
+    let no_rules = command().args(["--rules", "/nonexistent"]).stdin(Stdio::null()).output().expect("it starts");
     for (output, why) in [(is_full, "No space left on device"), (no_rules, "/nonexistent")] {
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{words}");
