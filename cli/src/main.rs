@@ -2,6 +2,8 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)] // they panic where the words go nowhere: see `watertight_host::say`
 
+mod closed;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,7 +33,7 @@ enum Command {
 fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = match &args.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => closed::stdout_is_open().and_then(|()| run::run(args)),
         Command::Status(args) => status::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Detect(args) => detect::run(args),

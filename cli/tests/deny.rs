@@ -96,12 +96,20 @@ struct Run {
 }
 
 impl Run {
-    /// Starts it and waits until it denies.
+    /// Starts it and waits until it watches. Not by `status`: who looks who holds the lock holds it for that moment, and a run
+    /// that began in it was refused.
     fn start(place: &Place) -> Self {
         let output = std::fs::File::create(place.folder.join("run.jsonl")).expect("a file");
         let mut command = place.command(&["run", "-o", "json"]);
         let child = command.stdin(Stdio::null()).stdout(output).spawn().expect("watertight runs");
-        Self { child }
+        let mut run = Self { child };
+        let started = Instant::now();
+        while !place.read("run.jsonl").contains("\"kind\":\"matrix\"") {
+            assert_eq!(run.child.try_wait().expect("our child"), None, "it ended: its words are on standard error");
+            assert!(started.elapsed() < WAIT_MAX, "it does not begin");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        run
     }
 
     fn stop(mut self) {

@@ -20,6 +20,8 @@ const DEATHS_MAX: usize = 6;
 const END_MAX_S: i64 = 60;
 /// Smallest pipe: one page.
 const PIPE_BYTES: usize = 4_096;
+/// The calls that wait for descriptors.
+const POLLS: [libc::c_long; 2] = [libc::SYS_poll, libc::SYS_ppoll];
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
 
 struct Run {
@@ -130,10 +132,14 @@ fn a_detector_that_is_killed_within_a_line_leaves_half_a_line_and_the_next_begin
     fcntl_setpipe_size(&pipe.0, PIPE_BYTES).expect("our own pipe");
     let mut run = Run::start_into(pipe);
     let pid = run.worker("detector");
-    // Nobody reads the pipe, which holds one page: the detector comes to wait within a line.
+    // Nobody reads the pipe, which holds one page: the detector comes to wait within a line, for that descriptor alone.
     let call = format!("/proc/{}/syscall", pid.as_raw_pid());
-    let is_writing = format!("{} 0x1 ", libc::SYS_write);
-    while !std::fs::read_to_string(&call).expect("it runs").starts_with(&is_writing) {
+    let is_waiting = |call: &str| {
+        let mut fields = call.split(' ');
+        let is_poll = fields.next().is_some_and(|number| POLLS.iter().any(|poll| number == poll.to_string()));
+        is_poll && fields.nth(1) == Some("0x1")
+    };
+    while !is_waiting(&std::fs::read_to_string(&call).expect("it runs")) {
         let _ = Command::new("/bin/true").arg("x".repeat(PIPE_BYTES / 4)).status();
     }
     kill_process(pid, Signal::KILL).expect("it runs");

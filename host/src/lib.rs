@@ -8,6 +8,7 @@
 pub mod account;
 mod by_number;
 pub mod deny;
+mod descriptors;
 pub mod filter;
 pub mod guard;
 pub mod in_force;
@@ -17,7 +18,9 @@ pub mod lock;
 mod loss;
 
 pub mod matrix;
+mod outlet;
 pub mod output;
+mod patience;
 pub mod pressure;
 pub mod previous;
 pub mod printable;

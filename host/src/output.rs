@@ -15,9 +15,10 @@ use crate::account::ring::RingCounts;
 use crate::account::{guard_rows, hook_rows, HookCounts, Receipts, SourceCounts};
 use crate::live::{Facts, Line, Live, Part};
 use crate::loss;
+use crate::patience;
 use crate::printable::printable_start;
 use crate::tree::Tree;
-use crate::whole_lines::NotedWriter;
+use crate::whole_lines::{NotedWriter, Untaken, NOT_READ};
 use crate::worker::protocol::Format;
 use crate::worker::rules::{rules_in_words, Rules};
 use crate::worker::tally::Tally;
@@ -43,6 +44,9 @@ pub struct Output {
     rules: RuleCounts,
     /// When the machine began to run, nanoseconds since 1970.
     boot_unix_ns: u64,
+    tally: Rc<Tally>,
+    /// The summary, for where standard output does not take it.
+    account: Option<Json>,
 }
 
 /// What became of the rules that were read for a run.
@@ -106,7 +110,7 @@ impl Output {
     /// An output in this format; through the live view where there is one. `tally` is where its writes are noted.
     #[must_use]
     pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: RuleCounts, tally: Rc<Tally>) -> Self {
-        let out = BufWriter::with_capacity(256 << 10, NotedWriter::new(io::stdout(), tally));
+        let out = BufWriter::with_capacity(256 << 10, NotedWriter::new(io::stdout(), Rc::clone(&tally)));
         Self {
             out,
             line: Vec::new(),
@@ -118,6 +122,8 @@ impl Output {
             alerts: 0,
             rules,
             boot_unix_ns: nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now()),
+            tally,
+            account: None,
         }
     }
 
@@ -254,14 +260,27 @@ impl Output {
             "processes_known": summary.processes,
         });
         if let Some(live) = &mut self.live {
-            live.close()?;
+            if !live.close(&|since_ms| patience::wait(&self.tally, since_ms))? {
+                self.out.get_mut().give_up(NOT_READ);
+            }
+            patience::wait_no_more(&self.tally);
         }
         if self.format == Format::Live {
             self.summary_for_people(&line)?;
         } else {
             writeln!(self.out, "{line}")?;
         }
+        self.account = Some(line);
         Ok(is_balanced)
+    }
+
+    /// Tells the account on standard error where standard output did not take everything, and gives what it did not take.
+    pub fn tell_untaken(&self) -> Option<Untaken> {
+        let untaken = self.out.get_ref().untaken()?;
+        if let Some(account) = &self.account {
+            crate::say!("{account}");
+        }
+        Some(untaken.clone())
     }
 
     fn summary_for_people(&mut self, line: &Json) -> io::Result<()> {

@@ -2,7 +2,11 @@
 //! `eprintln!` panics then, with programs attached and pins left behind. So lints keep it out of what we ship.
 
 use std::fmt::Arguments;
-use std::io::{self, Write as _};
+use std::io::{self, Stderr};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::outlet::Outlet;
 
 /// Writes a line to standard error, or loses it.
 #[macro_export]
@@ -10,9 +14,25 @@ macro_rules! say {
     ($($words:tt)+) => { $crate::say::line(format_args!($($words)+)) };
 }
 
-/// Writes a line to standard error at once, so that the words of two processes don't mix; where it can't be written, it is lost.
+/// How long a line waits for whoever reads it; then it is lost.
+const READER_MAX: Duration = Duration::from_secs(1);
+
+static STDERR: OnceLock<Outlet<Stderr>> = OnceLock::new();
+
+/// Gets ready to speak, while the privileges to open standard error anew are still there.
+pub fn prepare() {
+    STDERR.get_or_init(|| Outlet::new(io::stderr()));
+}
+
+/// Writes a line to standard error at once, so that the words of two processes don't mix; where it can't be written, or nobody
+/// reads, it is lost.
 pub fn line(words: Arguments<'_>) {
-    let _ = io::stderr().write_all(format!("{words}\n").as_bytes()); // nobody to tell
+    let out = STDERR.get_or_init(|| Outlet::new(io::stderr()));
+    let line = format!("{words}\n");
+    let mut rest = line.as_bytes();
+    while let (false, Ok(Some(length))) = (rest.is_empty(), out.write_within(rest, READER_MAX)) {
+        rest = rest.get(length..).unwrap_or_default();
+    }
 }
 
 /// What a command says when standard output does not take `what`.

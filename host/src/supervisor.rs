@@ -4,6 +4,7 @@
 
 mod crew;
 mod detector;
+mod ending;
 mod guard;
 mod links;
 mod pins;
@@ -12,11 +13,11 @@ mod restarts;
 mod sources;
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -27,6 +28,7 @@ use self::guard::GuardMaps;
 use self::links::Links;
 use self::pins::Pins;
 use crate::deny::keeper::Keeper;
+use crate::descriptors::keep_to_ourselves;
 use crate::filter::Filter;
 use crate::guard::pinned_beside;
 use crate::live::Saved;
@@ -41,7 +43,7 @@ use crate::resume;
 use crate::say::not_written;
 use crate::signals;
 use crate::there::There;
-use crate::whole_lines::begin_line;
+use crate::whole_lines::line_end;
 use crate::worker::protocol::{Format, Message};
 
 /// How often the supervisor looks after its workers and writes that it lives.
@@ -76,19 +78,13 @@ pub struct Options {
     pub resumed: Option<RawFd>,
 }
 
-/// Set by SIGINT, SIGTERM and SIGHUP.
-static IS_STOPPING: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn on_signal(_signal: libc::c_int) {
-    IS_STOPPING.store(true, Ordering::Relaxed);
-}
-
 /// Protects and watches this machine until it is told to stop. Returns the exit code: 0 protected as asked, 3 with a class or
 /// the enforcement missing.
 ///
 /// # Errors
 /// Nothing could be watched, another run is at work, a worker was given up, or nobody takes the output.
 pub fn run(options: &Options) -> Result<u8> {
+    keep_to_ourselves().context("keeping what was open before from our workers")?;
     let loader = Loader::find(options.loader.as_deref(), &options.pins).map(Loader::sheltered);
     let (_lock, found) = match options.resumed {
         Some(fd) => {
@@ -97,7 +93,8 @@ pub fn run(options: &Options) -> Result<u8> {
         }
         None => load(options, loader.as_ref())?,
     };
-    catch_signals()?;
+    ending::end_after(options.duration); // should it not even come to a start
+    ending::catch_signals()?;
     signals::accept().context("accepting signals")?;
     let found = Found { filters: options.filters.clone(), ..found };
     let is_guarded = matches!(found.guard, Some(Ok(_)));
@@ -181,8 +178,10 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));
     let started = Instant::now();
+    ending::end_after(options.duration);
     let mut links = Links::of(found.kernel.as_ref());
-    let ended = wait(options, &mut crew, pressure.as_mut(), &mut links, &mut keeper, started);
+    let ended = wait(options, &mut crew, pressure.as_mut(), &mut links, &mut keeper);
+    crew.tell_end();
     let denials = keeper.finish();
     if ended.is_err() {
         drop(terminal); // before anything is said about it
@@ -233,23 +232,6 @@ fn open_guard(found: &mut Found) -> Option<GuardMaps> {
     }
 }
 
-fn catch_signals() -> Result<()> {
-    for signal in signals::ENDING {
-        let handler = on_signal as extern "C" fn(libc::c_int);
-        // SAFETY: the handler only stores to an atomic, which is allowed in a signal handler.
-        let before = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
-        if before == libc::SIG_ERR {
-            return Err(io::Error::last_os_error()).context("catching signals");
-        }
-        if signal == libc::SIGHUP && before == libc::SIG_IGN {
-            // `nohup` asked for a run that outlives its terminal.
-            // SAFETY: ignoring a signal runs no code.
-            unsafe { libc::signal(signal, libc::SIG_IGN) };
-        }
-    }
-    Ok(())
-}
-
 /// Until a signal, a `q` at the terminal, or the end of the time. An error when the run can't go on.
 fn wait(
     options: &Options,
@@ -257,11 +239,10 @@ fn wait(
     mut pressure: Option<&mut Pressure>,
     links: &mut Links,
     keeper: &mut Keeper,
-    started: Instant,
 ) -> Result<()> {
     let alive = Alive::open(&options.state);
     loop {
-        if IS_STOPPING.load(Ordering::Relaxed) || options.duration.is_some_and(|most| started.elapsed() >= most) {
+        if ending::is_asked() {
             return Ok(());
         }
         alive.note();
@@ -272,7 +253,7 @@ fn wait(
         crew.tell(links.look().into_iter().collect())?;
         crew.tell(keeper.beat(crew.has_heard_all()))?;
         if crew.look_after(BEAT)? {
-            return Ok(());
+            ending::ask();
         }
     }
 }
@@ -300,10 +281,9 @@ fn show_matrix(matrix: &Matrix, format: Format) -> Result<()> {
         Format::Live => printable_lines(&matrix.to_text()),
         _ => format!("{}\n", serde_json::to_string(matrix)?),
     };
-    let mut out = io::stdout().lock();
     // A run before this one may have been killed in the middle of a line of the same file.
-    begin_line(&out, &AtomicU64::default()).map_err(not_written("the matrix"))?;
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(not_written("the matrix"))?;
+    let end = line_end(io::stdout(), &AtomicU64::default());
+    ending::put(&format!("{end}{text}")).map_err(not_written("the matrix"))?;
     for class in matrix.absent() {
         crate::say!("watertight: missing: {}", printable(class));
     }

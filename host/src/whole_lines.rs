@@ -10,9 +10,12 @@ use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{fcntl_getfl, fstat, seek, FileType, OFlags, SeekFrom};
 
+use crate::outlet::Outlet;
+use crate::patience::{self, now_ms, Asked};
 use crate::worker::tally::Tally;
 
 /// The word of the shared page: whatever was written ends with a newline.
@@ -20,27 +23,88 @@ const WHOLE: u64 = 0;
 /// A write was begun and has not returned, or it ended within a line.
 const BEGUN: u64 = 1;
 
+/// How often the end of the run is looked for while the reader takes nothing.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Writes to a descriptor and notes whether the last line is whole. It holds nothing back.
+///
+/// Once the end of the run was asked for, a reader that stands still or is gone is given up: what is written then goes nowhere
+/// and is counted, so that the run comes to its end and to its account.
 pub struct NotedWriter<W> {
-    to: W,
+    to: Outlet<W>,
     tally: Rc<Tally>,
+    given_up: Option<Untaken>,
+}
+
+/// What the reader did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untaken {
+    /// Why it was given up.
+    pub why: String,
+    /// Lines whose end it did not get.
+    pub lines: u64,
 }
 
 impl<W: AsFd> NotedWriter<W> {
-    /// A writer that notes in this page.
+    /// A writer that notes in this page. To be made while the privileges to open `to` anew are still there.
     pub fn new(to: W, tally: Rc<Tally>) -> Self {
-        Self { to, tally }
+        Self { to: Outlet::new(to), tally, given_up: None }
+    }
+
+    /// From here on nothing more is written.
+    pub fn give_up(&mut self, why: &str) {
+        self.given_up.get_or_insert_with(|| Untaken { why: why.to_owned(), lines: 0 });
+    }
+
+    /// What was not written, if the reader was given up.
+    #[must_use]
+    pub fn untaken(&self) -> Option<&Untaken> {
+        self.given_up.as_ref()
+    }
+
+    /// Some of the bytes; none when the reader is given up.
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let since_ms = now_ms();
+        loop {
+            match self.to.write_within(bytes, LOOK) {
+                Ok(None) if patience::wait(&self.tally, since_ms) => {
+                    self.give_up(NOT_READ);
+                    return Ok(0);
+                }
+                Ok(None) => {}
+                Ok(Some(length)) => return Ok(length),
+                Err(error) if Asked::told(&self.tally).first_ms != 0 => {
+                    self.give_up(&error.to_string());
+                    return Ok(0);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
+/// Why a reader is given up that is there.
+pub const NOT_READ: &str = "the run was to end, and nobody read";
+
 impl<W: AsFd> Write for NotedWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let word = self.tally.line();
-        let before = word.swap(BEGUN, Ordering::Relaxed);
-        let written = rustix::io::write(&self.to, bytes);
-        let last = written.as_ref().ok().and_then(|length| bytes.get(length.checked_sub(1)?));
-        word.store(last.map_or(before, |byte| if *byte == b'\n' { WHOLE } else { BEGUN }), Ordering::Relaxed);
-        Ok(written?)
+        let tally = Rc::clone(&self.tally);
+        if self.given_up.is_none() {
+            let before = tally.line().swap(BEGUN, Ordering::Relaxed);
+            let written = self.write_some(bytes);
+            patience::wait_no_more(&tally);
+            let last = written.as_ref().ok().and_then(|length| bytes.get(length.checked_sub(1)?));
+            let after = last.map_or(before, |byte| if *byte == b'\n' { WHOLE } else { BEGUN });
+            tally.line().store(after, Ordering::Relaxed);
+            if self.given_up.is_none() {
+                return written;
+            }
+        }
+        if let Some(untaken) = &mut self.given_up {
+            let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+            untaken.lines = untaken.lines.saturating_add(u64::try_from(lines).unwrap_or(u64::MAX));
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -48,16 +112,16 @@ impl<W: AsFd> Write for NotedWriter<W> {
     }
 }
 
-/// Ends a half line that an earlier process may have left on `out`; `noted` is the word where it noted what it did.
-///
-/// # Errors
-/// `out` takes no more.
-pub fn begin_line(out: impl AsFd, noted: &AtomicU64) -> io::Result<()> {
+/// What ends a half line that an earlier process may have left on `out`, to be written before the next line; `noted` is the
+/// word where it noted what it did.
+#[must_use]
+pub fn line_end(out: impl AsFd, noted: &AtomicU64) -> &'static str {
     let may_be_within = noted.swap(WHOLE, Ordering::Relaxed) != WHOLE;
     if last_byte(out.as_fd()).map_or(may_be_within, |last| last != b'\n') {
-        rustix::io::write(out, b"\n")?;
+        "\n"
+    } else {
+        ""
     }
-    Ok(())
 }
 
 /// The byte before the place where the next one goes; a newline where there is none. `None` where it can't be told: `out` is no
@@ -94,7 +158,7 @@ mod tests {
         std::fs::write(&path, "an older line that is cut").expect("a file");
         let mut out = options.open(&path).expect("a file");
         out.write_all(left.as_bytes()).expect("room");
-        begin_line(&out, &AtomicU64::new(WHOLE)).expect("room");
+        out.write_all(line_end(&out, &AtomicU64::new(WHOLE)).as_bytes()).expect("room");
         out.write_all(b"next\n").expect("room");
         std::fs::read_to_string(&path).expect("a file")
     }
@@ -120,8 +184,10 @@ mod tests {
         for bytes in writes {
             writer.write_all(bytes.as_bytes()).expect("room");
         }
-        begin_line(&to, tally.line()).expect("room");
-        begin_line(&to, tally.line()).expect("room");
+        drop(writer);
+        for _ in 0..2 {
+            (&to).write_all(line_end(&to, tally.line()).as_bytes()).expect("room");
+        }
         drop(to);
         let mut brought = String::new();
         from.read_to_string(&mut brought).expect("text");
@@ -133,6 +199,33 @@ mod tests {
         assert_eq!(pipe_after(&["{}\n", "{}\n{\"ha"]), "{}\n{}\n{\"ha\n");
         assert_eq!(pipe_after(&["{}\n{", "}\n"]), "{}\n{}\n");
         assert_eq!(pipe_after(&[]), "");
+    }
+
+    #[test]
+    fn once_the_end_was_asked_for_a_reader_that_stands_still_is_given_up_and_the_lines_are_counted() {
+        let tally = Rc::new(Tally::create().expect("memory"));
+        let (_from, to) = io::pipe().expect("a pipe");
+        let mut writer = NotedWriter::new(&to, Rc::clone(&tally));
+        let filled = Outlet::new(&to);
+        while filled.write_within(&[b'x'; 4_096], Duration::ZERO).expect("a reader").is_some() {}
+        // Both long ago: nobody has to wait here.
+        Asked { first_ms: 1, again_ms: 1, moved_ms: 0 }.tell(&tally);
+        writer.write_all(b"{}\n{}\n").expect("it goes nowhere");
+        writer.write_all(b"{}\n").expect("it goes nowhere");
+        assert_eq!(writer.untaken(), Some(&Untaken { why: NOT_READ.into(), lines: 3 }));
+        assert!(!patience::is_waiting(&tally), "it goes on");
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_at_the_end_does_not_take_the_account_with_it() {
+        let tally = Rc::new(Tally::create().expect("memory"));
+        let (from, to) = io::pipe().expect("a pipe");
+        let mut writer = NotedWriter::new(&to, Rc::clone(&tally));
+        drop(from);
+        assert!(writer.write(b"{}\n").is_err(), "before the end was asked for, it ends the run");
+        Asked { first_ms: now_ms(), ..Asked::default() }.tell(&tally);
+        writer.write_all(b"{}\n").expect("it goes nowhere");
+        assert!(writer.untaken().is_some_and(|untaken| untaken.why.contains("Broken pipe") && untaken.lines == 1));
     }
 
     #[test]

@@ -123,22 +123,25 @@ impl Live {
         Ok(self.view.is_quit())
     }
 
-    /// The last lines, as far as they were not held back; the status line goes.
+    /// The last lines, as far as they were not held back; the status line goes. `gives_up` is asked whether a terminal that
+    /// took nothing since then is to be given up. Returns whether it took everything.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn close(&mut self) -> io::Result<()> {
+    pub fn close(&mut self, gives_up: &dyn Fn(u64) -> bool) -> io::Result<bool> {
         loop {
             let lines = self.view.take(LINES_AT_ONCE);
             if lines.is_empty() {
                 break;
             }
             self.screen.draw(&lines, "");
-            self.screen.push_all()?;
+            if !self.screen.push_all(gives_up)? {
+                return Ok(false);
+            }
         }
         let rest = self.view.leave();
         self.screen.end(rest.as_ref());
-        self.screen.push_all()
+        self.screen.push_all(gives_up)
     }
 
     fn status(&self) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use watertight_event::Class;
 
@@ -11,6 +11,9 @@ pub const CLASSES: [Class; 4] = [Class::Process, Class::File, Class::Network, Cl
 
 /// Rates are over this many ticks of half a second: 2 s, short enough to follow and long enough to read.
 const TICKS: usize = 4;
+
+/// A shorter time says nothing: at the start what was there already comes at once.
+const SPAN_MIN: Duration = Duration::from_millis(400);
 
 /// Counts by class and their change.
 pub struct Rates {
@@ -58,7 +61,11 @@ impl Rates {
             self.history.pop_front();
         }
         let Some((since, before)) = self.history.front() else { return };
-        let ms = u64::try_from(now.saturating_duration_since(*since).as_millis()).unwrap_or(u64::MAX).max(1);
+        let span = now.saturating_duration_since(*since);
+        if span < SPAN_MIN {
+            return;
+        }
+        let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
         for ((rate, count), before) in self.rates.iter_mut().zip(self.counts).zip(before) {
             *rate = count.saturating_sub(*before).saturating_mul(1_000) / ms;
         }
@@ -74,9 +81,18 @@ impl fmt::Display for Rates {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn the_first_moments_are_not_taken_for_a_rate() {
+        let start = Instant::now();
+        let mut rates = Rates::new(start);
+        (0..9).for_each(|_| rates.count(Class::File));
+        rates.tick(start + Duration::from_millis(2));
+        assert_eq!(rates.total(), 0, "not 4,500 a second");
+        rates.tick(start + Duration::from_millis(502));
+        assert_eq!(rates.total(), 17, "they count in the first rate that is one");
+    }
 
     #[test]
     fn rates_follow_the_last_two_seconds_only() {

@@ -1,8 +1,8 @@
 //! The terminal: keys without echo, writes that never wait, and the way back to how it was.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
@@ -13,11 +13,15 @@ use watertight_event::Class;
 
 use super::view::{Line, Part};
 use super::width::cut;
+use crate::outlet::Outlet;
+use crate::patience::now_ms;
 
 /// Bytes that may wait for the terminal before no further lines are drawn.
 const PENDING_BYTES_MAX: usize = 16 << 10;
-/// How long the last lines may take at the end; a terminal that takes nothing must not hold up the account.
-const END_MAX: Duration = Duration::from_secs(2);
+/// How often is asked whether a terminal that takes nothing is to be given up: it must not hold up the account.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// How long the terminal may take for its own tidying.
+const TIDY_MAX: Duration = Duration::from_millis(200);
 /// Columns of a terminal that does not tell.
 const COLUMNS: u16 = 80;
 /// Letters of the kind of an event at the beginning of its line.
@@ -49,7 +53,7 @@ impl Drop for Saved {
         if is_foreground(io::stdout().as_fd()) {
             // A terminal that is gone needs nothing. A worker that was killed left its status line.
             let _ = tcsetattr(io::stdout(), OptionalActions::Now, &self.modes);
-            let _ = io::stdout().write_all(CLEAR.as_bytes()).and_then(|()| io::stdout().flush());
+            let _ = Outlet::new(io::stdout()).write_within(CLEAR.as_bytes(), TIDY_MAX);
         }
     }
 }
@@ -184,21 +188,29 @@ impl Screen {
         Ok(())
     }
 
-    /// Writes everything, as long as the terminal takes some within `END_MAX`.
+    /// Writes everything, unless the terminal is given up that took nothing since then. Returns whether it took everything.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn push_all(&mut self) -> io::Result<()> {
-        let end = Instant::now() + END_MAX;
+    pub fn push_all(&mut self, gives_up: &dyn Fn(u64) -> bool) -> io::Result<bool> {
+        let mut since_ms = now_ms();
         loop {
+            let before = self.pending.len();
             self.push()?;
-            if self.pending.is_empty() || Instant::now() >= end {
+            if self.pending.is_empty() {
+                return Ok(true);
+            }
+            if self.pending.len() < before {
+                since_ms = now_ms();
+            }
+            if gives_up(since_ms) {
                 self.pending.clear();
-                return Ok(());
+                return Ok(false);
             }
             let mut fds = [PollFd::new(&self.terminal, PollFlags::OUT)];
-            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 100_000_000 }));
-            // only a wait
+            if matches!(poll(&mut fds, Some(&LOOK)), Ok(1..)) && self.pending.len() == before {
+                std::thread::sleep(Duration::from_millis(10)); // room for less than one character of ours
+            }
         }
     }
 

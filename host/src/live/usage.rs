@@ -4,6 +4,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
+/// A shorter time says nothing: a process that has just begun has done nothing but begin.
+const SPAN_MIN: Duration = Duration::from_millis(400);
+
 /// Processor time in percent of one core, and resident memory, of several processes.
 pub struct Usage {
     processes: Vec<Process>,
@@ -31,16 +34,19 @@ impl Usage {
 
     /// Measures.
     pub fn tick(&mut self, now: Instant) {
+        let page_bytes = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
+        let pages = self.processes.iter().fold(0_u64, |sum, process| sum.saturating_add(process.resident_pages()));
+        self.rss_bytes = pages.saturating_mul(page_bytes);
         let spent = spent(&self.processes);
         let wall = now.saturating_duration_since(self.last.0).as_micros();
+        if now.saturating_duration_since(self.last.0) < SPAN_MIN {
+            return;
+        }
         let spent_permille = spent.saturating_sub(self.last.1).as_micros().saturating_mul(1_000);
         if let Some(permille) = spent_permille.checked_div(wall) {
             self.permille = permille;
             self.last = (now, spent);
         }
-        let page_bytes = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
-        let pages = self.processes.iter().fold(0_u64, |sum, process| sum.saturating_add(process.resident_pages()));
-        self.rss_bytes = pages.saturating_mul(page_bytes);
     }
 
     /// Percent of one core since the last tick.
@@ -93,6 +99,20 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn the_first_moments_are_not_taken_for_a_load() {
+        let start = Instant::now();
+        let mut usage = Usage::open(start, &[]);
+        let limit = start + Duration::from_secs(20);
+        while spent(&usage.processes) <= usage.last.1 + Duration::from_millis(2) {
+            assert!(Instant::now() < limit, "this loop spends nothing");
+        }
+        usage.tick(start + Duration::from_millis(2));
+        assert!((usage.permille, usage.rss_bytes > 0) == (0, true), "{} permille", usage.permille);
+        usage.tick(start + Duration::from_millis(502));
+        assert!(usage.permille > 0, "it counts in the first load that is one");
+    }
 
     #[test]
     fn memory_and_time_are_of_all_our_processes() {

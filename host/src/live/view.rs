@@ -21,7 +21,7 @@ const HELP: [&str; 7] = [
     "1 2 3 4      hide or show events of processes, files, network, system",
     "Esc          clear the filter",
     "q            stop watching and write the account; Ctrl-C does the same",
-    "status line  events a second over 2 s, alerts, lost events, cost of the worker, processes known",
+    "status line  events a second over 2 s, alerts, lost events, cost of all our processes, processes known",
 ];
 
 /// What a line is a part of; decides its colour and whether a filter may hide it.

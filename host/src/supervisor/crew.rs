@@ -1,7 +1,6 @@
 //! The workers of a run, looked after: who dies is started again, and what that cost is told.
 
 use std::collections::VecDeque;
-use std::io::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -15,12 +14,12 @@ use super::pins::Pins;
 use super::process::Death;
 use super::restarts::Restarts;
 use super::sources::Sources;
-use super::Options;
+use super::{ending, Options};
 use crate::loader::{Loader, Snapshot};
 use crate::output::sensor_event;
 use crate::previous::Previous;
 use crate::printable::printable;
-use crate::whole_lines::begin_line;
+use crate::whole_lines::line_end;
 use crate::worker::protocol::{Format, Message};
 use crate::worker::sandbox::Sandbox;
 use crate::worker::tally::Tally;
@@ -117,16 +116,21 @@ impl<'r> Crew<'r> {
         }
     }
 
+    /// From here on the detector does not wait for ever for whoever reads its output.
+    pub fn tell_end(&self) {
+        ending::look(&self.tally);
+    }
+
     /// The sources end first: then the detector's pipe has an end. `is_read` if there is a detector to read it.
     pub fn stop_sources(&mut self, is_read: bool) {
         if let Some(sources) = &mut self.sources {
-            sources.stop(is_read);
+            sources.stop(is_read, &self.tally);
         }
     }
 
     /// Tells the detector the kernel's half of the account and waits for its summary. Returns its exit code.
     pub fn finish(&mut self, stop: &Message) -> Result<u8> {
-        self.detector.as_mut().context("there is no detector")?.finish(stop)
+        self.detector.as_mut().context("there is no detector")?.finish(stop, &self.tally)
     }
 
     /// Whether a worker was given up during the run.
@@ -150,7 +154,7 @@ impl<'r> Crew<'r> {
         let mut detector = Detector::start(self.ship.options, &feed, there)?;
         self.tell_sandbox("detector", Some(detector.pid()), &detector.sandbox)?;
         // One that dies while it is spoken to is noticed at the next look, and the next one is told.
-        let _ = detector.go(self.untold.iter());
+        let _ = detector.go(self.untold.iter(), &self.tally);
         self.detector = Some(detector);
         Ok(())
     }
@@ -163,7 +167,7 @@ impl<'r> Crew<'r> {
         loop {
             self.detector = None;
             self.forget_written();
-            begin_line(std::io::stdout(), self.tally.line())
+            ending::put(line_end(std::io::stdout(), self.tally.line()))
                 .map_err(|error| anyhow!("{}", output_gone(&error.to_string())))?;
             let lost = self.tally.write_off();
             let words = format!("the detector {cause}; it is started again, at most {lost} events are lost with it");
@@ -217,12 +221,10 @@ impl<'r> Crew<'r> {
         let line = json!({ "kind": "sandbox", "worker": worker, "pid": pid, "sandbox": sandbox });
         // Without the file `status` says that it does not know.
         let _ = std::fs::write(self.ship.options.state.join(format!("{worker}.json")), format!("{line}\n"));
-        let mut out = std::io::stdout().lock();
-        match self.ship.options.format {
-            Format::Live => writeln!(out, "  {worker}: {sandbox}"),
-            _ => writeln!(out, "{line}"),
-        }
-        .and_then(|()| out.flush())
-        .map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
+        let shown = match self.ship.options.format {
+            Format::Live => format!("  {worker}: {sandbox}\n"),
+            _ => format!("{line}\n"),
+        };
+        ending::put(&shown).map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::process::{ChildStdin, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{bail, Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -13,21 +13,24 @@ use watertight_event::Event;
 use watertight_sensor_abi::Ring;
 use watertight_sensor_fallback::snapshot;
 
+use super::ending::Allowance;
 use super::guard::GuardMaps;
 use super::pins::Pins;
 use super::process::{Death, Worker};
-use super::{is_live, Options};
+use super::{ending, is_live, Options};
 use crate::loader::Snapshot;
+use crate::outlet::PIECE_BYTES;
 use crate::translate::process_there;
 use crate::worker::detector::EXIT_OUTPUT;
 use crate::worker::protocol::{InheritedRing, Message, Setup};
 use crate::worker::sandbox::Sandbox;
 use crate::worker::tally::Tally;
 
-/// How long the detector may take to drain the rings and write its summary.
-const FINISH_MAX: Duration = Duration::from_secs(120); // full rings hold 100,000 records; a busy machine takes 1 ms each
-/// Bytes that a pipe with any room takes at once (PIPE_BUF).
-const PIPE_PIECE_BYTES: usize = 4_096;
+/// How long the detector may take to drain the rings and write its summary, beside what it waits for whoever reads that. Full
+/// rings hold 100,000 records; a service manager that kills us after 90 s must find us gone.
+const FINISH_MAX: Duration = Duration::from_secs(45);
+/// How often a detector that does not read is told how the end stands: it may wait for its own reader.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a detector reads and counts into.
 pub struct Feed<'f> {
@@ -112,15 +115,15 @@ impl Detector {
     }
 
     /// Tells it of the processes that are there, shows these events, and lets it begin.
-    pub fn go<'e>(&mut self, first: impl Iterator<Item = &'e Event>) -> Result<()> {
+    pub fn go<'e>(&mut self, first: impl Iterator<Item = &'e Event>, tally: &Tally) -> Result<()> {
         let from_proc = if self.is_proc_needed { snapshot() } else { Vec::new() };
         for process in from_proc {
-            self.tell(&Message::Process(process_there(&process).to_json()))?;
+            self.tell(&Message::Process(process_there(&process).to_json()), tally)?;
         }
         for event in first {
-            self.tell(&Message::Event(event.to_json()))?;
+            self.tell(&Message::Event(event.to_json()), tally)?;
         }
-        self.tell(&Message::Go)
+        self.tell(&Message::Go, tally)
     }
 
     /// Its process id.
@@ -151,10 +154,11 @@ impl Detector {
     }
 
     /// Says one line to it, however long it takes to read.
-    fn tell(&mut self, message: &Message) -> Result<()> {
+    fn tell(&mut self, message: &Message, tally: &Tally) -> Result<()> {
         self.queue(message)?;
         while !self.has_heard_all() {
-            self.tell_within(FINISH_MAX)?;
+            self.tell_within(LOOK)?;
+            ending::look(tally);
         }
         Ok(())
     }
@@ -184,7 +188,7 @@ impl Detector {
             if !matches!(poll(&mut fds, Some(&pause_max)), Ok(1..)) {
                 return Ok(());
             }
-            let piece: Vec<u8> = self.unheard.iter().take(PIPE_PIECE_BYTES).copied().collect();
+            let piece: Vec<u8> = self.unheard.iter().take(PIECE_BYTES).copied().collect();
             let told = rustix::io::write(&self.input, &piece).context("speaking to the detector")?;
             self.unheard.drain(..told);
         }
@@ -192,12 +196,12 @@ impl Detector {
     }
 
     /// Tells it to stop and waits for its end. Returns its exit code.
-    pub fn finish(&mut self, stop: &Message) -> Result<u8> {
+    pub fn finish(&mut self, stop: &Message, tally: &Tally) -> Result<u8> {
         self.queue(stop)?;
-        // One that died just now says why when its end is waited for.
-        let _ = self.tell_within(FINISH_MAX);
-        let asked = Instant::now();
+        let mut allowance = Allowance::of(FINISH_MAX);
         loop {
+            // One that died just now says why when its end is waited for.
+            let _ = self.tell_within(Duration::ZERO);
             if let Some(status) = self.worker.child.try_wait().context("waiting for the detector")? {
                 let code = status.code().and_then(|code| u8::try_from(code).ok());
                 return match (code, self.worker.death_by(status)) {
@@ -208,9 +212,12 @@ impl Detector {
                     }
                 };
             }
-            if asked.elapsed() > FINISH_MAX {
+            if allowance.is_used_up(tally) {
                 let _ = self.worker.child.kill(); // it is ours; a failure means that it ended meanwhile
-                bail!("the detector did not finish within {} s: is its output read?", FINISH_MAX.as_secs());
+                bail!(
+                    "the detector did not finish within {} s, or after it was told again: what it had not written is lost",
+                    FINISH_MAX.as_secs()
+                );
             }
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -4,16 +4,18 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::pipe::{pipe_with, PipeFlags};
 use watertight_sensor_abi::Hook;
 
+use super::ending::Allowance;
 use super::process::{Death, Worker};
 use crate::matrix::{Fallbacks, Found};
 use crate::worker::report::Report;
 use crate::worker::sandbox::Sandbox;
+use crate::worker::tally::Tally;
 
 /// How long the worker may take to drain its sources.
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -96,17 +98,30 @@ impl Sources {
     }
 
     /// Its input ends: it drains once more and ends; then the pipe does. Where nobody reads the pipe it is ended at once: it
-    /// would wait for ever to write its last line.
-    pub fn stop(&mut self, is_read: bool) {
-        if let Some(mut worker) = self.worker.take() {
+    /// would wait for ever to write its last line. While the detector waits for its own reader, that is not this one's fault.
+    pub fn stop(&mut self, is_read: bool, tally: &Tally) {
+        if let Some(worker) = &mut self.worker {
             drop(worker.child.stdin.take());
-            let asked = Instant::now();
-            while is_read && asked.elapsed() < STOP_MAX && matches!(worker.child.try_wait(), Ok(None)) {
+            let mut allowance = Allowance::of(STOP_MAX);
+            while is_read && matches!(worker.child.try_wait(), Ok(None)) && !allowance.is_used_up(tally) {
                 std::thread::sleep(Duration::from_millis(5));
             }
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(mut worker) = self.worker.take() {
             let _ = worker.child.kill(); // it is ours; a failure means that it has ended
             let _ = worker.child.wait(); // its exit says nothing that its lines did not
         }
         self.writer = None;
+    }
+}
+
+impl Drop for Sources {
+    /// Before the pipe is: it would speak of that.
+    fn drop(&mut self) {
+        self.end();
     }
 }

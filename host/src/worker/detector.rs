@@ -29,6 +29,7 @@ use crate::output::{Output, RuleCounts, Summary};
 use crate::printable::printable;
 use crate::tree::Tree;
 use crate::users::Names;
+use crate::whole_lines::Untaken;
 
 /// How long events may lie in a ring before they are looked for: the kernel side wakes only at a ring's fill limit.
 const LOOK_EVERY_NS: i64 = 20_000_000;
@@ -54,6 +55,7 @@ struct OutputGone(#[from] io::Error);
 pub fn run(report: RawFd) -> Result<u8> {
     let mut reporter = Reporter::inherit(report).context("taking the report pipe")?;
     sandbox::die_with_parent().context("tying this worker to the supervisor")?;
+    crate::say::prepare();
     let mut control = Lines::new(io::stdin().lock());
     let setup = control.wait_line()?.context("the supervisor ended before it said anything")?;
     let setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
@@ -361,6 +363,10 @@ impl<'i> Detector<'i> {
         };
         let is_balanced = self.output.summary(&summary).map_err(OutputGone)?;
         self.flush()?;
+        if let Some(Untaken { why, lines }) = self.output.tell_untaken() {
+            let lines_in_words = format!("{why}; {lines} lines are not in it, the account is on standard error");
+            return Err(OutputGone(io::Error::other(lines_in_words)).into());
+        }
         Ok(if is_balanced { 0 } else { 3 })
     }
 }

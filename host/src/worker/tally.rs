@@ -17,8 +17,9 @@ const RECEIVED: usize = 0;
 const WRITTEN: usize = 1;
 const LOST: usize = 2;
 const AGGREGATED: usize = 3;
-/// Words beside those by hook and by kind: how standard output stands, alerts, and events of the supervisor that were written.
-const OTHERS: usize = 3;
+/// Words beside those by hook and by kind: how standard output stands, alerts, events of the supervisor that were written, and
+/// how long the reader of the output is waited for.
+const OTHERS: usize = 7;
 
 /// A mapping of the shared page.
 pub struct Tally {
@@ -121,19 +122,47 @@ impl Tally {
     /// Whether the last line that was written is whole; see [`crate::whole_lines`].
     #[must_use]
     pub fn line(&self) -> &AtomicU64 {
-        self.at(words().saturating_sub(OTHERS))
+        self.other(0)
     }
 
     /// Alerts of all detectors of this run.
     #[must_use]
     pub fn alerts(&self) -> &AtomicU64 {
-        self.at(words().saturating_sub(2))
+        self.other(1)
     }
 
     /// Events of the supervisor that all detectors of this run have written: the others are to be said again to the next one.
     #[must_use]
     pub fn shown(&self) -> &AtomicU64 {
-        self.at(words().saturating_sub(1))
+        self.other(2)
+    }
+
+    /// When the end of the run was asked for; this and the next three: see [`crate::patience`].
+    #[must_use]
+    pub fn asked(&self) -> &AtomicU64 {
+        self.other(3)
+    }
+
+    /// When it was asked for again.
+    #[must_use]
+    pub fn asked_again(&self) -> &AtomicU64 {
+        self.other(4)
+    }
+
+    /// When the reader of the output was seen to take something.
+    #[must_use]
+    pub fn moved(&self) -> &AtomicU64 {
+        self.other(5)
+    }
+
+    /// Since when the detector waits for it.
+    #[must_use]
+    pub fn waiting(&self) -> &AtomicU64 {
+        self.other(6)
+    }
+
+    fn other(&self, at: usize) -> &AtomicU64 {
+        self.at(words().saturating_sub(OTHERS).saturating_add(at))
     }
 
     fn word(&self, part: usize, hook: Hook) -> &AtomicU64 {
@@ -187,11 +216,14 @@ mod tests {
         tally.alerts().fetch_add(1, Ordering::Relaxed);
         tally.shown().fetch_add(3, Ordering::Relaxed);
         tally.line().fetch_add(4, Ordering::Relaxed);
+        let waits = [tally.asked(), tally.asked_again(), tally.moved(), tally.waiting()];
+        waits.iter().zip(5..).for_each(|(word, count)| word.store(count, Ordering::Relaxed));
         HOOKS.iter().for_each(|hook| tally.note_aggregated(*hook, 2));
         assert!(Kind::ALL.iter().all(|kind| tally.events(*kind).load(Ordering::Relaxed) == 1));
         assert_eq!(tally.by_hook(), (vec![1; HOOKS.len()], vec![0; HOOKS.len()]));
         assert_eq!(tally.aggregated(), vec![2; HOOKS.len()]);
         let others = [tally.alerts(), tally.shown(), tally.line()].map(|word| word.load(Ordering::Relaxed));
         assert_eq!(others, [1, 3, 4]);
+        assert_eq!(waits.map(|word| word.load(Ordering::Relaxed)), [5, 6, 7, 8]);
     }
 }
