@@ -406,7 +406,7 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
                 event.set(Field::FsType, string_text(kind));
             }
         }
-        Hook::TimeSet => event.set(Field::Size, system.value),
+        Hook::TimeSet if system.value != 0 => event.set(Field::ClockTime, system.value),
         _ => {}
     }
 }
