@@ -133,6 +133,7 @@ impl Output {
     /// Standard output is gone.
     pub fn event(&mut self, event: &mut Event, rules: &mut Rules, tree: &Tree) -> io::Result<()> {
         event.unix_ns = event.boot_ns.saturating_add(self.boot_unix_ns);
+        debug_assert_eq!(event.foreign_fields().next(), None, "the table does not give it to {}", event.kind.native());
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
         match (self.view(), &mut self.live) {

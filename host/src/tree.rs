@@ -26,7 +26,7 @@ const DEPTH_MAX: u64 = 128;
 pub(crate) const TICK_NS: u64 = 10_000_000;
 
 /// The fields that an exec sets and later events of the process inherit.
-const REMEMBERED: [Field; 17] = [
+const REMEMBERED: [Field; 18] = [
     Field::ProcessId,
     Field::StartNs,
     Field::Executable,
@@ -40,6 +40,7 @@ const REMEMBERED: [Field; 17] = [
     Field::User,
     Field::Uid,
     Field::Gid,
+    Field::Group,
     Field::CgroupId,
     Field::CgroupPath,
     Field::ContainerId,
@@ -291,8 +292,11 @@ impl Tree {
             (Some(of_known), Some(of_event)) => of_known != of_event,
             _ => false,
         };
+        // Ids of its own that have no name must not get the name of others.
+        let has_own_ids = event.has(Field::Uid);
         for (field, value) in &known.fields {
-            let is_stale = is_moved && matches!(field, Field::CgroupPath | Field::ContainerId);
+            let is_stale = is_moved && matches!(field, Field::CgroupPath | Field::ContainerId)
+                || has_own_ids && matches!(field, Field::User | Field::Group);
             if event.get(*field).is_none() && !is_stale {
                 event.set(*field, value.clone());
             }
@@ -386,6 +390,20 @@ mod tests {
         assert_eq!(event.text(Field::ParentExecutable).as_deref(), Some("/sbin/init"));
         assert_eq!(event.number(Field::Depth), Some(1));
         assert_eq!(tree.ancestry(7), ["/bin/sh (7)", "/sbin/init (1)"]);
+    }
+
+    #[test]
+    fn who_acted_is_told_by_name_where_only_the_process_is_known_and_by_no_name_of_other_ids() {
+        let mut tree = Tree::default();
+        let named = exec(7, 1, "/bin/sh").with(Field::Uid, 0_u64).with(Field::Gid, 0_u64);
+        tree.enrich(&mut named.with(Field::User, "root").with(Field::Group, "root"));
+        let event = Event::new(Kind::FileUnlink, Outcome::Done, Source::Fanotify, 2).with(Field::Pid, 7_u64);
+        let (mut marked, mut changed) = (event.clone(), event.with(Field::Uid, 4_000_u64).with(Field::Gid, 4_000_u64));
+        tree.enrich(&mut marked);
+        assert_eq!((marked.text(Field::User).as_deref(), marked.number(Field::Gid)), (Some("root"), Some(0)));
+        assert_eq!(marked.text(Field::Group).as_deref(), Some("root"));
+        tree.enrich(&mut changed);
+        assert_eq!((changed.get(Field::User), changed.get(Field::Group)), (None, None));
     }
 
     #[test]
