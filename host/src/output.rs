@@ -14,6 +14,7 @@ use watertight_sensor_abi::Ring;
 
 use crate::account::ring::RingCounts;
 use crate::account::{guard_rows, hook_rows, HookCounts, Receipts, SourceCounts};
+use crate::alert::{level_name, Alert};
 use crate::live::{Facts, Line, Live, Part};
 use crate::loss;
 use crate::printable::printable_start;
@@ -169,28 +170,17 @@ impl Output {
 
     fn alert(&mut self, event: &Event, rule: &Rule, why: Option<&Explanation>, tree: &Tree) -> io::Result<()> {
         let ancestry = event.number(Field::Pid).map(|pid| tree.ancestry(pid)).unwrap_or_default();
-        let level = rule.level.map_or_else(|| "unknown".to_owned(), |level| format!("{level:?}").to_lowercase());
         let matches: Vec<(&str, &str, &str)> = why
             .iter()
             .flat_map(|why| &why.selections)
             .flat_map(|selection| &selection.matches)
             .map(|found| (found.field.as_str(), found.value.as_str(), found.pattern.as_str()))
             .collect();
-        if self.format != Format::Live {
-            let matches: Vec<Json> = matches
-                .iter()
-                .map(|(field, value, pattern)| json!({ "field": field, "value": value, "pattern": pattern }))
-                .collect();
-            let alert = json!({
-                "kind": "alert",
-                "rule": { "id": rule.id, "title": rule.title, "level": level, "tags": rule.tags },
-                "matches": matches,
-                "ancestry": ancestry,
-                "event": event.to_json(),
-            });
-            return writeln!(self.out, "{alert}");
+        if let Some(view) = self.view() {
+            let alert = Alert { event, rule, matches: &matches, ancestry: &ancestry };
+            return writeln!(self.out, "{}", alert.render(view));
         }
-        let lines = alert_lines(event, rule, &level, &matches, &ancestry);
+        let lines = alert_lines(event, rule, level_name(rule.level), &matches, &ancestry);
         if let Some(live) = &mut self.live {
             live.alert(lines);
             return Ok(());
