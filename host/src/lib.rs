@@ -28,6 +28,7 @@ pub mod signals;
 pub mod status;
 pub mod supervisor;
 pub mod there;
+mod told;
 pub mod translate;
 pub mod tree;
 pub mod users;

@@ -18,6 +18,7 @@ use crate::alert::{level_name, Alert};
 use crate::live::{Facts, Line, Live, Part};
 use crate::loss;
 use crate::printable::printable_start;
+use crate::told::Told;
 use crate::tree::Tree;
 use crate::whole_lines::NotedWriter;
 use crate::worker::protocol::Format;
@@ -42,6 +43,7 @@ pub struct Output {
     live: Option<Live>,
     events: BTreeMap<Kind, u64>,
     alerts: u64,
+    told: Told,
     rules: RuleCounts,
     /// When the machine began to run, nanoseconds since 1970.
     boot_unix_ns: u64,
@@ -118,6 +120,7 @@ impl Output {
             live,
             events: BTreeMap::new(),
             alerts: 0,
+            told: Told::default(),
             rules,
             boot_unix_ns: nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now()),
         }
@@ -150,6 +153,9 @@ impl Output {
         }
         let mut written = Ok(());
         rules.evaluate(event, &mut |alert| {
+            if !self.told.is_first(event, &alert.rule.id) {
+                return;
+            }
             self.alerts = self.alerts.saturating_add(1);
             if written.is_ok() {
                 written = self.alert(event, alert.rule, alert.explanation.as_ref(), tree);
