@@ -53,6 +53,7 @@ pub(crate) fn render(event: &Event) -> Json {
             "product": { "name": "Watertight", "vendor_name": "Watertight" },
             "event_code": event.kind.native(),
             "log_provider": event.source.name(),
+            "profiles": profiles(event),
         },
         "device": { "type_id": 0, "hostname": hostname, "os": { "name": "Linux", "type_id": 200 } },
         "unmapped": { "outcome": event.outcome.name(), "boot_ns": event.boot_ns },
@@ -75,6 +76,12 @@ pub(crate) fn render(event: &Event) -> Json {
     tell_cuts(&mut object, TRUNCATED.ocsf, cut);
     complete(&mut object, event, class_uid);
     name_files(Json::Object(object))
+}
+
+/// The profiles that bring what a class does not have by itself: the machine and who acted, and the container.
+fn profiles(event: &Event) -> Vec<&'static str> {
+    let container = event.has(Field::ContainerId).then_some("container");
+    std::iter::once("host").chain(container).collect()
 }
 
 /// The table's activity, but for kinds that stand for several.
@@ -286,6 +293,7 @@ mod tests {
         for kind in Kind::ALL {
             let event = render(&sample(*kind, true));
             assert!(event.get("actor").is_some(), "{} has no actor", kind.native());
+            assert_eq!(event["metadata"]["profiles"], json!(["host", "container"]), "{}", kind.native());
             let class = kind.ocsf().0;
             let (_, demanded, unknown) =
                 DEMANDS.iter().find(|(uid, _, _)| *uid == class).expect("a class that we know");
