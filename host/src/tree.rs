@@ -306,8 +306,14 @@ impl Tree {
 
     fn fill_parent(&self, pid: u64, event: &mut Event) {
         let parent = event.number(Field::ParentPid).or_else(|| self.processes.get(&pid).map(|known| known.parent_pid));
-        let Some(known) = parent.and_then(|parent| self.processes.get(&parent)) else { return };
+        let Some((parent, known)) = parent.and_then(|parent| Some((parent, self.processes.get(&parent)?))) else {
+            return;
+        };
         let known = known.at(event.boot_ns);
+        // What is told of a parent is told of a process that has a number.
+        if !event.has(Field::ParentPid) {
+            event.set(Field::ParentPid, parent);
+        }
         let from_to = [
             (Field::Executable, Field::ParentExecutable),
             (Field::CommandLine, Field::ParentCommandLine),
@@ -390,6 +396,20 @@ mod tests {
         assert_eq!(event.text(Field::ParentExecutable).as_deref(), Some("/sbin/init"));
         assert_eq!(event.number(Field::Depth), Some(1));
         assert_eq!(tree.ancestry(7), ["/bin/sh (7)", "/sbin/init (1)"]);
+    }
+
+    #[test]
+    fn a_parent_that_is_known_by_its_fork_alone_is_told_with_its_number() {
+        let mut tree = Tree::default();
+        tree.enrich(&mut exec(7, 1, "/bin/sh"));
+        let fork = Event::new(Kind::ProcessFork, Outcome::Done, Source::ProcConnector, 2).with(Field::Pid, 7_u64);
+        tree.enrich(&mut fork.with(Field::ChildPid, 8_u64));
+        // Gone before /proc could be read: the exec names the process and nothing else.
+        let mut vanished =
+            Event::new(Kind::ProcessExec, Outcome::Done, Source::ProcConnector, 3).with(Field::Pid, 8_u64);
+        tree.enrich(&mut vanished);
+        assert_eq!(vanished.text(Field::ParentExecutable).as_deref(), Some("/bin/sh"));
+        assert_eq!(vanished.number(Field::ParentPid), Some(7));
     }
 
     #[test]
