@@ -162,6 +162,12 @@ impl Event {
         self.fields.iter_behind(Field::LAST_OF_PROCESS)
     }
 
+    /// Fields that are filled though the table does not give them to events of this kind. There must be none: the reference page
+    /// and the names that rules may ask for are made from the table.
+    pub fn foreign_fields(&self) -> impl Iterator<Item = Field> + '_ {
+        self.fields_behind_process().map(|(field, _)| field).filter(|field| !self.kind.fields().contains(field))
+    }
+
     /// The value of a numeric field.
     #[must_use]
     pub fn number(&self, field: Field) -> Option<u64> {

@@ -4,6 +4,7 @@
 //! and OCSF views and the reference page are all made from it, so a field can't exist in one and be missing in another.
 
 mod bytes;
+mod ecs;
 mod event;
 mod fields;
 mod json;
@@ -11,6 +12,8 @@ mod line;
 mod lines;
 mod ocsf;
 mod reference;
+#[cfg(test)]
+mod samples;
 mod table;
 mod value;
 mod view;

@@ -29,7 +29,17 @@ pub fn reference_page() -> String {
          its own names for them. `process.argv_bytes` tells how long all arguments were.\n\n| native | Sigma, beside `event` | ECS | OCSF |\n|---|---|---|---|\n| `{}` | {} | {} | {} |\n",
         TRUNCATED.native, TRUNCATED.sigma, TRUNCATED.ecs, TRUNCATED.ocsf
     );
-    page.push_str("\n## Fields\n\nEvents of a process's own context carry the `process.` fields that their hook can give.\n\n| field | type | meaning | Sigma | ECS | OCSF |\n|---|---|---|---|---|---|\n");
+    page.push_str("\n## Fields\n\nEvents of a process's own context carry the `process.` fields that their hook can give. A field \
+         without a name in ECS lies below `watertight` there, in OCSF below `unmapped`, by its name here; so does one that the OCSF \
+         class has no place for. Rules of Sigma can't ask for a field without a name.\n\nSome events say it otherwise:\n\n\
+         - An accepted connection's source is the peer, in ECS and OCSF.\n\
+         - A process that a signal ended has no exit code in ECS and OCSF: both are told as they are natively, and the outcome is a \
+         failure.\n\
+         - In OCSF the process of `process.fork`, `process.access` and `process.signal` is the one that is made or acted on, and \
+         the actor's process is who did it. `process.credentials` has the new user as the process's, the old one as the actor's.\n\
+         - In OCSF a rename has the old path as `file`, the new one as `file_result`.\n\nAn alert beside ECS events is an ECS \
+         document with `event.kind` alert, the rule and the event's fields; beside OCSF events it is a Detection Finding (2004) with \
+         the event as evidence; natively, and beside Sigma's form, a line of kind `alert` that holds the event.\n\n| field | type | meaning | Sigma | ECS | OCSF |\n|---|---|---|---|---|---|\n");
     for field in Field::ALL {
         let or_dash = |name: &'static str| if name.is_empty() { "-" } else { name };
         let _ = writeln!(

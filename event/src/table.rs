@@ -1,7 +1,7 @@
 //! The one table: every field and every kind of event, with its names in all views.
 //!
-//! A line of `fields!` is: variant, type, native name, Sigma name, ECS name, OCSF name, meaning (`""`: the view has no such
-//! field). A line of `kinds!` is: variant, native name, class, Sigma category, (ECS category, ECS type), (OCSF class, OCSF
+//! A line of `fields!` is: variant, type, native name, Sigma name, ECS name, OCSF name, meaning. `""` is: the schema has no such
+//! field. Rules of Sigma then can't ask for it; in ECS it lies below `watertight`, in OCSF below `unmapped`, by its native name. A line of `kinds!` is: variant, native name, class, Sigma category, (ECS category, ECS type), (OCSF class, OCSF
 //! activity), Sigma names that differ for this kind, meaning, and the fields beyond those that every event can carry.
 
 /// How a field's value is typed.
@@ -166,7 +166,7 @@ fields! {
     Generation Number "file.generation" "" "" "" "Inode generation."
     Mode Number "file.mode" "" "" "" "Type and permission bits."
     ModeText Text "file.mode_text" "Mode" "file.mode" "" "Permission bits in octal."
-    FileType Text "file.type" "" "file.type" "file.type" "file, dir, symlink, fifo, socket, block or char."
+    FileType Text "file.type" "" "file.type" "" "file, dir, symlink, fifo, socket, block or char; device where the source does not say which."
     FileUid Number "file.uid" "" "file.uid" "" "Owner that is set."
     FileGid Number "file.gid" "" "file.gid" "" "Group that is set."
     OpenFlags Number "file.open_flags" "" "" "" "Flags of the open."
@@ -198,12 +198,13 @@ fields! {
     MountRoot Text "mount.root" "" "" "" "Path within its own file system of what is mounted, where a mount is put somewhere for the first time."
     IsDetached Bool "mount.is_detached" "" "" "" "The mount was nowhere before: made by fsmount or open_tree."
     MountFlags Number "mount.flags" "" "" "" "Mount flags."
-    NewUid Number "new.uid" "NewUserId" "" "" "Real user id after the change."
-    NewGid Number "new.gid" "" "" "" "Real group id after the change."
+    NewUid Number "new.uid" "NewUserId" "user.changes.id" "" "Real user id after the change."
+    NewGid Number "new.gid" "" "user.changes.group.id" "" "Real group id after the change."
     NewEuid Number "new.euid" "" "" "" "Effective user id after the change."
     NewEgid Number "new.egid" "" "" "" "Effective group id after the change."
     NewGroups List "new.groups" "" "" "" "Supplementary groups after the change."
     NewCapabilities Number "new.capabilities" "Capabilities" "" "" "Effective capabilities after the change."
+    ClockTime Number "clock.new_unix_s" "NewTime" "" "" "Time that the clock is set to, seconds since 1970; not there where only the time zone is set."
     Count Number "count" "" "" "" "How many operations the event stands for."
     Message Text "message" "" "message" "message" "What the sensor says, in a sentence."
     Of Text "of" "" "" "" "Source, ring or hook that the sensor speaks of."
@@ -261,30 +262,30 @@ macro_rules! kinds {
 }
 
 kinds! {
-    ProcessFork "process.fork" Process "" ("process" "start") (1007 99) {} "A process or thread was created." [ChildPid ChildTid ChildId]
+    ProcessFork "process.fork" Process "" ("process" "start") (1007 1) {} "A process or thread was created." [ChildPid ChildTid ChildId]
     ProcessExec "process.exec" Process "process_creation" ("process" "start") (1007 1) {} "A process started another program." []
     ProcessExit "process.exit" Process "process_termination" ("process" "end") (1007 2) {ExitSignal = "Signal", Signal = ""} "A process ended." [ExitCode ExitSignal]
-    ProcessCredentials "process.credentials" Process "kernel_event" ("process" "change") (1007 5) {Uid = "OldUserId"} "A process changed its user or group ids." [Operations NewUid NewGid NewEuid NewEgid NewGroups]
-    ProcessCapset "process.capset" Process "kernel_event" ("process" "change") (1007 99) {} "A process changed its capabilities." [Operations NewCapabilities]
+    ProcessCredentials "process.credentials" Process "kernel_event" ("process" "change") (1007 5) {Uid = "OldUserId"} "A process changed its user or group ids." [Operations NewUid NewGid NewEuid NewEgid NewGroups NewCapabilities]
+    ProcessCapset "process.capset" Process "kernel_event" ("process" "change") (1007 99) {} "A process changed its capabilities." [Operations NewUid NewGid NewEuid NewEgid NewCapabilities]
     ProcessUserns "process.userns_create" Process "kernel_event" ("process" "change") (1007 99) {} "A process created a user namespace." [Operations]
     ProcessSignal "process.signal" Process "kernel_event" ("process" "change") (1007 99) {} "A process sent a signal to a protected process." [Operations Signal TargetPid TargetId TargetExecutable]
     ProcessAccess "process.access" System "process_access" ("process" "access") (1007 3) {Executable = "SourceImage", Operations = "Access"} "A process asked for all of another one (attach). ptrace, process_vm_readv and _writev, /proc/PID/mem and pidfd_getfd ask alike; the kernel does not say which it is." [Operations AccessMode TargetPid TargetId TargetExecutable]
     FileCreate "file.create" File "file_event" ("file" "creation") (1001 1) {} "A file was created." [Operations IsMerged Path IsPathInFileSystem Dev Inode Generation Mode ModeText FileType OpenFlags]
-    FileOpenWrite "file.open_write" File "file_event" ("file" "change") (1001 3) {} "A file was opened for writing." [Operations Path IsPathInFileSystem Dev Inode Generation Mode FileType OpenFlags]
-    FileRename "file.rename" File "file_rename" ("file" "change") (1001 5) {} "A file was renamed." [Operations IsMerged Path IsPathInFileSystem OldPath IsExchange Dev Inode Generation FileType]
-    FileUnlink "file.unlink" File "file_delete" ("file" "deletion") (1001 4) {} "A name of a file was removed." [Operations IsMerged Path IsPathInFileSystem Dev Inode Generation FileType]
-    FileLink "file.link" File "file_event" ("file" "creation") (1001 1) {} "A hard link was made." [Operations Path IsPathInFileSystem OldPath Dev Inode Generation FileType]
-    FileSymlink "file.symlink" File "file_event" ("file" "creation") (1001 1) {} "A symbolic link was made." [Operations Path IsPathInFileSystem LinkTarget Dev]
+    FileOpenWrite "file.open_write" File "file_event" ("file" "change") (1001 3) {} "A file was opened for writing." [Operations IsMerged Path IsPathInFileSystem Dev Inode Generation Mode ModeText FileType OpenFlags]
+    FileRename "file.rename" File "file_rename" ("file" "change") (1001 5) {} "A file was renamed." [Operations IsMerged Path IsPathInFileSystem OldPath IsExchange Dev Inode Generation Mode ModeText FileType]
+    FileUnlink "file.unlink" File "file_delete" ("file" "deletion") (1001 4) {} "A name of a file was removed." [Operations IsMerged Path IsPathInFileSystem Dev Inode Generation Mode ModeText FileType]
+    FileLink "file.link" File "file_event" ("file" "creation") (1001 1) {} "A hard link was made." [Operations IsMerged Path IsPathInFileSystem OldPath Dev Inode Generation Mode ModeText FileType]
+    FileSymlink "file.symlink" File "file_event" ("file" "creation") (1001 1) {} "A symbolic link was made." [Operations IsMerged Path IsPathInFileSystem LinkTarget Dev Mode ModeText FileType]
     FileMkdir "file.mkdir" File "file_event" ("file" "creation") (1001 1) {} "A folder was made." [Operations IsMerged Path IsPathInFileSystem Dev Mode ModeText FileType]
     FileFifo "file.fifo" File "pipe_created" ("file" "creation") (1001 1) {Path = "PipeName"} "A named pipe was made." [Operations IsMerged Path IsPathInFileSystem Dev Inode Mode ModeText FileType]
-    FileFifoOpen "file.fifo_open" File "pipe_created" ("file" "access") (1001 14) {Path = "PipeName"} "A named pipe was opened." [Operations Path IsPathInFileSystem Dev Inode Mode FileType OpenFlags]
+    FileFifoOpen "file.fifo_open" File "pipe_created" ("file" "access") (1001 14) {Path = "PipeName"} "A named pipe was opened." [Operations Path IsPathInFileSystem Dev Inode Generation Mode ModeText FileType OpenFlags]
     FileMknod "file.mknod" File "file_event" ("file" "creation") (1001 1) {} "A device or socket file was made." [Operations IsMerged Path IsPathInFileSystem Dev Mode ModeText FileType]
     FileChmod "file.chmod" File "file_change" ("file" "change") (1001 6) {} "Permissions of a file were changed." [Operations Path IsPathInFileSystem Dev Inode Generation Mode ModeText FileType]
-    FileChown "file.chown" File "file_change" ("file" "change") (1001 6) {} "Owner of a file was changed." [Operations Path IsPathInFileSystem Dev Inode Generation FileUid FileGid FileType]
-    FileSetxattr "file.setxattr" File "file_change" ("file" "change") (1001 6) {} "An extended attribute was set. The path begins at the root of the file's own file system." [Operations Path IsPathInFileSystem Dev Inode Generation Attribute FileType]
-    FileTruncate "file.truncate" File "file_change" ("file" "change") (1001 3) {} "A file's size was set." [Operations Path IsPathInFileSystem Dev Inode Generation Size FileType]
+    FileChown "file.chown" File "file_change" ("file" "change") (1001 6) {} "Owner of a file was changed." [Operations Path IsPathInFileSystem Dev Inode Generation Mode ModeText FileUid FileGid FileType]
+    FileSetxattr "file.setxattr" File "file_change" ("file" "change") (1001 6) {} "An extended attribute was set. The path begins at the root of the file's own file system." [Operations Path IsPathInFileSystem Dev Inode Generation Mode ModeText Attribute FileType]
+    FileTruncate "file.truncate" File "file_change" ("file" "change") (1001 3) {} "A file's size was set." [Operations Path IsPathInFileSystem Dev Inode Generation Mode ModeText Size FileType]
     FileChange "file.change" File "file_change" ("file" "change") (1001 6) {} "Attributes of a file were changed; the source can't say which." [Operations IsMerged Path FileType]
-    UnixBind "unix.bind" File "pipe_created" ("network" "start") (1001 1) {Path = "PipeName"} "A unix socket was bound to a name." [Operations Path Family]
+    UnixBind "unix.bind" File "pipe_created" ("network" "start") (1001 1) {Path = "PipeName"} "A unix socket was bound to a name." [Operations Path Family Protocol]
     UnixConnect "unix.connect" File "network_connection" ("network" "connection") (4001 1) {} "A connection to a unix socket." [Operations Path Family Protocol IsInitiated]
     NetworkConnect "network.connect" Network "network_connection" ("network" "connection") (4001 1) {} "A connection is opened: told once for each attempt, before it succeeds or fails." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
     NetworkEstablished "network.established" Network "" ("network" "connection") (4001 1) {} "A connection that this machine opened is there: the end of what network.connect began." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
@@ -295,13 +296,13 @@ kinds! {
     NetworkFailed "network.failed" Network "" ("network" "connection") (4001 4) {} "A connection that this machine opened could not be: refused, unreachable or too late." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort IsInitiated]
     NetworkClose "network.close" Network "" ("network" "end") (4001 2) {} "A connection was over when a poll of the kernel's table first saw it." [Operations Family Protocol SocketId LocalAddress LocalPort RemoteAddress RemotePort]
     MemoryMap "memory.map" System "image_load" ("library" "start") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "A file or memory was mapped executable. The program that an exec maps is told by `process.exec` alone, unless it has no name any more." [Operations Path IsPathInFileSystem Dev Inode Generation Protection MapFlags MappedMemfd]
-    MemoryProtect "memory.protect" System "image_load" ("process" "change") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "Memory was made executable." [Operations Path IsPathInFileSystem Dev Inode Generation Protection MappedMemfd]
+    MemoryProtect "memory.protect" System "image_load" ("process" "change") (1005 1) {Path = "ImageLoaded", IsMemfd = ""} "Memory was made executable." [Operations Path IsPathInFileSystem Dev Inode Generation Protection MapFlags MappedMemfd]
     ModuleLoad "module.load" System "driver_load" ("driver" "start") (1002 1) {Path = "ImageLoaded"} "A module, firmware or kernel image is loaded." [Operations ModuleName Path IsPathInFileSystem Dev Inode Generation]
     BpfUse "bpf.use" System "kernel_event" ("driver" "start") (1003 99) {} "A BPF program or map is created or opened." [Operations Command BpfType BpfName]
     PerfOpen "perf.open" System "kernel_event" ("driver" "start") (1003 99) {} "A performance event is opened." [Operations PerfAccess PerfType PerfConfig]
     Mount "mount.change" System "kernel_event" ("file" "change") (1001 12) {Path = "Target"} "A file system is mounted, moved, unmounted or made the root." [Operations Path IsPathInFileSystem MountSource FsType MountRoot IsDetached MountFlags]
     IoUring "io_uring.use" System "kernel_event" ("process" "change") (1007 99) {} "An io_uring with a kernel thread or other credentials." [Operations]
-    TimeSet "time.set" System "kernel_event" ("host" "change") (1007 99) {} "The clock is set." [Operations Size]
+    TimeSet "time.set" System "kernel_event" ("host" "change") (1007 99) {} "The clock or the time zone is set." [Operations ClockTime]
     PolicyDenied "policy.denied" System "kernel_event" ("intrusion_detection" "denied") (1007 99) {} "The guard, or denial by fanotify, refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path IsPathInFileSystem Dev Inode Generation FileType Family RemoteAddress RemotePort]
     PolicyAudited "policy.audited" System "kernel_event" ("intrusion_detection" "info") (1007 99) {} "A rule in audit mode would have refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path IsPathInFileSystem Dev Inode Generation FileType Family RemoteAddress RemotePort]
     SensorGap "sensor.gap" Sensor "" ("host" "info") (1007 99) {} "Events could not be delivered for a while." [Of Count Message]

@@ -4,8 +4,8 @@ use serde_json::{json, Map, Value as Json};
 
 use crate::json::value_to_json;
 use crate::line::write_rfc3339;
-use crate::table::TRUNCATED;
-use crate::{Event, Field, Kind, Outcome, Value};
+use crate::table::{SigmaLogsource, TRUNCATED};
+use crate::{Class, Event, Field, Kind, Outcome, Value};
 
 /// A form in which events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl View {
         match self {
             Self::Native => event.to_json(),
             Self::Sigma => sigma(event),
-            Self::Ecs => ecs(event),
+            Self::Ecs => crate::ecs::render(event),
             Self::Ocsf => crate::ocsf::render(event),
         }
     }
@@ -87,9 +87,12 @@ fn sigma(event: &Event) -> Json {
     let fields: Map<String, Json> =
         sigma_fields(event).map(|(name, value)| (name.to_owned(), as_rules_see(value))).collect();
     let cut = sigma_fields(event).filter(|(_, value)| value.is_truncated()).map(|(name, _)| name.into()).collect();
-    let category = event.kind.sigma_logsource().map_or("", |logsource| logsource.category);
     let mut line = Map::new();
-    line.insert("logsource".into(), json!({ "category": category, "product": "linux" }));
+    line.insert("time".into(), rfc3339(event.unix_ns).into());
+    line.insert("kind".into(), event.kind.native().into());
+    if let Some(SigmaLogsource { category }) = event.kind.sigma_logsource() {
+        line.insert("logsource".into(), json!({ "category": category, "product": "linux" }));
+    }
     line.insert("event".into(), fields.into());
     tell_cuts(&mut line, TRUNCATED.sigma, cut);
     line.into()
@@ -110,34 +113,30 @@ fn as_rules_see(value: &Value) -> Json {
     }
 }
 
-fn ecs(event: &Event) -> Json {
-    let (category, kind) = event.kind.ecs();
-    let mut object = Map::new();
-    object.insert("@timestamp".into(), rfc3339(event.unix_ns).into());
-    nest(&mut object, "ecs.version", "8.17.0".into());
-    nest(&mut object, "event.kind", "event".into());
-    nest(&mut object, "event.category", json!([category]));
-    nest(&mut object, "event.type", json!([kind]));
-    nest(&mut object, "event.action", event.kind.native().into());
-    nest(&mut object, "event.provider", event.source.name().into());
-    nest(
-        &mut object,
-        "event.outcome",
-        match event.outcome {
-            Outcome::Done => "success".into(),
-            Outcome::Denied => "failure".into(),
-            Outcome::Attempted | Outcome::Unknown => "unknown".into(),
-        },
-    );
-    let mut cut = Vec::new();
-    for (field, value) in event.fields().filter(|(field, _)| !field.ecs().is_empty()) {
-        if value.is_truncated() {
-            cut.push(field.ecs().into());
-        }
-        nest(&mut object, field.ecs(), value_to_json(value));
+/// Whether it went well for who asked for it; `None` where that can't be said. What is told of the sensor itself is no success of
+/// anybody, whatever it is.
+pub(crate) fn is_success(event: &Event) -> Option<bool> {
+    match (event.kind, event.outcome) {
+        (kind, _) if kind.class() == Class::Sensor => None,
+        (Kind::NetworkFailed, _) | (_, Outcome::Denied) => Some(false),
+        (Kind::ProcessExit, _) if ending_signal(event).is_some() => Some(false),
+        (Kind::ProcessExit, _) => event.number(Field::ExitCode).map(|code| code == 0),
+        (_, Outcome::Done) => Some(true),
+        (_, Outcome::Attempted | Outcome::Unknown) => None,
     }
-    tell_cuts(&mut object, TRUNCATED.ecs, cut);
-    Json::Object(object)
+}
+
+/// The signal that ended the process: what it has as an exit code is then none.
+pub(crate) fn ending_signal(event: &Event) -> Option<u64> {
+    event.number(Field::ExitSignal).filter(|signal| event.kind == Kind::ProcessExit && *signal != 0)
+}
+
+/// Whether this machine opened the connection, as far as the source says.
+pub(crate) fn is_initiated(event: &Event) -> Option<bool> {
+    match event.get(Field::IsInitiated) {
+        Some(Value::Bool(is)) => Some(*is),
+        _ => None,
+    }
 }
 
 /// Puts a value at a dotted name, making the objects on the way. A value that stands where an object is needed is kept and
@@ -304,10 +303,12 @@ mod tests {
             .with(Field::ArgvBytes, 100_000_u64)
             .with(Field::IsMerged, true)
             .with(Field::Operations, operations);
-        let told = json!({ "argv_bytes": 100_000, "is_merged": true, "operations": ["create", "close_write"] });
-        assert_eq!(View::Ecs.render(&event)["watertight"], told);
         assert_eq!(View::Ecs.render(&event)["event"]["action"], "file.create");
-        assert_eq!(View::Ocsf.render(&event)["unmapped"], told);
+        for own in [&View::Ecs.render(&event)["watertight"], &View::Ocsf.render(&event)["unmapped"]] {
+            assert_eq!(own["argv_bytes"], 100_000);
+            assert_eq!(own["is_merged"], true);
+            assert_eq!(own["operations"], json!(["create", "close_write"]));
+        }
     }
 
     #[test]

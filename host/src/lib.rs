@@ -6,6 +6,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)] // they panic where the words go nowhere: see `say`
 
 pub mod account;
+mod alert;
 mod by_number;
 pub mod deny;
 mod descriptors;
@@ -30,6 +31,7 @@ pub mod signals;
 pub mod status;
 pub mod supervisor;
 pub mod there;
+mod told;
 pub mod translate;
 pub mod tree;
 pub mod users;

@@ -7,16 +7,18 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use serde_json::{json, Value as Json};
-use watertight_engine::{Explanation, Level, Rule};
+use watertight_engine::{Explanation, Rule};
 use watertight_event::{Event, Field, JsonLines, Kind, Outcome, Source, Value, View};
 use watertight_sensor_abi::Ring;
 
 use crate::account::ring::RingCounts;
 use crate::account::{guard_rows, hook_rows, HookCounts, Receipts, SourceCounts};
+use crate::alert::{level_name, Alert};
 use crate::live::{Facts, Line, Live, Part};
 use crate::loss;
 use crate::patience;
 use crate::printable::printable_start;
+use crate::told::Told;
 use crate::tree::Tree;
 use crate::whole_lines::{NotedWriter, Untaken, NOT_READ};
 use crate::worker::protocol::Format;
@@ -41,6 +43,7 @@ pub struct Output {
     live: Option<Live>,
     events: BTreeMap<Kind, u64>,
     alerts: u64,
+    told: Told,
     rules: RuleCounts,
     /// When the machine began to run, nanoseconds since 1970.
     boot_unix_ns: u64,
@@ -120,6 +123,7 @@ impl Output {
             live,
             events: BTreeMap::new(),
             alerts: 0,
+            told: Told::default(),
             rules,
             boot_unix_ns: nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now()),
             tally,
@@ -138,6 +142,7 @@ impl Output {
     /// Standard output is gone.
     pub fn event(&mut self, event: &mut Event, rules: &mut Rules<'_>, tree: &Tree) -> io::Result<()> {
         event.unix_ns = event.boot_ns.saturating_add(self.boot_unix_ns);
+        debug_assert_eq!(event.foreign_fields().next(), None, "the table does not give it to {}", event.kind.native());
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
         match (self.view(), &mut self.live) {
@@ -153,6 +158,9 @@ impl Output {
         }
         let mut written = Ok(());
         rules.evaluate(event, &mut |alert| {
+            if !self.told.is_first(event, alert.rule.id()) {
+                return;
+            }
             self.alerts = self.alerts.saturating_add(1);
             if written.is_ok() {
                 written = self.alert(event, alert.rule, alert.explanation.as_ref(), tree);
@@ -173,28 +181,17 @@ impl Output {
 
     fn alert(&mut self, event: &Event, rule: Rule<'_>, why: Option<&Explanation>, tree: &Tree) -> io::Result<()> {
         let ancestry = event.number(Field::Pid).map(|pid| tree.ancestry(pid)).unwrap_or_default();
-        let level = rule.level().map_or("unknown", Level::name);
         let matches: Vec<(&str, &str, &str)> = why
             .iter()
             .flat_map(|why| &why.selections)
             .flat_map(|selection| &selection.matches)
             .map(|found| (found.field.as_str(), found.value.as_deref().unwrap_or_default(), found.pattern.as_str()))
             .collect();
-        if self.format != Format::Live {
-            let matches: Vec<Json> = matches
-                .iter()
-                .map(|(field, value, pattern)| json!({ "field": field, "value": value, "pattern": pattern }))
-                .collect();
-            let alert = json!({
-                "kind": "alert",
-                "rule": { "id": rule.id(), "title": rule.title(), "level": level, "tags": rule.tags().collect::<Vec<_>>(), "author": rule.author() },
-                "matches": matches,
-                "ancestry": ancestry,
-                "event": event.to_json(),
-            });
-            return writeln!(self.out, "{alert}");
+        if let Some(view) = self.view() {
+            let alert = Alert { event, rule, matches: &matches, ancestry: &ancestry };
+            return writeln!(self.out, "{}", alert.render(view));
         }
-        let lines = alert_lines(event, rule, level, &matches, &ancestry);
+        let lines = alert_lines(event, rule, level_name(rule.level()), &matches, &ancestry);
         if let Some(live) = &mut self.live {
             live.alert(lines);
             return Ok(());

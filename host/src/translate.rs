@@ -214,3 +214,81 @@ fn path_text(path: &Path) -> Text {
 fn id(pid: i32) -> u64 {
     u64::try_from(pid).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_change_of_a_file_sets_a_field_that_the_table_does_not_give_it() {
+        let kinds = [
+            None,
+            Some(FileKind::File),
+            Some(FileKind::Directory),
+            Some(FileKind::Fifo),
+            Some(FileKind::Socket),
+            Some(FileKind::Symlink),
+            Some(FileKind::Device),
+        ];
+        let operations = [
+            OperationSet::CREATE,
+            OperationSet::UNLINK,
+            OperationSet::RENAME_FROM,
+            OperationSet::RENAME_TO,
+            OperationSet::ATTRIBUTES,
+            OperationSet::CLOSE_WRITE,
+            OperationSet::OPEN_EXEC,
+        ];
+        for (kind, operation) in kinds.into_iter().flat_map(|kind| operations.map(|operation| (kind, operation))) {
+            for (links, new_name) in [(1, None), (2, None), (1, Some(b"new".to_vec()))] {
+                let change = FileChange {
+                    source: Fallback::Fanotify,
+                    operations: operation.with(OperationSet::ATTRIBUTES),
+                    directory: Some("/tmp".into()),
+                    name: b"name".to_vec(),
+                    new_directory: new_name.as_ref().map(|_| "/etc".into()),
+                    new_name: new_name.filter(|_| operation == OperationSet::RENAME_FROM),
+                    pid: Some(7),
+                    kind,
+                    links: Some(links),
+                    merged: true,
+                };
+                let event = file(&change, 1);
+                assert_eq!(event.foreign_fields().next(), None, "{} of {change:?}", event.kind.native());
+            }
+        }
+    }
+
+    #[test]
+    fn no_socket_and_no_process_sets_a_field_that_the_table_does_not_give_it() {
+        let states = [SocketState::Listening, SocketState::Opening, SocketState::Established, SocketState::Closing];
+        for state in states {
+            let address = std::net::SocketAddr::from(([10, 0, 0, 1], 80));
+            let connection = Connection {
+                local: address,
+                remote: address,
+                state,
+                inode: 1,
+                uid: 0,
+                family: Family::V4,
+                protocol: Protocol::Tcp,
+                pid: Some(7),
+                is_shared: false,
+                existing: false,
+            };
+            assert_eq!(socket(&connection, 1).expect("a new one").foreign_fields().next(), None, "{state:?}");
+        }
+        let at_ns = 1;
+        let observed = [
+            Observed::Fork { parent_pid: 1, parent_tgid: 1, child_pid: 2, child_tgid: 2, at_ns },
+            Observed::Exec { pid: 2, tgid: 2, at_ns: None, process: None, vanished: true },
+            Observed::Exit { pid: 2, tgid: 2, exit_code: 9, exit_signal: 17, at_ns },
+            Observed::ProcessGone { pid: 2, start_ticks: 1 },
+            Observed::Overflow { source: Fallback::Fanotify },
+            Observed::WatchEnded { source: Fallback::Inotify, place: "/etc".into() },
+        ];
+        for observed in observed {
+            assert_eq!(event_of(observed, 1).expect("one that the model has").foreign_fields().next(), None);
+        }
+    }
+}

@@ -26,7 +26,7 @@ const DEPTH_MAX: u64 = 128;
 pub(crate) const TICK_NS: u64 = 10_000_000;
 
 /// The fields that an exec sets and later events of the process inherit.
-const REMEMBERED: [Field; 17] = [
+const REMEMBERED: [Field; 18] = [
     Field::ProcessId,
     Field::StartNs,
     Field::Executable,
@@ -40,6 +40,7 @@ const REMEMBERED: [Field; 17] = [
     Field::User,
     Field::Uid,
     Field::Gid,
+    Field::Group,
     Field::CgroupId,
     Field::CgroupPath,
     Field::ContainerId,
@@ -291,8 +292,11 @@ impl Tree {
             (Some(of_known), Some(of_event)) => of_known != of_event,
             _ => false,
         };
+        // Ids of its own that have no name must not get the name of others.
+        let has_own_ids = event.has(Field::Uid);
         for (field, value) in &known.fields {
-            let is_stale = is_moved && matches!(field, Field::CgroupPath | Field::ContainerId);
+            let is_stale = is_moved && matches!(field, Field::CgroupPath | Field::ContainerId)
+                || has_own_ids && matches!(field, Field::User | Field::Group);
             if event.get(*field).is_none() && !is_stale {
                 event.set(*field, value.clone());
             }
@@ -302,8 +306,14 @@ impl Tree {
 
     fn fill_parent(&self, pid: u64, event: &mut Event) {
         let parent = event.number(Field::ParentPid).or_else(|| self.processes.get(&pid).map(|known| known.parent_pid));
-        let Some(known) = parent.and_then(|parent| self.processes.get(&parent)) else { return };
+        let Some((parent, known)) = parent.and_then(|parent| Some((parent, self.processes.get(&parent)?))) else {
+            return;
+        };
         let known = known.at(event.boot_ns);
+        // What is told of a parent is told of a process that has a number.
+        if !event.has(Field::ParentPid) {
+            event.set(Field::ParentPid, parent);
+        }
         let from_to = [
             (Field::Executable, Field::ParentExecutable),
             (Field::CommandLine, Field::ParentCommandLine),
@@ -386,6 +396,34 @@ mod tests {
         assert_eq!(event.text(Field::ParentExecutable).as_deref(), Some("/sbin/init"));
         assert_eq!(event.number(Field::Depth), Some(1));
         assert_eq!(tree.ancestry(7), ["/bin/sh (7)", "/sbin/init (1)"]);
+    }
+
+    #[test]
+    fn a_parent_that_is_known_by_its_fork_alone_is_told_with_its_number() {
+        let mut tree = Tree::default();
+        tree.enrich(&mut exec(7, 1, "/bin/sh"));
+        let fork = Event::new(Kind::ProcessFork, Outcome::Done, Source::ProcConnector, 2).with(Field::Pid, 7_u64);
+        tree.enrich(&mut fork.with(Field::ChildPid, 8_u64));
+        // Gone before /proc could be read: the exec names the process and nothing else.
+        let mut vanished =
+            Event::new(Kind::ProcessExec, Outcome::Done, Source::ProcConnector, 3).with(Field::Pid, 8_u64);
+        tree.enrich(&mut vanished);
+        assert_eq!(vanished.text(Field::ParentExecutable).as_deref(), Some("/bin/sh"));
+        assert_eq!(vanished.number(Field::ParentPid), Some(7));
+    }
+
+    #[test]
+    fn who_acted_is_told_by_name_where_only_the_process_is_known_and_by_no_name_of_other_ids() {
+        let mut tree = Tree::default();
+        let named = exec(7, 1, "/bin/sh").with(Field::Uid, 0_u64).with(Field::Gid, 0_u64);
+        tree.enrich(&mut named.with(Field::User, "root").with(Field::Group, "root"));
+        let event = Event::new(Kind::FileUnlink, Outcome::Done, Source::Fanotify, 2).with(Field::Pid, 7_u64);
+        let (mut marked, mut changed) = (event.clone(), event.with(Field::Uid, 4_000_u64).with(Field::Gid, 4_000_u64));
+        tree.enrich(&mut marked);
+        assert_eq!((marked.text(Field::User).as_deref(), marked.number(Field::Gid)), (Some("root"), Some(0)));
+        assert_eq!(marked.text(Field::Group).as_deref(), Some("root"));
+        tree.enrich(&mut changed);
+        assert_eq!((changed.get(Field::User), changed.get(Field::Group)), (None, None));
     }
 
     #[test]

@@ -39,3 +39,35 @@ fn every_rule_fires_on_what_it_must_and_stays_silent_on_what_it_must_not() {
     }
     assert!(wrong.is_empty(), "{} events judged wrongly:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// No name below /proc and /sys can be taken by a rename; a ransom note is told by its text's arrival, not by its place.
+const NO_PLACES: [&str; 2] =
+    ["linux/privilege_escalation/container_core_pattern.yml", "linux/impact/ransom_note_written.yml"];
+
+#[test]
+fn a_file_moved_into_place_is_told_wherever_a_written_one_is() {
+    let image = library().image().expect("the shipped rules compile");
+    let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
+    let mut missed = Vec::new();
+    for rule in shipped().iter().filter(|rule| !NO_PLACES.contains(&rule.path)) {
+        let source: Value = serde_norway::from_str(rule.source).expect("a rule is YAML");
+        if source["logsource"]["category"] != "file_event" {
+            continue;
+        }
+        let tests: Value = serde_norway::from_str(rule.tests).expect("events are YAML");
+        for case in tests["fires"].as_array().expect("a list of events") {
+            let written = &case["event"];
+            let line = json!({
+                "logsource": { "product": "linux", "category": "file_rename" },
+                "event": {
+                    "SourceFilename": "/tmp/a", "TargetFilename": written["TargetFilename"],
+                    "Image": "/usr/bin/mv", "User": written["User"],
+                },
+            });
+            if detector.line(&line.to_string(), false).expect("a well-formed event").is_empty() {
+                missed.push(format!("{}: {}", rule.path, written["TargetFilename"]));
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{} renames into place fire nothing:\n{}", missed.len(), missed.join("\n"));
+}

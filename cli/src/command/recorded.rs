@@ -124,6 +124,9 @@ fn line(json: &Json) -> anyhow::Result<Line<'_>> {
         return Ok(if is_without_log_source(json) { Line::PassedOver(NO_LOG_SOURCE) } else { Line::Sigma });
     };
     if let Some(kind) = object.get("kind").and_then(Json::as_str) {
+        if is_of_sigma_without_log_source(object) {
+            return Ok(Line::PassedOver(NO_LOG_SOURCE));
+        }
         if let Some(kind) = NO_EVENTS.into_iter().find(|known| *known == kind) {
             return Ok(Line::PassedOver(kind));
         }
@@ -146,7 +149,14 @@ fn line(json: &Json) -> anyhow::Result<Line<'_>> {
     )
 }
 
-/// Exactly what `--as sigma` writes of such an event. Live, no rule is asked about it.
+/// What `--as sigma` writes of an event that answers to no log source: its kind, and the event by Sigma's names, where an event
+/// in native form has its outcome. Live, no rule is asked about it.
+fn is_of_sigma_without_log_source(object: &Map<String, Json>) -> bool {
+    let is_event = object.get("event").is_some_and(Json::is_object) && !object.contains_key("outcome");
+    is_event && object.get("kind").and_then(Json::as_str).and_then(Kind::from_native).is_some()
+}
+
+/// The same in recordings of earlier versions, which wrote an empty log source.
 fn is_without_log_source(json: &Json) -> bool {
     json.get("logsource")
         .is_some_and(|logsource| *logsource == serde_json::json!({ "category": "", "product": "linux" }))
@@ -215,6 +225,27 @@ detection:
             connect(Kind::NetworkEstablished),
             event(Kind::SensorGap).with(Field::Message, "evil"),
         ]
+    }
+
+    #[test]
+    fn an_event_that_answers_to_no_log_source_is_passed_over_in_the_form_of_every_version() {
+        let library = load_texts([Source { file: "rules.yml", text: RULES }]);
+        let mut recorded = Recorded::new(&library).expect("few rules");
+        let event =
+            Event::new(Kind::NetworkEstablished, Outcome::Done, EventSource::TpBtf, 7).with(Field::CommandLine, "evil");
+        let now = View::Sigma.render(&event);
+        assert_eq!((now.get("logsource"), &now["kind"]), (None, &serde_json::json!("network.established")));
+        assert!(now["time"].is_string(), "{now}");
+        let before = r#"{"event":{"CommandLine":"evil"},"logsource":{"category":"","product":"linux"}}"#;
+        for line in [now.to_string().as_str(), before] {
+            assert_eq!(fired(&mut recorded, line), Vec::<String>::new());
+        }
+        let words = recorded.end("events").expect("all are JSON").concat();
+        assert!(words.contains("2 event without log source"), "{words}");
+        let unknown = recorded.line(1, br#"{"kind":"process.dance","event":{}}"#, false);
+        assert!(unknown.is_err_and(|error| error.to_string().contains("process.dance")));
+        let forgotten = recorded.line(1, br#"{"event":{"CommandLine":"evil"}}"#, false);
+        assert!(forgotten.is_err_and(|error| error.to_string().contains("logsource")));
     }
 
     fn fired(recorded: &mut Recorded<'_>, line: &str) -> Vec<String> {

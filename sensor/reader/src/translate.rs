@@ -353,9 +353,12 @@ fn set_socket(event: &mut Event, record: &Record<'_>, socket: &Socket) {
         event.set(Field::RemoteAddress, address(&socket.remote));
         event.set(Field::RemotePort, u64::from(socket.remote_port));
     }
-    let opens = [Kind::NetworkConnect, Kind::NetworkEstablished, Kind::NetworkAccept, Kind::NetworkSend];
-    if opens.contains(&event.kind) {
-        event.set(Field::IsInitiated, event.kind != Kind::NetworkAccept);
+    match event.kind {
+        Kind::NetworkConnect | Kind::NetworkEstablished | Kind::NetworkSend | Kind::NetworkFailed => {
+            event.set(Field::IsInitiated, true);
+        }
+        Kind::NetworkAccept => event.set(Field::IsInitiated, false),
+        _ => {}
     }
     if record.hook == Hook::SockState && socket.new_state == TCP_SYN_SENT {
         event.outcome = Outcome::Attempted;
@@ -406,7 +409,7 @@ fn set_system(event: &mut Event, record: &Record<'_>, system: &System) {
                 event.set(Field::FsType, string_text(kind));
             }
         }
-        Hook::TimeSet => event.set(Field::Size, system.value),
+        Hook::TimeSet if system.value != 0 => event.set(Field::ClockTime, system.value),
         _ => {}
     }
 }

@@ -1,7 +1,7 @@
 //! The product in force: what it must say of what happens in the guest.
 
 use super::Test;
-use crate::action::{memory, network, process};
+use crate::action::{file, memory, network, process};
 use crate::product::{by, watertight, Watertight};
 use crate::shared;
 use anyhow::{ensure, Context, Result};
@@ -52,6 +52,11 @@ pub const TESTS: &[Test] = &[
         name: "product.alert.memfd",
         claim: "a program run from memory raises an alert that says why",
         run: memfd_raises_an_alert,
+    },
+    Test {
+        name: "product.alert.once",
+        claim: "a file that an open makes is told once by a rule, though the kernel tells creation and open",
+        run: file_that_an_open_makes_is_told_once,
     },
     Test {
         name: "product.run.second_refused",
@@ -173,6 +178,20 @@ fn memfd_raises_an_alert() -> Result<()> {
     let alert = events.expect("alert", |alert| alert["rule"]["title"].to_string().contains("from memory"))?;
     ensure!(alert["matches"].as_array().is_some_and(|matches| !matches.is_empty()), "no reason: {alert}");
     ensure!(alert["ancestry"].as_array().is_some_and(|line| line.len() > 1), "no ancestry: {alert}");
+    Ok(())
+}
+
+/// The kernel tells the creation and the open of one call; people are told of one act.
+fn file_that_an_open_makes_is_told_once() -> Result<()> {
+    const PATH: &str = "/etc/profile-made-once";
+    let watch = shared::watch()?;
+    file::create(PATH)?;
+    let events = watch.events()?;
+    let is_ours = |event: &serde_json::Value| event["file"]["path"] == PATH;
+    events.expect("file.create", is_ours)?;
+    events.expect("file.open_write", is_ours)?;
+    let alerts = events.of_kind("alert").filter(|alert| is_ours(&alert["event"])).count();
+    ensure!(alerts == 1, "{alerts} alerts about one file that was made by an open");
     Ok(())
 }
 

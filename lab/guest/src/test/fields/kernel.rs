@@ -187,7 +187,7 @@ fn system(script: &mut Script) -> Result<()> {
         "time_set",
         "time.set",
         kernel::set_clock()?,
-        vec![("/file/size", Value::Null), ("/operations", json!(["time_set"]))],
+        vec![("/clock/new_unix_s", Value::Null), ("/operations", json!(["time_set"]))],
     );
     Ok(())
 }
