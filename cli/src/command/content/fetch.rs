@@ -185,7 +185,7 @@ fn fetch(args: &FetchArgs, client: &Client, pack: &SignedPack) -> anyhow::Result
     let file = format!("{}-{}.pack", pack.release.name, pack.release.version);
     let store = Store::new(Folder::unlocked(to)?);
     let present = store.get(&file, pack.target.size_bytes()).ok().flatten();
-    if !present.is_some_and(|bytes| pack.target.check(&bytes).is_ok()) {
+    if present.is_none_or(|bytes| pack.target.check(&bytes).is_err()) {
         store.put(&file, &client.download(&pack.target)?)?;
     }
     Ok(Some(to.join(file)))

@@ -122,13 +122,16 @@ fn ask(question: &str) -> anyhow::Result<String> {
 }
 
 /// One line, key by key: in this mode the terminal neither edits nor interrupts.
-fn line(terminal: &File) -> anyhow::Result<String> {
+fn line(mut terminal: &File) -> anyhow::Result<String> {
     const INTERRUPT: u8 = 3;
     const END: u8 = 4;
     const ERASE: [u8; 2] = [8, 127];
     let mut bytes = Vec::new();
-    for byte in terminal.take(SIZE_BYTES_MAX).bytes() {
-        match byte? {
+    let mut byte = [0];
+    // One at a time: what is typed ahead is for the next question.
+    while (bytes.len() as u64) < SIZE_BYTES_MAX && terminal.read(&mut byte)? > 0 {
+        let [byte] = byte;
+        match byte {
             b'\n' | b'\r' | END => break,
             INTERRUPT => bail!("interrupted"),
             byte if ERASE.contains(&byte) => {

@@ -56,11 +56,10 @@ const FILE_SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub(super) fn run(args: &PublishArgs) -> anyhow::Result<u8> {
     let publication = publication(args)?;
     let mut passphrases = args.passphrase.open()?;
-    let keys = OnlineKeys {
-        snapshot: open_keys(&mut passphrases, &args.snapshot_key)?,
-        timestamp: open_keys(&mut passphrases, &args.timestamp_key)?,
-    };
-    let published = match publish(&args.to, &publication, &keys, Moment::now()) {
+    let snapshot = open_keys(&mut passphrases, &args.snapshot_key)?;
+    let timestamp = open_keys(&mut passphrases, &args.timestamp_key)?;
+    let keys = OnlineKeys { snapshot: &snapshot, timestamp: &timestamp };
+    let published = match publish(&args.to, &publication, keys, Moment::now()) {
         Err(error @ (PublishError::NotHigher { .. } | PublishError::RootGap { .. })) => {
             watertight_host::say!("watertight: {}", watertight_host::printable::printable(&error.to_string()));
             return Ok(CONFLICT);

@@ -21,12 +21,12 @@ use crate::store::{MemoryDisk, Store};
 use crate::time::Moment;
 
 /// The keys that are online: they say which versions belong together now, and nothing of what is in them.
-#[derive(Debug, Default)]
-pub struct OnlineKeys {
-    /// Signs snapshots.
-    pub snapshot: Vec<SigningKey>,
-    /// Signs timestamps.
-    pub timestamp: Vec<SigningKey>,
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnlineKeys<'a> {
+    /// Sign snapshots.
+    pub snapshot: &'a [SigningKey],
+    /// Sign timestamps.
+    pub timestamp: &'a [SigningKey],
 }
 
 /// What is published. What is not given stays as it is in the folder.
@@ -137,7 +137,7 @@ const DOCUMENT_SIZE_BYTES_MAX: u64 = 5 * 1024 * 1024;
 pub fn publish(
     folder: &Path,
     publication: &Publication,
-    keys: &OnlineKeys,
+    keys: OnlineKeys<'_>,
     now: Moment,
 ) -> Result<Published, PublishError> {
     for tree in [METADATA, TARGETS] {
@@ -200,7 +200,7 @@ impl Present {
     }
 
     /// The files that lead from what is there to what is wanted, nothing written yet.
-    fn with(&self, publication: &Publication, keys: &OnlineKeys, now: Moment) -> Result<Draft, PublishError> {
+    fn with(&self, publication: &Publication, keys: OnlineKeys<'_>, now: Moment) -> Result<Draft, PublishError> {
         let mut draft = Draft::default();
         let mut roles = self.roles.clone();
         let root_version = match (&publication.root, &self.root) {
@@ -241,7 +241,7 @@ impl Present {
         draft: &mut Draft,
         roles: &BTreeMap<String, u64>,
         publication: &Publication,
-        keys: &OnlineKeys,
+        keys: OnlineKeys<'_>,
         now: Moment,
     ) -> Result<u64, PublishError> {
         let present = self.snapshot.as_ref().map(|(snapshot, _)| snapshot);

@@ -1,0 +1,160 @@
+//! A publisher that errs, and one that is cut off: clients see the repository from before.
+
+mod support;
+
+use std::fs;
+
+use support::{release, start, Desk, DAY_S};
+use watertight_content_repo::client::ClientError;
+use watertight_content_repo::publish::{publish, published_document, Document, Publication, PublishError};
+use watertight_content_repo::release::signed_packs;
+use watertight_content_repo::source::FolderSource;
+
+fn refused(desk: &Desk, publication: &Publication) -> PublishError {
+    let folder = desk.folder.path();
+    let before = fs::read(folder.join("metadata/timestamp.json")).expect("it is published");
+    let error = publish(folder, publication, desk.online(), start()).expect_err("it does not fit");
+    assert_eq!(fs::read(folder.join("metadata/timestamp.json")).expect("it is still there"), before);
+    error
+}
+
+#[test]
+fn a_folder_works_as_a_repository_by_itself() {
+    let desk = Desk::with_pack();
+    let mut client = desk.client(FolderSource::new(desk.folder.path()).expect("a repository"));
+    client.refresh(start()).expect("a good repository");
+    let packs = signed_packs(&mut client, start()).expect("good packs");
+    assert_eq!(client.download(&packs[0].target).expect("its bytes"), b"pack one");
+}
+
+#[test]
+fn the_same_or_an_older_version_is_never_published() {
+    let mut desk = Desk::with_pack();
+    let old = published_document(desk.folder.path(), "content").expect("a repository").expect("it is published");
+    desk.release(2, b"pack two");
+    desk.publish_content(start());
+    let publication = Publication { roles: [("content".to_owned(), old)].into(), ..desk.publication() };
+    let error = refused(&desk, &publication);
+    assert!(matches!(error, PublishError::NotHigher { offered: 1, published: 2, .. }), "{error}");
+    let publication = Publication { root: Some(desk.root()), ..desk.publication() };
+    assert!(matches!(refused(&desk, &publication), PublishError::NotHigher { offered: 1, published: 1, .. }));
+    desk.root_version = 3;
+    let publication = Publication { root: Some(desk.root()), ..desk.publication() };
+    assert!(matches!(refused(&desk, &publication), PublishError::RootGap { offered: 3, published: 1 }));
+}
+
+#[test]
+fn what_a_client_would_refuse_is_not_published() {
+    let mut desk = Desk::with_pack();
+    desk.release(2, b"pack two");
+    let unsigned = Document::content(2, desk.expires(), &desk.packs).expect("good releases");
+    let publication = Publication { roles: [("content".to_owned(), unsigned)].into(), ..desk.publication() };
+    let error = refused(&desk, &publication);
+    assert!(
+        matches!(error, PublishError::Refused(ClientError::BelowThreshold { found: 0, threshold: 2, .. })),
+        "{error:?}"
+    );
+    let expired = Document::content(2, start().plus_s(-1), &desk.packs).expect("good releases");
+    let expired = desk.signed("content", expired);
+    let publication = Publication { roles: [("content".to_owned(), expired)].into(), ..desk.publication() };
+    assert!(matches!(refused(&desk, &publication), PublishError::Refused(ClientError::Expired { .. })));
+}
+
+#[test]
+fn a_file_that_nobody_gave_is_missed_by_name() {
+    let mut desk = Desk::with_pack();
+    desk.release(2, b"pack two");
+    let roles = [("content".to_owned(), desk.content())].into();
+    let publication = Publication { roles, files: Vec::new(), ..desk.publication() };
+    let error = refused(&desk, &publication);
+    assert!(matches!(&error, PublishError::MissingFile { path, .. } if path == "content/linux/2.pack"), "{error}");
+}
+
+#[test]
+fn a_first_publication_lacks_nothing() {
+    let mut desk = Desk::new();
+    desk.release(1, b"pack one");
+    let roles = [("content".to_owned(), desk.content())].into();
+    let publication = Publication { roles, ..desk.publication() };
+    let outcome = publish(desk.folder.path(), &publication, desk.online(), start());
+    assert!(matches!(outcome, Err(PublishError::Missing { .. })), "{outcome:?}");
+}
+
+#[test]
+fn time_goes_on_without_anything_new_and_the_snapshot_is_renewed_before_it_ends() {
+    let desk = Desk::with_pack();
+    let mut snapshots = Vec::new();
+    for day in 0..10 {
+        let now = start().plus_s(day * DAY_S);
+        let published = desk.publish_again(now);
+        snapshots.push(published.versions["snapshot"]);
+        let mut client = desk.client(desk.mirror());
+        client.refresh(now).expect("a good repository");
+    }
+    assert!(snapshots.is_sorted() && snapshots[0] == 1 && snapshots[9] > 1, "{snapshots:?}");
+}
+
+#[test]
+fn a_publisher_that_was_cut_off_before_the_timestamp_has_changed_nothing() {
+    let mut desk = Desk::with_pack();
+    let timestamp = desk.folder.path().join("metadata/timestamp.json");
+    let before = fs::read(&timestamp).expect("it is published");
+    desk.release(2, b"pack two");
+    desk.publish_content(start());
+    // Everything but the last step was done.
+    fs::write(&timestamp, before).expect("a file");
+    let mut client = desk.client(desk.mirror());
+    client.refresh(start()).expect("the repository from before");
+    assert_eq!(signed_packs(&mut client, start()).expect("good packs").len(), 1);
+    // Done again, with other words under the same version: nobody has seen the ones before.
+    desk.content_version = 1;
+    desk.release(3, b"pack three");
+    desk.publish_content(start());
+    let mut client = desk.client(desk.mirror());
+    client.refresh(start()).expect("a good repository");
+    assert_eq!(signed_packs(&mut client, start()).expect("good packs").len(), 3);
+}
+
+#[test]
+fn a_document_in_the_place_of_another_is_refused() {
+    let desk = Desk::with_pack();
+    let publication = Publication { root: Some(desk.targets(2)), ..desk.publication() };
+    assert!(matches!(refused(&desk, &publication), PublishError::WrongKind { .. }));
+    let publication = Publication { targets: Some(desk.root()), ..desk.publication() };
+    assert!(matches!(refused(&desk, &publication), PublishError::WrongKind { .. }));
+}
+
+#[test]
+fn keys_are_rotated_by_a_root_that_old_and_new_keys_signed() {
+    let mut desk = Desk::with_pack();
+    let old = desk.keys.remove("root").expect("keys");
+    let new = || watertight_content_repo::key::SigningKey::generate().expect("random bytes");
+    desk.keys.insert("root", vec![new(), new()]);
+    desk.keys.insert("timestamp", vec![new()]);
+    desk.root_version = 2;
+    let by_new = Publication { root: Some(desk.root()), ..desk.publication() };
+    assert!(matches!(refused(&desk, &by_new), PublishError::Refused(ClientError::BelowThreshold { .. })));
+    let mut root = desk.root();
+    for key in old.iter().take(2) {
+        root.sign(key, true).expect("a document");
+    }
+    let by_both = Publication { root: Some(root), ..desk.publication() };
+    publish(desk.folder.path(), &by_both, desk.online(), start()).expect("old and new keys");
+    let mut client = desk.client(desk.mirror());
+    client.refresh(start()).expect("a client from before follows");
+    assert_eq!(client.versions().root, 2);
+}
+
+#[test]
+fn a_foreign_key_does_not_sign_a_root_by_mistake() {
+    let desk = Desk::with_pack();
+    let mut root = desk.root();
+    assert!(root.sign(&desk.keys["timestamp"][0], false).is_err());
+    assert_eq!(root.signers().len(), 2);
+}
+
+#[test]
+fn two_packs_of_one_name_and_version_are_refused() {
+    let packs = [(release("linux", 1), b"a".to_vec()), (release("linux", 1), b"b".to_vec())];
+    assert!(Document::content(1, start(), &packs).is_err());
+}
