@@ -271,6 +271,26 @@ fn malicious_mirror_bytes_that_are_no_document_never_end_the_client() {
 }
 
 #[test]
+fn malicious_mirror_a_bit_that_flips_is_refused_or_means_the_same() {
+    let desk = Desk::with_pack();
+    for name in ["timestamp.json", "1.snapshot.json", "1.targets.json"] {
+        let good = desk.mirror().metadata(name);
+        for place in (0..good.len()).step_by(3) {
+            let mirror = desk.mirror();
+            let mut flipped = good.clone();
+            flipped[place] ^= 1 << (place % 8);
+            mirror.put_metadata(name, flipped);
+            let mut client = desk.client(mirror);
+            if client.refresh(start()).is_ok() {
+                // The case of a signature's digits, and what stands beside what is signed.
+                let target = client.find("content/linux/1.pack", start()).expect("no refusal").expect("it is named");
+                assert_eq!(client.download(&target).expect("its bytes"), b"pack one", "{name} at {place}");
+            }
+        }
+    }
+}
+
+#[test]
 fn endless_data_no_document_may_be_larger_than_its_limit() {
     let desk = Desk::with_pack();
     for name in ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"] {
@@ -408,6 +428,24 @@ fn extraneous_paths_lead_nowhere() {
         mirror.asked.lock().expect("whole").clear();
         assert!(matches!(client.download(&target), Err(ClientError::UnsafePath { .. })), "{path:?}");
         assert!(mirror.asked.lock().expect("whole").is_empty(), "{path:?}");
+    }
+}
+
+#[test]
+fn extraneous_paths_do_not_come_in_by_a_hash() {
+    let desk = Desk::with_pack();
+    for hash in ["../../../etc/passwd", "", "0", "zz"] {
+        let mirror = desk.mirror();
+        let content = forge(&mirror.metadata("1.content.json"), &desk.keys["content"], |signed| {
+            signed["targets"]["content/linux/1.pack"]["hashes"] = json!({ "sha256": hash });
+        });
+        mirror.put_metadata("1.content.json", content);
+        let mut client = desk.client(mirror.clone());
+        client.refresh(start()).expect("the signatures are good");
+        let target = client.find("content/linux/1.pack", start()).expect("no refusal").expect("it is named");
+        mirror.asked.lock().expect("whole").clear();
+        assert!(matches!(client.download(&target), Err(ClientError::Malformed { .. })), "{hash:?}");
+        assert!(mirror.asked.lock().expect("whole").is_empty(), "{hash:?}");
     }
 }
 

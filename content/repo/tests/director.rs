@@ -2,11 +2,12 @@
 
 mod support;
 
+use proptest::prelude::{any, prop, proptest};
 use serde_json::{json, Value};
 use support::{release, start, Desk, DAY_S};
 use watertight_content_repo::client::ClientError;
 use watertight_content_repo::director::{
-    decide, fetch_plan, Decision, Hold, Host, Plan, Refusal, Seen, Verdict, BUCKETS,
+    decide, fetch_plan, Decision, Hold, Host, Plan, Refusal, Seen, SignedPlan, Verdict, BUCKETS,
 };
 use watertight_content_repo::publish::PublishError;
 use watertight_content_repo::release::{signed_packs, ContentId, Release, SignedPack, Step};
@@ -39,17 +40,21 @@ fn packs(desk: &Desk) -> Vec<SignedPack> {
     signed_packs(&mut client, start()).expect("good packs")
 }
 
+/// The plan as keys of the name "director" signed it.
+fn signed(plan: &Value) -> SignedPlan {
+    SignedPlan::parse(plan.to_string().as_bytes(), "director").expect("a plan")
+}
+
 fn ask(plan: &Value, packs: &[SignedPack], seen: &mut Seen, now: Moment) -> Result<Verdict, Refusal> {
-    let bytes = serde_json::to_vec(plan).expect("JSON");
-    decide(&Plan::parse(&bytes).expect("a plan"), &bytes, packs, &host(), seen, now)
+    decide(&signed(plan), packs, &host(), seen, now)
 }
 
 fn refused(plan: &Value, packs: &[SignedPack]) -> Refusal {
     let verdict = ask(plan, packs, &mut Seen::default(), start()).expect("the plan as a whole is good");
     assert_eq!(verdict.to_run(), []);
-    let of_entry = verdict.decisions.into_values().map(|decision| match decision {
-        Decision::Refused(refusal) => refusal,
-        Decision::Run { .. } => panic!("it runs"),
+    let of_entry = verdict.decisions.into_values().filter_map(|decision| match decision {
+        Decision::Refused(refusal) => Some(refusal),
+        Decision::Run { .. } => None,
     });
     verdict.refused.into_iter().chain(of_entry).next().expect("a refusal by name")
 }
@@ -71,8 +76,8 @@ fn a_signed_plan_comes_through_the_repository_and_starts_a_signed_pack() {
     let mut client = desk.client(desk.mirror());
     client.refresh(start()).expect("a good repository");
     let packs = signed_packs(&mut client, start()).expect("good packs");
-    let (plan, bytes) = fetch_plan(&mut client, start()).expect("no refusal").expect("there is one");
-    let verdict = decide(&plan, &bytes, &packs, &host(), &mut Seen::default(), start()).expect("a good plan");
+    let plan = fetch_plan(&mut client, start()).expect("no refusal").expect("there is one");
+    let verdict = decide(&plan, &packs, &host(), &mut Seen::default(), start()).expect("a good plan");
     assert_eq!(verdict.to_run(), [ContentId::of(b"pack one")]);
 }
 
@@ -126,6 +131,29 @@ fn a_replay_of_an_older_epoch_is_refused() {
 }
 
 #[test]
+fn epochs_that_a_thief_ran_up_end_with_his_keys() {
+    let mut desk = Desk::with_pack();
+    let mut seen = Seen::default();
+    let refresh_and_decide = |desk: &Desk, seen: &mut Seen| {
+        let mut client = desk.client(desk.mirror());
+        client.refresh(start()).expect("a good repository");
+        let packs = signed_packs(&mut client, start()).expect("good packs");
+        let plan = fetch_plan(&mut client, start()).expect("no refusal").expect("there is one");
+        decide(&plan, &packs, &host(), seen, start())
+    };
+    desk.publish_plan(&plan(u64::MAX, &id(b"pack one")), start()).expect("it is signed");
+    refresh_and_decide(&desk, &mut seen).expect("it is signed");
+    desk.publish_plan(&plan(2, &id(b"pack one")), start()).expect("a good plan");
+    let refused = refresh_and_decide(&desk, &mut seen);
+    assert_eq!(refused, Err(Refusal::EpochWentBack { offered: 2, seen: u64::MAX }));
+    // Offline keys put another director in his place.
+    desk.keys.insert("director", vec![watertight_content_repo::key::SigningKey::generate().expect("random bytes")]);
+    desk.publish_targets_and_plan(2, &plan(3, &id(b"pack one")), start()).expect("good documents");
+    let verdict = refresh_and_decide(&desk, &mut seen).expect("the new director's first word");
+    assert_eq!((verdict.to_run().len(), seen.epoch), (1, 3));
+}
+
+#[test]
 fn two_plans_of_one_epoch_are_refused() {
     let desk = Desk::with_pack();
     let (packs, mut seen) = (packs(&desk), Seen::default());
@@ -154,6 +182,10 @@ fn a_recall_holds_though_the_lease_is_over_and_for_good() {
     recall["recall"] = json!([content]);
     ask(&recall, &packs, &mut seen, start().plus_s(2 * DAY_S)).expect_err("the lease is over");
     assert!(seen.recalled.contains(&content));
+    // As it does for a host whose clock is behind.
+    let mut behind = Seen::default();
+    ask(&recall, &packs, &mut behind, start().plus_s(-DAY_S)).expect_err("it is still to come");
+    assert!(behind.recalled.contains(&content));
     // A later plan that starts it anew, without a word of the recall.
     let verdict = ask(&plan(2, &content.to_string()), &packs, &mut seen, start()).expect("a good plan");
     assert_eq!(verdict.decisions["linux"], Decision::Refused(Refusal::Recalled { content }));
@@ -177,12 +209,11 @@ fn a_director_that_gives_it_to_everybody_at_once_reaches_the_signed_share_only()
             vec![Step { after_h: 0, per_million: 100_000 }, Step { after_h: 4, per_million: 1_000_000 }];
     });
     let (packs, plan) = (packs(&desk), plan(1, &id(b"pack five")));
-    let bytes = serde_json::to_vec(&plan).expect("JSON");
-    let parsed = Plan::parse(&bytes).expect("a plan");
+    let signed = signed(&plan);
     let started = |now| {
         let runs = |number: &u32| {
             let host = Host { id: format!("host-{number}"), ..host() };
-            let verdict = decide(&parsed, &bytes, &packs, &host, &mut Seen::default(), now).expect("a good plan");
+            let verdict = decide(&signed, &packs, &host, &mut Seen::default(), now).expect("a good plan");
             !verdict.to_run().is_empty()
         };
         (0..2000).filter(runs).count()
@@ -289,4 +320,24 @@ fn a_plan_that_is_no_plan_is_refused_though_the_director_signed_it() {
     client.refresh(start()).expect("a good repository");
     let refused = fetch_plan(&mut client, start());
     assert!(matches!(&refused, Err(ClientError::Malformed { role, .. }) if role == "director"), "{refused:?}");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_plan_that_is_out_of_bounds_or_a_panic(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = plan(1, &id(b"pack one")).to_string().into_bytes();
+        for (place, byte) in edits {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Ok(signed) = SignedPlan::parse(&bytes, "director") {
+            assert!(signed.plan.check().is_ok());
+            // Without a signed pack nothing runs, whatever the plan has become.
+            if let Ok(verdict) = decide(&signed, &[], &host(), &mut Seen::default(), start()) {
+                assert_eq!(verdict.to_run(), []);
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection};
 use support::{start, Desk};
 use watertight_content_repo::client::ClientError;
 use watertight_content_repo::release::signed_packs;
 use watertight_content_repo::source::{HttpLimits, HttpSource, Source as _, SourceError, Tree};
+
+/// What a server talks through: TCP, or TLS over it.
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
 
 /// A server on the loopback for one test; it ends with it.
 struct Server {
@@ -27,7 +33,14 @@ const ENDLESS_SIZE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 impl Server {
     /// Answers every request by `answer`, which gets the path.
-    fn new(answer: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + 'static) -> Self {
+    fn new(answer: impl Fn(&str, &mut dyn Stream) -> std::io::Result<()> + Send + 'static) -> Self {
+        Self::with_tls(None, answer)
+    }
+
+    fn with_tls(
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&str, &mut dyn Stream) -> std::io::Result<()> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port of the loopback");
         let address = listener.local_addr().expect("it is bound");
         let is_over = Arc::new(AtomicBool::new(false));
@@ -38,8 +51,17 @@ impl Server {
                     return;
                 }
                 let Ok(mut stream) = stream else { continue };
-                let Some(path) = asked(&stream) else { continue };
-                let _ = answer(&path, &mut stream); // the client may have left
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+                // The client may leave at any moment: that is its right.
+                let _ = match &tls {
+                    None => serve(&mut stream, &answer),
+                    Some(config) => {
+                        let mut connection = ServerConnection::new(Arc::clone(config)).expect("a good configuration");
+                        let served = serve(&mut rustls::Stream::new(&mut connection, &mut stream), &answer);
+                        connection.send_close_notify();
+                        served.and_then(|()| connection.complete_io(&mut stream).map(|_| ()))
+                    }
+                };
             }
         });
         Self { address, is_over, thread: Some(thread) }
@@ -72,15 +94,17 @@ impl Drop for Server {
     }
 }
 
-fn asked(stream: &TcpStream) -> Option<String> {
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let mut lines = BufReader::new(stream).lines();
-    let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
+fn serve(
+    stream: &mut dyn Stream,
+    answer: &impl Fn(&str, &mut dyn Stream) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut lines = BufReader::new(&mut *stream).lines();
+    let first = lines.next().transpose()?.unwrap_or_default();
     lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
-    Some(path)
+    answer(first.split(' ').nth(1).unwrap_or_default(), stream)
 }
 
-fn whole(stream: &mut TcpStream, status: &str, body: &[u8]) -> std::io::Result<()> {
+fn whole(stream: &mut dyn Stream, status: &str, body: &[u8]) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
     stream.write_all(body)
 }
@@ -233,4 +257,43 @@ fn a_path_is_asked_for_under_its_own_name() {
     };
     assert_eq!(fetch(Tree::Targets, "a b/ä%?#.pack"), "/targets/a%20b/%C3%A4%25%3F%23.pack");
     assert_eq!(fetch(Tree::Metadata, "1.%2Frole.json"), "/metadata/1.%2Frole.json");
+}
+
+/// A certificate for the loopback that signed itself, and a server's configuration with it.
+fn certificate() -> (String, Arc<ServerConfig>) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a certificate and its key");
+    (made.cert.pem(), Arc::new(config))
+}
+
+#[test]
+fn https_works_with_the_authority_that_was_named_and_with_no_other() {
+    let desk = Desk::with_pack();
+    let folder = desk.folder.path().to_owned();
+    let (authority, config) = certificate();
+    let server = Server::with_tls(Some(config), move |path, stream| {
+        match std::fs::read(folder.join(path.trim_start_matches('/'))) {
+            Ok(bytes) => whole(stream, "200 OK", &bytes),
+            Err(_) => whole(stream, "404 Not Found", b""),
+        }
+    });
+    let source = |authority: Option<&str>| {
+        let url = format!("https://{}", server.address);
+        HttpSource::new(&url, authority.map(str::as_bytes), HttpLimits::default()).expect("a good URL")
+    };
+    let mut client = desk.client(source(Some(&authority)));
+    client.refresh(start()).expect("a good server");
+    assert_eq!(signed_packs(&mut client, start()).expect("good packs").len(), 1);
+    let (other, _) = certificate();
+    for authority in [None, Some(other.as_str())] {
+        let refused = desk.client(source(authority)).refresh(start());
+        assert!(matches!(refused, Err(ClientError::Source(SourceError::Failed { .. }))), "{refused:?}");
+    }
+    assert!(HttpSource::new("https://127.0.0.1", Some(b"no certificate"), HttpLimits::default()).is_err());
 }

@@ -286,6 +286,7 @@ fn a_power_cut_never_loses_an_epoch_or_a_recall_that_was_seen() {
     let recorder = Arc::new(RecordingDisk::default());
     let store = Store::new(Arc::clone(&recorder));
     let seen = |epoch: u64, recalled: &[&str]| Seen {
+        authority: "director".into(),
         epoch,
         plan_sha256: "00".into(),
         recalled: recalled.iter().map(|id| id.repeat(32).parse().expect("an id")).collect(),

@@ -3,12 +3,13 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 
 use support::{release, start, Desk, DAY_S};
 use watertight_content_repo::client::ClientError;
 use watertight_content_repo::publish::{publish, published_document, Document, Publication, PublishError};
 use watertight_content_repo::release::signed_packs;
-use watertight_content_repo::source::FolderSource;
+use watertight_content_repo::source::{FolderSource, SourceError};
 
 fn refused(desk: &Desk, publication: &Publication) -> PublishError {
     let folder = desk.folder.path();
@@ -25,6 +26,17 @@ fn a_folder_works_as_a_repository_by_itself() {
     client.refresh(start()).expect("a good repository");
     let packs = signed_packs(&mut client, start()).expect("good packs");
     assert_eq!(client.download(&packs[0].target).expect("its bytes"), b"pack one");
+}
+
+#[test]
+fn a_folder_with_a_pipe_in_the_place_of_a_file_does_not_hold_the_client() {
+    let desk = Desk::with_pack();
+    let timestamp = desk.folder.path().join("metadata/timestamp.json");
+    fs::remove_file(&timestamp).expect("it is published");
+    assert!(Command::new("mkfifo").arg(&timestamp).status().expect("every Linux has it").success());
+    let mut client = desk.client(FolderSource::new(desk.folder.path()).expect("a repository"));
+    let refused = client.refresh(start());
+    assert!(matches!(refused, Err(ClientError::Source(SourceError::Failed { .. }))), "{refused:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! target lies in O under its path, percent-encoded to one name, so that none can lead out of O.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -27,7 +28,8 @@ fn main() -> ExitCode {
     match run(std::env::args().skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("watertight-tuf-client: {error:#}");
+            // Where nobody reads them the words are lost; the exit code is not.
+            let _ = std::io::stderr().write_all(format!("watertight-tuf-client: {error:#}\n").as_bytes());
             ExitCode::from(1)
         }
     }

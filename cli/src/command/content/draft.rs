@@ -51,7 +51,7 @@ struct RolesArgs {
     /// A key of a role, by key file or public half: `root=alice.key.pub`. Roles: root, targets, content, director, snapshot, timestamp.
     #[arg(long = "key", value_name = "ROLE=FILE", required = true)]
     keys: Vec<String>,
-    /// How many of a role's keys must sign: `root=2`. 1 where it is not given.
+    /// How many of a role's keys must sign: `root=2`. Where it is not given, as many as in `--after`, or 1.
     #[arg(long = "threshold", value_name = "ROLE=NUMBER")]
     thresholds: Vec<String>,
     /// Folder for the two documents.
@@ -144,7 +144,9 @@ fn roles(args: &RolesArgs) -> anyhow::Result<u8> {
     for argument in &args.keys {
         let (role, file) = role_and(argument)?;
         let key = public_of(&read_text(Path::new(file))?).with_context(|| file.to_owned())?;
-        given.entry(role).or_insert_with(|| Authority { keys: Vec::new(), threshold: 1 }).keys.push(key);
+        // Other keys for a role are no reason for fewer of them.
+        let threshold = authorities.get(role).map_or(1, |published: &Authority| published.threshold);
+        given.entry(role).or_insert_with(|| Authority { keys: Vec::new(), threshold }).keys.push(key);
     }
     authorities.extend(given.into_iter().map(|(role, authority)| (role.to_owned(), authority)));
     for argument in &args.thresholds {

@@ -80,6 +80,8 @@ struct Answer {
     /// Why the plan as a whole is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     director_refused: Option<String>,
+    /// What this host may not run any more, by any plan that it has seen.
+    recalled: Vec<ContentId>,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,6 +121,7 @@ pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
         packs: packs.iter().map(Row::of).collect(),
         director,
         director_refused,
+        recalled: Seen::read(client.store())?.recalled.into_iter().collect(),
     };
     let wanted = wanted(args, &packs, &found);
     for (pack, row) in packs.iter().zip(&mut found.packs).filter(|(pack, _)| wanted.contains(&pack.id)) {
@@ -156,13 +159,13 @@ fn ask_director(
 ) -> anyhow::Result<Result<Option<Verdict>, String>> {
     let host =
         Host { id: host.host.clone(), stratum: host.stratum.clone(), ring: host.ring.clone(), engine: host.engine };
-    let (plan, bytes) = match fetch_plan(client, now) {
+    let plan = match fetch_plan(client, now) {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(Ok(None)),
         Err(error) => return Ok(Err(error.to_string())),
     };
     let mut seen = Seen::read(client.store())?;
-    let verdict = decide(&plan, &bytes, packs, &host, &mut seen, now);
+    let verdict = decide(&plan, packs, &host, &mut seen, now);
     seen.write(client.store())?;
     Ok(verdict.map(Some).map_err(|refusal| refusal.to_string()))
 }
@@ -214,6 +217,9 @@ fn text(found: &Answer) -> String {
     }
     if let Some(verdict) = &found.director {
         text.push_str(&verdict.to_string());
+    }
+    for content in &found.recalled {
+        text.push_str(&format!("recalled {content}\n"));
     }
     text
 }

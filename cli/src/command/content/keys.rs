@@ -1,8 +1,9 @@
 //! `watertight content keys new | show`: key files, sealed under a passphrase.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -52,9 +53,7 @@ pub(super) fn run(args: &KeysArgs) -> anyhow::Result<u8> {
             let passphrase = passphrase.open()?.next_new(out)?;
             let key = SigningKey::generate()?;
             let id = key.public().id();
-            write(out, key.seal(&passphrase)?.as_bytes())?;
-            // Sealed, and still nobody else's business.
-            std::fs::set_permissions(out, Permissions::from_mode(0o600)).with_context(|| out.display().to_string())?;
+            write_private(out, key.seal(&passphrase)?.as_bytes()).with_context(|| out.display().to_string())?;
             write(&public, format!("{:#}\n", json!(key.public())).as_bytes())?;
             let json = json!({ "kind": "content_key", "id": id, "file": out, "public": public });
             answer(*output, &json, &format!("{id}\n"))?;
@@ -74,4 +73,11 @@ pub(super) fn run(args: &KeysArgs) -> anyhow::Result<u8> {
 
 fn text(value: &serde_json::Value) -> String {
     watertight_host::printable::printable(value.as_str().unwrap_or_default())
+}
+
+/// A file that is new, and its owner's alone from the first moment: sealed, and still nobody else's business.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::error::refused;
 use super::{at_most, role_file, Client, ClientError};
-use crate::crypto::to_hex;
+use crate::crypto::{from_hex, to_hex};
 use crate::path::unsafe_reason;
 use crate::source::Tree;
 use crate::time::Moment;
@@ -88,6 +88,8 @@ impl Target {
         }
         let hash = ["sha256", "sha512"].iter().find_map(|name| self.hashes.get(*name));
         let hash = hash.or_else(|| self.hashes.values().next());
+        // It becomes part of a path, so it is a hash or nothing.
+        let hash = hash.filter(|hash| from_hex(hash).is_some_and(|bytes| !bytes.is_empty()));
         let hash = hash.ok_or_else(|| ClientError::malformed(&self.role, "a target without a hash"))?;
         Ok(match self.path.rsplit_once('/') {
             Some((folder, name)) => format!("{folder}/{hash}.{name}"),
@@ -162,6 +164,16 @@ impl Client {
             return Ok(Vec::new());
         }
         Ok(self.trusted.targets_role(role).map(|role| role.targets.keys().cloned().collect()).unwrap_or_default())
+    }
+
+    /// The ids of the keys that may sign a role which the top-level targets delegate to directly, in order.
+    #[must_use]
+    pub fn key_ids_of(&self, role: &str) -> Vec<String> {
+        let delegations = self.trusted.targets_role("targets").and_then(|top| top.delegations.as_ref());
+        let child = delegations.and_then(|found| found.roles.iter().find(|child| child.name == role));
+        let mut ids = child.map(|child| child.keyids.clone()).unwrap_or_default();
+        ids.sort();
+        ids
     }
 
     /// The target's bytes, verified.

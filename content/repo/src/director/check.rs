@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::document::{Cohort, Entry, Plan};
+use super::document::{Cohort, Entry};
 use super::seen::Seen;
-use crate::crypto::sha256_hex;
+use super::SignedPlan;
 use crate::release::{ContentId, SignedPack, WHOLE_PER_MILLION};
 use crate::time::Moment;
 
@@ -182,7 +182,7 @@ impl fmt::Display for Verdict {
             Some(Hold::NotChosen) => writeln!(f, "director: hold, nothing is for this host now")?,
             None => {}
         }
-        self.recalled.iter().try_for_each(|content| writeln!(f, "director: recalled {content}"))
+        Ok(())
     }
 }
 
@@ -196,25 +196,25 @@ const CLOCK_TOLERANCE_S: i64 = 300;
 /// # Errors
 /// The plan as a whole is refused: an older epoch, other words under the same epoch, no lease.
 pub fn decide(
-    plan: &Plan,
-    plan_bytes: &[u8],
+    signed: &SignedPlan,
     packs: &[SignedPack],
     host: &Host,
     seen: &mut Seen,
     now: Moment,
 ) -> Result<Verdict, Refusal> {
-    let (offered, digest) = (plan.epoch, sha256_hex(plan_bytes));
-    if offered < seen.epoch {
-        return Err(Refusal::EpochWentBack { offered, seen: seen.epoch });
+    let (plan, offered) = (&signed.plan, signed.plan.epoch);
+    let epoch_seen = seen.epoch_of(&signed.authority);
+    if offered < epoch_seen {
+        return Err(Refusal::EpochWentBack { offered, seen: epoch_seen });
     }
-    if offered == seen.epoch && digest != seen.plan_sha256 {
+    if offered == epoch_seen && signed.sha256 != seen.plan_sha256 {
         return Err(Refusal::EpochReused { epoch: offered });
     }
+    // A recall holds though the lease is over or the clock is wrong: to stop is always safe.
+    seen.take_in(signed);
     if plan.issued > now.plus_s(CLOCK_TOLERANCE_S) {
         return Err(Refusal::FromTheFuture { issued: plan.issued });
     }
-    // A recall holds though the lease is over: to stop is always safe.
-    seen.take_in(offered, digest, plan.recall.iter().copied());
     if plan.lease_until < now {
         return Err(Refusal::LeaseExpired { until: plan.lease_until });
     }

@@ -13,6 +13,7 @@ pub use document::{Cohort, Entry, HashRange, Plan, PlanError, BUCKETS};
 pub use seen::{Seen, SeenError};
 
 use crate::client::{Client, ClientError};
+use crate::crypto::sha256_hex;
 use crate::time::Moment;
 
 /// The delegated role of the director.
@@ -22,11 +23,30 @@ pub const PLAN_PATH: &str = "director/plan.json";
 /// A plan.
 pub const PLAN_SIZE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// A plan, and by whose word it is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignedPlan {
+    /// What it says.
+    pub plan: Plan,
+    sha256: String,
+    authority: String,
+}
+
+impl SignedPlan {
+    /// Reads a plan that keys of this authority have signed.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse(bytes: &[u8], authority: &str) -> Result<Self, PlanError> {
+        Ok(Self { plan: Plan::parse(bytes)?, sha256: sha256_hex(bytes), authority: authority.into() })
+    }
+}
+
 /// The director's plan as its keys signed it, `None` where the repository has none.
 ///
 /// # Errors
 /// The role, the file or the plan in it is refused.
-pub fn fetch_plan(client: &mut Client, now: Moment) -> Result<Option<(Plan, Vec<u8>)>, ClientError> {
+pub fn fetch_plan(client: &mut Client, now: Moment) -> Result<Option<SignedPlan>, ClientError> {
     let Some(target) = client.find(PLAN_PATH, now)? else { return Ok(None) };
     let malformed = |why: String| ClientError::Malformed { role: DIRECTOR_ROLE.into(), why };
     if target.role() != DIRECTOR_ROLE {
@@ -37,6 +57,6 @@ pub fn fetch_plan(client: &mut Client, now: Moment) -> Result<Option<(Plan, Vec<
         return Err(ClientError::TooLarge { path, size_bytes, size_bytes_max: PLAN_SIZE_BYTES_MAX });
     }
     let bytes = client.download(&target)?;
-    let plan = Plan::parse(&bytes).map_err(|error| malformed(error.to_string()))?;
-    Ok(Some((plan, bytes)))
+    let authority = client.key_ids_of(DIRECTOR_ROLE).join(" ");
+    Ok(Some(SignedPlan::parse(&bytes, &authority).map_err(|error| malformed(error.to_string()))?))
 }

@@ -1,5 +1,8 @@
 //! What a host has seen of the director, durably: the epoch that may not go back, and every recall.
 //!
+//! An epoch belongs to the keys that may sign plans. Whoever steals them can run it up to where no plan follows any more; once offline
+//! keys have put others in their place, epochs begin anew, and what the thief signed is nobody's word.
+//!
 //! A recall that a host has seen holds for good. If later plans no longer name it, or no plan comes any more, it is still recalled:
 //! whoever steals the director's key, or cuts the host off, can't bring a recalled pack back.
 
@@ -7,6 +10,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::SignedPlan;
 use crate::release::ContentId;
 use crate::store::{Store, StoreError};
 
@@ -14,6 +18,8 @@ use crate::store::{Store, StoreError};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
+    /// The keys whose epoch it is.
+    pub authority: String,
     /// The greatest epoch.
     pub epoch: u64,
     /// The plan of that epoch.
@@ -64,11 +70,22 @@ impl Seen {
         Ok(store.put(FILE, &text)?)
     }
 
-    pub(super) fn take_in(&mut self, epoch: u64, plan_sha256: String, recalled: impl Iterator<Item = ContentId>) {
-        (self.epoch, self.plan_sha256) = (epoch, plan_sha256);
-        for content in recalled {
+    /// The greatest epoch that was seen of these keys.
+    pub(super) fn epoch_of(&self, authority: &str) -> u64 {
+        if self.authority == authority {
+            self.epoch
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn take_in(&mut self, signed: &SignedPlan) {
+        self.authority.clone_from(&signed.authority);
+        self.epoch = signed.plan.epoch;
+        self.plan_sha256.clone_from(&signed.sha256);
+        for content in &signed.plan.recall {
             if self.recalled.len() < RECALLED_MAX {
-                self.recalled.insert(content);
+                self.recalled.insert(*content);
             }
         }
     }

@@ -252,12 +252,18 @@ impl Document {
     }
 
     /// The targets that it names: path, size, SHA-256.
-    #[must_use]
-    pub fn named_targets(&self) -> Vec<(String, u64, String)> {
+    ///
+    /// # Errors
+    /// One has no size or no SHA-256.
+    pub fn named_targets(&self) -> Result<Vec<(String, u64, String)>, DocumentError> {
         let targets = self.signed.get("targets").and_then(Value::as_object);
-        let named = targets.into_iter().flatten().filter_map(|(path, target)| {
-            let sha256 = target.pointer("/hashes/sha256")?.as_str()?;
-            Some((path.clone(), target.get("length")?.as_u64()?, sha256.to_owned()))
+        let named = targets.into_iter().flatten().map(|(path, target)| {
+            let size_bytes = target.get("length").and_then(Value::as_u64);
+            let sha256 = target.pointer("/hashes/sha256").and_then(Value::as_str);
+            match (size_bytes, sha256) {
+                (Some(size_bytes), Some(sha256)) => Ok((path.clone(), size_bytes, sha256.to_owned())),
+                _ => Err(DocumentError::Malformed { why: format!("target {path:?} has no `length` or no SHA-256") }),
+            }
         });
         named.collect()
     }

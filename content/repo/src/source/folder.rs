@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Source, SourceError, Tree};
@@ -43,7 +44,8 @@ impl Source for FolderSource {
         };
         let path = self.folder.join(tree).join(path);
         let place = path.display().to_string();
-        let file = match File::open(&path) {
+        // Not waiting: a pipe put there would else hold the client before it can be told from a file.
+        let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(SourceError::Failed { place, why: error.to_string() }),

@@ -130,12 +130,27 @@ impl Desk {
 
     /// Publishes a director's plan.
     pub fn publish_plan(&mut self, plan: &Value, now: Moment) -> Result<Published, PublishError> {
+        let publication = self.plan(plan);
+        publish(self.folder.path(), &publication, self.online(), now)
+    }
+
+    /// The same, with new top-level targets.
+    pub fn publish_targets_and_plan(
+        &mut self,
+        targets_version: u64,
+        plan: &Value,
+        now: Moment,
+    ) -> Result<Published, PublishError> {
+        let publication = Publication { targets: Some(self.targets(targets_version)), ..self.plan(plan) };
+        publish(self.folder.path(), &publication, self.online(), now)
+    }
+
+    fn plan(&mut self, plan: &Value) -> Publication {
         self.director_version += 1;
         let bytes = serde_json::to_vec(plan).expect("a plan");
         let document = Document::director(self.director_version, self.expires(), "director/plan.json", &bytes);
         let roles = [("director".to_owned(), self.signed("director", document))].into();
-        let publication = Publication { roles, files: vec![bytes], ..self.publication() };
-        publish(self.folder.path(), &publication, self.online(), now)
+        Publication { roles, files: vec![bytes], ..self.publication() }
     }
 
     /// Publishes nothing new: only the time goes on.

@@ -1,0 +1,193 @@
+//! `watertight content` as people use it: the page that tells how, run as it stands, and what goes wrong beside it.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
+const PAGE: &str = include_str!("../../docs/content.md");
+
+/// The page's commands, in order.
+fn page() -> String {
+    let mut commands = String::new();
+    let mut is_inside = false;
+    for line in PAGE.lines() {
+        match line {
+            "```sh" => is_inside = true,
+            "```" => is_inside = false,
+            line if is_inside => commands.extend([line, "\n"]),
+            _ => {}
+        }
+    }
+    commands
+}
+
+/// Where the page has run, once for all tests.
+fn first_run() -> &'static Path {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("content-page");
+        let _ = fs::remove_dir_all(&folder); // of an earlier run of these tests
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", Path::new(BINARY).parent().expect("a folder").display());
+        let mut shell = Command::new("sh");
+        shell.args(["-eu", "-c", &page()]).env("PATH", path).current_dir(&folder).stdin(Stdio::null());
+        let output = shell.output().expect("every Linux has a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        folder
+    });
+    &FOLDER
+}
+
+/// A folder in which the page has run, for one test.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut copy = Command::new("cp");
+        let from = first_run().join(".");
+        let copied = copy.arg("-a").arg(from).arg(folder.path()).status().expect("every Linux has cp");
+        assert!(copied.success());
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        let mut command = Command::new(BINARY);
+        command.args(["content"]).args(arguments.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
+        command.output().expect("our own executable starts")
+    }
+
+    fn code(&self, arguments: &str) -> Option<i32> {
+        self.run(arguments).status.code()
+    }
+
+    fn json(&self, arguments: &str) -> Value {
+        let output = self.run(arguments);
+        assert!(!output.stdout.is_empty(), "{}", words(&output));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_page_runs_as_it_stands_and_what_it_publishes_can_be_fetched() {
+    let desk = Desk::new();
+    let fetched = desk.json("fetch --from repository --state trusted -o json");
+    assert_eq!(fetched["health"]["state"], "fresh");
+    assert_eq!(fetched["versions"], serde_json::json!({ "root": 1, "timestamp": 3, "snapshot": 3, "targets": 1 }));
+    assert_eq!(fetched["packs"].as_array().map(Vec::len), Some(2));
+    let asked = desk
+        .json("fetch --from repository --state trusted --host h --ring broad --stratum debian-12 --engine 2 -o json");
+    assert_eq!(asked["director"]["decisions"]["linux"]["run"]["version"], 2);
+    let lab =
+        desk.json("fetch --from repository --state trusted --host h --ring lab --stratum debian-12 --engine 2 -o json");
+    assert_eq!(lab["director"]["decisions"]["linux"]["refused"]["refused"], "wrong_ring");
+}
+
+#[test]
+fn key_files_are_their_owners_and_hold_no_key_in_the_clear() {
+    let desk = Desk::new();
+    let mode = fs::metadata(desk.path("alice.key")).expect("a key").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(desk.code("keys new --out alice.key --passphrase-file passphrase"), Some(1), "never overwritten");
+    let shown = desk.json("keys show alice.key alice.key.pub -o json");
+    assert_eq!(shown["keys"][0]["id"], shown["keys"][1]["id"]);
+    assert!(words(&desk.run("keys new --out short.key --passphrase-file /dev/null")).contains("empty"));
+}
+
+#[test]
+fn a_wrong_passphrase_signs_nothing() {
+    let desk = Desk::new();
+    let before = fs::read(desk.path("content.json")).expect("a document");
+    fs::write(desk.path("wrong"), "wrong horse battery staple\n").expect("a file");
+    assert_eq!(desk.code("sign content.json --key release-a.key --passphrase-file wrong"), Some(5));
+    assert_eq!(fs::read(desk.path("content.json")).expect("a document"), before);
+}
+
+#[test]
+fn without_a_terminal_a_passphrase_must_be_named_and_there_is_no_option_for_the_secret_itself() {
+    let desk = Desk::new();
+    // A session of its own has no terminal to ask.
+    let mut command = Command::new("setsid");
+    command.args(["--wait", BINARY, "content", "sign", "content.json", "--key", "release-a.key"]);
+    let output = command.current_dir(desk.0.path()).stdin(Stdio::null()).output().expect("setsid starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("--passphrase-file"), "{}", words(&output));
+    let help = desk.run("sign --help");
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(help.contains("--passphrase-fd") && !help.contains("--passphrase "), "{help}");
+}
+
+#[test]
+fn a_passphrase_comes_from_a_descriptor() {
+    let desk = Desk::new();
+    let mut command = Command::new(BINARY);
+    command.args(["content", "sign", "content.json", "--key", "release-a.key", "--passphrase-fd", "0"]);
+    let mut child =
+        command.current_dir(desk.0.path()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(b"correct horse battery staple\n").expect("it reads");
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn what_is_published_is_never_published_again_as_something_older() {
+    let desk = Desk::new();
+    let publish = "publish --to repository --content content.json --file linux-2.pack --snapshot-key snapshot.key \
+                   --timestamp-key timestamp.key --passphrase-file passphrase";
+    let output = desk.run(publish);
+    assert_eq!(output.status.code(), Some(6));
+    assert!(words(&output).contains("--after"), "{}", words(&output));
+}
+
+#[test]
+fn a_root_that_is_not_the_repositorys_fetches_nothing() {
+    let desk = Desk::new();
+    let draft = desk.run(
+        "draft roles --out other --key root=snapshot.key --key targets=snapshot.key --key content=snapshot.key \
+         --key director=snapshot.key --key snapshot=snapshot.key --key timestamp=snapshot.key",
+    );
+    assert!(draft.status.success(), "{}", words(&draft));
+    assert_eq!(desk.code("sign other/root.json --key snapshot.key --passphrase-file passphrase"), Some(0));
+    let output = desk.run("fetch --from repository --state elsewhere --root other/root.json --to packs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("signatures"), "{}", words(&output));
+    assert_eq!(desk.code("fetch --from repository --state nowhere"), Some(1), "there is no root to begin with");
+    assert_eq!(desk.code("fetch --from /nonexistent --state trusted"), Some(1));
+    assert_eq!(desk.code("fetch --from repository --state trusted --host only"), Some(2));
+    assert_eq!(desk.code("fetch --from repository --state trusted --name windows"), Some(4));
+}
+
+#[test]
+fn a_repository_that_is_gone_leaves_what_was_trusted_and_says_so() {
+    let desk = Desk::new();
+    fs::remove_file(desk.path("repository/metadata/timestamp.json")).expect("a file");
+    let output = desk.run("fetch --from repository --state trusted -o json");
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    let fetched: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(fetched["packs"].as_array().map(Vec::len), Some(2));
+    assert!(fetched["refresh_failed"].as_str().expect("why").contains("timestamp.json"));
+}
+
+#[test]
+fn two_clients_do_not_share_a_memory() {
+    let desk = Desk::new();
+    let lock = fs::File::options().write(true).open(desk.path("trusted/.lock")).expect("it is there");
+    lock.lock().expect("nobody has it");
+    let output = desk.run("fetch --from repository --state trusted");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("another update"), "{}", words(&output));
+}
