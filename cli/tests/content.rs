@@ -1,12 +1,15 @@
 //! `watertight content` as people use it: the page that tells how, run as it stands, and what goes wrong beside it.
 
-use std::fs;
-use std::io::Write as _;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
 
+use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -132,6 +135,48 @@ fn without_a_terminal_a_passphrase_must_be_named_and_there_is_no_option_for_the_
     assert!(help.contains("--passphrase-fd") && !help.contains("--passphrase "), "{help}");
 }
 
+/// Runs the command on a terminal of its own, answers each question, and gives what the terminal showed and the exit.
+fn on_a_terminal(desk: &Desk, arguments: &str, answers: &[&str]) -> (String, ExitStatus) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("it is ours");
+    let name = ptsname(&master, Vec::new()).expect("it has a name");
+    let terminal =
+        || File::options().read(true).write(true).open(OsStr::from_bytes(name.to_bytes())).expect("a terminal");
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait", BINARY, "content"]).args(arguments.split_whitespace());
+    command.stdin(terminal()).stdout(terminal()).stderr(terminal()).current_dir(desk.0.path());
+    let mut child = command.spawn().expect("setsid starts");
+    drop(command); // and with it our own ends of the terminal
+    let mut master = File::from(master);
+    let (mut shown, mut part) = (Vec::new(), [0; 4096]);
+    let mut answers = answers.iter();
+    // A terminal that nobody has any more ends with an error.
+    while let Ok(count @ 1..) = master.read(&mut part) {
+        shown.extend_from_slice(&part[..count]);
+        if shown.ends_with(b": ") {
+            let Some(answer) = answers.next() else { break };
+            master.write_all(answer.as_bytes()).expect("it reads");
+        }
+    }
+    (String::from_utf8_lossy(&shown).into_owned(), child.wait().expect("it ends"))
+}
+
+#[test]
+fn a_terminal_is_asked_without_echo() {
+    let desk = Desk::new();
+    let sign = "sign content.json --key release-a.key";
+    let (shown, exit) =
+        on_a_terminal(&desk, sign, &["correct hourse\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}orse battery staple\n"]);
+    assert!(exit.success(), "{shown}");
+    assert!(shown.contains("passphrase of release-a.key: ") && !shown.contains("staple"), "{shown}");
+    let (shown, exit) = on_a_terminal(&desk, "keys new --out new.key", &["one long enough\n", "another long one\n"]);
+    assert_eq!(exit.code(), Some(1), "{shown}");
+    assert!(shown.contains("differ") && !desk.path("new.key").exists(), "{shown}");
+    // The interrupt key ends the question as it ends any command.
+    let (shown, exit) = on_a_terminal(&desk, sign, &["corr\u{3}"]);
+    assert!(!exit.success() && !shown.contains("corr"), "{shown}");
+}
+
 #[test]
 fn a_passphrase_comes_from_a_descriptor() {
     let desk = Desk::new();
@@ -185,7 +230,7 @@ fn a_repository_that_is_gone_leaves_what_was_trusted_and_says_so() {
 #[test]
 fn two_clients_do_not_share_a_memory() {
     let desk = Desk::new();
-    let lock = fs::File::options().write(true).open(desk.path("trusted/.lock")).expect("it is there");
+    let lock = File::options().write(true).open(desk.path("trusted/.lock")).expect("it is there");
     lock.lock().expect("nobody has it");
     let output = desk.run("fetch --from repository --state trusted");
     assert_eq!(output.status.code(), Some(1));

@@ -75,11 +75,11 @@ impl Folder {
     /// The folder can't be made.
     pub fn unlocked(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError { what: format!("folder {}", path.display()), source };
-        if !path.is_dir() {
-            fs::create_dir_all(path).map_err(failed)?;
-            for parent in path.ancestors().skip(1).filter(|parent| parent.is_dir()) {
-                sync_path(parent).map_err(failed)?;
-            }
+        let has_been = path.ancestors().position(|folder| folder.as_os_str().is_empty() || folder.is_dir());
+        fs::create_dir_all(path).map_err(failed)?;
+        // The name of each folder that is new stands in the one above it.
+        for folder in path.ancestors().skip(1).take(has_been.unwrap_or_default()) {
+            sync_path(folder).map_err(failed)?;
         }
         Ok(Self { path: path.to_owned(), _lock: None })
     }

@@ -128,6 +128,35 @@ fn a_publisher_that_was_cut_off_before_the_timestamp_has_changed_nothing() {
 }
 
 #[test]
+fn whichever_files_of_a_publication_are_there_clients_see_the_one_before_until_the_timestamp_is() {
+    let mut desk = Desk::with_pack();
+    let before = desk.mirror();
+    desk.release(2, b"pack two");
+    desk.root_version = 2;
+    let roles = [("content".to_owned(), desk.content())].into();
+    let publication = Publication { root: Some(desk.root()), roles, ..desk.publication() };
+    publish(desk.folder.path(), &publication, desk.online(), start()).expect("a good publication");
+    let new = desk.mirror().beyond(&before);
+    assert_eq!(new.len(), 5, "root, content, snapshot, pack, timestamp: {:?}", new.keys());
+    let rest: Vec<_> = new.iter().filter(|((_, name), _)| name != "timestamp.json").collect();
+    for kept in 0..1_u32 << rest.len() {
+        let mirror = before.fork();
+        for (place, ((is_target, name), bytes)) in rest.iter().enumerate() {
+            if kept & (1 << place) != 0 && *is_target {
+                mirror.put_target(name, bytes.to_vec());
+            } else if kept & (1 << place) != 0 {
+                mirror.put_metadata(name, bytes.to_vec());
+            }
+        }
+        let mut client = desk.client(mirror);
+        client.refresh(start()).expect("the repository from before");
+        let packs = signed_packs(&mut client, start()).expect("good packs");
+        assert_eq!(packs.len(), 1);
+        client.download(&packs[0].target).expect("its bytes");
+    }
+}
+
+#[test]
 fn a_document_in_the_place_of_another_is_refused() {
     let desk = Desk::with_pack();
     let publication = Publication { root: Some(desk.targets(2)), ..desk.publication() };

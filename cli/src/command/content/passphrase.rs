@@ -3,10 +3,10 @@
 
 use std::fs::File;
 use std::io::{Read, Write as _};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context as _};
+use rustix::process::{getpid, kill_process, Signal};
 use rustix::termios::{tcgetattr, tcsetattr, LocalModes, OptionalActions, Termios};
 use watertight_content_repo::key::SigningKey;
 
@@ -112,17 +112,25 @@ fn ask(question: &str) -> anyhow::Result<String> {
         File::options().read(true).write(true).open("/dev/tty").context(
             "there is no terminal to ask for the passphrase: give it with --passphrase-file or --passphrase-fd",
         )?;
-    terminal.write_all(question.as_bytes())?;
     let answer = {
-        let _quiet = Quiet::new(terminal.as_fd())?;
+        // Before the question: whoever answers at once is not shown either.
+        let _quiet = Quiet::new(terminal.try_clone()?)?;
+        terminal.write_all(question.as_bytes())?;
         line(&terminal)
     };
     terminal.write_all(b"\n")?;
-    answer
+    match answer? {
+        Some(answer) => Ok(answer),
+        None => {
+            // As the key would have done: the shell sees a command that was interrupted.
+            let _ = kill_process(getpid(), Signal::INT);
+            bail!("interrupted")
+        }
+    }
 }
 
-/// One line, key by key: in this mode the terminal neither edits nor interrupts.
-fn line(mut terminal: &File) -> anyhow::Result<String> {
+/// One line, key by key: in this mode the terminal neither edits nor interrupts. `None` if the answer is the interrupt key.
+fn line(mut terminal: &File) -> anyhow::Result<Option<String>> {
     const INTERRUPT: u8 = 3;
     const END: u8 = 4;
     const ERASE: [u8; 2] = [8, 127];
@@ -133,7 +141,7 @@ fn line(mut terminal: &File) -> anyhow::Result<String> {
         let [byte] = byte;
         match byte {
             b'\n' | b'\r' | END => break,
-            INTERRUPT => bail!("interrupted"),
+            INTERRUPT => return Ok(None),
             byte if ERASE.contains(&byte) => {
                 // A whole character, however many bytes it has.
                 while bytes.pop().is_some_and(|byte: u8| byte & 0xC0 == 0x80) {}
@@ -141,27 +149,28 @@ fn line(mut terminal: &File) -> anyhow::Result<String> {
             byte => bytes.push(byte),
         }
     }
-    String::from_utf8(bytes).context("the passphrase is no text")
+    String::from_utf8(bytes).map(Some).context("the passphrase is no text")
 }
 
 /// The terminal without echo, until it goes out of scope.
-struct Quiet<'a> {
-    terminal: BorrowedFd<'a>,
+struct Quiet {
+    terminal: File,
     before: Termios,
 }
 
-impl<'a> Quiet<'a> {
-    fn new(terminal: BorrowedFd<'a>) -> anyhow::Result<Self> {
-        let before = tcgetattr(terminal)?;
+impl Quiet {
+    fn new(terminal: File) -> anyhow::Result<Self> {
+        let before = tcgetattr(&terminal)?;
         let mut modes = before.clone();
         modes.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
-        tcsetattr(terminal, OptionalActions::Flush, &modes)?;
+        tcsetattr(&terminal, OptionalActions::Flush, &modes)?;
         Ok(Self { terminal, before })
     }
 }
 
-impl Drop for Quiet<'_> {
+impl Drop for Quiet {
     fn drop(&mut self) {
-        let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before); // nobody to tell
+        // What was typed ahead stays, for the next question. If it fails there is nobody to tell.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
     }
 }

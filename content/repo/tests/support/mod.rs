@@ -259,6 +259,14 @@ impl Mirror {
         self.files.lock().expect("whole").remove(&(false, name.to_owned()));
     }
 
+    /// What this mirror has and the other has not, or has otherwise.
+    pub fn beyond(&self, other: &Self) -> BTreeMap<(bool, String), Vec<u8>> {
+        let other = other.files.lock().expect("whole");
+        let mut files = self.files.lock().expect("whole").clone();
+        files.retain(|name, bytes| other.get(name) != Some(bytes));
+        files
+    }
+
     /// The same files, apart from these from now on.
     pub fn fork(&self) -> Self {
         Self { files: Arc::new(Mutex::new(self.files.lock().expect("whole").clone())), asked: Arc::default() }
