@@ -7,10 +7,11 @@ use serde_json::{json, Value};
 use support::{release, start, Desk, DAY_S};
 use watertight_content_repo::client::ClientError;
 use watertight_content_repo::director::{
-    decide, fetch_plan, Decision, Hold, Host, Plan, Refusal, Seen, SignedPlan, Verdict, BUCKETS,
+    decide, fetch_plan, Decision, Hold, Host, Plan, Refusal, Seen, SeenError, SignedPlan, Verdict, BUCKETS,
 };
 use watertight_content_repo::publish::PublishError;
 use watertight_content_repo::release::{signed_packs, ContentId, Release, SignedPack, Step};
+use watertight_content_repo::store::{MemoryDisk, Store};
 use watertight_content_repo::time::Moment;
 
 fn host() -> Host {
@@ -320,6 +321,16 @@ fn a_plan_that_is_no_plan_is_refused_though_the_director_signed_it() {
     client.refresh(start()).expect("a good repository");
     let refused = fetch_plan(&mut client, start());
     assert!(matches!(&refused, Err(ClientError::Malformed { role, .. }) if role == "director"), "{refused:?}");
+}
+
+#[test]
+fn an_epoch_that_the_disk_spoiled_is_unknown_and_not_the_first() {
+    let store = Store::new(MemoryDisk::default());
+    assert_eq!(Seen::read(&store).expect("there is none yet"), Seen::default());
+    for bytes in [&b""[..], b"{}", b"null", &[0xff; 8]] {
+        store.put("director-seen", bytes).expect("memory");
+        assert!(matches!(Seen::read(&store), Err(SeenError::Malformed { .. })));
+    }
 }
 
 proptest! {

@@ -368,3 +368,24 @@ fn a_full_disk_is_told_and_a_client_with_room_again_goes_on() {
     }
     assert!(failures > 30, "every step of every write failed once: {failures}");
 }
+
+#[test]
+fn nothing_is_acted_on_that_a_full_disk_did_not_take() {
+    let world = World::new();
+    let mut failures = 0;
+    for room in 0.. {
+        let disk = Arc::new(FullDisk { files: MemoryDisk::default(), room: AtomicI64::new(i64::MAX) });
+        let mut client = world.desk.client_on(Arc::clone(&disk), world.mirrors[2].clone()).expect("a root");
+        disk.room.store(room, Ordering::Relaxed);
+        if client.refresh(start()).is_ok() {
+            break;
+        }
+        failures += 1;
+        // The same client, once there is room again; then another after it has ended.
+        disk.room.store(i64::MAX, Ordering::Relaxed);
+        client.refresh(start()).expect("it goes on");
+        let next = world.desk.client_on(disk, Mirror::default()).expect("it starts without any network");
+        assert_eq!(next.versions(), client.versions(), "after {room} operations");
+    }
+    assert!(failures > 15, "every step of every write failed once: {failures}");
+}

@@ -172,8 +172,7 @@ impl Client {
             let Some(root) = self.source.fetch(Tree::Metadata, &name, self.limits.root_size_bytes_max)? else {
                 return Ok(());
             };
-            self.trusted.update_root(&root).map_err(|error| refused("root", error))?;
-            self.store.put(ROOT, &root)?;
+            self.accept("root", ROOT, &root, |trusted| trusted.update_root(&root))?;
         }
         Err(ClientError::TooManyRoots { count: self.limits.root_rotations_max })
     }
@@ -208,11 +207,7 @@ impl Client {
     fn refresh_timestamp(&mut self, now: Moment) -> Result<(), ClientError> {
         let timestamp = self.fetch_metadata(TIMESTAMP, self.limits.timestamp_size_bytes_max)?;
         self.floor.check_timestamp(&timestamp)?;
-        match self.trusted.update_timestamp(&timestamp, now.to_core()) {
-            Ok(()) => self.store.put(TIMESTAMP, &timestamp)?,
-            Err(Core::EqualVersion { .. }) => {} // nothing new; whether the old one still holds is asked next
-            Err(error) => return Err(refused("timestamp", error)),
-        }
+        self.accept("timestamp", TIMESTAMP, &timestamp, |trusted| trusted.update_timestamp(&timestamp, now.to_core()))?;
         self.trusted.check_timestamp_expired(now.to_core()).map_err(|error| refused("timestamp", error))
     }
 
@@ -227,8 +222,7 @@ impl Client {
         }
         let snapshot = self.fetch_metadata(&self.versioned(version, SNAPSHOT), size_bytes_max)?;
         self.floor.check_snapshot(&snapshot)?;
-        self.trusted.update_snapshot(&snapshot, now.to_core()).map_err(|error| refused("snapshot", error))?;
-        Ok(self.store.put(SNAPSHOT, &snapshot)?)
+        self.accept("snapshot", SNAPSHOT, &snapshot, |trusted| trusted.update_snapshot(&snapshot, now.to_core()))
     }
 
     /// 5.6
@@ -239,8 +233,27 @@ impl Client {
             return Ok(());
         }
         let targets = self.fetch_metadata(&self.versioned(version, TARGETS), size_bytes_max)?;
-        self.trusted.update_targets(&targets, now.to_core()).map_err(|error| refused("targets", error))?;
-        Ok(self.store.put(TARGETS, &targets)?)
+        self.accept("targets", TARGETS, &targets, |trusted| trusted.update_targets(&targets, now.to_core()).map(|_| ()))
+    }
+
+    /// Trusts a document that verifies, once it is durable: what is acted on is never above the floor of the next start.
+    fn accept(
+        &mut self,
+        role: &str,
+        file: &str,
+        bytes: &[u8],
+        verify: impl FnOnce(&mut TrustedMetadataSet) -> Result<(), Core>,
+    ) -> Result<(), ClientError> {
+        let mut trusted = self.trusted.clone();
+        match verify(&mut trusted) {
+            Ok(()) => {}
+            // Nothing new. Whether the old one still holds is asked where it is used.
+            Err(Core::EqualVersion { .. }) => return Ok(()),
+            Err(error) => return Err(refused(role, error)),
+        }
+        self.store.put(file, bytes)?;
+        self.trusted = trusted;
+        Ok(())
     }
 
     /// Version and greatest size of a targets role, as the snapshot has them.

@@ -239,8 +239,9 @@ impl Client {
         }
         let size_bytes_max = at_most(length, self.limits.targets_size_bytes_max);
         let bytes = self.fetch_metadata(&self.versioned(version, &file), size_bytes_max)?;
-        self.trusted.update_delegated_targets(&bytes, role, delegator, at).map_err(|error| refused(role, error))?;
-        self.store.put(&file, &bytes)?;
+        self.accept(role, &file, &bytes, |trusted| {
+            trusted.update_delegated_targets(&bytes, role, delegator, at).map(|_| ())
+        })?;
         Ok(true)
     }
 }
