@@ -92,7 +92,7 @@ fn the_page_runs_as_it_stands_and_what_it_publishes_can_be_fetched() {
     let fetched = desk.json("fetch --from repository --state trusted -o json");
     assert_eq!(fetched["health"]["state"], "fresh");
     assert_eq!(fetched["versions"], serde_json::json!({ "root": 1, "timestamp": 3, "snapshot": 3, "targets": 1 }));
-    assert_eq!(fetched["packs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(fetched["packs"].as_array().map(Vec::len), Some(1), "the floor has ended the first");
     let asked = desk
         .json("fetch --from repository --state trusted --host h --ring broad --stratum debian-12 --engine 2 -o json");
     assert_eq!(asked["director"]["decisions"]["linux"]["run"]["version"], 2);
@@ -199,6 +199,23 @@ fn what_is_published_is_never_published_again_as_something_older() {
 }
 
 #[test]
+fn what_no_host_would_take_is_not_even_drafted() {
+    let desk = Desk::new();
+    let release =
+        "draft release linux-1.pack --name linux --engine 1 --ring broad=2026-01-01T00:00:00Z,0h:1 --after repository";
+    let output = desk.run(&format!("{release} --version 2 --out again.json"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("give a higher one"), "{}", words(&output));
+    assert_eq!(desk.code(&format!("{release} --version 3 --out next.json")), Some(0));
+    let plan = fs::read_to_string(desk.path("plan.json")).expect("a plan");
+    let signed = plan.split('"').find(|part| part.len() == 64).expect("an id").to_owned();
+    fs::write(desk.path("plan.json"), plan.replace(&signed, &"0".repeat(64))).expect("a file");
+    let output = desk.run("draft plan plan.json --out director.json --after repository");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("not published"), "{}", words(&output));
+}
+
+#[test]
 fn a_root_that_is_not_the_repositorys_fetches_nothing() {
     let desk = Desk::new();
     let draft = desk.run(
@@ -223,7 +240,7 @@ fn a_repository_that_is_gone_leaves_what_was_trusted_and_says_so() {
     let output = desk.run("fetch --from repository --state trusted -o json");
     assert_eq!(output.status.code(), Some(3), "{}", words(&output));
     let fetched: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(fetched["packs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(fetched["packs"].as_array().map(Vec::len), Some(1));
     assert!(fetched["refresh_failed"].as_str().expect("why").contains("timestamp.json"));
 }
 

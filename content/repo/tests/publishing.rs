@@ -8,7 +8,7 @@ use std::process::Command;
 use support::{release, start, Desk, DAY_S};
 use watertight_content_repo::client::ClientError;
 use watertight_content_repo::publish::{publish, published_document, Document, Publication, PublishError};
-use watertight_content_repo::release::signed_packs;
+use watertight_content_repo::release::{signed_packs, Release};
 use watertight_content_repo::source::{FolderSource, SourceError};
 
 fn refused(desk: &Desk, publication: &Publication) -> PublishError {
@@ -192,6 +192,27 @@ fn a_foreign_key_does_not_sign_a_root_by_mistake() {
     let mut root = desk.root();
     assert!(root.sign(&desk.keys["timestamp"][0], false).is_err());
     assert_eq!(root.signers().len(), 2);
+}
+
+#[test]
+fn the_next_release_keeps_the_packs_before_but_for_those_that_its_floor_ends() {
+    let content = |version, packs: &[(u64, u64)]| {
+        let packs: Vec<_> = packs
+            .iter()
+            .map(|(version, floor)| (Release { floor: *floor, ..release("linux", *version) }, b"a pack".to_vec()))
+            .collect();
+        Document::content(version, start(), &packs).expect("good releases")
+    };
+    let published = content(1, &[(1, 0), (2, 0), (3, 0)]);
+    let paths = |document: Document| -> Vec<_> {
+        document.named_targets().expect("sizes and hashes").into_iter().map(|(path, _, _)| path).collect()
+    };
+    let next = content(2, &[(4, 2)]).with_packs_of(&published).expect("it is newer");
+    assert_eq!(paths(next), ["content/linux/2.pack", "content/linux/3.pack", "content/linux/4.pack"]);
+    for version in [1, 2, 3] {
+        let again = content(2, &[(version, 0)]).with_packs_of(&published);
+        assert!(again.is_err(), "two packs by the name and version {version}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context as _};
 use serde_json::json;
-use watertight_content_repo::director::{Plan, PLAN_PATH, PLAN_SIZE_BYTES_MAX};
+use watertight_content_repo::director::{Entry, Plan, PLAN_PATH, PLAN_SIZE_BYTES_MAX};
 use watertight_content_repo::key::public_of;
 use watertight_content_repo::publish::{published_document, Authority, Document, DELEGATED_ROLES, ROOT_ROLES};
 use watertight_content_repo::release::{ContentId, EngineRange, Release, Ring, Step};
@@ -195,7 +195,7 @@ fn release(args: &ReleaseArgs) -> anyhow::Result<u8> {
     let id = ContentId::of(&pack);
     let mut document = Document::content(version, args.common.expires(), &[(release, pack)])?;
     if let Some(published) = &published {
-        document = document.with_targets_of(published);
+        document = document.with_packs_of(published)?;
     }
     write(&args.out, &document.to_bytes())?;
     args.common.say(&format!("content {id}"), &args.out, &document)?;
@@ -220,6 +220,13 @@ fn ring(text: &str) -> anyhow::Result<(String, Ring)> {
 fn plan(args: &PlanArgs) -> anyhow::Result<u8> {
     let bytes = read(&args.plan, PLAN_SIZE_BYTES_MAX)?;
     let plan = Plan::parse(&bytes).with_context(|| args.plan.display().to_string())?;
+    if let (Some(content), _) = args.common.published("content")? {
+        let signed: Vec<_> = content.named_targets()?.into_iter().map(|(_, _, sha256)| sha256).collect();
+        let unsigned = plan.entries.iter().find(|entry| !signed.contains(&entry.content.to_string()));
+        if let Some(Entry { content, .. }) = unsigned {
+            bail!("{}: content {content} is not published: no host would start it", args.plan.display());
+        }
+    }
     let (_, version) = args.common.published("director")?;
     let document = Document::director(version, args.common.expires(), PLAN_PATH, &bytes);
     write(&args.out, &document.to_bytes())?;

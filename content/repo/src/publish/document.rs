@@ -155,16 +155,38 @@ impl Document {
         Ok(Self::unsigned("targets", version, expires, json!({ "targets": targets })))
     }
 
-    /// A `content` role that also has what `older` has; a pack that is in both is the new one's.
-    #[must_use]
-    pub fn with_targets_of(mut self, older: &Self) -> Self {
-        let kept = older.signed.get("targets").and_then(Value::as_object).cloned().unwrap_or_default();
-        if let Some(targets) = self.signed.get_mut("targets").and_then(Value::as_object_mut) {
-            for (path, target) in kept {
-                targets.entry(path).or_insert(target);
+    /// A `content` role that also has the packs of `older`, but for those that the floors of this one have ended.
+    ///
+    /// # Errors
+    /// A pack of a name is not newer than one of `older`: two packs could go by one name and version.
+    pub fn with_packs_of(mut self, older: &Self) -> Result<Self, DocumentError> {
+        let releases: Vec<Release> = self.packs().map(|(_, release, _)| release).collect();
+        let mut kept = Vec::new();
+        for (path, old, target) in older.packs() {
+            let mut of_name = releases.iter().filter(|release| release.name == old.name);
+            if let Some(release) = of_name.clone().find(|release| release.version <= old.version) {
+                let (name, version) = (&old.name, release.version);
+                let why =
+                    format!("{name} has version {} already, {version} is not higher: give a higher one", old.version);
+                return Err(DocumentError::Malformed { why });
+            }
+            if of_name.all(|release| release.floor <= old.version) {
+                kept.push((path, target));
             }
         }
-        self
+        if let Some(targets) = self.signed.get_mut("targets").and_then(Value::as_object_mut) {
+            targets.extend(kept);
+        }
+        Ok(self)
+    }
+
+    /// The packs that a `content` role names, with path and target. What says no release is none.
+    fn packs(&self) -> impl Iterator<Item = (String, Release, Value)> + '_ {
+        let targets = self.signed.get("targets").and_then(Value::as_object);
+        targets.into_iter().flatten().filter_map(|(path, target)| {
+            let release = Release::from_custom(path, target.get("custom")?).ok()?;
+            Some((path.clone(), release, target.clone()))
+        })
     }
 
     /// The `director` role: the file that says who runs what when.
