@@ -156,7 +156,7 @@ fn rollback_an_older_timestamp_is_refused_though_it_is_signed_and_in_force() {
 
 #[test]
 fn rollback_each_role_that_a_thief_of_the_online_keys_takes_back_is_refused() {
-    for role in ["targets", "content"] {
+    for role in ["targets", "content", "director"] {
         let mut desk = Desk::with_pack();
         desk.publish_content(start());
         let mirror = desk.mirror();
@@ -175,6 +175,23 @@ fn rollback_each_role_that_a_thief_of_the_online_keys_takes_back_is_refused() {
         let refused = desk.client_on(disk, mirror).expect("a store").refresh(start());
         assert!(matches!(refused, Err(ClientError::Rollback { trusted: 2, offered: 1, .. })), "{role}: {refused:?}");
     }
+}
+
+#[test]
+fn rollback_an_older_snapshot_under_a_newer_timestamp_is_refused() {
+    let mut desk = Desk::with_pack();
+    desk.publish_content(start());
+    let (mirror, disk) = (desk.mirror(), Arc::new(MemoryDisk::default()));
+    desk.client_on(Arc::clone(&disk), mirror.clone()).expect("a root").refresh(start()).expect("a good repository");
+    let timestamp = forge(&mirror.metadata("timestamp.json"), &desk.keys["timestamp"], |signed| {
+        signed["version"] = 3.into();
+        signed["meta"]["snapshot.json"] = json!({ "version": 1 });
+    });
+    mirror.put_metadata("timestamp.json", timestamp);
+    let mut client = desk.client_on(disk, mirror).expect("a store");
+    let refused = client.refresh(start());
+    assert!(matches!(refused, Err(ClientError::Rollback { trusted: 2, offered: 1, .. })), "{refused:?}");
+    assert_eq!((client.versions().timestamp, client.versions().snapshot), (Some(2), Some(2)));
 }
 
 #[test]

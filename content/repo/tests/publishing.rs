@@ -9,6 +9,7 @@ use support::{release, start, Desk, DAY_S};
 use watertight_content_repo::client::ClientError;
 use watertight_content_repo::publish::{publish, published_document, Document, Publication, PublishError};
 use watertight_content_repo::release::{signed_packs, Release};
+use watertight_content_repo::sha256_hex;
 use watertight_content_repo::source::{FolderSource, SourceError};
 
 fn refused(desk: &Desk, publication: &Publication) -> PublishError {
@@ -26,6 +27,36 @@ fn a_folder_works_as_a_repository_by_itself() {
     client.refresh(start()).expect("a good repository");
     let packs = signed_packs(&mut client, start()).expect("good packs");
     assert_eq!(client.download(&packs[0].target).expect("its bytes"), b"pack one");
+}
+
+#[test]
+fn a_folder_that_was_tampered_with_on_its_way_is_refused_as_a_web_server_would_be() {
+    let desk = Desk::with_pack();
+    let file = |name: &str| desk.folder.path().join(name);
+    let fetch = || {
+        let mut client = desk.client(FolderSource::new(desk.folder.path()).expect("a repository"));
+        client.refresh(start())?;
+        let packs = signed_packs(&mut client, start())?;
+        client.download(&packs[0].target)
+    };
+    let mut names = vec![
+        "metadata/timestamp.json",
+        "metadata/1.snapshot.json",
+        "metadata/1.targets.json",
+        "metadata/1.content.json",
+    ];
+    let pack = format!("targets/content/linux/{}.1.pack", sha256_hex(b"pack one"));
+    names.push(&pack);
+    for name in names {
+        let good = fs::read(file(name)).expect("it is published");
+        let changed = String::from_utf8(good.clone()).expect("text").replace('1', "2").replace("one", "two");
+        for bad in [changed.into_bytes(), Vec::new(), vec![b' '; 6 * 1024 * 1024]] {
+            fs::write(file(name), bad).expect("a file");
+            fetch().expect_err(name);
+        }
+        fs::write(file(name), good).expect("a file");
+    }
+    assert_eq!(fetch().expect("all as it was"), b"pack one");
 }
 
 #[test]
