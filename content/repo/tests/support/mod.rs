@@ -26,6 +26,11 @@ pub fn start() -> Moment {
     "2026-11-22T00:00:00Z".parse().expect("a time")
 }
 
+/// A key that is nobody's yet.
+pub fn key() -> SigningKey {
+    SigningKey::generate().expect("random bytes")
+}
+
 /// A publisher with keys for every role.
 pub struct Desk {
     pub keys: BTreeMap<&'static str, Vec<SigningKey>>,
@@ -41,7 +46,7 @@ impl Desk {
     /// Root and content need two of three keys, all others one; nothing is published yet.
     pub fn new() -> Self {
         let count = |role| if matches!(role, "root" | "content") { 3 } else { 1 };
-        let key = |_| SigningKey::generate().expect("random bytes");
+        let key = |_| key();
         let threshold = |role| if matches!(role, "root" | "content") { 2 } else { 1 };
         Self {
             keys: ROLES.map(|role| (role, (0..count(role)).map(key).collect())).into(),
