@@ -7,7 +7,7 @@ mod closed;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use watertight_cli::command::{detect, doctor, policy, rules, run, status, worker};
+use watertight_cli::command::{content, detect, doctor, policy, rules, run, status, worker};
 use watertight_host::printable::printable;
 
 /// Endpoint security that a bad update cannot sink.
@@ -26,6 +26,7 @@ enum Command {
     Detect(detect::DetectArgs),
     Rules(rules::RulesArgs),
     Policy(policy::PolicyArgs),
+    Content(content::ContentArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
 }
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Detect(args) => detect::run(args),
         Command::Rules(args) => rules::run(args),
         Command::Policy(args) => policy::run(args),
+        Command::Content(args) => content::run(args),
         Command::Worker(args) => worker::run(args),
     };
     match outcome {

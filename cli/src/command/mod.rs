@@ -1,6 +1,7 @@
 //! One file per subcommand. Each has its arguments and a `run` that gives the exit code.
 
 mod confined;
+pub mod content;
 pub mod detect;
 pub mod doctor;
 pub mod policy;

@@ -229,8 +229,9 @@ detection:
 
     #[test]
     fn an_event_that_answers_to_no_log_source_is_passed_over_in_the_form_of_every_version() {
-        let library = load_texts([Source { file: "rules.yml", text: RULES }]);
-        let mut recorded = Recorded::new(&library).expect("few rules");
+        let mut library = load_texts([Source { file: "rules.yml", text: RULES }]);
+        let image = library.image().expect("few rules");
+        let mut recorded = Recorded::new(Image::open(&image).expect("compiled here"));
         let event =
             Event::new(Kind::NetworkEstablished, Outcome::Done, EventSource::TpBtf, 7).with(Field::CommandLine, "evil");
         let now = View::Sigma.render(&event);

@@ -1,0 +1,255 @@
+//! `watertight content` as people use it: the page that tells how, run as it stands, and what goes wrong beside it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
+
+use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
+const PAGE: &str = include_str!("../../docs/content.md");
+
+/// The page's commands, in order.
+fn page() -> String {
+    let mut commands = String::new();
+    let mut is_inside = false;
+    for line in PAGE.lines() {
+        match line {
+            "```sh" => is_inside = true,
+            "```" => is_inside = false,
+            line if is_inside => commands.extend([line, "\n"]),
+            _ => {}
+        }
+    }
+    commands
+}
+
+/// Where the page has run, once for all tests.
+fn first_run() -> &'static Path {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("content-page");
+        let _ = fs::remove_dir_all(&folder); // of an earlier run of these tests
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", Path::new(BINARY).parent().expect("a folder").display());
+        let mut shell = Command::new("sh");
+        shell.args(["-eu", "-c", &page()]).env("PATH", path).current_dir(&folder).stdin(Stdio::null());
+        let output = shell.output().expect("every Linux has a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        folder
+    });
+    &FOLDER
+}
+
+/// A folder in which the page has run, for one test.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut copy = Command::new("cp");
+        let from = first_run().join(".");
+        let copied = copy.arg("-a").arg(from).arg(folder.path()).status().expect("every Linux has cp");
+        assert!(copied.success());
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        let mut command = Command::new(BINARY);
+        command.args(["content"]).args(arguments.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
+        command.output().expect("our own executable starts")
+    }
+
+    fn code(&self, arguments: &str) -> Option<i32> {
+        self.run(arguments).status.code()
+    }
+
+    fn json(&self, arguments: &str) -> Value {
+        let output = self.run(arguments);
+        assert!(!output.stdout.is_empty(), "{}", words(&output));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_page_runs_as_it_stands_and_what_it_publishes_can_be_fetched() {
+    let desk = Desk::new();
+    let fetched = desk.json("fetch --from repository --state trusted -o json");
+    assert_eq!(fetched["health"]["state"], "fresh");
+    assert_eq!(fetched["versions"], serde_json::json!({ "root": 1, "timestamp": 3, "snapshot": 3, "targets": 1 }));
+    assert_eq!(fetched["packs"].as_array().map(Vec::len), Some(1), "the floor has ended the first");
+    let asked = desk
+        .json("fetch --from repository --state trusted --host h --ring broad --stratum debian-12 --engine 2 -o json");
+    assert_eq!(asked["director"]["decisions"]["linux"]["run"]["version"], 2);
+    let lab =
+        desk.json("fetch --from repository --state trusted --host h --ring lab --stratum debian-12 --engine 2 -o json");
+    assert_eq!(lab["director"]["decisions"]["linux"]["refused"]["refused"], "wrong_ring");
+}
+
+#[test]
+fn key_files_are_their_owners_and_hold_no_key_in_the_clear() {
+    let desk = Desk::new();
+    let mode = fs::metadata(desk.path("alice.key")).expect("a key").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(desk.code("keys new --out alice.key --passphrase-file passphrase"), Some(1), "never overwritten");
+    let shown = desk.json("keys show alice.key alice.key.pub -o json");
+    assert_eq!(shown["keys"][0]["id"], shown["keys"][1]["id"]);
+    assert!(words(&desk.run("keys new --out short.key --passphrase-file /dev/null")).contains("empty"));
+}
+
+#[test]
+fn a_wrong_passphrase_signs_nothing() {
+    let desk = Desk::new();
+    let before = fs::read(desk.path("content.json")).expect("a document");
+    fs::write(desk.path("wrong"), "wrong horse battery staple\n").expect("a file");
+    assert_eq!(desk.code("sign content.json --key release-a.key --passphrase-file wrong"), Some(5));
+    assert_eq!(fs::read(desk.path("content.json")).expect("a document"), before);
+}
+
+#[test]
+fn without_a_terminal_a_passphrase_must_be_named_and_there_is_no_option_for_the_secret_itself() {
+    let desk = Desk::new();
+    // A session of its own has no terminal to ask.
+    let mut command = Command::new("setsid");
+    command.args(["--wait", BINARY, "content", "sign", "content.json", "--key", "release-a.key"]);
+    let output = command.current_dir(desk.0.path()).stdin(Stdio::null()).output().expect("setsid starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("--passphrase-file"), "{}", words(&output));
+    let help = desk.run("sign --help");
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(help.contains("--passphrase-fd") && !help.contains("--passphrase "), "{help}");
+}
+
+/// Runs the command on a terminal of its own, answers each question, and gives what the terminal showed and the exit.
+fn on_a_terminal(desk: &Desk, arguments: &str, answers: &[&str]) -> (String, ExitStatus) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("it is ours");
+    let name = ptsname(&master, Vec::new()).expect("it has a name");
+    let terminal =
+        || File::options().read(true).write(true).open(OsStr::from_bytes(name.to_bytes())).expect("a terminal");
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait", BINARY, "content"]).args(arguments.split_whitespace());
+    command.stdin(terminal()).stdout(terminal()).stderr(terminal()).current_dir(desk.0.path());
+    let mut child = command.spawn().expect("setsid starts");
+    drop(command); // and with it our own ends of the terminal
+    let mut master = File::from(master);
+    let (mut shown, mut part) = (Vec::new(), [0; 4096]);
+    let mut answers = answers.iter();
+    // A terminal that nobody has any more ends with an error.
+    while let Ok(count @ 1..) = master.read(&mut part) {
+        shown.extend_from_slice(&part[..count]);
+        if shown.ends_with(b": ") {
+            let Some(answer) = answers.next() else { break };
+            master.write_all(answer.as_bytes()).expect("it reads");
+        }
+    }
+    (String::from_utf8_lossy(&shown).into_owned(), child.wait().expect("it ends"))
+}
+
+#[test]
+fn a_terminal_is_asked_without_echo() {
+    let desk = Desk::new();
+    let sign = "sign content.json --key release-a.key";
+    let (shown, exit) =
+        on_a_terminal(&desk, sign, &["correct hourse\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}orse battery staple\n"]);
+    assert!(exit.success(), "{shown}");
+    assert!(shown.contains("passphrase of release-a.key: ") && !shown.contains("staple"), "{shown}");
+    let (shown, exit) = on_a_terminal(&desk, "keys new --out new.key", &["one long enough\n", "another long one\n"]);
+    assert_eq!(exit.code(), Some(1), "{shown}");
+    assert!(shown.contains("differ") && !desk.path("new.key").exists(), "{shown}");
+    // The interrupt key ends the question as it ends any command.
+    let (shown, exit) = on_a_terminal(&desk, sign, &["corr\u{3}"]);
+    assert!(!exit.success() && !shown.contains("corr"), "{shown}");
+}
+
+#[test]
+fn a_passphrase_comes_from_a_descriptor() {
+    let desk = Desk::new();
+    let mut command = Command::new(BINARY);
+    command.args(["content", "sign", "content.json", "--key", "release-a.key", "--passphrase-fd", "0"]);
+    let mut child =
+        command.current_dir(desk.0.path()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(b"correct horse battery staple\n").expect("it reads");
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn what_is_published_is_never_published_again_as_something_older() {
+    let desk = Desk::new();
+    let publish = "publish --to repository --content content.json --file linux-2.pack --snapshot-key snapshot.key \
+                   --timestamp-key timestamp.key --passphrase-file passphrase";
+    let output = desk.run(publish);
+    assert_eq!(output.status.code(), Some(6));
+    assert!(words(&output).contains("--after"), "{}", words(&output));
+}
+
+#[test]
+fn what_no_host_would_take_is_not_even_drafted() {
+    let desk = Desk::new();
+    let release =
+        "draft release linux-1.pack --name linux --engine 1 --ring broad=2026-01-01T00:00:00Z,0h:1 --after repository";
+    let output = desk.run(&format!("{release} --version 2 --out again.json"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("give a higher one"), "{}", words(&output));
+    assert_eq!(desk.code(&format!("{release} --version 3 --out next.json")), Some(0));
+    let plan = fs::read_to_string(desk.path("plan.json")).expect("a plan");
+    let signed = plan.split('"').find(|part| part.len() == 64).expect("an id").to_owned();
+    fs::write(desk.path("plan.json"), plan.replace(&signed, &"0".repeat(64))).expect("a file");
+    let output = desk.run("draft plan plan.json --out director.json --after repository");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("not published"), "{}", words(&output));
+}
+
+#[test]
+fn a_root_that_is_not_the_repositorys_fetches_nothing() {
+    let desk = Desk::new();
+    let draft = desk.run(
+        "draft roles --out other --key root=snapshot.key --key targets=snapshot.key --key content=snapshot.key \
+         --key director=snapshot.key --key snapshot=snapshot.key --key timestamp=snapshot.key",
+    );
+    assert!(draft.status.success(), "{}", words(&draft));
+    assert_eq!(desk.code("sign other/root.json --key snapshot.key --passphrase-file passphrase"), Some(0));
+    let output = desk.run("fetch --from repository --state elsewhere --root other/root.json --to packs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("signatures"), "{}", words(&output));
+    assert_eq!(desk.code("fetch --from repository --state nowhere"), Some(1), "there is no root to begin with");
+    assert_eq!(desk.code("fetch --from /nonexistent --state trusted"), Some(1));
+    assert_eq!(desk.code("fetch --from repository --state trusted --host only"), Some(2));
+    assert_eq!(desk.code("fetch --from repository --state trusted --name windows"), Some(4));
+}
+
+#[test]
+fn a_repository_that_is_gone_leaves_what_was_trusted_and_says_so() {
+    let desk = Desk::new();
+    fs::remove_file(desk.path("repository/metadata/timestamp.json")).expect("a file");
+    let output = desk.run("fetch --from repository --state trusted -o json");
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    let fetched: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(fetched["packs"].as_array().map(Vec::len), Some(1));
+    assert!(fetched["refresh_failed"].as_str().expect("why").contains("timestamp.json"));
+}
+
+#[test]
+fn two_clients_do_not_share_a_memory() {
+    let desk = Desk::new();
+    let lock = File::options().write(true).open(desk.path("trusted/.lock")).expect("it is there");
+    lock.lock().expect("nobody has it");
+    let output = desk.run("fetch --from repository --state trusted");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("another update"), "{}", words(&output));
+}

@@ -1,0 +1,64 @@
+//! A repository in a local folder: `metadata/` and `targets/` below it, as `watertight content publish` writes them.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Source, SourceError, Tree};
+use crate::path::unsafe_reason;
+
+/// Files from a folder.
+#[derive(Debug)]
+pub struct FolderSource {
+    folder: PathBuf,
+}
+
+impl FolderSource {
+    /// The repository in this folder.
+    ///
+    /// # Errors
+    /// There is no folder `metadata` in it.
+    pub fn new(folder: &Path) -> Result<Self, SourceError> {
+        if folder.join(METADATA).is_dir() {
+            return Ok(Self { folder: folder.to_owned() });
+        }
+        let why = "it has no folder `metadata`: name the folder that `watertight content publish --to` wrote".into();
+        Err(SourceError::Place { place: folder.display().to_string(), why })
+    }
+}
+
+/// The tree of metadata.
+pub(crate) const METADATA: &str = "metadata";
+/// The tree of files.
+pub(crate) const TARGETS: &str = "targets";
+
+impl Source for FolderSource {
+    fn fetch(&self, tree: Tree, path: &str, size_bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        if let Some(why) = unsafe_reason(path) {
+            return Err(SourceError::Place { place: path.into(), why: why.into() });
+        }
+        let tree = match tree {
+            Tree::Metadata => METADATA,
+            Tree::Targets => TARGETS,
+        };
+        let path = self.folder.join(tree).join(path);
+        let place = path.display().to_string();
+        // Not waiting: a pipe put there would else hold the client before it can be told from a file.
+        let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(SourceError::Failed { place, why: error.to_string() }),
+        };
+        // Whoever can write the folder could have put a pipe or a device there, which never ends or never begins.
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Err(SourceError::Failed { place, why: "no regular file".into() });
+        }
+        let mut bytes = Vec::new();
+        match file.take(size_bytes_max.saturating_add(1)).read_to_end(&mut bytes) {
+            Ok(_) if bytes.len() as u64 > size_bytes_max => Err(SourceError::TooLarge { place, size_bytes_max }),
+            Ok(_) => Ok(Some(bytes)),
+            Err(error) => Err(SourceError::Failed { place, why: error.to_string() }),
+        }
+    }
+}

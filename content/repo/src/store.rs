@@ -1,0 +1,275 @@
+//! What the client trusts, on a disk that may lose power at any write.
+//!
+//! A file changes in four steps: written beside its name, synced, renamed, folder synced. After a cut at any of them the name holds
+//! the old bytes or the new ones, and once `put` has returned, the new ones for good: the versions in these files are the floor
+//! below which no repository can take the client. Every step goes through `Disk`, so a test can cut between any two.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the store needs of a folder. Names are single file names.
+pub trait Disk: Send + Sync {
+    /// The file's bytes, `None` if there is none.
+    ///
+    /// # Errors
+    /// It can't be read, or has more bytes than `size_bytes_max`.
+    fn read(&self, name: &str, size_bytes_max: u64) -> io::Result<Option<Vec<u8>>>;
+    /// Creates or truncates the file and writes it.
+    ///
+    /// # Errors
+    /// It can't be written: no room, for one.
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Makes the file's bytes durable.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn sync_file(&self, name: &str) -> io::Result<()>;
+    /// Renames, replacing what has the name.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes names durable.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn sync_folder(&self) -> io::Result<()>;
+    /// Removes the file if it is there.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn remove(&self, name: &str) -> io::Result<()>;
+}
+
+/// A real folder.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// Held as long as the folder is in use; the system lets go of it when the process ends, however it ends.
+    _lock: Option<File>,
+}
+
+/// The lock's name. It has no `.json`: that is metadata.
+const LOCK: &str = ".lock";
+
+impl Folder {
+    /// Opens the folder, which is made if it is missing, and keeps others that open it so out.
+    ///
+    /// # Errors
+    /// The folder can't be made, or another client has it.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let folder = Self::unlocked(path)?;
+        let failed = |source| StoreError { what: format!("folder {}", path.display()), source };
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
+        let lock = lock.map_err(failed)?;
+        lock.try_lock().map_err(|_| failed(io::Error::other("another update is at work in it: wait for its end")))?;
+        Ok(Self { _lock: Some(lock), ..folder })
+    }
+
+    /// Opens the folder, which is made if it is missing, for one who knows that nobody else writes to it.
+    ///
+    /// # Errors
+    /// The folder can't be made.
+    pub fn unlocked(path: &Path) -> Result<Self, StoreError> {
+        let failed = |source| StoreError { what: format!("folder {}", path.display()), source };
+        let has_been = path.ancestors().position(|folder| folder.as_os_str().is_empty() || folder.is_dir());
+        fs::create_dir_all(path).map_err(failed)?;
+        // The name of each folder that is new stands in the one above it.
+        for folder in path.ancestors().skip(1).take(has_been.unwrap_or_default()) {
+            sync_path(folder).map_err(failed)?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: None })
+    }
+}
+
+fn sync_path(path: &Path) -> io::Result<()> {
+    // Relative paths end in an empty ancestor, which stands for the working folder.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
+}
+
+impl Disk for Folder {
+    fn read(&self, name: &str, size_bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(self.path.join(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(size_bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > size_bytes_max {
+            return Err(io::Error::other(format!("larger than {size_bytes_max} bytes")));
+        }
+        Ok(Some(bytes))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        File::create(self.path.join(name))?.write_all(bytes)
+    }
+
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        File::open(self.path.join(name))?.sync_all()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        sync_path(&self.path)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.path.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A disk that is forgotten with the process: for a client that only looks.
+#[derive(Debug, Default)]
+pub struct MemoryDisk {
+    files: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+impl MemoryDisk {
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        // Whoever panicked left whole files: every change is one insertion or removal.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn read(&self, name: &str, size_bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        let bytes = self.files().get(name).cloned();
+        if bytes.as_ref().is_some_and(|bytes| bytes.len() as u64 > size_bytes_max) {
+            return Err(io::Error::other(format!("larger than {size_bytes_max} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.files().insert(name.into(), bytes.into());
+        Ok(())
+    }
+
+    fn sync_file(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut files = self.files();
+        let bytes = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        files.insert(to.into(), bytes);
+        Ok(())
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files().remove(name);
+        Ok(())
+    }
+}
+
+impl<D: Disk + ?Sized> Disk for Arc<D> {
+    fn read(&self, name: &str, size_bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        (**self).read(name, size_bytes_max)
+    }
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        (**self).write(name, bytes)
+    }
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        (**self).sync_file(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+    fn sync_folder(&self) -> io::Result<()> {
+        (**self).sync_folder()
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        (**self).remove(name)
+    }
+}
+
+/// The disk failed. Whatever was trusted before still is.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}; what was trusted before still is")]
+pub struct StoreError {
+    what: String,
+    source: io::Error,
+}
+
+/// Files that are whole at any time.
+pub struct Store {
+    disk: Box<dyn Disk>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+/// Where a file is written before it has its name. One is enough: the folder has one client.
+const BESIDE: &str = ".new";
+
+impl Store {
+    /// A store on this disk.
+    #[must_use]
+    pub fn new(disk: impl Disk + 'static) -> Self {
+        Self { disk: Box::new(disk) }
+    }
+
+    /// A store in this folder.
+    ///
+    /// # Errors
+    /// As `Folder::open`.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Folder::open(path).map(Self::new)
+    }
+
+    /// The file's bytes, `None` if there is none.
+    ///
+    /// # Errors
+    /// It can't be read, or is too large.
+    pub fn get(&self, name: &str, size_bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.disk.read(name, size_bytes_max).map_err(|source| StoreError { what: format!("reading {name}"), source })
+    }
+
+    /// As `put`, unless the file has these bytes already.
+    ///
+    /// # Errors
+    /// As `put`.
+    pub fn put_if_new(&self, name: &str, bytes: &[u8], size_bytes_max: u64) -> Result<(), StoreError> {
+        match self.get(name, size_bytes_max) {
+            Ok(Some(present)) if present == bytes => Ok(()),
+            _ => self.put(name, bytes),
+        }
+    }
+
+    /// Makes these bytes the file's, durably: when this has returned, no cut takes them away.
+    ///
+    /// # Errors
+    /// The disk failed; the file is as before, or after a failed last step as it will be.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let written = self
+            .disk
+            .write(BESIDE, bytes)
+            .and_then(|()| self.disk.sync_file(BESIDE))
+            .and_then(|()| self.disk.rename(BESIDE, name))
+            .and_then(|()| self.disk.sync_folder());
+        written.map_err(|source| {
+            // What was begun is of no use; if even this fails, the next write takes its place.
+            let _ = self.disk.remove(BESIDE);
+            StoreError { what: format!("writing {name}"), source }
+        })
+    }
+}

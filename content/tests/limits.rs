@@ -1,0 +1,61 @@
+//! What one event may cost: beyond that it is read in part, which is counted, and what stands at the end of a long value is still
+//! found.
+
+use serde_json::{json, Value as Json};
+use watertight_content::sigma::{load_texts, JsonEvent, Slots, Source};
+use watertight_engine::{Image, Limits, LogSource, Scratch, FIELD_BYTES_MAX, VALUE_BYTES_MAX};
+
+fn evaluate(detection: &str, event: &Json) -> (bool, Limits) {
+    let text = format!(
+        "title: T\nid: 00000000-0000-4000-8000-000000000001\nlogsource: {{category: c}}\ndetection: {detection}\n"
+    );
+    let mut library = load_texts([Source { file: "a.yml", text: &text }]);
+    assert!(library.rejections.is_empty(), "{}", library.rejections[0]);
+    let image = library.image().expect("one rule");
+    let image = Image::open(&image).expect("compiled here");
+    let event = JsonEvent::new(event, &Slots::of(&image));
+    let plan = image.plan(&LogSource { category: Some("c"), ..LogSource::default() });
+    let mut hits = 0;
+    let limits = plan.evaluate(&event, &mut Scratch::new(), &mut |_| hits += 1);
+    (hits == 1, limits)
+}
+
+#[test]
+fn a_long_value_is_read_at_both_ends_and_the_cut_is_counted() {
+    let value = format!("begin {} middle {} end", "x".repeat(VALUE_BYTES_MAX), "y".repeat(VALUE_BYTES_MAX));
+    let event = json!({ "f": value });
+    for (selection, expected) in [
+        ("f|startswith: begin", true),
+        ("f|endswith: ' end'", true),
+        ("f|contains: 'begin x'", true),
+        ("f|contains: middle", false),
+        ("f|re: '^begin'", true),
+        ("f|re: middle", false),
+        ("f: 'begin*end'", false),
+    ] {
+        let (fires, limits) = evaluate(&format!("{{s: {{{selection}}}, condition: s}}"), &event);
+        assert_eq!(fires, expected, "{selection}");
+        assert!(limits.cut_values > 0 && limits.undecided_rules == 0, "{selection}: {limits:?}");
+    }
+}
+
+#[test]
+fn values_beyond_a_fields_share_are_not_read_and_are_counted() {
+    let values: Vec<String> = (0..20_000).map(|number| format!("value {number}")).collect();
+    let (fires, limits) = evaluate("{s: {f: 'value 3'}, condition: s}", &json!({ "f": values }));
+    assert!(fires && limits.cut_values > 0, "{limits:?}");
+    let read = values.len() - usize::try_from(limits.cut_values).expect("few");
+    assert!(read * "value 0".len() < FIELD_BYTES_MAX, "{read} values were read");
+}
+
+#[test]
+fn a_rule_that_costs_too_much_is_given_up_and_counted_and_the_others_go_on() {
+    // Too many states for a table, and no literal that announces it: it is tried on every event.
+    let costly = "{s: {f|re: '[a-y]{0,200}[b-z]{0,200}[a-x]{200}0'}, other: {f|contains: aaa}, condition: s}";
+    let event = json!({ "f": "a".repeat(VALUE_BYTES_MAX) });
+    let (fires, limits) = evaluate(costly, &event);
+    assert!(!fires);
+    assert_eq!(limits.undecided_rules, 1, "{limits:?}");
+    let (fires, limits) = evaluate("{s: {f|contains: aaa}, condition: s}", &event);
+    assert!(fires && limits == Limits::default(), "{limits:?}");
+}
