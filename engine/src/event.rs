@@ -3,11 +3,11 @@
 //! A trait with callbacks instead of a value tree, so that a typed event answers from its own memory: no copy, no
 //! allocation, and a field with several values (a list) is simply several calls.
 
-/// A field that rules name: its slot in `Ruleset::fields`, by which an event prepared for that ruleset can answer without
+/// A field that rules name: its slot in `Image::fields`, by which an event prepared for that image can answer without
 /// comparing names, and the name itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'r> {
-    /// Position of the name in `Ruleset::fields`.
+    /// Position of the name in `Image::fields`.
     pub slot: u16,
     /// The name as rules write it, for example `CommandLine`.
     pub name: &'r str,
@@ -34,6 +34,6 @@ pub trait Fields {
     fn get<'e>(&'e self, field: Field<'_>, each: &mut dyn FnMut(Value<'e>));
 
     /// Calls `each` for every value of every field, those that no rule names included: what keyword searches read. The slot
-    /// is that of the ruleset the event was prepared for, `None` when no rule of it names the field.
+    /// is that of the image the event was prepared for, `None` when no rule of it names the field.
     fn all<'e>(&'e self, each: &mut dyn FnMut(Option<u16>, &'e str, Value<'e>));
 }

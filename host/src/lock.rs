@@ -75,8 +75,7 @@ impl RunLock {
         Ok(lock)
     }
 
-    /// Takes the lock of what is, or will be, pinned under `pins`, unless it is held by this already: it is another one after a
-    /// file system for pins was mounted.
+    /// Takes the lock of what is pinned under `pins`, unless it is held by this already.
     ///
     /// # Errors
     /// Another run holds it.

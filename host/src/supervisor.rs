@@ -33,7 +33,7 @@ use crate::filter::Filter;
 use crate::guard::pinned_beside;
 use crate::live::Saved;
 use crate::loader::{load_or_clear, Loader};
-use crate::lock::{RunLock, ALIVE};
+use crate::lock::{LockError, RunLock, ALIVE};
 use crate::matrix::{Found, Matrix, Mend};
 use crate::output::sensor_event;
 use crate::pressure::Pressure;
@@ -117,14 +117,14 @@ fn load(options: &Options, loader: Result<&Loader, &anyhow::Error>) -> Result<(R
     }
     let mut lock = RunLock::take(&options.state)?;
     signals::hold().context("holding signals back")?;
-    if loader.is_ok() && rustix::process::geteuid().is_root() {
-        lock.claim(&options.pins)?;
+    // Another run's programs are not to be touched; where nothing can be loaded, nobody is in the way.
+    if let Some(holder) = RunLock::holder_of_pins(&options.pins) {
+        return Err(LockError::Held { holder: holder.to_string() }.into());
     }
     let report = match load_or_clear(loader, &options.filters) {
         Ok(report) => report,
         Err(refused) => return Ok((lock, Found::without_kernel(refused))),
     };
-    // A file system for pins may have been mounted meanwhile.
     lock.claim(&options.pins)?;
     let guard = match loader {
         Ok(_) if options.is_observing && !pinned_beside(&options.pins).exists() => Err("left out by --observe".into()),
