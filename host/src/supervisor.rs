@@ -88,7 +88,9 @@ pub fn run(options: &Options) -> Result<u8> {
     let loader = Loader::find(options.loader.as_deref(), &options.pins).map(Loader::sheltered);
     let (_lock, found) = match options.resumed {
         Some(fd) => {
-            let (lock, report, guard) = resume::resume(fd)?;
+            let (mut lock, report, guard) = resume::resume(fd)?;
+            // Not before: what is opened from here on goes without an event.
+            lock.claim(&options.pins)?;
             (lock, Found { kernel: Some(report), guard: Some(guard), ..Found::default() })
         }
         None => load(options, loader.as_ref())?,
@@ -115,7 +117,7 @@ fn load(options: &Options, loader: Result<&Loader, &anyhow::Error>) -> Result<(R
     for filter in &options.filters {
         filter.check()?;
     }
-    let mut lock = RunLock::take(&options.state)?;
+    let lock = RunLock::take(&options.state)?;
     signals::hold().context("holding signals back")?;
     // Another run's programs are not to be touched; where nothing can be loaded, nobody is in the way.
     if let Some(holder) = RunLock::holder_of_pins(&options.pins) {
@@ -125,13 +127,13 @@ fn load(options: &Options, loader: Result<&Loader, &anyhow::Error>) -> Result<(R
         Ok(report) => report,
         Err(refused) => return Ok((lock, Found::without_kernel(refused))),
     };
-    lock.claim(&options.pins)?;
     let guard = match loader {
         Ok(_) if options.is_observing && !pinned_beside(&options.pins).exists() => Err("left out by --observe".into()),
         Ok(loader) if report.has_lsm() => loader.guard_load().map_err(|error| error.to_string()),
         _ => Err(String::new()),
     };
-    let (lock, error) = resume::start_anew(lock, &report, &guard);
+    let (mut lock, error) = resume::start_anew(lock, &report, &guard);
+    lock.claim(&options.pins)?;
     let error = printable(&format!("{error:#}"));
     crate::say!("watertight: our own file and network events are shown, because starting anew failed: {error}");
     Ok((lock, Found { kernel: Some(report), guard: Some(guard), ..Found::default() }))
