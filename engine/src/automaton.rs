@@ -55,6 +55,7 @@ impl<'i> Automaton<'i> {
     }
 
     /// The next state with an output, or the last one, and how many bytes lead there: at least one of a text that has one.
+    #[inline(never)]
     fn walk(&self, mut state: u32, text: &[u8]) -> (u32, usize) {
         let Self { classes, states, .. } = *self;
         let class_of = |byte: &u8| u32::from(*classes.get(usize::from(*byte)).unwrap_or(&0));
@@ -114,6 +115,8 @@ impl<'i> Automaton<'i> {
         u32::try_from(found).ok()
     }
 
+    /// Kept out of the loop, which needs the registers.
+    #[inline(never)]
     fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut dyn FnMut(u32)) {
         let behind = if state & STATE_DENSE != 0 { 1 } else { 2 };
         let mut output = self.word((state & STATE_PLACE_MASK).wrapping_add(behind)).unwrap_or(NONE);
