@@ -28,6 +28,7 @@ pub mod printable;
 pub mod resume;
 pub mod say;
 pub mod signals;
+pub mod slots;
 pub mod status;
 pub mod supervisor;
 pub mod there;
