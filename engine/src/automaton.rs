@@ -5,8 +5,8 @@
 use zerocopy::little_endian::U32;
 
 use crate::image::layout::{
-    AutomatonRecord, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, STATE_CLASS_SHIFT, STATE_COUNT_MASK,
-    STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
+    AutomatonRecord, OutputRecord, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, STATE_CLASS_SHIFT,
+    STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
 };
 use crate::image::{at, slice, Image};
 
@@ -24,27 +24,35 @@ pub(crate) enum Extent {
 /// An automaton ready to search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Automaton<'i> {
-    image: Image<'i>,
     classes: &'i [u8; 256],
     states: &'i [U32],
+    /// Those of the whole image, as the next two.
+    outputs: &'i [OutputRecord],
+    words: &'i [U32],
 }
 
 impl<'i> Automaton<'i> {
     /// `None` for a damaged record, which `Image::open` refuses.
-    #[inline]
-    pub(crate) fn of(image: Image<'i>, record: &'i AutomatonRecord) -> Option<Self> {
+    pub(crate) fn of(image: &Image<'i>, record: &'i AutomatonRecord) -> Option<Self> {
         let classes = image.bytes_of(record.classes).first_chunk()?;
-        Some(Self { image, classes, states: slice(image.states, record.states) })
+        let states = slice(image.states, record.states);
+        Some(Self { classes, states, outputs: image.outputs, words: image.words })
     }
 
     /// Calls `found` with each predicate that the text satisfies, as often as it does.
     #[inline]
-    pub(crate) fn search(&self, text: &[u8], extent: Extent, found: &mut dyn FnMut(u32)) {
+    pub(crate) fn search(&self, text: &[u8], extent: Extent, found: &mut impl FnMut(u32)) {
+        let Self { classes, states, .. } = *self;
         let mut state = STATE_DENSE;
         let mut last_output = 0_u32;
         for (position, byte) in text.iter().enumerate() {
-            let class = self.classes.get(usize::from(*byte)).copied().unwrap_or(0);
-            state = self.next(state, u32::from(class));
+            let class = u32::from(*classes.get(usize::from(*byte)).unwrap_or(&0));
+            // Most of a text is spent in states that have a full row.
+            state = match state & STATE_DENSE {
+                0 => self.sparse_next(state, class),
+                _ => at(states, (state & STATE_PLACE_MASK).wrapping_add(class).wrapping_add(2))
+                    .map_or(STATE_DENSE, |word| word.get()),
+            };
             // The same state again says the same again: long runs of one letter are common in hostile text.
             if state & STATE_OUTPUT != 0 {
                 let end = position.saturating_add(1);
@@ -57,8 +65,7 @@ impl<'i> Automaton<'i> {
     }
 
     /// The state behind this class of bytes. Falls back only to states before, so it ends.
-    #[inline]
-    fn next(&self, mut state: u32, class: u32) -> u32 {
+    fn sparse_next(&self, mut state: u32, class: u32) -> u32 {
         loop {
             let place = state & STATE_PLACE_MASK;
             if state & STATE_DENSE != 0 {
@@ -96,13 +103,13 @@ impl<'i> Automaton<'i> {
         u32::try_from(found).ok()
     }
 
-    fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut dyn FnMut(u32)) {
+    fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut impl FnMut(u32)) {
         let behind = if state & STATE_DENSE != 0 { 1 } else { 2 };
         let mut output = self.word((state & STATE_PLACE_MASK).wrapping_add(behind)).unwrap_or(NONE);
-        while let Some(record) = at(self.image.outputs, output) {
+        while let Some(record) = at(self.outputs, output) {
             let is_at_start = usize::try_from(record.size_bytes.get()).is_ok_and(|literal| literal == end);
             let is_at_end = end == size;
-            for used in self.image.words_of(record.uses) {
+            for used in slice(self.words, record.uses) {
                 let used = used.get();
                 let place = used >> USE_PLACE_SHIFT;
                 let holds = match extent {

@@ -17,6 +17,9 @@
     )
 )]
 
+/// The engine's number, which content names as what it is for. It grows when content may need what an older one does not have.
+pub const VERSION: u32 = 1;
+
 mod address;
 mod automaton;
 mod event;

@@ -19,7 +19,7 @@ mod modifier;
 mod rejection;
 mod value;
 pub mod verdict;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use document::parse;
 pub use event::{JsonEvent, Slots};
