@@ -15,6 +15,7 @@ pub mod guard;
 pub mod in_force;
 pub mod live;
 pub mod loader;
+pub mod loading;
 pub mod lock;
 mod loss;
 

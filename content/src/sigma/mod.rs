@@ -14,6 +14,7 @@ mod detection;
 mod document;
 mod encode;
 mod event;
+mod find;
 mod load;
 mod modifier;
 mod rejection;
@@ -23,5 +24,6 @@ pub(crate) mod yaml;
 
 pub use document::parse;
 pub use event::{JsonEvent, Slots};
-pub use load::{load_dir, load_dirs, load_texts, same_id, Library, LoadError, Loaded, Source};
+pub use find::{find, Found};
+pub use load::{load_dir, load_dirs, load_found, load_texts, same_id, Library, LoadError, Loaded, Source};
 pub use rejection::{Reason, Rejection};

@@ -9,11 +9,11 @@ mod content_id;
 mod crash;
 mod disk;
 mod entry;
+mod in_force;
 mod planner;
 mod shown;
 mod tries;
 
-use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -26,6 +26,7 @@ use rustix::fs::{flock, inotify, FlockOperation};
 pub use content_id::{ContentId, IdError};
 use disk::{carry_out, Disk as _, Folder};
 pub use entry::{Entry, Held};
+pub use in_force::InForce;
 pub use planner::{Choice, Event, Refusal, Slot, State};
 pub use shown::{Overview, Quarantined};
 pub use tries::Tries;
@@ -188,10 +189,4 @@ impl Watch {
         }
         is_changed
     }
-}
-
-/// No content is out.
-#[must_use]
-pub fn none_struck() -> BTreeSet<ContentId> {
-    BTreeSet::new()
 }

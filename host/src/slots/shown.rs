@@ -107,10 +107,10 @@ impl Overview {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         if let Some(why) = &self.unknown {
-            let _ = writeln!(text, "content: unknown ({why})");
+            let _ = writeln!(text, "slots: unknown ({why})");
             return text;
         }
-        let _ = writeln!(text, "content: the next start takes {}", self.next);
+        let _ = writeln!(text, "slots: the next start takes {}", self.next);
         for Row { slot, id, version, tries_left, tries_used } in &self.slots {
             let version =
                 version.map_or_else(|| "in this executable".to_owned(), |version| format!("version {version}"));
