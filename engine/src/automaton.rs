@@ -40,32 +40,44 @@ impl<'i> Automaton<'i> {
     }
 
     /// Calls `found` with each predicate that the text satisfies, as often as it does.
-    #[inline]
-    pub(crate) fn search(&self, text: &[u8], extent: Extent, found: &mut impl FnMut(u32)) {
-        let Self { classes, states, .. } = *self;
-        let mut state = STATE_DENSE;
+    pub(crate) fn search(&self, text: &[u8], extent: Extent, found: &mut dyn FnMut(u32)) {
+        let (mut state, mut end) = (STATE_DENSE, 0_usize);
         let mut last_output = 0_u32;
-        for (position, byte) in text.iter().enumerate() {
-            let class = u32::from(*classes.get(usize::from(*byte)).unwrap_or(&0));
-            // Most of a text is spent in states that have a full row.
-            state = match state & STATE_DENSE {
-                0 => self.sparse_next(state, class),
-                _ => at(states, (state & STATE_PLACE_MASK).wrapping_add(class).wrapping_add(2))
-                    .map_or(STATE_DENSE, |word| word.get()),
-            };
+        while let Some(rest) = text.get(end..).filter(|rest| !rest.is_empty()) {
+            let (next, read) = self.walk(state, rest);
+            (state, end) = (next, end.saturating_add(read));
             // The same state again says the same again: long runs of one letter are common in hostile text.
-            if state & STATE_OUTPUT != 0 {
-                let end = position.saturating_add(1);
-                if state != last_output || end == text.len() {
-                    last_output = state;
-                    self.outputs(state, end, text.len(), extent, found);
-                }
+            if state & STATE_OUTPUT != 0 && (state != last_output || end == text.len()) {
+                last_output = state;
+                self.outputs(state, end, text.len(), extent, found);
             }
         }
     }
 
+    /// The next state with an output, or the last one, and how many bytes lead there: at least one of a text that has one.
+    #[inline(never)]
+    fn walk(&self, mut state: u32, text: &[u8]) -> (u32, usize) {
+        let Self { classes, states, .. } = *self;
+        let class_of = |byte: &u8| u32::from(*classes.get(usize::from(*byte)).unwrap_or(&0));
+        let mut rest = text.iter();
+        loop {
+            // Nearly all of a text is spent in states with a full row: the inner loop knows these alone.
+            while state & (STATE_DENSE | STATE_OUTPUT) == STATE_DENSE {
+                let Some(byte) = rest.next() else { return (state, text.len()) };
+                let place = (state & STATE_PLACE_MASK).wrapping_add(2).wrapping_add(class_of(byte));
+                state = at(states, place).map_or(STATE_DENSE, |word| word.get());
+            }
+            let read = text.len().saturating_sub(rest.len());
+            if state & STATE_OUTPUT != 0 && read > 0 {
+                return (state, read);
+            }
+            let Some(byte) = rest.next() else { return (state, text.len()) };
+            state = self.next(state, class_of(byte));
+        }
+    }
+
     /// The state behind this class of bytes. Falls back only to states before, so it ends.
-    fn sparse_next(&self, mut state: u32, class: u32) -> u32 {
+    fn next(&self, mut state: u32, class: u32) -> u32 {
         loop {
             let place = state & STATE_PLACE_MASK;
             if state & STATE_DENSE != 0 {
@@ -103,7 +115,9 @@ impl<'i> Automaton<'i> {
         u32::try_from(found).ok()
     }
 
-    fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut impl FnMut(u32)) {
+    /// Kept out of the loop, which needs the registers.
+    #[inline(never)]
+    fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut dyn FnMut(u32)) {
         let behind = if state & STATE_DENSE != 0 { 1 } else { 2 };
         let mut output = self.word((state & STATE_PLACE_MASK).wrapping_add(behind)).unwrap_or(NONE);
         while let Some(record) = at(self.outputs, output) {

@@ -34,7 +34,7 @@ const KEYS: [&str; 4] = ["name", "version", "urgent", "engine"];
 /// It says something else, or not all of it.
 pub fn parse_release(source: Source<'_>) -> Result<Release, BuildError> {
     let refuse = |line, what: String| BuildError::File { file: source.file.to_owned(), line, what };
-    let documents = read(source.text).map_err(|at| refuse(at.line, at.reason.to_string()))?;
+    let documents = read(source.text).map_err(|at| refuse(at.span.line, at.reason.to_string()))?;
     let [document] = documents.as_slice() else {
         return Err(refuse(1, format!("{} documents, where one is needed with {}", documents.len(), KEYS.join(", "))));
     };

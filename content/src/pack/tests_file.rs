@@ -34,7 +34,7 @@ const PRODUCT: &str = "linux";
 /// The canaries of a file; `ids` are those of the documents of every rule file.
 pub(super) fn canaries(tests: Source<'_>, ids: &BTreeMap<String, Vec<String>>) -> Result<Vec<Canary>, BuildError> {
     let file = File { name: tests.file, ids: ids_beside(tests.file, ids) };
-    let documents = read(tests.text).map_err(|at| file.refuse(at.line, at.reason.to_string()))?;
+    let documents = read(tests.text).map_err(|at| file.refuse(at.span.line, at.reason.to_string()))?;
     let [document] = documents.as_slice() else {
         return Err(file.refuse(1, "one document is needed, with fires and silent".to_owned()));
     };
@@ -145,7 +145,7 @@ impl File<'_> {
         }
         let after_ms = match node.get("after_ms") {
             None => 0,
-            Some(Node { content: Content::Int(number), line }) => u64::try_from(*number)
+            Some(Node { content: Content::Int(number), line, .. }) => u64::try_from(*number)
                 .map_err(|_| self.refuse(*line, "after_ms must be a whole number from 0".to_owned()))?,
             Some(other) => return Err(self.refuse(other.line, "after_ms must be a whole number from 0".to_owned())),
         };

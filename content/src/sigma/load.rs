@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::document::parse;
+use super::document::{parse, Document};
+use super::exception::{apply, Exception};
 use super::find::{find, Found, FILE_SIZE_BYTES_MAX, FOLDER_DEPTH_MAX};
-use super::rejection::{Reason, Rejection};
+use super::rejection::{Kind, Reason, Rejection};
 use crate::image::{compile, CompileError, Source as Compiled};
 use crate::rule::Rule;
 
@@ -29,11 +30,24 @@ pub struct Loaded {
     pub line: usize,
 }
 
+/// A filter or an exception, and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedException {
+    /// It.
+    pub exception: Exception,
+    /// The file it is in.
+    pub file: String,
+    /// The line its document begins at, from 1.
+    pub line: usize,
+}
+
 /// Rules read, with everything that went wrong: nothing is left out in silence.
 #[derive(Debug, Default)]
 pub struct Library {
     /// The rules that were understood. In the order of their files.
     pub rules: Vec<Loaded>,
+    /// What is left out of them; it is put into them when they are compiled. In the order of its files.
+    pub exceptions: Vec<LoadedException>,
     /// The documents that were refused.
     pub rejections: Vec<Rejection>,
     /// The files and folders that could not be read.
@@ -88,14 +102,16 @@ pub enum LoadError {
 }
 
 impl Library {
-    /// The rules compiled. One that takes more than a rule may is moved to the rejections, so that it does not take the others
+    /// The rules compiled, with the exceptions in them. One that takes more than a rule may is moved to the rejections, so that it does not take the others
     /// with it.
     ///
     /// # Errors
     /// The compiler wrote what the engine does not read.
     pub fn image(&mut self) -> Result<Vec<u8>, CompileError> {
         loop {
-            let sources = self.rules.iter().map(|Loaded { rule, file, line }| Compiled { rule, file, line: *line });
+            let applied = apply(&self.rules, &self.exceptions);
+            let with = self.rules.iter().zip(&applied.rules);
+            let sources = with.map(|(Loaded { file, line, .. }, rule)| Compiled { rule, file, line: *line });
             let error = match compile(sources) {
                 Err(error) => error,
                 compiled => return compiled,
@@ -104,13 +120,25 @@ impl Library {
             let Some(position) = position else { return Err(error) };
             let Loaded { rule, file, line } = self.rules.remove(position);
             let reason = Reason::NotCompiled { what: error.to_string() };
-            self.rejections.push(Rejection { rule: Some(rule.id), file, line, reason });
+            self.rejections.push(Rejection::new(Kind::Rule, Some(rule.id), &file, "", reason.at(line)));
+        }
+    }
+
+    /// Moves the rules that demand an action of those who can't take it to the rejections: nobody is to believe that it would be.
+    pub fn refuse_enforced(&mut self) {
+        let (kept, refused) =
+            std::mem::take(&mut self.rules).into_iter().partition(|loaded| !loaded.rule.response.is_enforced);
+        self.rules = kept;
+        for Loaded { rule, file, line } in refused {
+            let at = Reason::CantEnforce { action: rule.response.action.name() }.at(line);
+            self.rejections.push(Rejection::new(Kind::Rule, Some(rule.id), &file, "", at));
         }
     }
 
     /// How many rules, and things that should have been rules, there are so far.
     fn seen(&self) -> usize {
-        self.rules.len().saturating_add(self.rejections.len()).saturating_add(self.unreadable.len())
+        let read = self.rules.len().saturating_add(self.exceptions.len());
+        read.saturating_add(self.rejections.len()).saturating_add(self.unreadable.len())
     }
 }
 
@@ -176,15 +204,23 @@ impl Loader {
                     continue;
                 }
             };
-            let id = parsed.rule.id.clone();
+            let (kind, id) = match &parsed.document {
+                Document::Rule(rule) => (Kind::Rule, rule.id.clone()),
+                Document::Exception(exception) => (Kind::Exception, exception.id.clone()),
+            };
             if let Some(other) = self.file_of_id.get(&same_id(&id)) {
                 let reason = Reason::DuplicateId { id: id.clone(), other: other.clone() };
-                let rejection = Rejection { rule: Some(id), file: file.to_owned(), line: parsed.line, reason };
-                self.library.rejections.push(rejection);
+                self.library.rejections.push(Rejection::new(kind, Some(id), file, text, reason.at(parsed.line)));
                 continue;
             }
             self.file_of_id.insert(same_id(&id), file.to_owned());
-            self.library.rules.push(Loaded { rule: parsed.rule, file: file.to_owned(), line: parsed.line });
+            let (file, line) = (file.to_owned(), parsed.line);
+            match parsed.document {
+                Document::Rule(rule) => self.library.rules.push(Loaded { rule: *rule, file, line }),
+                Document::Exception(exception) => {
+                    self.library.exceptions.push(LoadedException { exception: *exception, file, line });
+                }
+            }
         }
     }
 }

@@ -5,11 +5,14 @@
 
 mod check;
 pub mod layout;
+mod response;
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 pub use check::{is_plain, ImageError, CONDITION_DEPTH_MAX, PROGRAM_STEPS_MAX};
+pub use response::{Action, Response};
+
 use layout::{
     AutomatonRecord, CodeRecord, ExpressionRecord, FieldRecord, GroupRecord, Header, NodeRecord, OutputRecord,
     PartRecord, PredicateRecord, QuestionRecord, Range, RuleRecord, Section, SectionRecord, SelectionRecord,
@@ -231,6 +234,12 @@ impl<'i> Rule<'i> {
     /// The author's tags, `attack.t1059` and such.
     pub fn tags(&self) -> impl Iterator<Item = &'i str> {
         self.image.text(self.record.tags).lines()
+    }
+
+    /// What is done when it fires.
+    #[must_use]
+    pub fn response(&self) -> Response {
+        Response::of_numbers(self.record.action.get(), self.record.mode.get())
     }
 
     /// Whom the rule is owed to.

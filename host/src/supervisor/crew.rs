@@ -23,7 +23,7 @@ use crate::loader::{Loader, Snapshot};
 use crate::loading::Content;
 use crate::output::{content, no_content, sensor_event};
 use crate::previous::Previous;
-use crate::printable::printable;
+use crate::printable::{printable, printable_lines};
 use crate::whole_lines::line_end;
 use crate::worker::protocol::{Format, Message};
 use crate::worker::rules::rules_in_words;
@@ -81,7 +81,7 @@ impl<'r> Crew<'r> {
         let (ladder, active) = Ladder::begin(slots, rules, *trial)?;
         if let Some(Content { header, .. }) = active.content.as_ref().filter(|_| !rules.is_empty()) {
             for refusal in &header.refused {
-                crate::say!("watertight: {}", printable(refusal));
+                crate::say!("watertight: {}", printable_lines(refusal));
             }
             crate::say!("watertight: {}", rules_in_words(header.rules.len(), header.replaced));
         }

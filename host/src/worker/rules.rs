@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use watertight_content::sigma::diagnostic::render;
 use watertight_content::sigma::{find, load_found, load_texts, same_id, Found, Library, LoadError, Source};
 use watertight_engine::{
     Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Value as RuleValue,
@@ -62,10 +63,11 @@ pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
 /// As [`load`].
 pub fn compiled(found: impl IntoIterator<Item = Found>) -> Result<Loaded> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
-    let Library { rules: shipped, rejections: mut refused, .. } = load_texts(shipped);
-    let Library { rules: own, rejections, unreadable, .. } = load_found(found);
+    let Library { rules: shipped, exceptions: mut excepted, rejections: mut refused, .. } = load_texts(shipped);
+    let Library { rules: own, exceptions, rejections, unreadable, .. } = load_found(found);
+    excepted.extend(exceptions);
     refused.extend(rejections);
-    let mut refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    let mut refused: Vec<String> = refused.iter().map(|refused| render(refused, false)).collect();
     for error in unreadable {
         match error {
             // A folder that an update left empty is told, and ends no run.
@@ -77,9 +79,10 @@ pub fn compiled(found: impl IntoIterator<Item = Found>) -> Result<Loaded> {
     let (replaced, mut rules): (Vec<_>, Vec<_>) =
         shipped.into_iter().partition(|loaded| taken.contains(&same_id(&loaded.rule.id)));
     rules.extend(own);
-    let mut library = Library { rules, ..Library::default() };
+    let mut library = Library { rules, exceptions: excepted, ..Library::default() };
+    library.refuse_enforced();
     let image = library.image().context("putting the rules together")?;
-    refused.extend(library.rejections.iter().map(ToString::to_string));
+    refused.extend(library.rejections.iter().map(|refused| render(refused, false)));
     Ok(Loaded { image, rules: library.rules.len(), refused, replaced: replaced.len() })
 }
 
@@ -293,6 +296,44 @@ mod tests {
         fired.sort();
         assert_eq!(fired, ["Mine", "New", "Other"]);
         assert!(rules_in_words(rules.len(), replaced).contains(" 2 of them from --rules"));
+    }
+
+    #[test]
+    fn a_rule_that_demands_what_no_worker_can_do_is_refused_by_name_and_one_in_audit_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (mode, is_in) in [("audit", true), ("enforce", false)] {
+            let text =
+                instead_of("11111111-2222-4333-8444-555555555555", "Killer") + "action: kill\nmode: " + mode + "\n";
+            std::fs::write(folder.path().join("rule.yml"), text).expect("a file");
+            let Loaded { image, refused, .. } = load(&[folder.path().to_owned()]).expect("rules");
+            let rules = ready(&image);
+            assert_eq!(rules.image.rules().any(|rule| rule.title() == "Killer"), is_in, "{mode}");
+            assert_eq!(refused.iter().any(|words| words.contains("WT0504") && words.contains("rule.yml")), !is_in);
+        }
+    }
+
+    #[test]
+    fn an_exception_of_the_users_is_put_into_a_shipped_rule() {
+        let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
+            .with(Field::Executable, "memfd:x")
+            .with(Field::IsMemfd, true)
+            .with(Field::User, "builder")
+            .with(Field::CommandLine, "x");
+        let fired = |folders: &[PathBuf]| {
+            let Loaded { image, .. } = load(folders).expect("rules");
+            let mut fired = Vec::new();
+            ready(&image).evaluate(&event, &mut |alert| fired.push(alert.rule.id().to_owned()));
+            fired
+        };
+        let shipped = fired(&[]);
+        let first = shipped.first().expect("a program from memory is told");
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = format!(
+            "title: The builder\nid: mine\nexception:\n  rules: [{first}]\n  selection: {{User: builder}}\n  condition: selection\n"
+        );
+        std::fs::write(folder.path().join("exception.yml"), text).expect("a file");
+        let left = fired(&[folder.path().to_owned()]);
+        assert_eq!(left, shipped[1..]);
     }
 
     #[test]
