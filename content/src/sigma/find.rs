@@ -15,6 +15,9 @@ const ENDINGS: [&str; 2] = ["yml", "yaml"];
 /// What stands before the ending of a file with events that the rule of the same name must and must not fire on.
 const TESTS: &str = ".tests";
 
+/// What a folder that a pack is built from has beside rules: the release, and its deny rules.
+const OF_A_PACK: [&str; 2] = ["pack.yml", "policy.yml"];
+
 /// Deepest folder looked into.
 pub(super) const FOLDER_DEPTH_MAX: usize = 32;
 
@@ -59,8 +62,12 @@ impl Found {
             }
         };
         entries.sort_by_key(std::fs::DirEntry::file_name);
+        let is_pack = depth == 0 && path.join(OF_A_PACK[0]).is_file();
         for entry in entries {
             let path = entry.path();
+            if is_pack && OF_A_PACK.iter().any(|name| entry.file_name() == *name) {
+                continue;
+            }
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => self.folder(&path, depth.saturating_add(1)),
                 Ok(_) if is_rule_file(&path) && !path.is_dir() => {

@@ -306,7 +306,7 @@ impl<'r> Crew<'r> {
         };
         if self.tally.content().load(Ordering::SeqCst) == next.word() {
             let message = format!("content changed from {} to {}", self.active.in_words(), next.in_words());
-            self.active = next.from_now();
+            self.active = next.begun_now();
             self.leave_word();
             return self.tell(vec![sensor_event(Kind::SensorMode, "content", &message)]);
         }

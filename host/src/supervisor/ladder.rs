@@ -45,7 +45,7 @@ impl Active {
 
     /// The same, in force from now on.
     #[must_use]
-    pub fn from_now(self) -> Self {
+    pub fn begun_now(self) -> Self {
         Self { since: Instant::now(), ..self }
     }
 

@@ -27,7 +27,7 @@ pub struct Preparer {
 enum Wish {
     Prepare(Given),
     /// It was in force; giving its memory back takes a while, too.
-    Forget(Active),
+    Forget(Box<Active>),
 }
 
 impl Preparer {
@@ -72,7 +72,7 @@ impl Preparer {
 
     /// Gives the memory of content back that is no longer in force.
     pub fn forget(&self, active: Active) {
-        let _ = self.wishes.send(Wish::Forget(active)); // it ends with this process alone
+        let _ = self.wishes.send(Wish::Forget(Box::new(active))); // it ends with this process alone
     }
 }
 

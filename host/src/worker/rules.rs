@@ -307,7 +307,7 @@ mod tests {
             std::fs::write(folder.path().join("rule.yml"), text).expect("a file");
             let Loaded { image, refused, .. } = load(&[folder.path().to_owned()]).expect("rules");
             let rules = ready(&image);
-            assert_eq!(rules.image.rules().any(|rule| rule.title() == "Killer"), is_in, "{mode}");
+            assert_eq!(rules.image.expect("opened").rules().any(|rule| rule.title() == "Killer"), is_in, "{mode}");
             assert_eq!(refused.iter().any(|words| words.contains("WT0504") && words.contains("rule.yml")), !is_in);
         }
     }
