@@ -55,7 +55,8 @@ pub fn run(corpora: &Path) -> Result<ExitCode> {
             equal += left.intersection(&right).count() as u64;
             for (side, alone) in [(Side::Ours, left.difference(&right)), (Side::Theirs, right.difference(&left))] {
                 for (at, rule) in alone {
-                    let entry = differing.entry((rule.clone(), side)).or_insert((0_u64, events[*at].fields.to_string()));
+                    let entry =
+                        differing.entry((rule.clone(), side)).or_insert((0_u64, events[*at].fields.to_string()));
                     entry.0 += 1;
                 }
             }

@@ -94,14 +94,18 @@ impl Engine {
                 Ready::Watertight(plans, events, Scratch::new())
             }
             Self::Rsigma(_) => Ready::Rsigma(
-                events.iter().map(|event| (theirs(&event.logsource), rsigma_eval::JsonEvent::borrow(&event.fields))).collect(),
+                events
+                    .iter()
+                    .map(|event| (theirs(&event.logsource), rsigma_eval::JsonEvent::borrow(&event.fields)))
+                    .collect(),
             ),
             Self::SigmaRust(rules) => {
                 // It knows no log sources: the rules that apply are sorted out beforehand, in nobody's time.
                 let mut applying: HashMap<&LogSource, Vec<usize>> = HashMap::new();
                 let prepared = |event: &'e Event| {
                     let those = applying.entry(&event.logsource).or_insert_with(|| {
-                        let applies = |(at, (own, _)): (usize, &(LogSource, _))| own.applies_to(&event.logsource).then_some(at);
+                        let applies =
+                            |(at, (own, _)): (usize, &(LogSource, _))| own.applies_to(&event.logsource).then_some(at);
                         rules.iter().enumerate().filter_map(applies).collect()
                     });
                     let event = sigma_rust::event_from_json(&event.fields.to_string()).unwrap_or_default();
@@ -130,7 +134,9 @@ impl Engine {
             }
             (Self::SigmaRust(rules), Ready::SigmaRust(events)) => {
                 for (at, (those, event)) in events.iter().enumerate() {
-                    for rule in those.iter().filter_map(|rule| rules.get(*rule)).filter(|(_, rule)| rule.is_match(event)) {
+                    for rule in
+                        those.iter().filter_map(|rule| rules.get(*rule)).filter(|(_, rule)| rule.is_match(event))
+                    {
                         hit(at, rule.1.id.as_deref().unwrap_or_default());
                     }
                 }

@@ -107,7 +107,8 @@ fn shell_lines(folder: &Path) -> Result<Vec<String>> {
             let Some((_, command)) = part.split_once("command: |") else { continue };
             let is_shell = part.contains("name: sh\n") || part.contains("name: bash\n");
             if of_shell && is_shell {
-                let body = command.lines().map(str::trim).filter(|line| line.len() > 2 && !line.contains("cleanup_command"));
+                let body =
+                    command.lines().map(str::trim).filter(|line| line.len() > 2 && !line.contains("cleanup_command"));
                 lines.extend(body.map(str::to_owned));
             }
         }
