@@ -131,6 +131,7 @@ impl<'i> Evaluation<'_, 'i> {
         }
         let candidates = self.scratch.take_candidates();
         for rule in &candidates {
+            self.scratch.at_rule(*rule);
             match self.is_true(*rule) {
                 Some(true) => hit(*rule),
                 Some(false) => {}
