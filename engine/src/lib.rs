@@ -31,6 +31,7 @@ mod pattern;
 mod plan;
 mod question;
 mod scratch;
+mod tally;
 mod timestamp;
 
 pub use event::{Field, Fields, Value};
@@ -40,3 +41,4 @@ pub use image::{Action, Image, ImageError, Level, LogSource, Response, Rule};
 pub use pattern::DASHES;
 pub use plan::{Limits, Plan};
 pub use scratch::{Scratch, FIELD_BYTES_MAX, VALUE_BYTES_MAX, WORK_BYTES_MAX};
+pub use tally::{Cost, Tally};

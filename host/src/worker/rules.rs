@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use watertight_content::sigma::diagnostic::render;
 use watertight_content::sigma::{find, load_found, load_texts, same_id, Found, Library, LoadError, Source};
 use watertight_engine::{
-    Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Value as RuleValue,
+    Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Tally, Value as RuleValue,
 };
 use watertight_event::{Event, Field, Kind, Value};
 
@@ -130,6 +130,18 @@ impl<'i> Rules<'i> {
     /// Notes here from now on which rule is looked at.
     pub fn leave_trail(&mut self, trail: &'static AtomicU64) {
         self.scratch.leave_trail(trail);
+    }
+
+    /// The same, and it counts what each rule costs.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { scratch: Scratch::counting(), ..self }
+    }
+
+    /// What the rules have cost, if that is counted.
+    #[must_use]
+    pub fn tally(&self) -> Option<&Tally> {
+        self.scratch.tally()
     }
 
     /// How many rules there are.
