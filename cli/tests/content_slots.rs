@@ -4,7 +4,7 @@
 
 #![allow(clippy::panic)] // a test that never sees its line has failed
 
-mod packs;
+mod slot_packs;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{channel, Receiver};
 use std::time::{Duration, Instant};
 
-use packs::{id_of, killer, pack, TRIGGER};
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
+use slot_packs::{id_of, killer, pack, TRIGGER};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
@@ -229,12 +229,12 @@ fn content_that_kills_the_engine_is_put_into_quarantine_with_its_rule_and_the_la
     let gap = run.until(|line| line["kind"] == "sensor.gap" && line.to_string().contains("again with last-known-good"));
     let message = gap["message"].as_str().expect("a message");
     assert!(
-        message.contains("SIGABRT") && message.contains(packs::RULE) && message.contains("candidate bad"),
+        message.contains("SIGABRT") && message.contains(slot_packs::RULE) && message.contains("candidate bad"),
         "{message}"
     );
     let quarantine = &host.slots()["quarantine"][0];
     assert_eq!(quarantine["slot"], "candidate");
-    assert!(quarantine["cause"].as_str().is_some_and(|cause| cause.contains(packs::RULE)), "{quarantine}");
+    assert!(quarantine["cause"].as_str().is_some_and(|cause| cause.contains(slot_packs::RULE)), "{quarantine}");
     let (code, words) = host.install(&bad);
     assert_eq!(code, Some(6), "{words}");
     assert!(words.contains("in quarantine") && words.contains("forget"), "{words}");
@@ -275,7 +275,7 @@ fn content_that_hangs_the_engine_is_found_out_by_its_heartbeat() {
     run.detector();
     host.trigger_until(|| host.stands().1 == [id_of(&bad)]);
     let cause = host.slots()["quarantine"][0]["cause"].to_string();
-    assert!(cause.contains("made no progress") && cause.contains(packs::RULE), "{cause}");
+    assert!(cause.contains("made no progress") && cause.contains(slot_packs::RULE), "{cause}");
     run.until(|line| line["kind"] == "content" && line["slot"] == "factory");
     run.end();
 }
