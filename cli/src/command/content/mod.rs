@@ -4,6 +4,7 @@
 //! a file, or from a descriptor.
 
 mod draft;
+mod explain;
 mod fetch;
 mod keys;
 mod passphrase;
@@ -39,6 +40,8 @@ pub struct ContentArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum ContentCommand {
+    /// Say why a rule fires on an event, or why not.
+    Explain(explain::ExplainArgs),
     /// Make keys, show what is public of them.
     Keys(keys::KeysArgs),
     /// Write documents that are still to be signed: who may sign, what may run, who runs it when.
@@ -66,6 +69,7 @@ enum Form {
 /// It failed; the error says what and the mend.
 pub fn run(args: &ContentArgs) -> anyhow::Result<u8> {
     match &args.command {
+        ContentCommand::Explain(args) => explain::run(args),
         ContentCommand::Keys(args) => keys::run(args),
         ContentCommand::Draft(args) => draft::run(args),
         ContentCommand::Sign(args) => sign::run(args),
