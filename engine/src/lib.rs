@@ -32,6 +32,7 @@ mod plan;
 mod question;
 mod scratch;
 mod supply;
+mod tally;
 mod timestamp;
 
 pub use event::{Field, Fields, Value};
@@ -42,3 +43,4 @@ pub use pattern::DASHES;
 pub use plan::{Limits, Plan};
 pub use scratch::{Scratch, FIELD_BYTES_MAX, QUESTIONS_MAX, VALUE_BYTES_MAX, WORK_BYTES_MAX};
 pub use supply::{Types, Unsupplied};
+pub use tally::{Cost, Tally};

@@ -134,7 +134,10 @@ impl<'i> Evaluation<'_, 'i> {
         }
         let candidates = self.scratch.take_candidates();
         for rule in &candidates {
-            match self.is_true(*rule) {
+            let work_left = self.scratch.work;
+            let outcome = self.is_true(*rule);
+            self.scratch.charge(*rule, work_left, outcome);
+            match outcome {
                 Some(true) => hit(*rule),
                 Some(false) => {}
                 None => {
@@ -192,6 +195,7 @@ impl<'i> Evaluation<'_, 'i> {
             false
         } else {
             self.scratch.questions = self.scratch.questions.checked_sub(1)?;
+            self.scratch.count_question();
             question::holds(self.image, question, self.event, self.scratch)?
         };
         self.scratch.remember(number, holds);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value as Json;
-use watertight_engine::{Explanation, Image, Plan, Scratch};
+use watertight_engine::{Explanation, Image, Plan, Scratch, Tally};
 
 use super::event::{JsonEvent, Slots};
 use crate::rule::LogSource;
@@ -53,6 +53,18 @@ impl<'i> Detector<'i> {
     #[must_use]
     pub fn new(image: Image<'i>) -> Self {
         Self { image, slots: Slots::of(&image), plans: HashMap::new(), scratch: Scratch::new() }
+    }
+
+    /// The same, and it counts what each rule costs.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { scratch: Scratch::counting(), ..self }
+    }
+
+    /// What the rules have cost, if that is counted.
+    #[must_use]
+    pub fn tally(&self) -> Option<&Tally> {
+        self.scratch.tally()
     }
 
     /// The rules that fire on the event in this line, by id; with reasons if `explains`.

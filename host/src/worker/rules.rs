@@ -9,7 +9,7 @@ use anyhow::{bail, Context as _, Result};
 use watertight_content::sigma::diagnostic::render;
 use watertight_content::sigma::{find, load_found, load_texts, same_id, Found, Library, LoadError, Source};
 use watertight_engine::{
-    Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Value as RuleValue,
+    Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Tally, Value as RuleValue,
 };
 use watertight_event::{sigma_types, Event, Field, Kind, Value};
 
@@ -151,6 +151,18 @@ impl<'i> Rules<'i> {
     #[must_use]
     pub fn none() -> Self {
         Self { image: None, by_kind: Vec::new(), scratch: Scratch::new(), hits: Vec::new() }
+    }
+
+    /// The same, and it counts what each rule costs.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { scratch: Scratch::counting(), ..self }
+    }
+
+    /// What the rules have cost, if that is counted.
+    #[must_use]
+    pub fn tally(&self) -> Option<&Tally> {
+        self.scratch.tally()
     }
 
     /// How many rules there are.

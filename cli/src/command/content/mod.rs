@@ -3,6 +3,8 @@
 //! Keys never leave their files but to sign, and no passphrase is ever on a command line: it comes from the terminal without echo, from
 //! a file, or from a descriptor.
 
+mod build;
+mod diff;
 mod draft;
 mod explain;
 mod fetch;
@@ -10,8 +12,10 @@ mod install;
 mod keys;
 mod passphrase;
 mod publish;
+mod replay;
 mod sign;
 mod slots;
+mod verify;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -33,7 +37,7 @@ const CONFLICT: u8 = 6;
 /// Keys, documents and key files that people hand over.
 const INPUT_SIZE_BYTES_MAX: u64 = 5 * 1024 * 1024;
 
-/// Signed content: keys, documents, publishing, fetching.
+/// Content: packs from source, what is in them, and how they are signed, published and fetched.
 #[derive(Debug, clap::Args)]
 pub struct ContentArgs {
     #[command(subcommand)]
@@ -44,6 +48,14 @@ pub struct ContentArgs {
 enum ContentCommand {
     /// Say why a rule fires on an event, or why not.
     Explain(explain::ExplainArgs),
+    /// Compile rules, their tests and deny rules into a pack.
+    Build(build::BuildArgs),
+    /// Open a pack as a host does, run its canaries, and say what it is.
+    Verify(verify::VerifyArgs),
+    /// Say what is different between two packs.
+    Diff(diff::DiffArgs),
+    /// Run a pack's rules over recorded events.
+    Replay(replay::ReplayArgs),
     /// Make keys, show what is public of them.
     Keys(keys::KeysArgs),
     /// Write documents that are still to be signed: who may sign, what may run, who runs it when.
@@ -78,6 +90,10 @@ enum Form {
 pub fn run(args: &ContentArgs) -> anyhow::Result<u8> {
     match &args.command {
         ContentCommand::Explain(args) => explain::run(args),
+        ContentCommand::Build(args) => build::run(args),
+        ContentCommand::Verify(args) => verify::run(args),
+        ContentCommand::Diff(args) => diff::run(args),
+        ContentCommand::Replay(args) => replay::run(args),
         ContentCommand::Keys(args) => keys::run(args),
         ContentCommand::Draft(args) => draft::run(args),
         ContentCommand::Sign(args) => sign::run(args),
