@@ -69,9 +69,7 @@ fn sources<'s>(folder: &'s Folder, release: &'s Release, policy: Option<&'s Poli
 fn refused(error: BuildError, source: &Path) -> anyhow::Error {
     match error {
         BuildError::Rejected(rejections) => {
-            for rejection in &rejections {
-                watertight_host::say!("watertight: {}", printable(&rejection.to_string()));
-            }
+            crate::command::refused::tell(&rejections);
             anyhow::anyhow!("{} rules were refused: no pack was written, mend them or take them out", rejections.len())
         }
         other => anyhow::Error::new(other).context(format!("building {}", source.display())),
