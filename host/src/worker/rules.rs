@@ -183,6 +183,13 @@ impl<'i> Rules<'i> {
         self.len() == 0
     }
 
+    /// Why the rule at this position fires on the event, or why not; `None` when it is for another log source.
+    pub fn explain(&mut self, event: &Event, position: u32) -> Option<Explanation> {
+        let rules = self.by_kind.get(event.kind as usize)?.as_ref()?;
+        let fields = TypedEvent::new(event, &rules.field_by_slot);
+        rules.plan.explain(position, &fields, &mut self.scratch)
+    }
+
     /// Calls `alert` for each rule that fires on the event.
     pub fn evaluate(&mut self, event: &Event, alert: &mut dyn FnMut(Alert<'_>)) {
         let Self { image, by_kind, scratch, hits } = self;
