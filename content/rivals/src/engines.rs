@@ -37,10 +37,10 @@ pub enum Ready<'e> {
 
 impl Engine {
     /// Reads the rules of a folder; how many it took.
-    pub fn load(name: &str, rules: &Path) -> Result<(Self, usize)> {
+    pub fn load(name: &str, rules_of: &Path) -> Result<(Self, usize)> {
         match name {
             "watertight" => {
-                let mut library = load_dir(rules);
+                let mut library = load_dir(rules_of);
                 let bytes: &'static [u8] = library.image()?.leak();
                 let image = Image::open(bytes)?;
                 let slots = Slots::of(&image);
@@ -48,20 +48,19 @@ impl Engine {
             }
             "rsigma-eval" => {
                 let mut engine = rsigma_eval::Engine::new();
-                let mut count = 0;
-                for file in rule_files(rules)? {
-                    let text = fs::read_to_string(&file)?;
-                    let Ok(collection) = rsigma_parser::parse_sigma_yaml(&text) else { continue };
-                    // A rule that it refuses is one that it does not have.
-                    if engine.add_collection(&collection).is_ok() {
-                        count += collection.rules.len();
-                    }
+                let mut rules = Vec::new();
+                for file in rule_files(rules_of)? {
+                    let Ok(collection) = rsigma_parser::parse_sigma_yaml(&fs::read_to_string(&file)?) else { continue };
+                    rules.extend(collection.rules);
                 }
+                // All at once: it makes its index anew each time. A rule that it refuses is one that it does not have.
+                let refused = engine.add_rules(&rules).len();
+                let count = rules.len() - refused;
                 Ok((Self::Rsigma(Box::new(engine)), count))
             }
             "sigma-rust" => {
                 let mut own = Vec::new();
-                for file in rule_files(rules)? {
+                for file in rule_files(rules_of)? {
                     let Ok(rule) = sigma_rust::rule_from_yaml(&fs::read_to_string(&file)?) else { continue };
                     let part = |part: &Option<String>| part.clone();
                     let logsource = LogSource {
