@@ -134,6 +134,7 @@ impl<'i> Evaluation<'_, 'i> {
         }
         let candidates = self.scratch.take_candidates();
         for rule in &candidates {
+            self.scratch.at_rule(*rule);
             let work_left = self.scratch.work;
             let outcome = self.is_true(*rule);
             self.scratch.charge(*rule, work_left, outcome);

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::expression::Threads;
 use crate::fold::fold_into;
@@ -58,6 +59,8 @@ pub struct Scratch {
     /// What is read of one field.
     pub(crate) field_bytes_max: usize,
     pub(crate) cuts: u32,
+    /// Where the rule is noted that is looked at: its position, and one.
+    trail: Option<&'static AtomicU64>,
     /// What rules cost, where somebody wants to know.
     tally: Option<Box<Tally>>,
 }
@@ -108,6 +111,20 @@ impl Scratch {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Notes here from now on which rule is looked at (its position, and one), so that whoever shares the word knows it of a
+    /// process that died meanwhile.
+    pub fn leave_trail(&mut self, trail: &'static AtomicU64) {
+        self.trail = Some(trail);
+    }
+
+    /// This rule is looked at.
+    #[inline]
+    pub(crate) fn at_rule(&self, position: u32) {
+        if let Some(trail) = self.trail {
+            trail.store(u64::from(position).saturating_add(1), Ordering::Relaxed);
+        }
     }
 
     /// The same, and it counts what each rule costs.
