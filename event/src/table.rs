@@ -220,6 +220,7 @@ fields! {
     PolicyMode Text "policy.mode" "" "" "" "enforce or audit."
     PolicyMatched Text "policy.matched" "" "" "" "What of the rule matched: file, place, under, sha256, address; or too-deep, module-from-memory, guard."
     PolicyGeneration Number "policy.generation" "" "rule.version" "" "Number of the policy's generation."
+    ContentRule Text "content.rule" "" "" "" "Id of the rule of the content that was given up first."
 }
 
 macro_rules! kinds {
@@ -318,6 +319,7 @@ kinds! {
     SensorLoss "sensor.loss" Sensor "" ("host" "info") (1007 99) {} "Events were lost in the kernel because a ring was full; how many is exact." [Of Count Message]
     SensorAggregated "sensor.aggregated" Sensor "" ("host" "info") (1007 99) {} "Operations of a process were counted instead of reported, under pressure." [Of Count Operations Message]
     SensorMode "sensor.mode" Sensor "" ("host" "info") (1007 99) {} "The sensor changed how it collects." [Of Count Message]
+    ContentOverBudget "content.over_budget" Sensor "" ("host" "info") (1007 99) {} "Rules saw less of events than was there, or were given up, because that would have cost too much. At most one a second for each cause." [Of Count ContentRule Message]
 }
 
 impl Field {

@@ -22,6 +22,7 @@ use crate::slots::Slot;
 use crate::told::Told;
 use crate::tree::Tree;
 use crate::whole_lines::{NotedWriter, Untaken, NOT_READ};
+use crate::worker::budget::OverBudget;
 use crate::worker::fault;
 use crate::worker::protocol::{Format, Given};
 use crate::worker::rules::{rules_in_words, Rules};
@@ -46,6 +47,7 @@ pub struct Output {
     events: BTreeMap<Kind, u64>,
     alerts: u64,
     told: Told,
+    over_budget: OverBudget,
     rules: RuleCounts,
     /// When the machine began to run, nanoseconds since 1970.
     boot_unix_ns: u64,
@@ -132,6 +134,7 @@ impl Output {
             events: BTreeMap::new(),
             alerts: 0,
             told: Told::default(),
+            over_budget: OverBudget::default(),
             rules,
             boot_unix_ns: nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now()),
             tally,
@@ -168,7 +171,7 @@ impl Output {
         self.tally.beat();
         self.tally.evaluated().store(self.tally.evaluated().load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.tally.enter(Phase::Evaluating);
-        rules.evaluate(event, &mut |alert| {
+        let limits = rules.evaluate(event, &mut |alert| {
             fault::meet(alert.rule.title());
             if !self.told.is_first(event, alert.rule.id()) {
                 return;
@@ -179,7 +182,13 @@ impl Output {
             }
         });
         self.tally.enter(Phase::Elsewhere);
-        written
+        written?;
+        let given_up = limits.first_undecided.and_then(|position| rules.id(position));
+        for mut over in self.over_budget.note(&limits, given_up, event.boot_ns) {
+            // No rule is asked about it, so that it ends here.
+            self.event(&mut over, rules, tree)?;
+        }
+        Ok(())
     }
 
     /// Other rules are in force from here on.

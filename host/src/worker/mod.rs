@@ -1,6 +1,7 @@
 //! The workers: processes of their own that may die at any time without harm to the machine.
 
 mod active;
+pub mod budget;
 pub mod content;
 pub mod detector;
 pub mod fault;

@@ -10,7 +10,7 @@ use anyhow::{bail, Context as _, Result};
 use watertight_content::sigma::diagnostic::render;
 use watertight_content::sigma::{find, load_found, load_texts, same_id, Found, Library, LoadError, Source};
 use watertight_engine::{
-    Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Tally, Value as RuleValue,
+    Explanation, Field as RuleField, Fields, Image, Limits, LogSource, Plan, Rule, Scratch, Tally, Value as RuleValue,
 };
 use watertight_event::{sigma_types, Event, Field, Kind, Value};
 
@@ -190,19 +190,26 @@ impl<'i> Rules<'i> {
         rules.plan.explain(position, &fields, &mut self.scratch)
     }
 
-    /// Calls `alert` for each rule that fires on the event.
-    pub fn evaluate(&mut self, event: &Event, alert: &mut dyn FnMut(Alert<'_>)) {
+    /// The id of the rule at this position.
+    #[must_use]
+    pub fn id(&self, position: u32) -> Option<&'i str> {
+        self.image?.rule(position).map(|rule| rule.id())
+    }
+
+    /// Calls `alert` for each rule that fires on the event. What could not be found out within the budget is counted.
+    pub fn evaluate(&mut self, event: &Event, alert: &mut dyn FnMut(Alert<'_>)) -> Limits {
         let Self { image, by_kind, scratch, hits } = self;
-        let Some(Some(rules)) = by_kind.get(event.kind as usize) else { return };
+        let Some(Some(rules)) = by_kind.get(event.kind as usize) else { return Limits::default() };
         let fields = TypedEvent::new(event, &rules.field_by_slot);
         hits.clear();
-        rules.plan.evaluate(&fields, scratch, &mut |position| hits.push(position));
+        let limits = rules.plan.evaluate(&fields, scratch, &mut |position| hits.push(position));
         for position in hits.iter().copied() {
             let explanation = rules.plan.explain(position, &fields, scratch);
             if let Some(rule) = image.and_then(|image| image.rule(position)) {
                 alert(Alert { rule, explanation });
             }
         }
+        limits
     }
 }
 
