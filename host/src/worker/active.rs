@@ -1,12 +1,11 @@
 //! Rules together with the memory that they lie in.
 
-use anyhow::{ensure, Context as _, Result};
-use watertight_engine::Image;
+use anyhow::{ensure, Result};
 
 use super::fault;
 use super::mapping::Mapping;
 use super::protocol::Given;
-use super::rules::Rules;
+use super::rules::{self, Rules};
 use crate::output::RuleCounts;
 use crate::slots::ContentId;
 
@@ -79,7 +78,7 @@ fn ready(given: &Given, bytes: &[u8]) -> Result<Rules<'static>> {
     // SAFETY: `Active` alone holds these rules, keeps the bytes where they are as long as it lives, and drops the rules first;
     // it lends them for no longer than itself.
     let bytes: &'static [u8] = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
-    Ok(Rules::of(Image::open(bytes).context("opening the rules")?))
+    Ok(Rules::of(rules::open(bytes)?))
 }
 
 #[cfg(test)]

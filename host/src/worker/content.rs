@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use watertight_content::sigma::Found;
-use watertight_engine::Image;
 
 use super::fault;
 use super::mapping::Mapping;
@@ -112,7 +111,7 @@ fn answer(report: RawFd, profile: Profile, make: &dyn for<'i> Fn(&'i [u8]) -> An
 }
 
 fn header_of(image: &[u8]) -> std::result::Result<Header, String> {
-    let opened = Image::open(image).map_err(|error| error.to_string())?;
+    let opened = rules::open(image).map_err(|error| format!("{error:#}"))?;
     Ok(Header {
         rules: opened.rules().map(|rule| rule.id().to_owned()).collect(),
         image_bytes: image.len() as u64,
