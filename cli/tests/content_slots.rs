@@ -9,7 +9,9 @@ mod slot_packs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, Receiver};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, Pid, Signal};
@@ -431,4 +433,43 @@ fn an_install_that_is_killed_at_any_time_leaves_slots_that_can_be_used() {
     run.end();
     let left = std::fs::read_dir(host.path("slots")).expect("it is there").count();
     assert_eq!(left, 2, "the candidate and the lock");
+}
+
+/// `cargo test -p watertight-cli --test content_slots -- --ignored --nocapture recovery`: from the event that first kills the engine to
+/// the detector that is back on known content, both deaths between them.
+#[test]
+#[ignore = "a measurement: two hundred tries take minutes"]
+fn recovery_from_content_that_kills_is_measured() {
+    const TRIES: u64 = 200;
+    if !sees() || !cfg!(debug_assertions) {
+        return;
+    }
+    let host = Host::new();
+    let run = host.run(&["--trial", "1h"]);
+    run.detector();
+    let mut took_ms: Vec<u128> = Vec::new();
+    for version in 1..=TRIES {
+        assert_eq!(host.install(&pack("bad", version, "fault-abort")).0, Some(0), "{}", host.words());
+        run.until(|line| is_change_to(line, "candidate"));
+        let began = Instant::now();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let events = {
+            let (folder, is_over) = (host.state.path().to_owned(), Arc::clone(&is_over));
+            std::thread::spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    trigger(&folder);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            })
+        };
+        while run.detector().1["slot"] != "factory" {}
+        took_ms.push(began.elapsed().as_millis());
+        is_over.store(true, Ordering::Relaxed);
+        events.join().expect("it only writes files");
+    }
+    took_ms.sort_unstable();
+    let at = |share: usize| took_ms[(took_ms.len() - 1) * share / 100];
+    println!("{TRIES} recoveries: p50 {} ms, p99 {} ms, longest {} ms", at(50), at(99), at(100));
+    let (summary, _) = run.end();
+    assert_eq!(summary["detector_deaths"].as_u64(), Some(2 * TRIES), "{summary}");
 }
