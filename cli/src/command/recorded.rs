@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::{Map, Value as Json};
 use watertight_content::sigma::detect::{parse, Detector, Hit};
-use watertight_engine::{Cost, Image};
+use watertight_engine::{Cost, Explanation, Image};
 use watertight_event::{Event, Kind};
 use watertight_host::printable::printable;
 use watertight_host::worker::rules::Rules;
@@ -130,6 +130,26 @@ impl<'i> Recorded<'i> {
         Ok(hits)
     }
 
+    /// Why the rule at this position fires on the event in this line, or why not; `None` when it is for another log source.
+    ///
+    /// # Errors
+    /// The line is no event.
+    pub fn explain(&mut self, position: u32, bytes: &[u8]) -> anyhow::Result<Option<Explanation>> {
+        let json = parse(std::str::from_utf8(bytes).context("this is not UTF-8")?)?;
+        match line(&json)? {
+            Line::Sigma => Ok(self.detector.explain(&json, position)?),
+            Line::Native(object) => {
+                let event = Event::from_object(object)?;
+                Ok(self.rules().explain(&event, position))
+            }
+            Line::PassedOver(what) => anyhow::bail!("no rule is asked about this line: {what}"),
+        }
+    }
+
+    fn rules(&mut self) -> &mut Rules<'i> {
+        self.native.get_or_insert_with(|| Rules::of(self.image))
+    }
+
     fn pass_over(&mut self, what: &'static str) {
         let count = self.passed_over.entry(what).or_insert(0);
         *count = count.saturating_add(1);
@@ -156,10 +176,7 @@ impl<'i> Recorded<'i> {
     }
 
     fn native(&mut self, event: &Event, explains: bool) -> Vec<Hit> {
-        let rules = match &mut self.native {
-            Some(rules) => rules,
-            None => self.native.insert(Rules::of(self.image)),
-        };
+        let rules = self.rules();
         let mut hits = Vec::new();
         rules.evaluate(event, &mut |alert| {
             let explanation = alert.explanation.filter(|_| explains);

@@ -13,9 +13,11 @@ mod witness;
 use std::collections::BTreeMap;
 
 use watertight_engine::image::layout::{GroupRecord, Range, RuleRecord, FLAG_FOREIGN, NONE};
-use watertight_engine::{Image, ImageError, Level};
+use watertight_engine::{Image, ImageError, Level, Unsupplied};
 
 use crate::rule::{Expr, LogSource, Rule};
+use crate::sigma::host::types_here;
+pub(crate) use asks::types;
 use group::Group;
 use tables::Tables;
 
@@ -66,6 +68,9 @@ pub enum CompileError {
     /// What was written can't be read again: a defect of the compiler, found before anybody else could.
     #[error("the image that was compiled is refused by the engine: {0}")]
     Refused(#[from] ImageError),
+    /// A rule asks for what the host does not have.
+    #[error("{0}")]
+    Unsupplied(#[from] Unsupplied),
 }
 
 impl CompileError {
@@ -77,16 +82,34 @@ impl CompileError {
             | Self::TooLong { rule, .. }
             | Self::TooMany { rule, .. }
             | Self::NoSelection { rule } => Some(rule),
+            Self::Unsupplied(Unsupplied { rule, .. }) => Some(rule),
             Self::Refused(_) => None,
         }
     }
 }
 
-/// The rules as an image, which the engine has read once.
+/// Whose events an image is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Any sensor's: a host does not load it.
+    Foreign,
+    /// This host's, by the event table: what it does not have is refused.
+    Host,
+}
+
+/// The rules as an image for any sensor's events, which the engine has read once.
 ///
 /// # Errors
 /// When a rule exceeds what an image may hold. What the reader of rules accepts is never refused for another reason.
 pub fn compile<'s>(rules: impl IntoIterator<Item = Source<'s>>) -> Result<Vec<u8>, CompileError> {
+    compile_for(Target::Foreign, rules)
+}
+
+/// The rules as an image, which was opened once in the way in which it will be.
+///
+/// # Errors
+/// When a rule exceeds what an image may hold, or asks for what its target does not have.
+pub fn compile_for<'s>(target: Target, rules: impl IntoIterator<Item = Source<'s>>) -> Result<Vec<u8>, CompileError> {
     let mut by_source: BTreeMap<&LogSource, Vec<Source<'s>>> = BTreeMap::new();
     for source in rules {
         by_source.entry(&source.rule.logsource).or_default().push(source);
@@ -95,8 +118,11 @@ pub fn compile<'s>(rules: impl IntoIterator<Item = Source<'s>>) -> Result<Vec<u8
     for (logsource, sources) in by_source {
         add_group(&mut tables, logsource, &sources)?;
     }
-    let image = tables.finish(FLAG_FOREIGN);
-    Image::open(&image)?;
+    let image = tables.finish(if target == Target::Foreign { FLAG_FOREIGN } else { 0 });
+    let opened = Image::open(&image)?;
+    if target == Target::Host {
+        opened.check_supply(&types_here)?;
+    }
     Ok(image)
 }
 

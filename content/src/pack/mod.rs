@@ -85,8 +85,7 @@ struct Told<'l> {
 /// Something of them is refused, or an event does not come out as it must.
 pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
     let mut library = load_texts(sources.rules.iter().copied());
-    library.refuse_enforced();
-    let image = library.image()?;
+    let image = library.host_image()?;
     if !library.rejections.is_empty() {
         return Err(BuildError::Rejected(library.rejections));
     }

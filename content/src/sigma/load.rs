@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::document::{parse, Document};
 use super::exception::{apply, Exception};
-use super::rejection::{Kind, Reason, Rejection};
-use crate::image::{compile, CompileError, Source as Compiled};
+use super::host::refuse_unsupplied;
+use super::rejection::{At, Kind, Reason, Rejection};
+use crate::image::{compile_for, CompileError, Source as Compiled, Target};
 use crate::rule::Rule;
 
 /// Largest file read. Rules have a few kilobytes; lists of hashes a few hundred.
@@ -66,6 +67,8 @@ pub struct Library {
     pub unreadable: Vec<LoadError>,
     /// Files that were left out because they hold the tests of the rule beside them.
     pub tests: usize,
+    /// What was read, by file: to show the line of what is refused later.
+    pub texts: HashMap<String, String>,
 }
 
 /// A file or folder that could not be read.
@@ -114,17 +117,32 @@ pub enum LoadError {
 }
 
 impl Library {
-    /// The rules compiled, with the exceptions in them. One that takes more than a rule may is moved to the rejections, so that it does not take the others
+    /// The rules compiled for any sensor's events, with the exceptions in them. One that takes more than a rule may is moved to the rejections, so that it does not take the others
     /// with it.
     ///
     /// # Errors
     /// The compiler wrote what the engine does not read.
     pub fn image(&mut self) -> Result<Vec<u8>, CompileError> {
+        self.compiled(Target::Foreign)
+    }
+
+    /// The same for this host: a rule or exception that asks for what its events do not have, or for what it can't do, is
+    /// moved to the rejections, too.
+    ///
+    /// # Errors
+    /// The compiler wrote what the engine does not read.
+    pub fn host_image(&mut self) -> Result<Vec<u8>, CompileError> {
+        refuse_unsupplied(self);
+        self.refuse_enforced();
+        self.compiled(Target::Host)
+    }
+
+    fn compiled(&mut self, target: Target) -> Result<Vec<u8>, CompileError> {
         loop {
             let applied = apply(&self.rules, &self.exceptions);
             let with = self.rules.iter().zip(&applied.rules);
             let sources = with.map(|(Loaded { file, line, .. }, rule)| Compiled { rule, file, line: *line });
-            let error = match compile(sources) {
+            let error = match compile_for(target, sources) {
                 Err(error) => error,
                 compiled => return compiled,
             };
@@ -132,19 +150,26 @@ impl Library {
             let Some(position) = position else { return Err(error) };
             let Loaded { rule, file, line } = self.rules.remove(position);
             let reason = Reason::NotCompiled { what: error.to_string() };
-            self.rejections.push(Rejection::new(Kind::Rule, Some(rule.id), &file, "", reason.at(line)));
+            self.reject(Kind::Rule, rule.id, &file, reason.at(line));
         }
     }
 
     /// Moves the rules that demand an action of those who can't take it to the rejections: nobody is to believe that it would be.
-    pub fn refuse_enforced(&mut self) {
+    fn refuse_enforced(&mut self) {
         let (kept, refused) =
             std::mem::take(&mut self.rules).into_iter().partition(|loaded| !loaded.rule.response.is_enforced);
         self.rules = kept;
         for Loaded { rule, file, line } in refused {
             let at = Reason::CantEnforce { action: rule.response.action.name() }.at(line);
-            self.rejections.push(Rejection::new(Kind::Rule, Some(rule.id), &file, "", at));
+            self.reject(Kind::Rule, rule.id, &file, at);
         }
+    }
+
+    /// Notes that something which was read is refused after all.
+    pub(super) fn reject(&mut self, kind: Kind, id: String, file: &str, at: At) {
+        let text = self.texts.get(file).map(String::as_str).unwrap_or_default();
+        let rejection = Rejection::new(kind, Some(id), file, text, at);
+        self.rejections.push(rejection);
     }
 
     /// How many rules, and things that should have been rules, there are so far.
@@ -205,6 +230,7 @@ struct Loader {
 
 impl Loader {
     fn add(&mut self, Source { file, text }: Source<'_>) {
+        self.library.texts.insert(file.to_owned(), text.to_owned());
         for outcome in parse(file, text) {
             let parsed = match outcome {
                 Ok(parsed) => parsed,

@@ -16,6 +16,7 @@ mod document;
 mod encode;
 mod event;
 pub mod exception;
+pub mod host;
 mod load;
 mod modifier;
 mod place;

@@ -11,7 +11,6 @@ use anyhow::{Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use serde::Deserialize;
 use serde_json::Value as Json;
-use watertight_engine::Image;
 use watertight_event::{Event, Field, Kind};
 use watertight_sensor_abi::{Hook, Ring, HOOKS};
 use watertight_sensor_reader::{read_snapshot, Reader};
@@ -63,7 +62,7 @@ pub fn run(report: RawFd) -> Result<u8> {
     // Rule folders may be the administrator's own: they are read before the privileges go.
     let Loaded { image, refused, replaced, .. } = rules::load(&setup.rules)?;
     give_back_memory();
-    let rules = Rules::of(Image::open(&image).context("opening the rules")?);
+    let rules = Rules::of(rules::open(&image)?);
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
     let is_live = setup.is_terminal && setup.format == Format::Live;
     let live = if is_live { Live::open(setup.has_colour, &setup.own_pids).ok() } else { None };

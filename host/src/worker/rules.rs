@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{bail, Context as _, Result};
 use watertight_content::sigma::diagnostic::render;
 use watertight_content::sigma::{load_dirs, load_texts, same_id, Library, LoadError, Source};
 use watertight_engine::{
     Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Tally, Value as RuleValue,
 };
-use watertight_event::{Event, Field, Kind, Value};
+use watertight_event::{sigma_types, Event, Field, Kind, Value};
 
 /// Rules, ready for events.
 pub struct Rules<'i> {
@@ -54,9 +54,11 @@ pub struct Loaded {
 /// A file or folder can't be read, or the rules together exceed what the engine takes.
 pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
-    let Library { rules: shipped, exceptions: mut excepted, rejections: mut refused, .. } = load_texts(shipped);
-    let Library { rules: own, exceptions, rejections, unreadable, .. } = load_dirs(folders);
+    let Library { rules: shipped, exceptions: mut excepted, rejections: mut refused, mut texts, .. } =
+        load_texts(shipped);
+    let Library { rules: own, exceptions, rejections, unreadable, texts: own_texts, .. } = load_dirs(folders);
     excepted.extend(exceptions);
+    texts.extend(own_texts);
     refused.extend(rejections);
     let mut refused: Vec<String> = refused.iter().map(|refused| render(refused, false)).collect();
     for error in unreadable {
@@ -70,11 +72,36 @@ pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
     let (replaced, mut rules): (Vec<_>, Vec<_>) =
         shipped.into_iter().partition(|loaded| taken.contains(&same_id(&loaded.rule.id)));
     rules.extend(own);
-    let mut library = Library { rules, exceptions: excepted, ..Library::default() };
-    library.refuse_enforced();
-    let image = library.image().context("putting the rules together")?;
+    let mut library = Library { rules, exceptions: excepted, texts, ..Library::default() };
+    let image = library.host_image().context("putting the rules together")?;
     refused.extend(library.rejections.iter().map(|refused| render(refused, false)));
     Ok(Loaded { image, rules: library.rules.len(), refused, replaced: replaced.len() })
+}
+
+/// Opens an image as a host does: one that is for another sensor, or asks for what this one's events do not have, is refused whole.
+///
+/// # Errors
+/// It is no image, or not one for this host; the error names rule, field and line.
+pub fn open(image: &[u8]) -> Result<Image<'_>> {
+    let image = Image::open(image).context("opening the rules")?;
+    if image.is_foreign() {
+        bail!("the content was compiled for any sensor's events: compile it for a host (`watertight content build`)");
+    }
+    image.check_supply(&types_here).context("the rules don't fit this host")?;
+    if let Some(rule) = image.rules().find(|rule| rule.response().is_enforced) {
+        let ((file, line), action) = (rule.place(), rule.response().action.name());
+        bail!(
+            "{file}:{line}: rule {} demands that {action} is enforced, which this host can't: use mode audit",
+            rule.id()
+        );
+    }
+    Ok(image)
+}
+
+/// The types of a field in this host's events of a log source.
+fn types_here(logsource: &LogSource<'_>, field: &str) -> Option<u32> {
+    let is_ours = logsource.product.is_none_or(|product| product == "linux") && logsource.service.is_none();
+    is_ours.then(|| sigma_types(logsource.category, field)).flatten()
 }
 
 /// How many rules there are, for people: a rule that is no longer the shipped one is not passed over in silence.
@@ -133,6 +160,13 @@ impl<'i> Rules<'i> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Why the rule at this position fires on the event, or why not; `None` when it is for another log source.
+    pub fn explain(&mut self, event: &Event, position: u32) -> Option<Explanation> {
+        let rules = self.by_kind.get(event.kind as usize)?.as_ref()?;
+        let fields = TypedEvent::new(event, &rules.field_by_slot);
+        rules.plan.explain(position, &fields, &mut self.scratch)
     }
 
     /// Calls `alert` for each rule that fires on the event.
@@ -215,6 +249,7 @@ impl Fields for TypedEvent<'_> {
 
 #[cfg(test)]
 mod tests {
+    use watertight_content::sigma::Source as RuleSource;
     use watertight_event::{Outcome, Source};
 
     use super::*;
@@ -307,6 +342,26 @@ mod tests {
             assert_eq!(rules.image.rules().any(|rule| rule.title() == "Killer"), is_in, "{mode}");
             assert_eq!(refused.iter().any(|words| words.contains("WT0504") && words.contains("rule.yml")), !is_in);
         }
+    }
+
+    #[test]
+    fn content_for_another_sensor_is_refused_whole_by_rule_field_and_line() {
+        let text = instead_of("11111111-2222-4333-8444-555555555555", "Other").replace("Image", "OriginalFileName");
+        let source = || RuleSource { file: "other.yml", text: &text };
+        let foreign = load_texts([source()]).image().expect("a rule");
+        let refused = open(&foreign).expect_err("for any sensor");
+        assert!(refused.to_string().contains("for any sensor"), "{refused}");
+        // As if it had been compiled for a host whose events have the field: the flag is in the header.
+        let mut forged = foreign;
+        forged[12] = 0;
+        let refused = open(&forged).map(|_| ()).expect_err("no such field");
+        let words = format!("{refused:#}");
+        for part in ["11111111-2222-4333-8444-555555555555", "line 6", "OriginalFileName is not supplied"] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+        let ours = load_texts([RuleSource { file: "ours.yml", text: &text.replace("OriginalFileName", "Image") }])
+            .host_image();
+        assert!(open(&ours.expect("a rule")).is_ok());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod build;
 mod diff;
 mod draft;
+mod explain;
 mod fetch;
 mod keys;
 mod passphrase;
@@ -51,6 +52,8 @@ enum ContentCommand {
     Diff(diff::DiffArgs),
     /// Run a pack's rules over recorded events.
     Replay(replay::ReplayArgs),
+    /// Say why a rule fires on an event, or why not.
+    Explain(explain::ExplainArgs),
     /// Make keys, show what is public of them.
     Keys(keys::KeysArgs),
     /// Write documents that are still to be signed: who may sign, what may run, who runs it when.
@@ -82,6 +85,7 @@ pub fn run(args: &ContentArgs) -> anyhow::Result<u8> {
         ContentCommand::Verify(args) => verify::run(args),
         ContentCommand::Diff(args) => diff::run(args),
         ContentCommand::Replay(args) => replay::run(args),
+        ContentCommand::Explain(args) => explain::run(args),
         ContentCommand::Keys(args) => keys::run(args),
         ContentCommand::Draft(args) => draft::run(args),
         ContentCommand::Sign(args) => sign::run(args),
