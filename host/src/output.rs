@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Stdout, Write as _};
 use std::os::fd::BorrowedFd;
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use serde_json::{json, Value as Json};
 use watertight_engine::{Explanation, Rule};
@@ -18,12 +18,14 @@ use crate::live::{Facts, Line, Live, Part};
 use crate::loss;
 use crate::patience;
 use crate::printable::printable_start;
+use crate::slots::Slot;
 use crate::told::Told;
 use crate::tree::Tree;
 use crate::whole_lines::{NotedWriter, Untaken, NOT_READ};
-use crate::worker::protocol::Format;
+use crate::worker::fault;
+use crate::worker::protocol::{Format, Given};
 use crate::worker::rules::{rules_in_words, Rules};
-use crate::worker::tally::Tally;
+use crate::worker::tally::{Phase, Tally};
 
 /// Bytes of events that may be held back while more come.
 const HELD_BYTES_MAX: usize = 64 << 10;
@@ -47,7 +49,7 @@ pub struct Output {
     rules: RuleCounts,
     /// When the machine began to run, nanoseconds since 1970.
     boot_unix_ns: u64,
-    tally: Rc<Tally>,
+    tally: Arc<Tally>,
     /// The summary, for where standard output does not take it.
     account: Option<Json>,
 }
@@ -95,6 +97,12 @@ pub struct Summary<'s> {
     pub seconds: f64,
     /// Processes that are known at the end.
     pub processes: usize,
+    /// The content in force at the end.
+    pub content: Option<&'s Given>,
+    /// Times that it was changed while the last detector ran.
+    pub changes: u64,
+    /// Longest time for which that kept events waiting.
+    pub pause_ns_max: u64,
 }
 
 /// CLOCK_BOOTTIME in nanoseconds.
@@ -112,8 +120,8 @@ fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
 impl Output {
     /// An output in this format; through the live view where there is one. `tally` is where its writes are noted.
     #[must_use]
-    pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: RuleCounts, tally: Rc<Tally>) -> Self {
-        let out = BufWriter::with_capacity(256 << 10, NotedWriter::new(io::stdout(), Rc::clone(&tally)));
+    pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: RuleCounts, tally: Arc<Tally>) -> Self {
+        let out = BufWriter::with_capacity(256 << 10, NotedWriter::new(io::stdout(), Arc::clone(&tally)));
         Self {
             out,
             line: Vec::new(),
@@ -157,7 +165,11 @@ impl Output {
             (None, None) => writeln!(self.out, "{}", line(event))?,
         }
         let mut written = Ok(());
+        self.tally.beat();
+        self.tally.evaluated().store(self.tally.evaluated().load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.tally.enter(Phase::Evaluating);
         rules.evaluate(event, &mut |alert| {
+            fault::meet(alert.rule.title());
             if !self.told.is_first(event, alert.rule.id()) {
                 return;
             }
@@ -166,7 +178,13 @@ impl Output {
                 written = self.alert(event, alert.rule, alert.explanation.as_ref(), tree);
             }
         });
+        self.tally.enter(Phase::Elsewhere);
         written
+    }
+
+    /// Other rules are in force from here on.
+    pub fn go_over_to(&mut self, rules: RuleCounts) {
+        self.rules = rules;
     }
 
     fn view(&self) -> Option<View> {
@@ -255,6 +273,9 @@ impl Output {
             "account": account(summary),
             "balanced": is_balanced,
             "processes_known": summary.processes,
+            "content": summary.content.map_or_else(no_content, content),
+            "content_changes": summary.changes,
+            "content_pause_ns_max": summary.pause_ns_max,
         });
         if let Some(live) = &mut self.live {
             if !live.close(&|since_ms| patience::wait(&self.tally, since_ms))? {
@@ -406,6 +427,19 @@ fn account(summary: &Summary<'_>) -> &'static str {
 #[must_use]
 pub fn sensor_event(kind: Kind, of: &str, message: &str) -> Event {
     Event::new(kind, Outcome::Done, Source::Sensor, boot_ns_now()).with(Field::Of, of).with(Field::Message, message)
+}
+
+/// What is in force, as every line that speaks of it tells it.
+#[must_use]
+pub fn content(given: &Given) -> Json {
+    let Given { slot, id, name, version, .. } = given;
+    json!({ "slot": slot, "id": id, "name": name, "version": version })
+}
+
+/// The same where events are only collected.
+#[must_use]
+pub fn no_content() -> Json {
+    json!({ "slot": Slot::CollectOnly.name(), "id": null, "name": null, "version": null })
 }
 
 /// An alert for people: what, by which event, why, and where the process comes from, the eldest ancestor first.

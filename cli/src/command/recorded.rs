@@ -15,7 +15,7 @@ use watertight_host::printable::printable;
 use watertight_host::worker::rules::Rules;
 
 /// Kinds of the lines that `run -o json` writes beside events.
-const NO_EVENTS: [&str; 4] = ["alert", "matrix", "sandbox", "summary"];
+const NO_EVENTS: [&str; 5] = ["alert", "content", "matrix", "sandbox", "summary"];
 /// What stands for a line that `--as sigma` wrote of an event that answers to no log source.
 const NO_LOG_SOURCE: &str = "event without log source";
 

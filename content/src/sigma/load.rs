@@ -1,27 +1,15 @@
 //! Many files to one library of rules: what was understood, what was refused, what could not be read.
 
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::document::{parse, Document};
 use super::exception::{apply, Exception};
+use super::find::{find, Found, FILE_SIZE_BYTES_MAX, FOLDER_DEPTH_MAX};
 use super::host::refuse_unsupplied;
 use super::rejection::{At, Kind, Reason, Rejection};
 use crate::image::{compile_for, CompileError, Source as Compiled, Target};
 use crate::rule::Rule;
-
-/// Largest file read. Rules have a few kilobytes; lists of hashes a few hundred.
-const FILE_SIZE_BYTES_MAX: u64 = 4 << 20;
-
-/// Endings of a file with rules, in letters of any case.
-const ENDINGS: [&str; 2] = ["yml", "yaml"];
-
-/// What stands before the ending of a file with events that the rule of the same name must and must not fire on.
-const TESTS: &str = ".tests";
-
-/// Deepest folder looked into.
-const FOLDER_DEPTH_MAX: usize = 32;
 
 /// A rule file held in memory: embedded content.
 #[derive(Clone, Copy, Debug)]
@@ -199,17 +187,20 @@ pub fn load_dir(path: &Path) -> Library {
 /// Reads several folders as one library: an id that two of them have is refused the second time.
 #[must_use]
 pub fn load_dirs<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Library {
+    load_found(paths.into_iter().map(|path| find(path.as_ref())))
+}
+
+/// The same of what [`find`] brought, for where the reading was another's.
+#[must_use]
+pub fn load_found(places: impl IntoIterator<Item = Found>) -> Library {
     let mut loader = Loader::default();
-    for path in paths {
-        let path = path.as_ref();
+    for Found { path, texts, unreadable, tests } in places {
         let before = loader.library.seen();
-        match std::fs::metadata(path) {
-            Ok(found) if found.is_dir() => loader.folder(path, 0),
-            Ok(_) => loader.file(path),
-            Err(cause) => loader.library.unreadable.push(LoadError::Io { path: path.to_owned(), cause }),
-        }
+        texts.iter().for_each(|(file, text)| loader.add(Source { file, text }));
+        loader.library.unreadable.extend(unreadable);
+        loader.library.tests = loader.library.tests.saturating_add(tests);
         if loader.library.seen() == before {
-            loader.library.unreadable.push(LoadError::NoRules { path: path.to_owned() });
+            loader.library.unreadable.push(LoadError::NoRules { path });
         }
     }
     loader.library
@@ -258,82 +249,4 @@ impl Loader {
             }
         }
     }
-
-    /// Links to folders are not followed: they may lead in circles.
-    fn folder(&mut self, path: &Path, depth: usize) {
-        if depth > FOLDER_DEPTH_MAX {
-            self.library.unreadable.push(LoadError::TooDeep { path: path.to_owned() });
-            return;
-        }
-        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let mut entries = match entries {
-            Ok(entries) => entries,
-            Err(cause) => {
-                self.library.unreadable.push(LoadError::Io { path: path.to_owned(), cause });
-                return;
-            }
-        };
-        entries.sort_by_key(std::fs::DirEntry::file_name);
-        for entry in entries {
-            let path = entry.path();
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => self.folder(&path, depth.saturating_add(1)),
-                Ok(_) if is_rule_file(&path) && !path.is_dir() => {
-                    if is_tests_file(&path) {
-                        self.library.tests = self.library.tests.saturating_add(1);
-                    } else {
-                        self.file(&path);
-                    }
-                }
-                Ok(_) => {}
-                Err(cause) => self.library.unreadable.push(LoadError::Io { path, cause }),
-            }
-        }
-    }
-
-    fn file(&mut self, path: &Path) {
-        match read_text(path) {
-            Ok(text) => self.add(Source { file: &path.to_string_lossy(), text: &text }),
-            Err(error) => self.library.unreadable.push(error),
-        }
-    }
-}
-
-fn is_rule_file(path: &Path) -> bool {
-    let Some(extension) = path.extension() else { return false };
-    ENDINGS.iter().any(|ending| extension.eq_ignore_ascii_case(ending))
-}
-
-/// By its name and the rule beside it: a rule that only has such a name is not left out in silence.
-fn is_tests_file(path: &Path) -> bool {
-    let Some(rule) = path.file_stem().and_then(|stem| stem.to_str()).and_then(without_tests) else { return false };
-    if ENDINGS.iter().any(|ending| path.with_file_name(format!("{rule}.{ending}")).is_file()) {
-        return true;
-    }
-    // Its ending may be in large letters.
-    let beside = path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
-    let mut beside = beside.filter_map(|entry| Some(entry.ok()?.path()));
-    beside.any(|other| other.file_stem().is_some_and(|stem| stem == rule) && is_rule_file(&other) && other.is_file())
-}
-
-fn without_tests(stem: &str) -> Option<&str> {
-    let (rule, tests) = stem.split_at_checked(stem.len().checked_sub(TESTS.len())?)?;
-    tests.eq_ignore_ascii_case(TESTS).then_some(rule)
-}
-
-fn read_text(path: &Path) -> Result<String, LoadError> {
-    let failed = |cause| LoadError::Io { path: path.to_owned(), cause };
-    let found = std::fs::metadata(path).map_err(failed)?;
-    if !found.is_file() {
-        return Err(LoadError::NoFile { path: path.to_owned() });
-    }
-    // Bounded as it is read, too: some files have more than they say.
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(FILE_SIZE_BYTES_MAX.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    let size_bytes = found.len().max(bytes.len() as u64);
-    if size_bytes > FILE_SIZE_BYTES_MAX {
-        return Err(LoadError::TooLarge { path: path.to_owned(), size_bytes });
-    }
-    String::from_utf8(bytes).map_err(|_| LoadError::NotText { path: path.to_owned() })
 }

@@ -16,6 +16,7 @@ mod document;
 mod encode;
 mod event;
 pub mod exception;
+mod find;
 pub mod host;
 mod load;
 mod modifier;
@@ -29,7 +30,10 @@ pub(crate) mod yaml;
 
 pub use document::{parse, Document, Parsed};
 pub use event::{JsonEvent, Slots};
-pub use load::{load_dir, load_dirs, load_texts, same_id, Library, LoadError, Loaded, LoadedException, Source};
+pub use find::{find, Found};
+pub use load::{
+    load_dir, load_dirs, load_found, load_texts, same_id, Library, LoadError, Loaded, LoadedException, Source,
+};
 pub use place::Span;
 pub use reason::reference_page;
 pub use rejection::{Kind, Reason, Rejection};

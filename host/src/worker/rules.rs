@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{bail, Context as _, Result};
 use watertight_content::sigma::diagnostic::render;
-use watertight_content::sigma::{load_dirs, load_texts, same_id, Library, LoadError, Source};
+use watertight_content::sigma::{find, load_found, load_texts, same_id, Found, Library, LoadError, Source};
 use watertight_engine::{
     Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Tally, Value as RuleValue,
 };
@@ -15,7 +15,8 @@ use watertight_event::{sigma_types, Event, Field, Kind, Value};
 
 /// Rules, ready for events.
 pub struct Rules<'i> {
-    image: Image<'i>,
+    /// `None` where there are no rules: events are collected and handed on.
+    image: Option<Image<'i>>,
     /// By kind of event: the rules for its log source, and for each slot the field that answers.
     by_kind: Vec<Option<KindRules<'i>>>,
     scratch: Scratch,
@@ -23,7 +24,7 @@ pub struct Rules<'i> {
 }
 
 struct KindRules<'i> {
-    plan: Rc<Plan<'i>>,
+    plan: Arc<Plan<'i>>,
     field_by_slot: Vec<Option<Field>>,
 }
 
@@ -53,10 +54,18 @@ pub struct Loaded {
 /// # Errors
 /// A file or folder can't be read, or the rules together exceed what the engine takes.
 pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
+    compiled(folders.iter().map(|folder| find(folder)))
+}
+
+/// The same of texts that another has read.
+///
+/// # Errors
+/// As [`load`].
+pub fn compiled(found: impl IntoIterator<Item = Found>) -> Result<Loaded> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
     let Library { rules: shipped, exceptions: mut excepted, rejections: mut refused, mut texts, .. } =
         load_texts(shipped);
-    let Library { rules: own, exceptions, rejections, unreadable, texts: own_texts, .. } = load_dirs(folders);
+    let Library { rules: own, exceptions, rejections, unreadable, texts: own_texts, .. } = load_found(found);
     excepted.extend(exceptions);
     texts.extend(own_texts);
     refused.extend(rejections);
@@ -115,10 +124,10 @@ pub fn rules_in_words(rules: usize, replaced: usize) -> String {
 
 impl<'i> KindRules<'i> {
     /// Kinds of one category share its plan.
-    fn of(kind: Kind, image: Image<'i>, plans: &mut HashMap<&'static str, Rc<Plan<'i>>>) -> Option<Self> {
+    fn of(kind: Kind, image: Image<'i>, plans: &mut HashMap<&'static str, Arc<Plan<'i>>>) -> Option<Self> {
         let category = kind.sigma_logsource()?.category;
         let logsource = LogSource { category: Some(category), product: Some("linux"), service: None };
-        let plan = Rc::clone(plans.entry(category).or_insert_with(|| Rc::new(image.plan(&logsource))));
+        let plan = Arc::clone(plans.entry(category).or_insert_with(|| Arc::new(image.plan(&logsource))));
         if plan.is_empty() {
             return None;
         }
@@ -135,7 +144,13 @@ impl<'i> Rules<'i> {
     pub fn of(image: Image<'i>) -> Self {
         let mut plans = HashMap::new();
         let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, image, &mut plans)).collect();
-        Self { image, by_kind, scratch: Scratch::new(), hits: Vec::new() }
+        Self { image: Some(image), by_kind, scratch: Scratch::new(), hits: Vec::new() }
+    }
+
+    /// None at all.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { image: None, by_kind: Vec::new(), scratch: Scratch::new(), hits: Vec::new() }
     }
 
     /// The same, and it counts what each rule costs.
@@ -153,7 +168,7 @@ impl<'i> Rules<'i> {
     /// How many rules there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.image.rules().len()
+        self.image.map_or(0, |image| image.rules().len())
     }
 
     /// Whether there is none.
@@ -178,7 +193,7 @@ impl<'i> Rules<'i> {
         rules.plan.evaluate(&fields, scratch, &mut |position| hits.push(position));
         for position in hits.iter().copied() {
             let explanation = rules.plan.explain(position, &fields, scratch);
-            if let Some(rule) = image.rule(position) {
+            if let Some(rule) = image.and_then(|image| image.rule(position)) {
                 alert(Alert { rule, explanation });
             }
         }
@@ -303,8 +318,8 @@ mod tests {
     fn a_rule_of_the_users_takes_the_place_of_the_shipped_one_with_its_id() {
         let Loaded { image: shipped, .. } = load(&[]).expect("the shipped rules");
         let shipped = ready(&shipped);
-        let [first, second, third] =
-            [0, 1, 2].map(|at| shipped.image.rule(at).expect("there are more than three").id().to_owned());
+        let [first, second, third] = [0, 1, 2]
+            .map(|at| shipped.image.expect("opened").rule(at).expect("there are more than three").id().to_owned());
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("a file");
         write("mine.yml", instead_of(&first.to_uppercase(), "Mine"));
@@ -319,7 +334,7 @@ mod tests {
         let twice = refused.iter().find(|words| words.contains("twice.yml")).expect("named by its file");
         assert!(twice.contains("already that of the rule in") && twice.contains("mine.yml"), "{twice}");
         assert!(
-            rules.image.rules().any(|rule| rule.id() == third),
+            rules.image.expect("opened").rules().any(|rule| rule.id() == third),
             "the shipped one stays where the user's is refused"
         );
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1).with(Field::Executable, "/bin/true");
@@ -339,7 +354,7 @@ mod tests {
             std::fs::write(folder.path().join("rule.yml"), text).expect("a file");
             let Loaded { image, refused, .. } = load(&[folder.path().to_owned()]).expect("rules");
             let rules = ready(&image);
-            assert_eq!(rules.image.rules().any(|rule| rule.title() == "Killer"), is_in, "{mode}");
+            assert_eq!(rules.image.expect("opened").rules().any(|rule| rule.title() == "Killer"), is_in, "{mode}");
             assert_eq!(refused.iter().any(|words| words.contains("WT0504") && words.contains("rule.yml")), !is_in);
         }
     }

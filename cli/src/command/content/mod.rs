@@ -8,11 +8,13 @@ mod diff;
 mod draft;
 mod explain;
 mod fetch;
+mod install;
 mod keys;
 mod passphrase;
 mod publish;
 mod replay;
 mod sign;
+mod slots;
 mod verify;
 
 use std::fs::{self, File};
@@ -64,6 +66,12 @@ enum ContentCommand {
     Publish(publish::PublishArgs),
     /// Refresh from a repository, and fetch the packs that offline keys signed.
     Fetch(fetch::FetchArgs),
+    /// Put a pack on trial on this machine.
+    Install(install::InstallArgs),
+    /// Say what is in the slots of this machine, and in quarantine.
+    Slots(slots::SlotsArgs),
+    /// Let content that is in quarantine be tried again.
+    Forget(slots::ForgetArgs),
 }
 
 /// Forms of output.
@@ -91,6 +99,9 @@ pub fn run(args: &ContentArgs) -> anyhow::Result<u8> {
         ContentCommand::Sign(args) => sign::run(args),
         ContentCommand::Publish(args) => publish::run(args),
         ContentCommand::Fetch(args) => fetch::run(args),
+        ContentCommand::Install(args) => install::run(args),
+        ContentCommand::Slots(args) => slots::show(args),
+        ContentCommand::Forget(args) => slots::forget(args),
     }
 }
 
