@@ -119,17 +119,6 @@ impl<'i> Recorded<'i> {
         }
     }
 
-    /// Evaluates, and notes how long that took if it is counted.
-    fn evaluating(&mut self, evaluate: impl FnOnce(&mut Self) -> anyhow::Result<Vec<Hit>>) -> anyhow::Result<Vec<Hit>> {
-        let began = self.counted.map(|_| Instant::now());
-        let hits = evaluate(self)?;
-        if let (Some(began), Some(counted)) = (began, &mut self.counted) {
-            counted.events = counted.events.saturating_add(1);
-            counted.took = counted.took.saturating_add(began.elapsed());
-        }
-        Ok(hits)
-    }
-
     /// Why the rule at this position fires on the event in this line, or why not; `None` when it is for another log source.
     ///
     /// # Errors
@@ -148,6 +137,17 @@ impl<'i> Recorded<'i> {
 
     fn rules(&mut self) -> &mut Rules<'i> {
         self.native.get_or_insert_with(|| Rules::of(self.image))
+    }
+
+    /// Evaluates, and notes how long that took if it is counted.
+    fn evaluating(&mut self, evaluate: impl FnOnce(&mut Self) -> anyhow::Result<Vec<Hit>>) -> anyhow::Result<Vec<Hit>> {
+        let began = self.counted.map(|_| Instant::now());
+        let hits = evaluate(self)?;
+        if let (Some(began), Some(counted)) = (began, &mut self.counted) {
+            counted.events = counted.events.saturating_add(1);
+            counted.took = counted.took.saturating_add(began.elapsed());
+        }
+        Ok(hits)
     }
 
     fn pass_over(&mut self, what: &'static str) {

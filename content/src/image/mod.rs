@@ -13,7 +13,7 @@ mod witness;
 use std::collections::BTreeMap;
 
 use watertight_engine::image::layout::{GroupRecord, Range, RuleRecord, FLAG_FOREIGN, NONE};
-use watertight_engine::{Image, ImageError, Level, Unsupplied};
+use watertight_engine::{Budget, Image, ImageError, Level, Unsupplied};
 
 use crate::rule::{Expr, LogSource, Rule};
 use crate::sigma::host::types_here;
@@ -110,6 +110,18 @@ pub fn compile<'s>(rules: impl IntoIterator<Item = Source<'s>>) -> Result<Vec<u8
 /// # Errors
 /// When a rule exceeds what an image may hold, or asks for what its target does not have.
 pub fn compile_for<'s>(target: Target, rules: impl IntoIterator<Item = Source<'s>>) -> Result<Vec<u8>, CompileError> {
+    compile_within(Budget::default(), target, rules)
+}
+
+/// The same with less than the engine's own limits for what one event may cost.
+///
+/// # Errors
+/// As above, and when the budget is more than those, or nothing.
+pub fn compile_within<'s>(
+    budget: Budget,
+    target: Target,
+    rules: impl IntoIterator<Item = Source<'s>>,
+) -> Result<Vec<u8>, CompileError> {
     let mut by_source: BTreeMap<&LogSource, Vec<Source<'s>>> = BTreeMap::new();
     for source in rules {
         by_source.entry(&source.rule.logsource).or_default().push(source);
@@ -118,7 +130,7 @@ pub fn compile_for<'s>(target: Target, rules: impl IntoIterator<Item = Source<'s
     for (logsource, sources) in by_source {
         add_group(&mut tables, logsource, &sources)?;
     }
-    let image = tables.finish(if target == Target::Foreign { FLAG_FOREIGN } else { 0 });
+    let image = tables.finish(if target == Target::Foreign { FLAG_FOREIGN } else { 0 }, budget);
     let opened = Image::open(&image)?;
     if target == Target::Host {
         opened.check_supply(&types_here)?;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 use anyhow::{bail, Context as _, Result};
@@ -151,6 +152,11 @@ impl<'i> Rules<'i> {
     #[must_use]
     pub fn none() -> Self {
         Self { image: None, by_kind: Vec::new(), scratch: Scratch::new(), hits: Vec::new() }
+    }
+
+    /// Notes here from now on which rule is looked at.
+    pub fn leave_trail(&mut self, trail: &'static AtomicU64) {
+        self.scratch.leave_trail(trail);
     }
 
     /// The same, and it counts what each rule costs.

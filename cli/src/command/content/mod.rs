@@ -46,6 +46,8 @@ pub struct ContentArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum ContentCommand {
+    /// Say why a rule fires on an event, or why not.
+    Explain(explain::ExplainArgs),
     /// Compile rules, their tests and deny rules into a pack.
     Build(build::BuildArgs),
     /// Open a pack as a host does, run its canaries, and say what it is.
@@ -54,8 +56,6 @@ enum ContentCommand {
     Diff(diff::DiffArgs),
     /// Run a pack's rules over recorded events.
     Replay(replay::ReplayArgs),
-    /// Say why a rule fires on an event, or why not.
-    Explain(explain::ExplainArgs),
     /// Make keys, show what is public of them.
     Keys(keys::KeysArgs),
     /// Write documents that are still to be signed: who may sign, what may run, who runs it when.
@@ -89,11 +89,11 @@ enum Form {
 /// It failed; the error says what and the mend.
 pub fn run(args: &ContentArgs) -> anyhow::Result<u8> {
     match &args.command {
+        ContentCommand::Explain(args) => explain::run(args),
         ContentCommand::Build(args) => build::run(args),
         ContentCommand::Verify(args) => verify::run(args),
         ContentCommand::Diff(args) => diff::run(args),
         ContentCommand::Replay(args) => replay::run(args),
-        ContentCommand::Explain(args) => explain::run(args),
         ContentCommand::Keys(args) => keys::run(args),
         ContentCommand::Draft(args) => draft::run(args),
         ContentCommand::Sign(args) => sign::run(args),
