@@ -107,6 +107,9 @@ pub enum PackError {
         /// This one.
         engine: u32,
     },
+    /// The rules were compiled for any events, not for this sensor's.
+    #[error("the pack's rules were not compiled for this sensor's events: build it with `watertight content build`")]
+    Foreign,
     /// The engine does not take the rules.
     #[error("the pack's rules: {0}")]
     Image(#[from] ImageError),

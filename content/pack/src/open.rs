@@ -178,6 +178,9 @@ fn take<'p>(
 
 /// Every rule has an id of its own that the manifest knows; and the other way round, as many rules as it tells of.
 fn check_rules(image: &Image<'_>, listed: &Listed<'_>) -> Result<(), PackError> {
+    if image.is_foreign() {
+        return Err(PackError::Foreign);
+    }
     let (stated, found) = (u64::from(listed.manifest.rule_count), image.rules().len() as u64);
     if stated != found {
         return Err(PackError::RuleCount { stated, found });
