@@ -90,7 +90,8 @@ fn mutants_are_refused_or_evaluated_to_an_end() {
     assert!(survives(&good));
     let mut numbers = Numbers(0x5741_5445_5254_4947);
     let mut opened = 0_u32;
-    let directory = size_of::<Header>() + 17 * size_of::<SectionRecord>();
+    let directory =
+        size_of::<Header>() + watertight_engine::image::layout::Section::ALL.len() * size_of::<SectionRecord>();
     for _ in 0..MUTANTS {
         let mut bytes = good.clone();
         for _ in 0..=numbers.below(4) {

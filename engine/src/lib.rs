@@ -19,6 +19,7 @@
 
 mod address;
 mod automaton;
+mod correlate;
 mod event;
 mod explain;
 mod expression;
@@ -30,6 +31,9 @@ mod question;
 mod scratch;
 mod timestamp;
 
+pub use correlate::{
+    capacity, Capacity, Correlated, CorrelationLimits, Correlator, HashKey, Moment, Occurrence, EVENTS_SHOWN_MAX,
+};
 pub use event::{Field, Fields, Value};
 pub use explain::{Explanation, FieldMatch, Missing, SelectionMatch};
 pub use fold::{fold_char, fold_text};

@@ -5,6 +5,7 @@
 //! its end. Beside that lies each condition as it was written, for explanations.
 
 mod automaton;
+mod correlation;
 mod group;
 mod tables;
 mod witness;
@@ -15,6 +16,7 @@ use watertight_engine::image::layout::{GroupRecord, Range, RuleRecord, FLAG_FORE
 use watertight_engine::{Image, ImageError, Level};
 
 use crate::rule::{Expr, LogSource, Rule};
+pub use correlation::{Correlation, Input, Place, Target};
 use group::Group;
 use tables::Tables;
 
@@ -62,6 +64,26 @@ pub enum CompileError {
         /// The rule's id.
         rule: String,
     },
+    /// A correlation's state has no room for one group that fires.
+    #[error(
+        "its state of {state_bytes} bytes has no room for what one group must remember: raise state, or ask for less"
+    )]
+    NoRoom {
+        /// The correlation's id.
+        rule: String,
+        /// What it may take.
+        state_bytes: u64,
+    },
+    /// All correlations together take too much.
+    #[error(
+        "its state and that of the correlations before it take more than {limit_bytes} bytes: lower state in some"
+    )]
+    TooMuchState {
+        /// The correlation at which the limit was reached.
+        rule: String,
+        /// The limit.
+        limit_bytes: u64,
+    },
     /// What was written can't be read again: a defect of the compiler, found before anybody else could.
     #[error("the image that was compiled is refused by the engine: {0}")]
     Refused(#[from] ImageError),
@@ -75,6 +97,8 @@ impl CompileError {
             Self::Regex { rule, .. }
             | Self::TooLong { rule, .. }
             | Self::TooMany { rule, .. }
+            | Self::NoRoom { rule, .. }
+            | Self::TooMuchState { rule, .. }
             | Self::NoSelection { rule } => Some(rule),
             Self::Refused(_) => None,
         }
@@ -86,14 +110,37 @@ impl CompileError {
 /// # Errors
 /// When a rule exceeds what an image may hold. What the reader of rules accepts is never refused for another reason.
 pub fn compile<'s>(rules: impl IntoIterator<Item = Source<'s>>) -> Result<Vec<u8>, CompileError> {
+    compile_all(rules, &[])
+}
+
+/// The rules and the correlations that stand on them as an image.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_all<'s>(
+    rules: impl IntoIterator<Item = Source<'s>>,
+    correlations: &[Correlation<'_>],
+) -> Result<Vec<u8>, CompileError> {
     let mut by_source: BTreeMap<&LogSource, Vec<Source<'s>>> = BTreeMap::new();
+    let mut given_as: BTreeMap<&LogSource, Vec<usize>> = BTreeMap::new();
+    let mut count = 0;
     for source in rules {
         by_source.entry(&source.rule.logsource).or_default().push(source);
+        given_as.entry(&source.rule.logsource).or_default().push(count);
+        count += 1;
     }
     let mut tables = Tables::default();
     for (logsource, sources) in by_source {
         add_group(&mut tables, logsource, &sources)?;
     }
+    // Rules lie by log source; correlations name them as they were given.
+    let mut positions = vec![NONE; count];
+    for (position, given) in (0_u32..).zip(given_as.into_values().flatten()) {
+        if let Some(place) = positions.get_mut(given) {
+            *place = position;
+        }
+    }
+    correlation::add(&mut tables, correlations, &positions)?;
     let image = tables.finish(FLAG_FOREIGN);
     Image::open(&image)?;
     Ok(image)

@@ -1,21 +1,32 @@
-//! A YAML document to a rule.
+//! A YAML document to a rule or a correlation.
 
-use crate::rule::{Expr, Level, LogSource, Rule, Selection};
+use crate::rule::{Correlation, Expr, Level, LogSource, Rule, Selection};
 
 use watertight_engine::image::is_plain;
 
 use super::rejection::{At, Reason, Rejection};
 use super::yaml::{read, Content, Node};
-use super::{condition, detection};
+use super::{condition, correlation, detection};
 
 /// Longest identifier. A UUID has 36 characters.
 const ID_CHARACTERS_MAX: usize = 128;
 
-/// A rule and the line its document begins at.
+/// What a document holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Document {
+    /// A rule.
+    Rule(Box<Rule>),
+    /// A correlation, whose rules are not looked up yet.
+    Correlation(Box<Correlation>),
+}
+
+/// What a document holds and the line it begins at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
-    /// The rule.
-    pub rule: Rule,
+    /// The rule or correlation.
+    pub document: Document,
+    /// The name that correlations may call it by.
+    pub name: Option<String>,
     /// The line, from 1.
     pub line: usize,
 }
@@ -33,7 +44,7 @@ pub fn parse(file: &str, text: &str) -> Vec<Result<Parsed, Box<Rejection>>> {
         Ok(documents) => documents
             .iter()
             .map(|document| {
-                let parsed = rule(document).map(|rule| Parsed { rule, line: document.line });
+                let parsed = parsed(document);
                 parsed.map_err(|at| refuse(id_if_any(document), at))
             })
             .collect(),
@@ -44,11 +55,29 @@ fn id_if_any(document: &Node) -> Option<String> {
     document.get("id").and_then(Node::text).map(str::to_owned)
 }
 
-fn rule(document: &Node) -> Result<Rule, At> {
+fn parsed(document: &Node) -> Result<Parsed, At> {
     if document.map().is_none() {
         return Err(Reason::NotAMapping { found: document.kind() }.at(document.line));
     }
     refuse_other_kinds(document)?;
+    let held = match document.get("correlation") {
+        Some(node) => Document::Correlation(Box::new(correlation::read(document, node)?)),
+        None => Document::Rule(Box::new(rule(document)?)),
+    };
+    Ok(Parsed { document: held, name: name(document)?, line: document.line })
+}
+
+/// What correlations may call it by.
+fn name(document: &Node) -> Result<Option<String>, At> {
+    let Some(node) = document.get("name") else { return Ok(None) };
+    let text = node.text().ok_or_else(|| wrong_type("name", "text", node))?;
+    if !text.chars().all(is_plain) {
+        return Err(Reason::NotPlain { field: "name", text: text.to_owned() }.at(node.line));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn rule(document: &Node) -> Result<Rule, At> {
     let (selections, condition) = detection(need(document, "detection")?)?;
     Ok(Rule {
         id: id(document)?,
@@ -64,11 +93,7 @@ fn rule(document: &Node) -> Result<Rule, At> {
 
 /// Documents of the Sigma family that are not rules.
 fn refuse_other_kinds(document: &Node) -> Result<(), At> {
-    let kinds = [
-        ("correlation", "correlations"),
-        ("filter", "filters"),
-        ("action", "global, reset and repeat documents of old Sigma"),
-    ];
+    let kinds = [("filter", "filters"), ("action", "global, reset and repeat documents of old Sigma")];
     for (key, kind) in kinds {
         if let Some(node) = document.get(key) {
             return Err(Reason::Unsupported { kind }.at(node.line));
@@ -77,20 +102,20 @@ fn refuse_other_kinds(document: &Node) -> Result<(), At> {
     Ok(())
 }
 
-fn need<'d>(document: &'d Node, field: &'static str) -> Result<&'d Node, At> {
+pub(super) fn need<'d>(document: &'d Node, field: &'static str) -> Result<&'d Node, At> {
     document.get(field).ok_or_else(|| Reason::Missing { field }.at(document.line))
 }
 
-fn need_text<'d>(document: &'d Node, field: &'static str) -> Result<&'d str, At> {
+pub(super) fn need_text<'d>(document: &'d Node, field: &'static str) -> Result<&'d str, At> {
     let node = need(document, field)?;
     node.text().ok_or_else(|| wrong_type(field, "text", node))
 }
 
-fn wrong_type(field: &str, wanted: &'static str, node: &Node) -> At {
+pub(super) fn wrong_type(field: &str, wanted: &'static str, node: &Node) -> At {
     Reason::WrongType { field: field.to_owned(), wanted, found: node.kind() }.at(node.line)
 }
 
-fn id(document: &Node) -> Result<String, At> {
+pub(super) fn id(document: &Node) -> Result<String, At> {
     let text = need_text(document, "id")?;
     let is_printable = text.chars().all(|character| character.is_ascii_graphic());
     if text.is_empty() || text.len() > ID_CHARACTERS_MAX || !is_printable {
@@ -100,7 +125,7 @@ fn id(document: &Node) -> Result<String, At> {
     Ok(text.to_owned())
 }
 
-fn title(document: &Node) -> Result<String, At> {
+pub(super) fn title(document: &Node) -> Result<String, At> {
     let text = need_text(document, "title")?.trim();
     let at = |reason: Reason| reason.at(document.get("title").map_or(document.line, |node| node.line));
     if text.is_empty() {
@@ -112,7 +137,7 @@ fn title(document: &Node) -> Result<String, At> {
     Ok(text.to_owned())
 }
 
-fn level(document: &Node) -> Result<Option<Level>, At> {
+pub(super) fn level(document: &Node) -> Result<Option<Level>, At> {
     let Some(node) = document.get("level") else { return Ok(None) };
     match node.text().ok_or_else(|| wrong_type("level", "text", node))? {
         "informational" => Ok(Some(Level::Informational)),
@@ -125,7 +150,7 @@ fn level(document: &Node) -> Result<Option<Level>, At> {
 }
 
 /// Licences of rules ask that it is named with every hit. Nobody reads more into it, so nothing is refused for it.
-fn author(document: &Node) -> Option<String> {
+pub(super) fn author(document: &Node) -> Option<String> {
     let node = document.get("author")?;
     let names: Vec<&str> = match &node.content {
         Content::List(items) => items.iter().filter_map(Node::text).collect(),
@@ -134,7 +159,7 @@ fn author(document: &Node) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-fn tags(document: &Node) -> Result<Vec<String>, At> {
+pub(super) fn tags(document: &Node) -> Result<Vec<String>, At> {
     let Some(node) = document.get("tags") else { return Ok(Vec::new()) };
     let text = |item: &Node| item.text().map(str::to_owned).ok_or_else(|| wrong_type("tags", "a list of texts", item));
     match &node.content {
@@ -144,7 +169,7 @@ fn tags(document: &Node) -> Result<Vec<String>, At> {
     }
 }
 
-fn logsource(node: &Node) -> Result<LogSource, At> {
+pub(super) fn logsource(node: &Node) -> Result<LogSource, At> {
     let entries = node.map().ok_or_else(|| wrong_type("logsource", "a mapping", node))?;
     let mut logsource = LogSource::default();
     for (key, value) in entries {
@@ -164,7 +189,7 @@ fn logsource(node: &Node) -> Result<LogSource, At> {
     Ok(logsource)
 }
 
-fn detection(node: &Node) -> Result<(Vec<Selection>, Expr), At> {
+pub(super) fn detection(node: &Node) -> Result<(Vec<Selection>, Expr), At> {
     let entries = node.map().ok_or_else(|| wrong_type("detection", "a mapping", node))?;
     let mut selections = Vec::new();
     for (key, value) in entries {

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::document::parse;
-use super::rejection::{Reason, Rejection};
-use crate::image::{compile, CompileError, Source as Compiled};
-use crate::rule::Rule;
+use super::document::{parse, Document};
+use super::link::link;
+use super::rejection::{At, Reason, Rejection};
+use crate::image::{compile_all, CompileError};
+use crate::rule::{Correlation, Rule};
 
 /// Largest file read. Rules have a few kilobytes; lists of hashes a few hundred.
 const FILE_SIZE_BYTES_MAX: u64 = 4 << 20;
@@ -39,6 +40,21 @@ pub struct Loaded {
     pub file: String,
     /// The line its document begins at, from 1.
     pub line: usize,
+    /// The name that correlations may call it by.
+    pub name: Option<String>,
+}
+
+/// A correlation and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedCorrelation {
+    /// The correlation.
+    pub correlation: Correlation,
+    /// The file it is in.
+    pub file: String,
+    /// The line its document begins at, from 1.
+    pub line: usize,
+    /// The name that others may call it by.
+    pub name: Option<String>,
 }
 
 /// Rules read, with everything that went wrong: nothing is left out in silence.
@@ -46,6 +62,8 @@ pub struct Loaded {
 pub struct Library {
     /// The rules that were understood. In the order of their files.
     pub rules: Vec<Loaded>,
+    /// The correlations that were understood. What they refer to is looked up when all is compiled.
+    pub correlations: Vec<LoadedCorrelation>,
     /// The documents that were refused.
     pub rejections: Vec<Rejection>,
     /// The files and folders that could not be read.
@@ -107,22 +125,47 @@ impl Library {
     /// The compiler wrote what the engine does not read.
     pub fn image(&mut self) -> Result<Vec<u8>, CompileError> {
         loop {
-            let sources = self.rules.iter().map(|Loaded { rule, file, line }| Compiled { rule, file, line: *line });
-            let error = match compile(sources) {
+            let linked = link(&self.rules, &self.correlations);
+            if !linked.failed.is_empty() {
+                let mut failed = linked.failed;
+                failed.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
+                for (position, At { line, reason }) in failed {
+                    self.refuse_correlation(position, line, reason);
+                }
+                continue; // others may stand on them
+            }
+            let error = match compile_all(linked.sources, &linked.correlations) {
                 Err(error) => error,
                 compiled => return compiled,
             };
-            let position = error.rule().and_then(|id| self.rules.iter().position(|loaded| loaded.rule.id == id));
-            let Some(position) = position else { return Err(error) };
-            let Loaded { rule, file, line } = self.rules.remove(position);
+            // A stage's rule has the id of its correlation, and its own name behind it.
+            let id = error.rule().map(|id| id.split_once('#').map_or(id, |(id, _)| id));
             let reason = Reason::NotCompiled { what: error.to_string() };
-            self.rejections.push(Rejection { rule: Some(rule.id), file, line, reason });
+            let rule = id.and_then(|id| self.rules.iter().position(|loaded| loaded.rule.id == id));
+            let correlation = id.and_then(|id| self.correlations.iter().position(|one| one.correlation.id == id));
+            match (rule, correlation) {
+                (Some(position), _) => {
+                    let Loaded { rule, file, line, .. } = self.rules.remove(position);
+                    self.rejections.push(Rejection { rule: Some(rule.id), file, line, reason });
+                }
+                (None, Some(position)) => {
+                    let line = self.correlations.get(position).map_or(0, |one| one.line);
+                    self.refuse_correlation(position, line, reason);
+                }
+                (None, None) => return Err(error),
+            }
         }
+    }
+
+    fn refuse_correlation(&mut self, position: usize, line: usize, reason: Reason) {
+        let LoadedCorrelation { correlation, file, .. } = self.correlations.remove(position);
+        self.rejections.push(Rejection { rule: Some(correlation.id), file, line, reason });
     }
 
     /// How many rules, and things that should have been rules, there are so far.
     fn seen(&self) -> usize {
-        self.rules.len().saturating_add(self.rejections.len()).saturating_add(self.unreadable.len())
+        let accepted = self.rules.len().saturating_add(self.correlations.len());
+        accepted.saturating_add(self.rejections.len()).saturating_add(self.unreadable.len())
     }
 }
 
@@ -185,7 +228,10 @@ impl Loader {
                     continue;
                 }
             };
-            let id = parsed.rule.id.clone();
+            let id = match &parsed.document {
+                Document::Rule(rule) => rule.id.clone(),
+                Document::Correlation(correlation) => correlation.id.clone(),
+            };
             if let Some(other) = self.file_of_id.get(&same_id(&id)) {
                 let reason = Reason::DuplicateId { id: id.clone(), other: other.clone() };
                 let rejection = Rejection { rule: Some(id), file: file.to_owned(), line: parsed.line, reason };
@@ -193,7 +239,14 @@ impl Loader {
                 continue;
             }
             self.file_of_id.insert(same_id(&id), file.to_owned());
-            self.library.rules.push(Loaded { rule: parsed.rule, file: file.to_owned(), line: parsed.line });
+            let (file, line, name) = (file.to_owned(), parsed.line, parsed.name);
+            match parsed.document {
+                Document::Rule(rule) => self.library.rules.push(Loaded { rule: *rule, file, line, name }),
+                Document::Correlation(correlation) => {
+                    let correlation = *correlation;
+                    self.library.correlations.push(LoadedCorrelation { correlation, file, line, name });
+                }
+            }
         }
     }
 

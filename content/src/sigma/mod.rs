@@ -9,19 +9,22 @@
 //! is looked for inside every value of the event, except that a number as keyword must be a whole value.
 
 mod condition;
+mod correlation;
 pub mod detect;
 mod detection;
 mod document;
 mod encode;
 mod event;
+mod link;
 mod load;
 mod modifier;
+mod moment;
 mod rejection;
 mod value;
 pub mod verdict;
 mod yaml;
 
-pub use document::parse;
+pub use document::{parse, Document, Parsed};
 pub use event::{JsonEvent, Slots};
-pub use load::{load_dir, load_dirs, load_texts, same_id, Library, LoadError, Loaded, Source};
+pub use load::{load_dir, load_dirs, load_texts, same_id, Library, LoadError, Loaded, LoadedCorrelation, Source};
 pub use rejection::{Reason, Rejection};

@@ -78,6 +78,12 @@ pub enum Reason {
     NoValues { field: String },
     #[error("{field:?}: {error}")]
     Regex { field: String, error: RegexError },
+    #[error("correlation: {what}")]
+    Correlation { what: String },
+    #[error("correlation refers to {reference:?}, and no rule that was accepted has this id or name: {mend}")]
+    NoSuchRule { reference: String, mend: &'static str },
+    #[error("correlation refers to {reference:?}, which is the name of several rules: use the id")]
+    AmbiguousRule { reference: String },
     #[error("condition: {what}")]
     Condition { what: String },
     #[error("condition names {name:?}, but detection has no such selection: add it or correct the name")]

@@ -25,7 +25,7 @@ use crate::account::ring::ring_counts;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
 use crate::loss::{self, Losses};
-use crate::output::{Output, RuleCounts, Summary};
+use crate::output::{boot_ns_now, Output, RuleCounts, Summary};
 use crate::printable::printable;
 use crate::tree::Tree;
 use crate::users::Names;
@@ -33,6 +33,8 @@ use crate::whole_lines::Untaken;
 
 /// How long events may lie in a ring before they are looked for: the kernel side wakes only at a ring's fill limit.
 const LOOK_EVERY_NS: i64 = 20_000_000;
+/// How long an event may be on its way here after it happened, and still be judged in its order by what needs several.
+const SETTLE_NS: u64 = 100_000_000;
 /// Bytes taken from a pipe at once.
 const PIPE_BYTES: usize = 256 << 10;
 /// Lines of the sources that are taken before the rings are looked at again.
@@ -191,6 +193,7 @@ impl<'i> Detector<'i> {
         }
         self.finish_previous()?;
         loop {
+            let started_ns = boot_ns_now();
             let taken = self.take()?;
             while let Some(line) = control.ready_line()? {
                 match read(&line)? {
@@ -204,6 +207,7 @@ impl<'i> Detector<'i> {
                     Message::Process(_) | Message::Go => {} // said before `go`
                 }
             }
+            self.correlate(started_ns)?;
             if control.is_ended() {
                 return Ok(1); // the supervisor died: what is in the rings stays for the next run
             }
@@ -216,6 +220,13 @@ impl<'i> Detector<'i> {
                 self.wait(control);
             }
         }
+    }
+
+    /// What correlations make of everything until this time: all of it has been read, unless a program was held up on its way
+    /// into a ring, or another source is behind.
+    fn correlate(&mut self, read_until_ns: u64) -> Result<()> {
+        let Self { output, rules, tree, .. } = self;
+        Ok(output.advance(rules, tree, read_until_ns.saturating_sub(SETTLE_NS)).map_err(OutputGone)?)
     }
 
     /// Hands everything on, and notes what would no longer be lost with this process.
@@ -333,12 +344,17 @@ impl<'i> Detector<'i> {
         }
         let look = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY_NS };
         // A poll that a signal cut short only makes the next pass an empty one.
-        while poll(&mut fds, Some(&look)) == Ok(0) && self.reader.is_empty() && !self.output.is_live() {}
+        while poll(&mut fds, Some(&look)) == Ok(0)
+            && self.reader.is_empty()
+            && !self.output.is_live()
+            && !self.rules.is_waiting()
+        {}
     }
 
     /// The programs are detached: what is in the rings and the pipe is all there will be.
     fn finish(&mut self, ending: &Ending) -> Result<u8> {
         while self.take()? > 0 || self.sources.is_some() {}
+        self.correlate(boot_ns_now().saturating_add(SETTLE_NS))?;
         self.tell_losses(&loss::by_ring(&ending.kernel))?;
         self.flush()?; // what was told counts once it is written
         let account = self.reader.account();

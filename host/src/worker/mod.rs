@@ -1,5 +1,6 @@
 //! The workers: processes of their own that may die at any time without harm to the machine.
 
+pub mod correlations;
 pub mod detector;
 pub mod protocol;
 pub mod report;

@@ -8,9 +8,12 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result};
 use watertight_content::sigma::{load_dirs, load_texts, same_id, Library, LoadError, Source};
 use watertight_engine::{
-    Explanation, Field as RuleField, Fields, Image, LogSource, Plan, Rule, Scratch, Value as RuleValue,
+    CorrelationLimits, Explanation, Field as RuleField, Fields, HashKey, Image, LogSource, Moment, Plan, Rule, Scratch,
+    Value as RuleValue,
 };
 use watertight_event::{Event, Field, Kind, Value};
+
+use super::correlations::{CorrelationAlert, Correlations};
 
 /// Rules, ready for events.
 pub struct Rules<'i> {
@@ -19,6 +22,9 @@ pub struct Rules<'i> {
     by_kind: Vec<Option<KindRules<'i>>>,
     scratch: Scratch,
     hits: Vec<u32>,
+    correlations: Correlations<'i>,
+    /// Events so far.
+    count: u64,
 }
 
 struct KindRules<'i> {
@@ -53,8 +59,8 @@ pub struct Loaded {
 /// A file or folder can't be read, or the rules together exceed what the engine takes.
 pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
-    let Library { rules: shipped, rejections: mut refused, .. } = load_texts(shipped);
-    let Library { rules: own, rejections, unreadable, .. } = load_dirs(folders);
+    let Library { rules: shipped, correlations: mut together, rejections: mut refused, .. } = load_texts(shipped);
+    let Library { rules: own, correlations, rejections, unreadable, .. } = load_dirs(folders);
     refused.extend(rejections);
     let mut refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
     for error in unreadable {
@@ -68,10 +74,19 @@ pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
     let (replaced, mut rules): (Vec<_>, Vec<_>) =
         shipped.into_iter().partition(|loaded| taken.contains(&same_id(&loaded.rule.id)));
     rules.extend(own);
-    let mut library = Library { rules, ..Library::default() };
+    let before = together.len();
+    let is_taken = |id: &str| {
+        let id = same_id(id);
+        taken.contains(&id) || correlations.iter().any(|own| same_id(&own.correlation.id) == id)
+    };
+    together.retain(|shipped| !is_taken(&shipped.correlation.id));
+    let replaced = replaced.len().saturating_add(before.saturating_sub(together.len()));
+    together.extend(correlations);
+    let mut library = Library { rules, correlations: together, ..Library::default() };
     let image = library.image().context("putting the rules together")?;
     refused.extend(library.rejections.iter().map(ToString::to_string));
-    Ok(Loaded { image, rules: library.rules.len(), refused, replaced: replaced.len() })
+    let rules = library.rules.len().saturating_add(library.correlations.len());
+    Ok(Loaded { image, rules, refused, replaced })
 }
 
 /// How many rules there are, for people: a rule that is no longer the shipped one is not passed over in silence.
@@ -105,13 +120,14 @@ impl<'i> Rules<'i> {
     pub fn of(image: Image<'i>) -> Self {
         let mut plans = HashMap::new();
         let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, image, &mut plans)).collect();
-        Self { image, by_kind, scratch: Scratch::new(), hits: Vec::new() }
+        let correlations = Correlations::of(image, fresh_key());
+        Self { image, by_kind, scratch: Scratch::new(), hits: Vec::new(), correlations, count: 0 }
     }
 
     /// How many rules there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.image.rules().len()
+        (0_u32..).zip(self.image.rules()).filter(|(_, rule)| !rule.is_stage()).count()
     }
 
     /// Whether there is none.
@@ -120,20 +136,68 @@ impl<'i> Rules<'i> {
         self.len() == 0
     }
 
-    /// Calls `alert` for each rule that fires on the event.
-    pub fn evaluate(&mut self, event: &Event, alert: &mut dyn FnMut(Alert<'_>)) {
-        let Self { image, by_kind, scratch, hits } = self;
+    /// Calls `alert` for each rule that fires on the event. What that completes is told by [`Self::advance`]; what can't wait for
+    /// that, because too much does already, is told to `together`.
+    pub fn evaluate(
+        &mut self,
+        event: &Event,
+        alert: &mut dyn FnMut(Alert<'_>),
+        together: &mut dyn FnMut(CorrelationAlert<'_>),
+    ) {
+        self.count = self.count.saturating_add(1);
+        let moment = Moment { time_ns: event.boot_ns, number: self.count };
+        self.evaluate_at(event, moment, alert, together);
+    }
+
+    /// The same for an event whose time and number the caller knows better.
+    pub fn evaluate_at(
+        &mut self,
+        event: &Event,
+        moment: Moment,
+        alert: &mut dyn FnMut(Alert<'_>),
+        together: &mut dyn FnMut(CorrelationAlert<'_>),
+    ) {
+        let Self { image, by_kind, scratch, hits, correlations, .. } = self;
         let Some(Some(rules)) = by_kind.get(event.kind as usize) else { return };
         let fields = TypedEvent::new(event, &rules.field_by_slot);
         hits.clear();
         rules.plan.evaluate(&fields, scratch, &mut |position| hits.push(position));
         for position in hits.iter().copied() {
+            correlations.on_hit(position, (&fields, event), moment, together);
+            if image.is_silenced(position) {
+                continue;
+            }
             let explanation = rules.plan.explain(position, &fields, scratch);
             if let Some(rule) = image.rule(position) {
                 alert(Alert { rule, explanation });
             }
         }
     }
+}
+
+impl Rules<'_> {
+    /// All events until this time have been read: correlations that they complete fire, and those whose time is over.
+    pub fn advance(&mut self, now_ns: u64, together: &mut dyn FnMut(CorrelationAlert<'_>)) {
+        self.correlations.advance(now_ns, together);
+    }
+
+    /// Whether a correlation may fire without another event.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.correlations.is_waiting()
+    }
+
+    /// What correlations could not do within their bounds.
+    #[must_use]
+    pub fn limits(&self) -> CorrelationLimits {
+        self.correlations.limits()
+    }
+}
+
+/// A key that nobody knows. Without the kernel's random numbers it is the process's own secret of the same origin.
+fn fresh_key() -> HashKey {
+    use std::hash::{BuildHasher as _, RandomState};
+    HashKey([RandomState::new().hash_one(0_u8), RandomState::new().hash_one(1_u8)])
 }
 
 /// The fields that hold addresses.
@@ -218,7 +282,11 @@ mod tests {
             .with(Field::IsMemfd, true)
             .with(Field::CommandLine, "x");
         let mut fired = Vec::new();
-        rules.evaluate(&event, &mut |alert| fired.push((alert.rule.title().to_owned(), alert.explanation.is_some())));
+        rules.evaluate(
+            &event,
+            &mut |alert| fired.push((alert.rule.title().to_owned(), alert.explanation.is_some())),
+            &mut |_| {},
+        );
         assert!(
             fired.iter().any(|(title, is_explained)| title.contains("started from memory") && *is_explained),
             "{fired:?}"
@@ -238,7 +306,7 @@ mod tests {
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
             .with(Field::Executable, "/usr/bin/true")
             .with(Field::CommandLine, "true");
-        rules.evaluate(&event, &mut |alert| panic!("{} fired", alert.rule.title()));
+        rules.evaluate(&event, &mut |alert| panic!("{} fired", alert.rule.title()), &mut |_| {});
     }
 
     /// A rule with the id of a shipped one, which fires on every program.
@@ -274,7 +342,7 @@ mod tests {
         );
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1).with(Field::Executable, "/bin/true");
         let mut fired = Vec::new();
-        rules.evaluate(&event, &mut |alert| fired.push(alert.rule.title().to_owned()));
+        rules.evaluate(&event, &mut |alert| fired.push(alert.rule.title().to_owned()), &mut |_| {});
         fired.sort();
         assert_eq!(fired, ["Mine", "New", "Other"]);
         assert!(rules_in_words(rules.len(), replaced).contains(" 2 of them from --rules"));
