@@ -3,7 +3,8 @@
 use serde_json::{json, Value as Json};
 use watertight_content::rule::LogSource;
 use watertight_content::sigma::detect::{Detector, Hit};
-use watertight_content::sigma::{load_texts, Library, Source};
+use watertight_content::sigma::verdict::{rows, Supplied, Supply, Verdict};
+use watertight_content::sigma::{load_texts, Kind, Library, Source};
 use watertight_engine::{Image, Moment};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -40,7 +41,8 @@ fn refusal(text: &str) -> (usize, String) {
     let mut library = library(text);
     library.image().expect("few rules");
     assert_eq!(library.rejections.len(), 1, "{text}: {:?}", library.rejections);
-    (library.rejections[0].line, library.rejections[0].reason.to_string())
+    let reason = &library.rejections[0].reason;
+    (library.rejections[0].line, format!("{reason}: {}", reason.mend()))
 }
 
 /// Runs events `(second, event)` and gives `(rule, number of the event)` of each hit, the numbers from 0.
@@ -331,4 +333,23 @@ fn a_hit_names_the_events_that_led_to_it() {
     let led = told.last().and_then(|hit| hit.led.clone()).expect("a correlation");
     let events: Vec<_> = led.events.iter().map(|event| (event.input.as_str(), event.event)).collect();
     assert_eq!((events, led.count, led.is_by_clock), (vec![("a", 0), ("b", 2)], 2, false));
+}
+
+#[test]
+fn a_correlation_is_worth_no_more_than_what_it_listens_to() {
+    let of = |correlation: &str, fields: &[&str]| {
+        let mut library = library(&document(correlation));
+        library.image().expect("few rules");
+        let fields = fields.iter().map(|field| (*field).to_owned()).collect();
+        let entry = Supplied { category: Some("c".into()), product: None, services: Vec::new(), fields };
+        let rows = rows(&library, &Supply { entries: vec![entry] });
+        let row = rows.iter().find(|row| row.kind == Kind::Correlation).expect("a row of its own");
+        (row.verdict, row.reason.clone())
+    };
+    let count = "{type: event_count, rules: [a, b], group-by: [user], timespan: 1m, condition: {gte: 2}}";
+    assert_eq!(of(count, &["kind", "user"]), (Verdict::CanFire, String::new()));
+    let (verdict, reason) = of(count, &["kind"]);
+    assert!(verdict == Verdict::Never && reason.contains("user"), "{reason}");
+    let (verdict, reason) = of("{type: temporal_ordered, rules: [a, b], timespan: 1m}", &["user"]);
+    assert!(verdict == Verdict::Never && reason.contains("kind"), "{reason}");
 }

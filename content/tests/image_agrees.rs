@@ -10,8 +10,10 @@ use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use watertight_content::image::{compile, CompileError, Source};
 use watertight_content::rule::{
-    Comparison, Expr, LogSource, Number, Op, Part, Pattern, Place, Predicate, RegexFlags, Rule, Selection,
+    Comparison, Expr, LogSource, Number, Op, Part, Pattern, Place, Predicate, RegexFlags, Response, Rule, Selection,
 };
+use watertight_content::sigma::exception::{apply, Exception, Targets};
+use watertight_content::sigma::{Loaded, LoadedException};
 use watertight_engine::{fold_text, Field, Fields, Image, Scratch, Value, DASHES};
 
 const FIELDS: [&str; 3] = ["Image", "CommandLine", "User"];
@@ -114,6 +116,8 @@ fn rule() -> impl Strategy<Value = Rule> {
             },
             selections: vec![Selection { name: "selection".to_owned(), body }],
             condition: if is_any { Expr::Any(parts) } else { Expr::All(parts) },
+            response: Response::default(),
+            uses: Vec::new(),
         }
     })
 }
@@ -234,6 +238,64 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn a_rule_with_exceptions_fires_where_it_is_true_and_none_of_them_is(
+        mut rules in prop::collection::vec(rule(), 1..4),
+        excluded in prop::collection::vec(expr(), 1..4),
+        events in prop::collection::vec(prop::collection::vec((0..FIELDS.len(), text()), 0..5), 1..4),
+    ) {
+        for (number, rule) in rules.iter_mut().enumerate() {
+            rule.id = number.to_string();
+        }
+        let loaded: Vec<Loaded> =
+            rules.iter().map(|rule| Loaded { rule: rule.clone(), file: "a.yml".to_owned(), line: 1, name: None }).collect();
+        // Their conditions refer to their selections, which become further ones of the rule.
+        let exceptions: Vec<LoadedException> = excluded.iter().map(|body| LoadedException {
+            exception: Exception {
+                id: "e".to_owned(),
+                title: "e".to_owned(),
+                word: "filter",
+                targets: Targets::Any,
+                logsource: None,
+                selections: vec![Selection { name: "s".to_owned(), body: body.clone() }],
+                excluded: Expr::Selection(0),
+                uses: Vec::new(),
+            },
+            file: "a.yml".to_owned(),
+            line: 1,
+        }).collect();
+        let applied = apply(&loaded, &exceptions);
+        let image = compiled(&applied.rules).expect("rules that can be compiled");
+        let image = Image::open(&image).expect("compiled here");
+        let plan = image.plan(&watertight_engine::LogSource {
+            category: Some("process_creation"),
+            product: Some("linux"),
+            service: None,
+        });
+        let mut scratch = Scratch::new();
+        for values in events {
+            let values = values.into_iter().map(|(field, text)| (FIELDS[field], text)).collect();
+            let event = Event { values, slots: image.fields().map(str::to_owned).collect() };
+            let mut fired = BTreeSet::new();
+            plan.evaluate(&event, &mut scratch, &mut |rule| assert!(fired.insert(rule), "a hit came twice"));
+            for (position, compiled) in (0_u32..).zip(image.rules()) {
+                let number = rules.iter().position(|rule| rule.id == compiled.id()).expect("it was given");
+                let rule = &rules[number];
+                let plain = Plain { rule, event: &event };
+                let is_left = plain.is_true(&rule.condition) && !excluded.iter().any(|body| plain.is_true(body));
+                prop_assert_eq!(fired.contains(&position), is_left, "{:#?} on {:?}", rule, event);
+                let explanation = plan.explain(position, &event, &mut scratch).expect("it applies");
+                prop_assert_eq!(explanation.is_hit, is_left);
+                // What was said without an event holds of every event.
+                prop_assert!(!is_left || applied.emptied_by[number].is_none(), "{:#?} on {:?}", rule, event);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_rule_that_refers_to_no_selection_or_nests_without_end_is_refused() {
     let rule = |condition: Expr| Rule {
@@ -245,6 +307,8 @@ fn a_rule_that_refers_to_no_selection_or_nests_without_end_is_refused() {
         logsource: LogSource::default(),
         selections: vec![Selection { name: "s".to_owned(), body: Expr::Any(Vec::new()) }],
         condition,
+        response: Response::default(),
+        uses: Vec::new(),
     };
     assert!(compiled(&[rule(Expr::Selection(0))]).is_ok());
     assert!(compiled(&[rule(Expr::Selection(7))]).is_err());

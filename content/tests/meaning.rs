@@ -38,7 +38,8 @@ fn selects(selection: &str, event: Json) -> bool {
 fn refusal(text: &str) -> (usize, String) {
     let library = library(text);
     assert_eq!((library.rules.len(), library.rejections.len()), (0, 1), "{text}");
-    (library.rejections[0].line, library.rejections[0].reason.to_string())
+    let reason = &library.rejections[0].reason;
+    (library.rejections[0].line, format!("{reason}: {}", reason.mend()))
 }
 
 #[test]
@@ -304,9 +305,8 @@ fn what_is_not_understood_is_refused_with_its_line_and_the_mend() {
 #[test]
 fn documents_that_are_not_rules_are_refused_by_name() {
     let correlation = format!("title: T\nid: {ID}\ncorrelation: {{type: event_count}}\n");
-    assert!(refusal(&correlation).1.contains("correlations are not supported yet"));
-    let filter = format!("title: T\nid: {ID}\nlogsource: {{product: p}}\nfilter: {{rules: any}}\n");
-    assert!(refusal(&filter).1.contains("filters are not supported yet"));
+    assert!(refusal(&correlation).1.contains("timespan is missing"));
+    assert!(refusal(&format!("title: T\nid: {ID}\naction: global\n")).1.contains("old Sigma"));
     assert!(refusal("- just\n- a list\n").1.contains("a list"));
     assert!(refusal("# nothing\n").1.contains("no rule"));
     assert!(refusal("a: [1\n").1.contains("not YAML"));

@@ -46,7 +46,8 @@ fn refusal(text: &str) -> (usize, String) {
     let mut library = load_texts([Source { file: "test.yml", text }]);
     library.image().expect("nothing");
     assert_eq!(library.rejections.len(), 1, "{text}: {:?}", library.rejections);
-    (library.rejections[0].line, library.rejections[0].reason.to_string())
+    let reason = &library.rejections[0].reason;
+    (library.rejections[0].line, format!("{reason}: {}", reason.mend()))
 }
 
 fn process(kind: &str, id: &str, parent: &str) -> Json {

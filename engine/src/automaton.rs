@@ -5,8 +5,8 @@
 use zerocopy::little_endian::U32;
 
 use crate::image::layout::{
-    AutomatonRecord, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, STATE_CLASS_SHIFT, STATE_COUNT_MASK,
-    STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
+    AutomatonRecord, OutputRecord, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, STATE_CLASS_SHIFT,
+    STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
 };
 use crate::image::{at, slice, Image};
 
@@ -24,40 +24,59 @@ pub(crate) enum Extent {
 /// An automaton ready to search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Automaton<'i> {
-    image: Image<'i>,
     classes: &'i [u8; 256],
     states: &'i [U32],
+    /// Those of the whole image, as the next two.
+    outputs: &'i [OutputRecord],
+    words: &'i [U32],
 }
 
 impl<'i> Automaton<'i> {
     /// `None` for a damaged record, which `Image::open` refuses.
-    #[inline]
-    pub(crate) fn of(image: Image<'i>, record: &'i AutomatonRecord) -> Option<Self> {
+    pub(crate) fn of(image: &Image<'i>, record: &'i AutomatonRecord) -> Option<Self> {
         let classes = image.bytes_of(record.classes).first_chunk()?;
-        Some(Self { image, classes, states: slice(image.states, record.states) })
+        let states = slice(image.states, record.states);
+        Some(Self { classes, states, outputs: image.outputs, words: image.words })
     }
 
     /// Calls `found` with each predicate that the text satisfies, as often as it does.
-    #[inline]
     pub(crate) fn search(&self, text: &[u8], extent: Extent, found: &mut dyn FnMut(u32)) {
-        let mut state = STATE_DENSE;
+        let (mut state, mut end) = (STATE_DENSE, 0_usize);
         let mut last_output = 0_u32;
-        for (position, byte) in text.iter().enumerate() {
-            let class = self.classes.get(usize::from(*byte)).copied().unwrap_or(0);
-            state = self.next(state, u32::from(class));
+        while let Some(rest) = text.get(end..).filter(|rest| !rest.is_empty()) {
+            let (next, read) = self.walk(state, rest);
+            (state, end) = (next, end.saturating_add(read));
             // The same state again says the same again: long runs of one letter are common in hostile text.
-            if state & STATE_OUTPUT != 0 {
-                let end = position.saturating_add(1);
-                if state != last_output || end == text.len() {
-                    last_output = state;
-                    self.outputs(state, end, text.len(), extent, found);
-                }
+            if state & STATE_OUTPUT != 0 && (state != last_output || end == text.len()) {
+                last_output = state;
+                self.outputs(state, end, text.len(), extent, found);
             }
         }
     }
 
+    /// The next state with an output, or the last one, and how many bytes lead there: at least one of a text that has one.
+    #[inline(never)]
+    fn walk(&self, mut state: u32, text: &[u8]) -> (u32, usize) {
+        let Self { classes, states, .. } = *self;
+        let class_of = |byte: &u8| u32::from(*classes.get(usize::from(*byte)).unwrap_or(&0));
+        let mut rest = text.iter();
+        loop {
+            // Nearly all of a text is spent in states with a full row: the inner loop knows these alone.
+            while state & (STATE_DENSE | STATE_OUTPUT) == STATE_DENSE {
+                let Some(byte) = rest.next() else { return (state, text.len()) };
+                let place = (state & STATE_PLACE_MASK).wrapping_add(2).wrapping_add(class_of(byte));
+                state = at(states, place).map_or(STATE_DENSE, |word| word.get());
+            }
+            let read = text.len().saturating_sub(rest.len());
+            if state & STATE_OUTPUT != 0 && read > 0 {
+                return (state, read);
+            }
+            let Some(byte) = rest.next() else { return (state, text.len()) };
+            state = self.next(state, class_of(byte));
+        }
+    }
+
     /// The state behind this class of bytes. Falls back only to states before, so it ends.
-    #[inline]
     fn next(&self, mut state: u32, class: u32) -> u32 {
         loop {
             let place = state & STATE_PLACE_MASK;
@@ -96,13 +115,15 @@ impl<'i> Automaton<'i> {
         u32::try_from(found).ok()
     }
 
+    /// Kept out of the loop, which needs the registers.
+    #[inline(never)]
     fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut dyn FnMut(u32)) {
         let behind = if state & STATE_DENSE != 0 { 1 } else { 2 };
         let mut output = self.word((state & STATE_PLACE_MASK).wrapping_add(behind)).unwrap_or(NONE);
-        while let Some(record) = at(self.image.outputs, output) {
+        while let Some(record) = at(self.outputs, output) {
             let is_at_start = usize::try_from(record.size_bytes.get()).is_ok_and(|literal| literal == end);
             let is_at_end = end == size;
-            for used in self.image.words_of(record.uses) {
+            for used in slice(self.words, record.uses) {
                 let used = used.get();
                 let place = used >> USE_PLACE_SHIFT;
                 let holds = match extent {

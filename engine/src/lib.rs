@@ -17,6 +17,9 @@
     )
 )]
 
+/// The engine's number, which content names as what it is for. It grows when content may need what an older one does not have.
+pub const VERSION: u32 = 1;
+
 mod address;
 mod automaton;
 mod correlate;
@@ -37,7 +40,7 @@ pub use correlate::{
 pub use event::{Field, Fields, Value};
 pub use explain::{Explanation, FieldMatch, Missing, SelectionMatch};
 pub use fold::{fold_char, fold_text};
-pub use image::{Image, ImageError, Level, LogSource, Rule};
+pub use image::{Action, Image, ImageError, Level, LogSource, Response, Rule};
 pub use pattern::DASHES;
 pub use plan::{Limits, Plan};
 pub use scratch::{Scratch, FIELD_BYTES_MAX, VALUE_BYTES_MAX, WORK_BYTES_MAX};

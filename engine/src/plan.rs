@@ -7,7 +7,7 @@
 use zerocopy::little_endian::U32;
 
 use crate::automaton::{Automaton, Extent};
-use crate::image::layout::{AutomatonRecord, GroupRecord, ACCEPT, NONE, REJECT};
+use crate::image::layout::{AutomatonRecord, GroupRecord, Range, ACCEPT, NONE, REJECT};
 use crate::image::{at, slice, Image, LogSource};
 use crate::question;
 use crate::scratch::{ends, write_text, Room, Scratch};
@@ -18,7 +18,33 @@ use crate::{Explanation, Field, Fields, Value};
 pub struct Plan<'i> {
     image: Image<'i>,
     /// A rule's log source may set less than an event's: there are at most eight ways to leave something out.
-    groups: Vec<&'i GroupRecord>,
+    groups: Vec<Group<'i>>,
+}
+
+/// A group of rules, and what finds them.
+#[derive(Clone, Debug)]
+struct Group<'i> {
+    record: &'i GroupRecord,
+    /// The fields that are searched.
+    fields: Vec<(Field<'i>, Automaton<'i>)>,
+    keywords: Option<Automaton<'i>>,
+    always: &'i [U32],
+}
+
+impl<'i> Group<'i> {
+    fn of(image: &Image<'i>, record: &'i GroupRecord) -> Self {
+        let searched = |automaton: &'i AutomatonRecord| {
+            let slot = automaton.field.get();
+            let name = image.text(at(image.fields, slot)?.name);
+            Some((Field { slot: u16::try_from(slot).ok()?, name }, Automaton::of(image, automaton)?))
+        };
+        Self {
+            record,
+            fields: slice(image.automata, record.automata).iter().filter_map(searched).collect(),
+            keywords: at(image.automata, record.keywords.get()).and_then(|record| Automaton::of(image, record)),
+            always: image.words_of(record.always),
+        }
+    }
 }
 
 /// What an evaluation could not do within its limits. The event is as good as any other, but rules saw less of it.
@@ -34,7 +60,8 @@ impl<'i> Image<'i> {
     /// The rules that apply to events of this log source. Made once for each, not for each event.
     #[must_use]
     pub fn plan(&self, logsource: &LogSource<'_>) -> Plan<'i> {
-        let groups = self.groups.iter().filter(|group| self.log_source(group).applies_to(logsource)).collect();
+        let applies = |group: &&GroupRecord| self.log_source(group).applies_to(logsource);
+        let groups = self.groups.iter().filter(applies).map(|group| Group::of(self, group)).collect();
         Plan { image: *self, groups }
     }
 }
@@ -51,7 +78,7 @@ impl<'i> Plan<'i> {
         let mut limits = Limits::default();
         self.begin(scratch);
         for group in &self.groups {
-            let mut evaluation = Evaluation { image: self.image, event, scratch, limits: &mut limits };
+            let mut evaluation = Evaluation { image: &self.image, event, scratch, limits: &mut limits };
             evaluation.group(group, hit);
         }
         limits.cut_values = scratch.cuts;
@@ -68,7 +95,7 @@ impl<'i> Plan<'i> {
     /// How many rules apply to this log source.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.groups.iter().map(|group| slice(self.image.rules, group.rules).len()).sum()
+        self.groups.iter().map(|group| slice(self.image.rules, group.record.rules).len()).sum()
     }
 
     /// Whether no rule applies to this log source: its events need not be shown to the plan.
@@ -80,10 +107,8 @@ impl<'i> Plan<'i> {
     /// Whether the rule at this position applies.
     #[must_use]
     pub fn applies(&self, rule: u32) -> bool {
-        let has = |group: &&GroupRecord| {
-            rule.checked_sub(group.rules.first.get()).is_some_and(|at| at < group.rules.count.get())
-        };
-        self.groups.iter().any(has)
+        let has = |rules: Range| rule.checked_sub(rules.first.get()).is_some_and(|at| at < rules.count.get());
+        self.groups.iter().any(|group| has(group.record.rules))
     }
 
     fn begin(&self, scratch: &mut Scratch) {
@@ -92,16 +117,16 @@ impl<'i> Plan<'i> {
 }
 
 struct Evaluation<'e, 'i> {
-    image: Image<'i>,
+    image: &'e Image<'i>,
     event: &'e dyn Fields,
     scratch: &'e mut Scratch,
     limits: &'e mut Limits,
 }
 
 impl<'i> Evaluation<'_, 'i> {
-    fn group(&mut self, group: &'i GroupRecord, hit: &mut dyn FnMut(u32)) {
+    fn group(&mut self, group: &Group<'i>, hit: &mut dyn FnMut(u32)) {
         self.search(group);
-        for rule in self.image.words_of(group.always) {
+        for rule in group.always {
             self.scratch.add_candidate(rule.get());
         }
         let candidates = self.scratch.take_candidates();
@@ -116,26 +141,21 @@ impl<'i> Evaluation<'_, 'i> {
     }
 
     /// Finds the literals of all fields.
-    fn search(&mut self, group: &'i GroupRecord) {
-        let (image, event) = (self.image, self.event);
-        for record in slice(image.automata, group.automata) {
-            let slot = record.field.get();
-            let Some(name) = at(image.fields, slot).map(|field| image.text(field.name)) else { continue };
-            let (Ok(slot), Some(mut search)) = (u16::try_from(slot), self.searching(record)) else { continue };
-            event.get(Field { slot, name }, &mut |value| search.value(value));
-            search.end();
+    fn search(&mut self, group: &Group<'i>) {
+        for (field, automaton) in &group.fields {
+            let mut search = self.searching(automaton);
+            let event = search.event;
+            event.get(*field, &mut |value| search.value(value));
         }
-        let keywords = at(image.automata, group.keywords.get());
-        if let Some(mut search) = keywords.and_then(|record| self.searching(record)) {
+        if let Some(automaton) = &group.keywords {
+            let mut search = self.searching(automaton);
+            let event = search.event;
             event.all(&mut |_, _, value| search.value(value));
-            search.end();
         }
     }
 
-    fn searching(&mut self, record: &'i AutomatonRecord) -> Option<Search<'_, 'i>> {
-        let automaton = Automaton::of(self.image, record)?;
-        let buffer = std::mem::take(&mut self.scratch.folded);
-        Some(Search { automaton, image: self.image, scratch: self.scratch, room: Room::new(), buffer })
+    fn searching<'s>(&'s mut self, automaton: &'s Automaton<'i>) -> Search<'s, 'i> {
+        Search { automaton, image: self.image, event: self.event, scratch: self.scratch, room: Room::new() }
     }
 
     /// Runs the rule's code; `None` if that would cost too much. Jumps go backwards, so it ends.
@@ -164,7 +184,7 @@ impl<'i> Evaluation<'_, 'i> {
         let holds = if needs != NONE && self.scratch.verdict(needs) != Some(true) {
             false
         } else {
-            question::holds(&self.image, question, self.event, self.scratch)?
+            question::holds(self.image, question, self.event, self.scratch)?
         };
         self.scratch.remember(number, holds);
         Some(holds)
@@ -179,12 +199,11 @@ fn next_step(next: &U32, step: u32) -> Option<u32> {
 
 /// A search of the values of a field, or of all.
 struct Search<'s, 'i> {
-    automaton: Automaton<'i>,
-    image: Image<'i>,
+    automaton: &'s Automaton<'i>,
+    image: &'s Image<'i>,
+    event: &'s dyn Fields,
     scratch: &'s mut Scratch,
     room: Room,
-    /// The scratch's, lent out so that the rest of it can be used meanwhile.
-    buffer: Vec<u8>,
 }
 
 impl Search<'_, '_> {
@@ -195,9 +214,7 @@ impl Search<'_, '_> {
         }
         let Value::Text(text) = value else {
             if value != Value::Null {
-                self.buffer.clear();
-                write_text(value, &mut self.buffer);
-                found_in(&self.automaton, &self.image, self.scratch, &self.buffer, Extent::Whole);
+                self.aside(Extent::Whole, |buffer| write_text(value, buffer));
             }
             return;
         };
@@ -212,28 +229,32 @@ impl Search<'_, '_> {
     }
 
     fn text(&mut self, text: &[u8], extent: Extent) {
-        let Self { automaton, image, scratch, buffer, .. } = self;
-        if text.is_ascii() {
-            return found_in(automaton, image, scratch, text, extent);
+        match text.is_ascii() {
+            true => self.found_in(text, extent),
+            false => self.aside(extent, |buffer| crate::fold::fold_into(text, buffer)),
         }
+    }
+
+    /// Searches what is written into the scratch's buffer, which is lent out so that the rest of it can be used meanwhile.
+    #[cold]
+    fn aside(&mut self, extent: Extent, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut buffer = std::mem::take(&mut self.scratch.folded);
         buffer.clear();
-        crate::fold::fold_into(text, buffer);
-        found_in(automaton, image, scratch, buffer, extent);
+        write(&mut buffer);
+        self.found_in(&buffer, extent);
+        self.scratch.folded = buffer;
     }
 
-    fn end(self) {
-        self.scratch.folded = self.buffer;
-    }
-}
-
-/// Notes each predicate that is found, and the rules that it announces.
-fn found_in(automaton: &Automaton<'_>, image: &Image<'_>, scratch: &mut Scratch, text: &[u8], extent: Extent) {
-    automaton.search(text, extent, &mut |number| {
-        if scratch.remember(number, true) {
-            let rules = at(image.predicates, number).map(|predicate| image.words_of(predicate.rules));
-            for rule in rules.unwrap_or_default() {
-                scratch.add_candidate(rule.get());
+    /// Notes each predicate that is found, and the rules that it announces.
+    fn found_in(&mut self, text: &[u8], extent: Extent) {
+        let Self { automaton, image, scratch, .. } = self;
+        automaton.search(text, extent, &mut |number| {
+            if scratch.remember(number, true) {
+                let rules = at(image.predicates, number).map(|predicate| image.words_of(predicate.rules));
+                for rule in rules.unwrap_or_default() {
+                    scratch.add_candidate(rule.get());
+                }
             }
-        }
-    });
+        });
+    }
 }

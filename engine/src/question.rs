@@ -61,9 +61,11 @@ pub(crate) fn holds(
 }
 
 fn load(image: &Image<'_>, slot: u32, event: &dyn Fields, scratch: &mut Scratch) -> Option<u16> {
-    let name = image.text(at(image.fields, slot)?.name);
+    let record = at(image.fields, slot)?;
     let slot = u16::try_from(slot).ok()?;
-    scratch.load(event, Field { slot, name });
+    if !scratch.is_loaded(slot) {
+        scratch.load(event, Field { slot, name: image.text(record.name) });
+    }
     Some(slot)
 }
 

@@ -162,6 +162,12 @@ impl Scratch {
         self.candidates = candidates;
     }
 
+    /// Whether the field was read from the event.
+    #[inline]
+    pub(crate) fn is_loaded(&self, slot: u16) -> bool {
+        self.slots.get(usize::from(slot)).is_some_and(|slot| slot.epoch == self.epoch)
+    }
+
     /// Reads the field from the event unless that was done.
     pub(crate) fn load(&mut self, event: &dyn Fields, field: Field<'_>) {
         let Self { epoch, slots, values, text, .. } = self;

@@ -2,7 +2,7 @@
 //! is a document of its own that holds the whole event, so that a receiver needs nothing else.
 
 use serde_json::{json, Map, Value as Json};
-use watertight_engine::{Level, Rule};
+use watertight_engine::{Action, Level, Response, Rule};
 use watertight_event::{Event, Field, View};
 
 /// OCSF's Detection Finding, and its activity: a finding is made.
@@ -36,6 +36,25 @@ fn severity(level: Option<Level>) -> u32 {
     }
 }
 
+/// What the rule demands beside the alert, in words; `None` if nothing.
+pub(crate) fn response_words(rule: Rule<'_>) -> Option<String> {
+    let Response { action, is_enforced } = rule.response();
+    let what = match action {
+        Action::Alert => return None,
+        Action::Kill => "kill",
+        Action::DenyNext => "deny the next start",
+    };
+    // Rules that demand more than that are refused when they are loaded.
+    Some(if is_enforced { format!("{what}: demanded, and not taken") } else { format!("would {what}") })
+}
+
+fn response(rule: Rule<'_>) -> Option<Json> {
+    let words = response_words(rule)?;
+    let Response { action, is_enforced } = rule.response();
+    let mode = if is_enforced { "enforce" } else { "audit" };
+    Some(json!({ "action": action.name(), "mode": mode, "is_taken": false, "message": words }))
+}
+
 impl Alert<'_> {
     /// The alert beside events in this view. Sigma has no form for alerts: there they are native.
     pub(crate) fn render(&self, view: View) -> Json {
@@ -61,7 +80,7 @@ impl Alert<'_> {
     fn native(&self) -> Json {
         let rule = self.rule;
         let tags: Vec<&str> = rule.tags().collect();
-        json!({
+        let mut line = json!({
             "kind": "alert",
             "rule": {
                 "id": rule.id(),
@@ -73,7 +92,11 @@ impl Alert<'_> {
             "matches": self.matches(),
             "ancestry": self.ancestry,
             "event": self.event.to_json(),
-        })
+        });
+        if let Some(response) = response(rule) {
+            line["response"] = response;
+        }
+        line
     }
 
     fn matches(&self) -> Json {
@@ -111,6 +134,9 @@ impl Alert<'_> {
         own["ancestry"] = json!(self.ancestry);
         if let Some(rule) = of_policy {
             own["policy_rule"] = rule;
+        }
+        if let Some(response) = response(self.rule) {
+            own["response"] = response;
         }
         document
     }
@@ -152,7 +178,9 @@ impl Alert<'_> {
                 "attacks": attacks,
             },
             "evidences": [evidence],
-            "unmapped": { "matches": self.matches(), "ancestry": self.ancestry, "rule_tags": tags },
+            "unmapped": {
+                "matches": self.matches(), "ancestry": self.ancestry, "rule_tags": tags, "response": response(self.rule),
+            },
         })
     }
 
@@ -211,7 +239,11 @@ detection:
 ";
 
     fn told(kind: Kind, view: View) -> Json {
-        let image = load_texts([Source { file: "rule.yml", text: RULE }]).image().expect("a rule");
+        told_by(RULE, kind, view)
+    }
+
+    fn told_by(rule: &str, kind: Kind, view: View) -> Json {
+        let image = load_texts([Source { file: "rule.yml", text: rule }]).image().expect("a rule");
         let rule = Image::open(&image).expect("compiled here").rule(0).expect("the only one");
         let mut event = Event::new(kind, Outcome::Denied, EventSource::BpfLsm, 1)
             .with(Field::Pid, 7_u64)
@@ -265,6 +297,20 @@ detection:
         assert_eq!(evidence["data"]["class_uid"], 1001);
         for place in ["/metadata/version", "/metadata/product/name", "/time", "/device/hostname"] {
             assert!(alert.pointer(place).is_some_and(|value| !value.is_null()), "{place}");
+        }
+    }
+
+    #[test]
+    fn a_rule_in_audit_mode_says_in_every_form_what_it_would_have_done() {
+        let rule = format!("{RULE}action: kill\nmode: audit\n");
+        for (view, place) in
+            [(View::Native, "/response"), (View::Ecs, "/watertight/response"), (View::Ocsf, "/unmapped/response")]
+        {
+            let alert = told_by(&rule, Kind::FileCreate, view);
+            let expected = json!({ "action": "kill", "mode": "audit", "is_taken": false, "message": "would kill" });
+            assert_eq!(alert.pointer(place), Some(&expected), "{view:?}");
+            let alert = told(Kind::FileCreate, view);
+            assert!(alert.pointer(place).is_none_or(Json::is_null), "{view:?}");
         }
     }
 

@@ -13,7 +13,7 @@ use watertight_sensor_abi::Ring;
 
 use crate::account::ring::RingCounts;
 use crate::account::{guard_rows, hook_rows, HookCounts, Receipts, SourceCounts};
-use crate::alert::{level_name, Alert};
+use crate::alert::{level_name, response_words, Alert};
 use crate::live::{Facts, Line, Live, Part};
 use crate::loss;
 use crate::patience;
@@ -174,7 +174,7 @@ impl Output {
                 together = shared.borrow_mut().correlation(&alert, tree);
             }
         };
-        rules.evaluate(event, &mut alert, &mut complete);
+        rules.evaluate_next(event, &mut alert, &mut complete);
         written.and(together)
     }
 
@@ -493,6 +493,9 @@ fn alert_lines(
     why(format!("    event     {} {} {}", event.kind.native(), who(event), what(event)));
     for (field, value, pattern) in matches {
         why(format!("    because   {} = {}   matches {}", clean(field), clean(value), clean(pattern)));
+    }
+    if let Some(words) = response_words(rule) {
+        why(format!("    response  {words}"));
     }
     for (depth, name) in ancestry.iter().rev().enumerate() {
         let begin = if depth == 0 { "    ancestry  " } else { "              " };

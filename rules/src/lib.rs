@@ -1,7 +1,7 @@
 //! The detection rules that ship with the product, embedded, each with events that must and must not fire it.
 //!
-//! Text, not compiled matchers: the content compiler is the only reader of rules, so a rule that ships is judged by the
-//! same door as a rule that a customer writes. `build.rs` finds the files; this crate has no other state.
+//! As text, and as the factory pack that a machine falls back on. `build.rs` finds the files and sends them through the content
+//! compiler, so a rule that ships is judged by the same door as a rule that a customer writes; this crate has no other state.
 
 /// One rule as it lies in this folder, with the events that hold it to its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,4 +21,10 @@ static SHIPPED: &[Shipped] = include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 #[must_use]
 pub fn shipped() -> &'static [Shipped] {
     SHIPPED
+}
+
+/// The same rules as a content pack: what runs where there is no other, or where every other has failed.
+#[must_use]
+pub fn factory_pack() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/factory.pack"))
 }

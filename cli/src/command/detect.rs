@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde_json::json;
 use watertight_content::sigma::detect::Hit;
+use watertight_content::sigma::exception::Usage;
 use watertight_content::sigma::{load_dirs, Library};
 use watertight_engine::Image;
 use watertight_host::printable::printable;
@@ -60,18 +61,20 @@ pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
     let mut library = read_rules(&args.rules)?;
     let named = library.rejections.len();
     let image = library.image().context("compiling the rules")?;
-    for rejection in library.rejections.iter().skip(named) {
-        watertight_host::say!("watertight: {}", printable(&rejection.to_string()));
-    }
+    super::refused::tell(library.rejections.get(named..).unwrap_or_default());
     let image = Image::open(&image).context("opening the rules")?;
+    let mut usage = Usage::of(&library).context("compiling what exceptions leave out")?;
     let mut out = BufWriter::new(io::stdout().lock());
     let name = args.input.display().to_string();
     let written = if args.input.as_os_str() == "-" {
-        detect(image, "standard input", &mut io::stdin().lock(), args.explain, &mut out)
+        detect(image, "standard input", &mut io::stdin().lock(), args.explain, usage.as_mut(), &mut out)
     } else {
         let file = File::open(&args.input).with_context(|| format!("opening events in {name}"))?;
-        detect(image, &name, &mut BufReader::new(file), args.explain, &mut out)
+        detect(image, &name, &mut BufReader::new(file), args.explain, usage.as_mut(), &mut out)
     };
+    for finding in usage.iter().flat_map(Usage::findings) {
+        watertight_host::say!("watertight: {}", printable(&finding));
+    }
     written.and(out.flush().map_err(not_written("the hits")))?;
     Ok(if library.rejections.is_empty() { OK } else { PARTIAL })
 }
@@ -79,9 +82,7 @@ pub fn run(args: &DetectArgs) -> anyhow::Result<u8> {
 /// The rules below all folders; what was rejected is named on standard error.
 fn read_rules(folders: &[PathBuf]) -> anyhow::Result<Library> {
     let mut all = load_dirs(folders);
-    for rejection in &all.rejections {
-        watertight_host::say!("watertight: {}", printable(&rejection.to_string()));
-    }
+    super::refused::tell(&all.rejections);
     match all.unreadable.pop() {
         None => Ok(all),
         Some(error) => Err(error).context("reading rules"),
@@ -94,9 +95,13 @@ fn detect(
     name: &str,
     input: &mut dyn BufRead,
     explains: bool,
+    usage: Option<&mut Usage>,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let mut recorded = Recorded::new(image);
+    let counted = usage.as_deref().map(|usage| usage.image.clone());
+    let counted = counted.as_deref().map(Image::open).transpose().context("opening what exceptions leave out")?;
+    let mut counting = usage.zip(counted.map(Recorded::new));
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -109,6 +114,9 @@ fn detect(
         }
         for hit in recorded.line(number, &line, explains).with_context(|| format!("{name}:{number}"))? {
             writeln!(out, "{}", shown(&hit)).map_err(not_written("the hits"))?;
+        }
+        if let Some((usage, recorded)) = &mut counting {
+            recorded.line(number, &line, false)?.iter().for_each(|hit| usage.count(&hit.rule));
         }
     }
     for hit in recorded.last_hits() {
@@ -164,7 +172,7 @@ detection:
     fn detected(input: &str) -> anyhow::Result<String> {
         let image = load_texts([Source { file: "shell.yml", text: RULE }]).image().expect("a rule");
         let mut out = Vec::new();
-        detect(Image::open(&image)?, "events", &mut input.as_bytes(), false, &mut out)?;
+        detect(Image::open(&image)?, "events", &mut input.as_bytes(), false, None, &mut out)?;
         Ok(String::from_utf8(out)?)
     }
 

@@ -6,6 +6,7 @@ pub mod detect;
 pub mod doctor;
 pub mod policy;
 mod recorded;
+mod refused;
 pub mod rules;
 pub mod run;
 pub mod status;

@@ -313,7 +313,7 @@ detection:
             let mut total = 0;
             for event in events() {
                 let mut expected = Vec::new();
-                live.evaluate(&event, &mut |alert| expected.push(alert.rule.id().to_owned()), &mut |_| {});
+                live.evaluate(&event, &mut |alert| expected.push(alert.rule.id().to_owned()));
                 expected.sort();
                 total += expected.len();
                 let found = fired(&mut recorded, &view.render(&event).to_string());

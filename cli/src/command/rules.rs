@@ -4,8 +4,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use watertight_content::sigma::load_dir;
 use watertight_content::sigma::verdict::{rows, Row, Verdict};
+use watertight_content::sigma::{load_dir, Kind};
 
 use super::supply::supply;
 use watertight_host::printable::printable;
@@ -75,9 +75,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     .and_then(|()| writeln!(out))
     .and_then(|()| out.flush())
     .map_err(not_written("the verdicts"))?;
-    for rejection in &library.rejections {
-        watertight_host::say!("watertight: {}", printable(&rejection.to_string()));
-    }
+    super::refused::tell(&library.rejections);
     for error in &library.unreadable {
         watertight_host::say!("watertight: {}", printable(&error.to_string()));
     }
@@ -90,9 +88,12 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
 
 fn write_text(verdicts: &[Row], tests: usize, out: &mut dyn Write) -> io::Result<()> {
     for row in verdicts {
-        writeln!(out, "{:<9} {}  {}{}", name(row.verdict), printable(&row.rule), printable(&row.file), reason(row))?;
+        let kind = if row.kind == Kind::Exception { "exception " } else { "" };
+        let (rule, file) = (printable(&row.rule), printable(&row.file));
+        writeln!(out, "{:<9} {kind}{rule}  {file}{}", name(row.verdict), reason(row))?;
     }
-    let count = |verdict| verdicts.iter().filter(|row| row.verdict == verdict).count();
+    let (rules, exceptions): (Vec<&Row>, Vec<&Row>) = verdicts.iter().partition(|row| row.kind == Kind::Rule);
+    let count = |verdict| rules.iter().filter(|row| row.verdict == verdict).count();
     write!(
         out,
         "{} can fire, {} degraded, {} never, {} rejected",
@@ -101,6 +102,11 @@ fn write_text(verdicts: &[Row], tests: usize, out: &mut dyn Write) -> io::Result
         count(Verdict::Never),
         count(Verdict::Rejected)
     )?;
+    if !exceptions.is_empty() {
+        let not_in_use = |row: &&&Row| matches!(row.verdict, Verdict::Never | Verdict::Rejected);
+        let not = exceptions.iter().filter(not_in_use).count();
+        write!(out, "; {} exceptions: {} in use, {not} not", exceptions.len(), exceptions.len().saturating_sub(not))?;
+    }
     if tests > 0 {
         write!(out, "; {tests} files with tests of rules left out")?;
     }

@@ -16,6 +16,9 @@ pub const RULES_MAX: usize = 4096;
 /// Longest id of a rule. Ids are shown in events and tables, and the kernel's table of names has this much room.
 pub const ID_CHARACTERS_MAX: usize = 63;
 
+/// Longest path that the kernel takes, bytes.
+pub const PATH_BYTES_MAX: usize = 4095;
+
 /// Everything that is to be denied on a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -185,5 +185,8 @@ fn rule_record(tables: &mut Tables, compiled: &Correlation<'_>) -> RuleRecord {
         root: root.into(),
         code: REJECT.into(),
         fields: nothing,
+        action: correlation.response.numbers().0.into(),
+        mode: correlation.response.numbers().1.into(),
+        asks: nothing,
     }
 }

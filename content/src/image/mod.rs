@@ -4,6 +4,7 @@
 //! are asked when a rule comes to them, behind a literal that announces them (`witness`); conditions become code that jumps to
 //! its end. Beside that lies each condition as it was written, for explanations.
 
+mod asks;
 mod automaton;
 mod correlation;
 mod group;
@@ -197,6 +198,9 @@ fn rule_record(tables: &mut Tables, source: &Source<'_>) -> Result<RuleRecord, C
         root: root.into(),
         code: NONE.into(),
         fields: tables.list(&fields),
+        action: rule.response.numbers().0.into(),
+        mode: rule.response.numbers().1.into(),
+        asks: asks::of(tables, source)?,
     })
 }
 

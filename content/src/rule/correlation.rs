@@ -1,6 +1,7 @@
 //! A correlation, whatever language it was written in, before its inputs are looked up: they may be in other files.
 
-use super::{Level, Rule};
+use super::{Level, Response, Rule};
+use crate::sigma::Span;
 
 /// What several events make of one another.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +28,8 @@ pub struct Correlation {
     pub timespan_ns: u64,
     /// What its state may take.
     pub state_bytes: u64,
+    /// What is done when it fires.
+    pub response: Response,
     /// Whether the rules that it listens to are alerts by themselves too.
     pub generates: bool,
 }
@@ -87,8 +90,8 @@ pub struct Bounds {
 pub struct Input {
     /// What people call it.
     pub name: String,
-    /// The line that it is written at.
-    pub line: usize,
+    /// Where it is written.
+    pub span: Span,
     /// Which rule.
     pub source: InputSource,
     /// For each part of the key the field that gives it.

@@ -14,7 +14,9 @@ pub use expression::{check_regex, RegexError, RegexFlags};
 pub(crate) use expression::{parse_regex, steps_of, table_of};
 pub use network::{Network, NetworkError};
 pub use pattern::{Part, Pattern};
-pub use watertight_engine::Level;
+pub use watertight_engine::{Action, Level, Response};
+
+use crate::sigma::Span;
 
 /// A rule: to which events it applies and what must be true of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +37,21 @@ pub struct Rule {
     pub selections: Vec<Selection>,
     /// What must be true for the rule to fire.
     pub condition: Expr,
+    /// What is done when it fires.
+    pub response: Response,
+    /// Where it asks for fields, for complaints.
+    pub uses: Vec<FieldUse>,
+}
+
+/// A place where a rule asks for a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldUse {
+    /// The field.
+    pub field: String,
+    /// The modifiers behind it, as written.
+    pub modifiers: String,
+    /// Where both stand in the file.
+    pub span: Span,
 }
 
 /// The source of events. For a rule: each part that is set must equal the event's.

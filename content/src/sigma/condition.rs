@@ -4,7 +4,7 @@
 
 use crate::rule::Expr;
 
-use super::rejection::Reason;
+use super::reason::{did_you_mean, Reason};
 
 /// Deepest nesting. The engine allows a few levels more, which selections take.
 const DEPTH_MAX: usize = 48;
@@ -16,19 +16,19 @@ pub(crate) fn parse(text: &str, names: &[&str]) -> Result<Expr, Reason> {
     let condition = parser.or(0)?;
     match parser.tokens.first() {
         None => Ok(condition),
-        Some(token) => Err(wrong(format!("{token:?} is not expected there: join parts by and, or"))),
+        Some(token) => Err(wrong(format!("{token:?} is not expected there"), token, "join parts by and, or")),
     }
 }
 
-fn wrong(what: String) -> Reason {
-    Reason::Condition { what }
+/// `part` is what of the condition it is about.
+fn wrong(what: impl Into<String>, part: &str, mend: impl Into<String>) -> Reason {
+    Reason::Condition { what: what.into(), part: part.to_owned(), mend: mend.into() }
 }
 
 /// Words and parentheses.
 fn tokens(text: &str) -> Result<Vec<&str>, Reason> {
     if text.contains('|') {
-        let what = "aggregations behind | are not supported: write a correlation document instead".to_owned();
-        return Err(wrong(what));
+        return Err(wrong("aggregations behind | are not supported", "|", "write a correlation document instead"));
     }
     let mut tokens = Vec::new();
     for word in text.split_whitespace() {
@@ -84,7 +84,7 @@ impl<'t> Parser<'t> {
 
     fn not(&mut self, depth: usize) -> Result<Expr, Reason> {
         if depth >= DEPTH_MAX {
-            return Err(wrong(format!("it nests deeper than {DEPTH_MAX}: split the rule")));
+            return Err(wrong(format!("it nests deeper than {DEPTH_MAX}"), "", "split the rule"));
         }
         let depth = depth.saturating_add(1);
         if self.next_if("not") {
@@ -93,13 +93,13 @@ impl<'t> Parser<'t> {
         if self.next_if("(") {
             let inner = self.or(depth)?;
             if !self.next_if(")") {
-                return Err(wrong("a parenthesis is not closed: add )".to_owned()));
+                return Err(wrong("a parenthesis is not closed", "(", "add )"));
             }
             return Ok(inner);
         }
         let is_quantified = self.tokens.get(1).is_some_and(|token| token.eq_ignore_ascii_case("of"));
         match self.next() {
-            None => Err(wrong("it ends where a selection is expected: name one".to_owned())),
+            None => Err(wrong("it ends where a selection is expected", "", "name one")),
             Some(quantifier) if is_quantified => {
                 self.next();
                 self.of(quantifier)
@@ -112,9 +112,11 @@ impl<'t> Parser<'t> {
         let join: fn(Vec<Expr>) -> Expr = match quantifier.to_ascii_lowercase().as_str() {
             "1" | "any" => Expr::Any,
             "all" => Expr::All,
-            other => return Err(wrong(format!("{other:?} of is not supported: use 1 of, any of or all of"))),
+            other => {
+                return Err(wrong(format!("{other:?} of is not supported"), quantifier, "use 1 of, any of or all of"))
+            }
         };
-        let pattern = self.next().ok_or_else(|| wrong("of needs a pattern or them behind it".to_owned()))?;
+        let pattern = self.next().ok_or_else(|| wrong("of has nothing behind it", "of", "name a pattern or them"))?;
         let is_them = pattern.eq_ignore_ascii_case("them");
         let fitting = self.names.iter().enumerate().filter(|(_, name)| {
             if is_them {
@@ -125,21 +127,33 @@ impl<'t> Parser<'t> {
         });
         let parts: Vec<Expr> = fitting.map(|(position, _)| Expr::Selection(position)).collect();
         if parts.is_empty() {
-            return Err(Reason::NothingFits { pattern: pattern.to_owned() });
+            let names = self.names.iter().copied();
+            let mend = did_you_mean(pattern.trim_end_matches('*'), names, self.known("add one or correct the pattern"));
+            return Err(Reason::NothingFits { pattern: pattern.to_owned(), mend });
         }
         Ok(join(parts))
     }
 
     fn selection(&self, name: &str) -> Result<Expr, Reason> {
         match name {
-            ")" => Err(wrong("there is a ) where a selection is expected: name one".to_owned())),
+            ")" => Err(wrong("there is a ) where a selection is expected", ")", "name one")),
             word if ["and", "or", "of"].iter().any(|known| word.eq_ignore_ascii_case(known)) => {
-                Err(wrong(format!("there is {word:?} where a selection is expected: name one")))
+                Err(wrong(format!("there is {word:?} where a selection is expected"), word, "name one"))
             }
             name => match self.names.iter().position(|known| *known == name) {
                 Some(position) => Ok(Expr::Selection(position)),
-                None => Err(Reason::UnknownSelection { name: name.to_owned() }),
+                None => {
+                    let mend = did_you_mean(name, self.names.iter().copied(), self.known("add it or correct the name"));
+                    Err(Reason::UnknownSelection { name: name.to_owned(), mend })
+                }
             },
+        }
+    }
+
+    fn known(&self, mend: &str) -> String {
+        match self.names {
+            [] => format!("{mend}; there is none"),
+            names => format!("{mend}; there are {}", names.join(", ")),
         }
     }
 }

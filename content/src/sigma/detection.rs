@@ -1,7 +1,7 @@
 //! Selections: mappings of fields to values, lists of such mappings, and keywords.
 
 use crate::rule::{check_regex, Part, Pattern};
-use crate::rule::{Comparison, Expr, Number, Op, Place, Predicate};
+use crate::rule::{Comparison, Expr, FieldUse, Number, Op, Place, Predicate};
 
 use watertight_engine::image::is_plain;
 
@@ -13,13 +13,13 @@ use super::yaml::{Content, Node};
 
 /// What a selection demands.
 pub(crate) fn selection(name: &str, node: &Node) -> Result<Expr, At> {
-    let empty = || Reason::EmptySelection { selection: name.to_owned() }.at(node.line);
+    let empty = || Reason::EmptySelection { selection: name.to_owned() }.at(node.span);
     match &node.content {
         Content::Null => Err(empty()),
         Content::Map(entries) if entries.is_empty() => Err(empty()),
         Content::Map(entries) => {
             let parts = entries.iter().map(|(key, value)| {
-                let question = Question::read(&key.text).map_err(|reason| reason.at(key.line))?;
+                let question = Question::read(&key.text).map_err(|reason| key.at(reason))?;
                 values(&question, value)
             });
             Ok(Expr::All(parts.collect::<Result<_, _>>()?))
@@ -32,14 +32,28 @@ pub(crate) fn selection(name: &str, node: &Node) -> Result<Expr, At> {
     }
 }
 
+/// Notes where a selection, which was read, asks for fields.
+pub(crate) fn uses(node: &Node, uses: &mut Vec<FieldUse>) {
+    match &node.content {
+        Content::List(items) => items.iter().for_each(|item| self::uses(item, uses)),
+        Content::Map(entries) => uses.extend(entries.iter().filter_map(|(key, _)| {
+            let (field, modifiers) = key.text.split_once('|').unwrap_or((&key.text, ""));
+            let use_of =
+                |field: &str| FieldUse { field: field.to_owned(), modifiers: modifiers.to_owned(), span: key.span };
+            (!field.is_empty()).then(|| use_of(field))
+        })),
+        _ => {}
+    }
+}
+
 fn item_of_list(name: &str, node: &Node) -> Result<Expr, At> {
     match &node.content {
         Content::Map(_) => selection(name, node),
         Content::List(_) | Content::Null => {
-            Err(Reason::BadSelection { selection: name.to_owned(), found: node.kind() }.at(node.line))
+            Err(Reason::BadSelection { selection: name.to_owned(), found: node.kind() }.at(node.span))
         }
         _ => {
-            let question = Question::read("").map_err(|reason| reason.at(node.line))?;
+            let question = Question::read("").map_err(|reason| reason.at(node.span))?;
             values(&question, node)
         }
     }
@@ -49,7 +63,7 @@ fn item_of_list(name: &str, node: &Node) -> Result<Expr, At> {
 fn values(question: &Question, node: &Node) -> Result<Expr, At> {
     let mut alternatives = match &node.content {
         Content::List(items) if items.is_empty() => {
-            return Err(Reason::NoValues { field: question.key.clone() }.at(node.line));
+            return Err(Reason::NoValues { field: question.key.clone() }.at(node.span));
         }
         Content::List(items) => items.iter().map(|item| value(question, item)).collect::<Result<Vec<_>, _>>()?,
         _ => vec![value(question, node)?],
@@ -67,7 +81,7 @@ fn values(question: &Question, node: &Node) -> Result<Expr, At> {
 fn value(question: &Question, node: &Node) -> Result<Expr, At> {
     let bad = |wanted: &'static str| {
         let found = shown(node);
-        Reason::BadValue { field: question.key.clone(), wanted, found }.at(node.line)
+        Reason::BadValue { field: question.key.clone(), wanted, found }.at(node.span)
     };
     if matches!(node.content, Content::List(_) | Content::Map(_)) {
         return Err(bad("a text, a number, a truth value or null"));
@@ -85,7 +99,7 @@ fn value(question: &Question, node: &Node) -> Result<Expr, At> {
     if question.expands {
         let text = node.text().unwrap_or_default();
         let placeholder = text.split('%').nth(1).map_or_else(|| text.to_owned(), |name| format!("%{name}%"));
-        return Err(Reason::NoPlaceholderValue { field: question.key.clone(), placeholder }.at(node.line));
+        return Err(Reason::NoPlaceholderValue { field: question.key.clone(), placeholder }.at(node.span));
     }
     match question.kind {
         Kind::Text(place) => texts(question, place, node, &is, &bad),
@@ -93,7 +107,7 @@ fn value(question: &Question, node: &Node) -> Result<Expr, At> {
             let pattern = node.text().map(str::to_owned).or_else(|| plain_text(node)).ok_or_else(|| bad("a text"))?;
             flags.ignores_case &= !question.is_cased;
             check_regex(&pattern, flags)
-                .map_err(|error| Reason::Regex { field: question.key.clone(), error }.at(node.line))?;
+                .map_err(|error| Reason::Regex { field: question.key.clone(), error }.at(node.span))?;
             Ok(is(Op::Regex { pattern, flags }))
         }
         Kind::Compare(by) => Ok(is(Op::Compare { by, than: number(node).ok_or_else(|| bad("a number"))? })),

@@ -1,29 +1,39 @@
-//! A YAML document to a rule or a correlation.
+//! A YAML document to a rule, a correlation, or an exception from rules.
 
-use crate::rule::{Correlation, Expr, Level, LogSource, Rule, Selection};
+use crate::rule::{Correlation, Expr, FieldUse, Level, LogSource, Rule, Selection};
 
 use watertight_engine::image::is_plain;
 
-use super::rejection::{At, Reason, Rejection};
+use super::exception::{self, Exception};
+use super::reason::did_you_mean;
+use super::rejection::{At, Kind, Reason, Rejection};
 use super::yaml::{read, Content, Node};
-use super::{condition, correlation, detection};
+use super::{condition, correlation, detection, response};
 
 /// Longest identifier. A UUID has 36 characters.
 const ID_CHARACTERS_MAX: usize = 128;
 
-/// What a document holds.
+/// Levels as rules write them.
+const LEVELS: [&str; 5] = ["informational", "low", "medium", "high", "critical"];
+
+/// Keys of a log source.
+const LOGSOURCE_KEYS: [&str; 4] = ["category", "product", "service", "definition"];
+
+/// What a document says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Document {
     /// A rule.
     Rule(Box<Rule>),
+    /// A filter, or an exception of ours.
+    Exception(Box<Exception>),
     /// A correlation, whose rules are not looked up yet.
     Correlation(Box<Correlation>),
 }
 
-/// What a document holds and the line it begins at.
+/// A document and where it begins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
-    /// The rule or correlation.
+    /// What it says.
     pub document: Document,
     /// The name that correlations may call it by.
     pub name: Option<String>,
@@ -35,17 +45,16 @@ pub struct Parsed {
 /// read; a file that is not YAML is refused whole.
 #[must_use]
 pub fn parse(file: &str, text: &str) -> Vec<Result<Parsed, Box<Rejection>>> {
-    let refuse = |rule: Option<String>, At { line, reason }: At| {
-        Box::new(Rejection { rule, file: file.to_owned(), line, reason })
-    };
+    let refuse = |kind: Kind, rule: Option<String>, at: At| Box::new(Rejection::new(kind, rule, file, text, at));
     match read(text) {
-        Err(at) => vec![Err(refuse(None, at))],
-        Ok(documents) if documents.is_empty() => vec![Err(refuse(None, Reason::NoDocument.at(1)))],
+        Err(at) => vec![Err(refuse(Kind::Rule, None, at))],
+        Ok(documents) if documents.is_empty() => vec![Err(refuse(Kind::Rule, None, Reason::NoDocument {}.at(1)))],
         Ok(documents) => documents
             .iter()
             .map(|document| {
-                let parsed = parsed(document);
-                parsed.map_err(|at| refuse(id_if_any(document), at))
+                let parsed = one(document)
+                    .and_then(|what| Ok(Parsed { document: what, name: name(document)?, line: document.line }));
+                parsed.map_err(|at| refuse(kind_of(document), id_if_any(document), at))
             })
             .collect(),
     }
@@ -55,16 +64,26 @@ fn id_if_any(document: &Node) -> Option<String> {
     document.get("id").and_then(Node::text).map(str::to_owned)
 }
 
-fn parsed(document: &Node) -> Result<Parsed, At> {
+fn kind_of(document: &Node) -> Kind {
+    if exception::KEYS.iter().any(|key| document.get(key).is_some()) {
+        Kind::Exception
+    } else if document.get("correlation").is_some() {
+        Kind::Correlation
+    } else {
+        Kind::Rule
+    }
+}
+
+fn one(document: &Node) -> Result<Document, At> {
     if document.map().is_none() {
-        return Err(Reason::NotAMapping { found: document.kind() }.at(document.line));
+        return Err(document.at(Reason::NotAMapping { found: document.kind() }));
     }
     refuse_other_kinds(document)?;
-    let held = match document.get("correlation") {
-        Some(node) => Document::Correlation(Box::new(correlation::read(document, node)?)),
-        None => Document::Rule(Box::new(rule(document)?)),
-    };
-    Ok(Parsed { document: held, name: name(document)?, line: document.line })
+    match kind_of(document) {
+        Kind::Exception => Ok(Document::Exception(Box::new(exception::read(document)?))),
+        Kind::Correlation => Ok(Document::Correlation(Box::new(correlation::read(document)?))),
+        Kind::Rule => Ok(Document::Rule(Box::new(rule(document)?))),
+    }
 }
 
 /// What correlations may call it by.
@@ -72,13 +91,13 @@ fn name(document: &Node) -> Result<Option<String>, At> {
     let Some(node) = document.get("name") else { return Ok(None) };
     let text = node.text().ok_or_else(|| wrong_type("name", "text", node))?;
     if !text.chars().all(is_plain) {
-        return Err(Reason::NotPlain { field: "name", text: text.to_owned() }.at(node.line));
+        return Err(node.at(Reason::NotPlain { field: "name", text: text.to_owned() }));
     }
     Ok(Some(text.to_owned()))
 }
 
 fn rule(document: &Node) -> Result<Rule, At> {
-    let (selections, condition) = detection(need(document, "detection")?)?;
+    let Detection { selections, condition, uses } = detection(need(document, "detection")?, &[])?;
     Ok(Rule {
         id: id(document)?,
         title: title(document)?,
@@ -88,46 +107,46 @@ fn rule(document: &Node) -> Result<Rule, At> {
         logsource: logsource(need(document, "logsource")?)?,
         selections,
         condition,
+        response: response::read(document)?,
+        uses,
     })
 }
 
 /// Documents of the Sigma family that are not rules.
 fn refuse_other_kinds(document: &Node) -> Result<(), At> {
-    let kinds = [("filter", "filters"), ("action", "global, reset and repeat documents of old Sigma")];
-    for (key, kind) in kinds {
-        if let Some(node) = document.get(key) {
-            return Err(Reason::Unsupported { kind }.at(node.line));
+    match document.get("action") {
+        Some(node) if response::is_of_old_sigma(node) => {
+            Err(node.at(Reason::Unsupported { kind: "global, reset and repeat documents of old Sigma" }))
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn need<'d>(document: &'d Node, field: &'static str) -> Result<&'d Node, At> {
-    document.get(field).ok_or_else(|| Reason::Missing { field }.at(document.line))
+    document.get(field).ok_or_else(|| Reason::Missing { field }.at(document.span))
 }
 
-pub(super) fn need_text<'d>(document: &'d Node, field: &'static str) -> Result<&'d str, At> {
+fn need_text<'d>(document: &'d Node, field: &'static str) -> Result<&'d str, At> {
     let node = need(document, field)?;
     node.text().ok_or_else(|| wrong_type(field, "text", node))
 }
 
 pub(super) fn wrong_type(field: &str, wanted: &'static str, node: &Node) -> At {
-    Reason::WrongType { field: field.to_owned(), wanted, found: node.kind() }.at(node.line)
+    node.at(Reason::WrongType { field: field.to_owned(), wanted, found: node.kind() })
 }
 
 pub(super) fn id(document: &Node) -> Result<String, At> {
     let text = need_text(document, "id")?;
     let is_printable = text.chars().all(|character| character.is_ascii_graphic());
     if text.is_empty() || text.len() > ID_CHARACTERS_MAX || !is_printable {
-        let line = document.get("id").map_or(document.line, |node| node.line);
-        return Err(Reason::BadId { id: text.to_owned() }.at(line));
+        return Err(document.get("id").unwrap_or(document).at(Reason::BadId { id: text.to_owned() }));
     }
     Ok(text.to_owned())
 }
 
 pub(super) fn title(document: &Node) -> Result<String, At> {
     let text = need_text(document, "title")?.trim();
-    let at = |reason: Reason| reason.at(document.get("title").map_or(document.line, |node| node.line));
+    let at = |reason: Reason| document.get("title").unwrap_or(document).at(reason);
     if text.is_empty() {
         return Err(at(Reason::Missing { field: "title" }));
     }
@@ -145,7 +164,10 @@ pub(super) fn level(document: &Node) -> Result<Option<Level>, At> {
         "medium" => Ok(Some(Level::Medium)),
         "high" => Ok(Some(Level::High)),
         "critical" => Ok(Some(Level::Critical)),
-        other => Err(Reason::UnknownLevel { level: other.to_owned() }.at(node.line)),
+        other => {
+            let mend = did_you_mean(other, LEVELS, format!("use {}", LEVELS.join(", ")));
+            Err(node.at(Reason::UnknownLevel { level: other.to_owned(), mend }))
+        }
     }
 }
 
@@ -178,35 +200,50 @@ pub(super) fn logsource(node: &Node) -> Result<LogSource, At> {
             "product" => &mut logsource.product,
             "service" => &mut logsource.service,
             "definition" => continue,
-            other => return Err(Reason::UnknownLogsourceKey { key: other.to_owned() }.at(key.line)),
+            other => {
+                let mend = did_you_mean(other, LOGSOURCE_KEYS, format!("use {}", LOGSOURCE_KEYS.join(", ")));
+                return Err(key.at(Reason::UnknownLogsourceKey { key: other.to_owned(), mend }));
+            }
         };
         let text = value.text().ok_or_else(|| wrong_type(&format!("logsource {}", key.text), "text", value))?;
         *part = Some(text.to_owned());
     }
     if logsource == LogSource::default() {
-        return Err(Reason::EmptyLogsource.at(node.line));
+        return Err(node.at(Reason::EmptyLogsource {}));
     }
     Ok(logsource)
 }
 
-pub(super) fn detection(node: &Node) -> Result<(Vec<Selection>, Expr), At> {
+/// Selections with the condition over them, and where each field is asked for.
+pub(super) struct Detection {
+    pub(super) selections: Vec<Selection>,
+    pub(super) condition: Expr,
+    pub(super) uses: Vec<FieldUse>,
+}
+
+/// Reads selections and the condition over them; the keys in `beside` are somebody else's.
+pub(super) fn detection(node: &Node, beside: &[&str]) -> Result<Detection, At> {
     let entries = node.map().ok_or_else(|| wrong_type("detection", "a mapping", node))?;
-    let mut selections = Vec::new();
+    let (mut selections, mut uses) = (Vec::new(), Vec::new());
     for (key, value) in entries {
         match key.text.as_str() {
             "condition" => {}
+            other if beside.contains(&other) => {}
             "timeframe" => {
                 let mend = "it only has a meaning for aggregations; write a correlation document instead";
-                return Err(Reason::UnsupportedDetectionKey { key: key.text.clone(), mend }.at(key.line));
+                return Err(key.at(Reason::UnsupportedDetectionKey { key: key.text.clone(), mend }));
             }
-            name => selections.push(Selection { name: name.to_owned(), body: detection::selection(name, value)? }),
+            name => {
+                selections.push(Selection { name: name.to_owned(), body: detection::selection(name, value)? });
+                detection::uses(value, &mut uses);
+            }
         }
     }
-    let conditions = node.get("condition").ok_or_else(|| Reason::Missing { field: "condition" }.at(node.line))?;
+    let conditions = node.get("condition").ok_or_else(|| Reason::Missing { field: "condition" }.at(node.span))?;
     let names: Vec<&str> = selections.iter().map(|selection| selection.name.as_str()).collect();
     let one = |node: &Node| {
         let text = node.text().ok_or_else(|| wrong_type("condition", "text or a list of texts", node))?;
-        condition::parse(text, &names).map_err(|reason| reason.at(node.line))
+        condition::parse(text, &names).map_err(|reason| node.at(reason))
     };
     let condition = match &conditions.content {
         Content::List(items) if items.is_empty() => {
@@ -215,5 +252,5 @@ pub(super) fn detection(node: &Node) -> Result<(Vec<Selection>, Expr), At> {
         Content::List(items) => Expr::Any(items.iter().map(one).collect::<Result<_, _>>()?),
         _ => one(conditions)?,
     };
-    Ok((selections, condition))
+    Ok(Detection { selections, condition, uses })
 }

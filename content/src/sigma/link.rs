@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use watertight_engine::image::CHAIN_MAX;
 
+use super::correlation::problem;
 use super::load::{same_id, Loaded, LoadedCorrelation};
 use super::rejection::{At, Reason};
 use crate::image::{Correlation as Compiled, Input as CompiledInput, Place, Source, Target};
-use crate::rule::{Correlation, Input, InputSource, Kind, Measure};
+use crate::rule::{Correlation, Input, InputSource, Kind, Measure, Rule};
 
 /// Correlations with what they refer to, in an order in which none stands on a later one.
 #[derive(Debug, Default)]
@@ -34,11 +35,12 @@ struct Names {
     by_name: HashMap<String, Vec<Known>>,
 }
 
-/// Links all correlations of a library.
-pub(super) fn link<'l>(rules: &'l [Loaded], correlations: &'l [LoadedCorrelation]) -> Linked<'l> {
+/// Links all correlations of a library; `excepted` are its rules with their exceptions in them.
+pub(super) fn link<'l>(rules: &'l [Loaded], excepted: &'l [Rule], correlations: &'l [LoadedCorrelation]) -> Linked<'l> {
     let names = Names::of(rules, correlations);
     let mut linked = Linked::default();
-    linked.sources.extend(rules.iter().map(|Loaded { rule, file, line, .. }| Source { rule, file, line: *line }));
+    let with = rules.iter().zip(excepted);
+    linked.sources.extend(with.map(|(Loaded { file, line, .. }, rule)| Source { rule, file, line: *line }));
     // By position in the library: that among the linked, and how many stand on one another there.
     let mut done: HashMap<usize, (usize, u32)> = HashMap::new();
     let mut left: Vec<usize> = (0..correlations.len()).collect();
@@ -65,9 +67,8 @@ pub(super) fn link<'l>(rules: &'l [Loaded], correlations: &'l [LoadedCorrelation
             let is_final = linked.failed.is_empty();
             for position in left.drain(..).filter(|_| is_final) {
                 let line = correlations.get(position).map_or(0, |loaded| loaded.line);
-                let what =
-                    "correlations that refer to one another in a circle never fire: remove a reference".to_owned();
-                linked.failed.push((position, Reason::Correlation { what }.at(line)));
+                let words = "correlations that refer to one another in a circle never fire: remove a reference";
+                linked.failed.push((position, problem(words).at(line)));
             }
         }
     }
@@ -100,10 +101,7 @@ impl Names {
         match self.by_name.get(reference).map(Vec::as_slice) {
             Some([known]) => Ok(*known),
             Some([_, _, ..]) => Err(Reason::AmbiguousRule { reference: reference.to_owned() }),
-            _ => {
-                let mend = "correct it, or load the folder that the rule is in too";
-                Err(Reason::NoSuchRule { reference: reference.to_owned(), mend })
-            }
+            _ => Err(Reason::NoSuchRule { reference: reference.to_owned() }),
         }
     }
 }
@@ -122,11 +120,11 @@ fn link_one<'l>(
     for input in &correlation.inputs {
         let (target, inner) = match &input.source {
             InputSource::Inline(rule) => {
-                inline.push(Source { rule, file: &loaded.file, line: input.line });
+                inline.push(Source { rule, file: &loaded.file, line: input.span.line });
                 (Target::Rule(sources.len() + inline.len() - 1), None)
             }
             InputSource::Named { reference, .. } => {
-                match names.find(reference).map_err(|reason| reason.at(input.line))? {
+                match names.find(reference).map_err(|reason| reason.at(input.span))? {
                     Known::Rule(position) => (Target::Rule(position), None),
                     Known::Correlation(position) => {
                         let Some((place, inner_depth)) = done.get(&position) else { return Ok(None) };
@@ -141,8 +139,8 @@ fn link_one<'l>(
     }
     let depth = depth.saturating_add(1);
     if depth > CHAIN_MAX {
-        let what = format!("more than {CHAIN_MAX} correlations stand on one another: join some of them");
-        return Err(Reason::Correlation { what }.at(loaded.line));
+        let words = format!("more than {CHAIN_MAX} correlations stand on one another: join some of them");
+        return Err(problem(words).at(loaded.line));
     }
     sources.extend(inline);
     Ok(Some((Compiled { correlation, file: &loaded.file, line: loaded.line, inputs }, depth)))
@@ -155,7 +153,7 @@ fn link_input(
     inner: Option<&Correlation>,
     names: &Names,
 ) -> Result<CompiledInput, At> {
-    let refused = |what: String| Reason::Correlation { what }.at(input.line);
+    let refused = |words: String| problem(words).at(input.span);
     let place = |field: &str| match inner {
         None => Ok(Place::Field(field.to_owned())),
         Some(inner) => {
@@ -163,7 +161,7 @@ fn link_input(
             let missing = || {
                 let has = if inner.group_by.is_empty() { "nothing".to_owned() } else { inner.group_by.join(", ") };
                 refused(format!(
-                    "{field:?} is no field that {:?} groups by ({has}): a correlation passes on those alone; add it there",
+                    "{field:?} is no field that {:?} groups by ({has}), and a correlation passes on those alone: add it there",
                     input.name
                 ))
             };
@@ -202,8 +200,7 @@ fn aliased<'i>(input: &'i Input, part: usize, field: &'i str, names: &Names) -> 
     let Some(alias) = aliases.get(part).filter(|alias| !alias.is_empty()) else { return Ok(field) };
     let wanted = names.find(reference).ok();
     let of_this = alias.iter().find(|(rule, _)| names.find(rule).ok() == wanted);
-    of_this.map(|(_, field)| field.as_str()).ok_or_else(|| {
-        let what = format!("alias {field:?} has no field for rule {reference:?}: add one");
-        Reason::Correlation { what }.at(input.line)
-    })
+    of_this
+        .map(|(_, field)| field.as_str())
+        .ok_or_else(|| problem(format!("alias {field:?} has no field for rule {reference:?}: add one")).at(input.span))
 }

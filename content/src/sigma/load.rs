@@ -5,8 +5,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::document::{parse, Document};
+use super::exception::{apply, Exception};
 use super::link::link;
-use super::rejection::{At, Reason, Rejection};
+use super::rejection::{At, Kind, Reason, Rejection};
 use crate::image::{compile_all, CompileError};
 use crate::rule::{Correlation, Rule};
 
@@ -57,6 +58,17 @@ pub struct LoadedCorrelation {
     pub name: Option<String>,
 }
 
+/// A filter or an exception, and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedException {
+    /// It.
+    pub exception: Exception,
+    /// The file it is in.
+    pub file: String,
+    /// The line its document begins at, from 1.
+    pub line: usize,
+}
+
 /// Rules read, with everything that went wrong: nothing is left out in silence.
 #[derive(Debug, Default)]
 pub struct Library {
@@ -64,6 +76,8 @@ pub struct Library {
     pub rules: Vec<Loaded>,
     /// The correlations that were understood. What they refer to is looked up when all is compiled.
     pub correlations: Vec<LoadedCorrelation>,
+    /// What is left out of them; it is put into them when they are compiled. In the order of its files.
+    pub exceptions: Vec<LoadedException>,
     /// The documents that were refused.
     pub rejections: Vec<Rejection>,
     /// The files and folders that could not be read.
@@ -118,19 +132,20 @@ pub enum LoadError {
 }
 
 impl Library {
-    /// The rules compiled. One that takes more than a rule may is moved to the rejections, so that it does not take the others
+    /// The rules compiled, with the exceptions in them. One that takes more than a rule may is moved to the rejections, so that it does not take the others
     /// with it.
     ///
     /// # Errors
     /// The compiler wrote what the engine does not read.
     pub fn image(&mut self) -> Result<Vec<u8>, CompileError> {
         loop {
-            let linked = link(&self.rules, &self.correlations);
+            let applied = apply(&self.rules, &self.exceptions);
+            let linked = link(&self.rules, &applied.rules, &self.correlations);
             if !linked.failed.is_empty() {
                 let mut failed = linked.failed;
                 failed.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
-                for (position, At { line, reason }) in failed {
-                    self.refuse_correlation(position, line, reason);
+                for (position, at) in failed {
+                    self.refuse_correlation(position, at);
                 }
                 continue; // others may stand on them
             }
@@ -146,26 +161,43 @@ impl Library {
             match (rule, correlation) {
                 (Some(position), _) => {
                     let Loaded { rule, file, line, .. } = self.rules.remove(position);
-                    self.rejections.push(Rejection { rule: Some(rule.id), file, line, reason });
+                    self.rejections.push(Rejection::new(Kind::Rule, Some(rule.id), &file, "", reason.at(line)));
                 }
                 (None, Some(position)) => {
                     let line = self.correlations.get(position).map_or(0, |one| one.line);
-                    self.refuse_correlation(position, line, reason);
+                    self.refuse_correlation(position, reason.at(line));
                 }
                 (None, None) => return Err(error),
             }
         }
     }
 
-    fn refuse_correlation(&mut self, position: usize, line: usize, reason: Reason) {
+    fn refuse_correlation(&mut self, position: usize, at: At) {
         let LoadedCorrelation { correlation, file, .. } = self.correlations.remove(position);
-        self.rejections.push(Rejection { rule: Some(correlation.id), file, line, reason });
+        self.rejections.push(Rejection::new(Kind::Correlation, Some(correlation.id), &file, "", at));
+    }
+
+    /// Moves the rules that demand an action of those who can't take it to the rejections: nobody is to believe that it would be.
+    pub fn refuse_enforced(&mut self) {
+        let (kept, refused) =
+            std::mem::take(&mut self.rules).into_iter().partition(|loaded| !loaded.rule.response.is_enforced);
+        self.rules = kept;
+        for Loaded { rule, file, line, .. } in refused {
+            let at = Reason::CantEnforce { action: rule.response.action.name() }.at(line);
+            self.rejections.push(Rejection::new(Kind::Rule, Some(rule.id), &file, "", at));
+        }
+        let is_enforced = |loaded: &LoadedCorrelation| loaded.correlation.response.is_enforced;
+        while let Some(position) = self.correlations.iter().position(is_enforced) {
+            let action = self.correlations.get(position).map_or("", |one| one.correlation.response.action.name());
+            let line = self.correlations.get(position).map_or(0, |one| one.line);
+            self.refuse_correlation(position, Reason::CantEnforce { action }.at(line));
+        }
     }
 
     /// How many rules, and things that should have been rules, there are so far.
     fn seen(&self) -> usize {
-        let accepted = self.rules.len().saturating_add(self.correlations.len());
-        accepted.saturating_add(self.rejections.len()).saturating_add(self.unreadable.len())
+        let read = self.rules.len().saturating_add(self.correlations.len()).saturating_add(self.exceptions.len());
+        read.saturating_add(self.rejections.len()).saturating_add(self.unreadable.len())
     }
 }
 
@@ -228,20 +260,23 @@ impl Loader {
                     continue;
                 }
             };
-            let id = match &parsed.document {
-                Document::Rule(rule) => rule.id.clone(),
-                Document::Correlation(correlation) => correlation.id.clone(),
+            let (kind, id) = match &parsed.document {
+                Document::Rule(rule) => (Kind::Rule, rule.id.clone()),
+                Document::Exception(exception) => (Kind::Exception, exception.id.clone()),
+                Document::Correlation(correlation) => (Kind::Correlation, correlation.id.clone()),
             };
             if let Some(other) = self.file_of_id.get(&same_id(&id)) {
                 let reason = Reason::DuplicateId { id: id.clone(), other: other.clone() };
-                let rejection = Rejection { rule: Some(id), file: file.to_owned(), line: parsed.line, reason };
-                self.library.rejections.push(rejection);
+                self.library.rejections.push(Rejection::new(kind, Some(id), file, text, reason.at(parsed.line)));
                 continue;
             }
             self.file_of_id.insert(same_id(&id), file.to_owned());
             let (file, line, name) = (file.to_owned(), parsed.line, parsed.name);
             match parsed.document {
                 Document::Rule(rule) => self.library.rules.push(Loaded { rule: *rule, file, line, name }),
+                Document::Exception(exception) => {
+                    self.library.exceptions.push(LoadedException { exception: *exception, file, line });
+                }
                 Document::Correlation(correlation) => {
                     let correlation = *correlation;
                     self.library.correlations.push(LoadedCorrelation { correlation, file, line, name });

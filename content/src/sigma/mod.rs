@@ -1,7 +1,7 @@
 //! Sigma rules: from YAML text to the engine's rule form, and what each rule is worth on a given sensor.
 //!
-//! The flow is yaml (text to nodes that know their line) -> document (node to rule) -> detection (selections, modifiers,
-//! values) -> condition (the boolean tree). Whatever is not understood refuses the rule: an unknown modifier that was
+//! The flow is yaml (text to nodes that know their place) -> document (node to rule or exception) -> detection (selections,
+//! modifiers, values) -> condition (the boolean tree) -> exception (what is left out of rules) -> image. Whatever is not understood refuses the rule: an unknown modifier that was
 //! skipped would make the rule mean something else without a word.
 //!
 //! Meaning follows the Sigma specification 2.1; where it leaves room: `null` is "absent or null", `''` is "present and
@@ -12,19 +12,29 @@ mod condition;
 mod correlation;
 pub mod detect;
 mod detection;
+pub mod diagnostic;
 mod document;
 mod encode;
 mod event;
+pub mod exception;
 mod link;
 mod load;
 mod modifier;
 mod moment;
+mod place;
+mod reason;
 mod rejection;
+mod response;
 mod value;
 pub mod verdict;
-mod yaml;
+mod verdict_together;
+pub(crate) mod yaml;
 
 pub use document::{parse, Document, Parsed};
 pub use event::{JsonEvent, Slots};
-pub use load::{load_dir, load_dirs, load_texts, same_id, Library, LoadError, Loaded, LoadedCorrelation, Source};
-pub use rejection::{Reason, Rejection};
+pub use load::{
+    load_dir, load_dirs, load_texts, same_id, Library, LoadError, Loaded, LoadedCorrelation, LoadedException, Source,
+};
+pub use place::Span;
+pub use reason::reference_page;
+pub use rejection::{Kind, Reason, Rejection};

@@ -9,7 +9,45 @@ use crate::rule::{Comparison, Place, TimePart};
 use watertight_engine::image::is_plain;
 
 use super::encode::Utf16;
-use super::rejection::Reason;
+use super::reason::{did_you_mean, Reason};
+
+/// Every modifier that is known.
+const MODIFIERS: [&str; 31] = [
+    "all",
+    "neq",
+    "cased",
+    "windash",
+    "expand",
+    "startswith",
+    "endswith",
+    "contains",
+    "lt",
+    "lte",
+    "gt",
+    "gte",
+    "minute",
+    "hour",
+    "day",
+    "week",
+    "month",
+    "year",
+    "re",
+    "i",
+    "m",
+    "s",
+    "cidr",
+    "exists",
+    "fieldref",
+    "utf16le",
+    "wide",
+    "utf16be",
+    "utf16",
+    "base64",
+    "base64offset",
+];
+
+/// The mend of a modifier that has nothing to change.
+const REMOVE: &str = "remove it";
 
 /// A field's name, `None` for keywords, with its modifiers.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,7 +153,7 @@ impl Question {
                 Some((_, flags)) if modifier == "i" => flags.ignores_case = true,
                 Some((_, flags)) if modifier == "m" => flags.is_multi_line = true,
                 Some((_, flags)) => flags.dot_matches_line_feed = true,
-                None => return Err(self.misplaced(modifier, "belongs behind re: write re first")),
+                None => return Err(self.misplaced(modifier, "belongs behind re", "write re first")),
             },
             "cidr" => parts.cidr = Some(modifier),
             "exists" => parts.exists = Some(modifier),
@@ -126,7 +164,8 @@ impl Question {
             "base64" => self.encodings.push(Encoding::Base64),
             "base64offset" => self.encodings.push(Encoding::Base64AtOffsets),
             other => {
-                return Err(Reason::UnknownModifier { field: self.key.clone(), modifier: other.to_owned() });
+                let mend = did_you_mean(other, MODIFIERS, "remove it or correct its spelling");
+                return Err(Reason::UnknownModifier { field: self.key.clone(), modifier: other.to_owned(), mend });
             }
         }
         Ok(())
@@ -172,33 +211,37 @@ impl Question {
     fn check(&self, parts: &Parts<'_>) -> Result<(), Reason> {
         let is_text = matches!(self.kind, Kind::Text(_));
         if !is_text && !self.encodings.is_empty() {
-            return Err(self.misplaced("base64 or utf16", "changes text, but the comparison is not one of text"));
+            return Err(self.misplaced(
+                "base64 or utf16",
+                "changes text, but the comparison is not one of text",
+                REMOVE,
+            ));
         }
         if !is_text && self.widens_dashes {
-            return Err(self.misplaced("windash", "changes text, but the comparison is not one of text"));
+            return Err(self.misplaced("windash", "changes text, but the comparison is not one of text", REMOVE));
         }
         if self.widens_dashes && !self.encodings.is_empty() {
-            return Err(self.misplaced("windash", "can't be combined with an encoding: write the variants out"));
+            return Err(self.misplaced("windash", "can't be combined with an encoding", "write the variants out"));
         }
         if self.is_cased && !matches!(self.kind, Kind::Text(_) | Kind::SameAs(_) | Kind::Regex(_)) {
-            return Err(self.misplaced("cased", "concerns text, but the comparison is not one of text"));
+            return Err(self.misplaced("cased", "concerns text, but the comparison is not one of text", REMOVE));
         }
         if self.is_cased && matches!(self.kind, Kind::Regex(flags) if flags.ignores_case) {
             return Err(self.conflict("cased", "i"));
         }
         if let Some(position) = self.encodings.iter().position(|step| !matches!(step, Encoding::Utf16(_))) {
             if self.encodings.len() > position.saturating_add(1) {
-                return Err(self.misplaced("base64", "must be the last encoding: encode to UTF-16 before it"));
+                return Err(self.misplaced("base64", "must be the last encoding", "encode to UTF-16 before it"));
             }
         }
         if self.encodings.len() > 2
             || self.encodings.iter().filter(|step| matches!(step, Encoding::Utf16(_))).count() > 1
         {
-            return Err(self.misplaced("utf16", "is there twice: keep one"));
+            return Err(self.misplaced("utf16", "is there twice", "keep one"));
         }
         if self.field.is_none() && matches!(self.kind, Kind::SameAs(_) | Kind::Exists) {
             let name = parts.field_ref.or(parts.exists).unwrap_or_default();
-            return Err(self.misplaced(name, "asks about one field: name it before the modifier"));
+            return Err(self.misplaced(name, "asks about one field", "name it before the modifier"));
         }
         Ok(())
     }
@@ -207,8 +250,8 @@ impl Question {
         Reason::ConflictingModifiers { field: self.key.clone(), first: first.to_owned(), second: second.to_owned() }
     }
 
-    fn misplaced(&self, modifier: &str, why: &'static str) -> Reason {
-        Reason::MisplacedModifier { field: self.key.clone(), modifier: modifier.to_owned(), why }
+    fn misplaced(&self, modifier: &str, why: &'static str, mend: &'static str) -> Reason {
+        Reason::MisplacedModifier { field: self.key.clone(), modifier: modifier.to_owned(), why, mend }
     }
 }
 

@@ -9,7 +9,8 @@ use crate::rule::{Expr, LogSource, Op, Rule};
 use serde::Serialize;
 
 use super::condition::fits;
-use super::{Library, Rejection};
+use super::exception::{apply, Exception, FoundIn};
+use super::{verdict_together, Kind, Library, Loaded, Rejection};
 
 /// Most fields that a reason names.
 const NAMED_FIELDS_MAX: usize = 5;
@@ -48,9 +49,11 @@ pub enum Verdict {
     Rejected,
 }
 
-/// A rule's verdict and the reason.
+/// A rule's verdict and the reason; or an exception's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
+    /// What the row is about.
+    pub kind: Kind,
     /// The rule's id; empty when the file could not be read that far.
     pub rule: String,
     /// The file it is in.
@@ -59,28 +62,120 @@ pub struct Row {
     pub verdict: Verdict,
     /// One sentence; empty when there is nothing to say.
     pub reason: String,
+    /// Of what was refused: where exactly, and what to do.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
+}
+
+/// Where exactly something was refused, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The code, which stays the same for ever.
+    pub code: &'static str,
+    /// From 1.
+    pub line: usize,
+    /// The character in the line, from 1; 0 where only the line is known.
+    pub column: usize,
+    /// The line of the end, and the character behind the last.
+    pub end: (usize, usize),
+    /// What is there.
+    pub label: String,
+    /// What to do.
+    pub mend: String,
 }
 
 /// The verdict of every document of a library, by file.
 #[must_use]
 pub fn rows(library: &Library, supply: &Supply) -> Vec<Row> {
-    let accepted = library.rules.iter().map(|loaded| {
-        let (verdict, reason) = judge(&loaded.rule, supply);
-        (loaded.line, Row { rule: loaded.rule.id.clone(), file: loaded.file.clone(), verdict, reason })
+    let applied = apply(&library.rules, &library.exceptions);
+    let changed = applied.rules.iter().zip(&applied.emptied_by);
+    let accepted = library.rules.iter().zip(changed).map(|(loaded, (changed, emptied_by))| {
+        let (verdict, reason) = judge_with(&loaded.rule, changed, emptied_by.as_deref(), supply);
+        let row = Row {
+            kind: Kind::Rule,
+            rule: loaded.rule.id.clone(),
+            file: loaded.file.clone(),
+            verdict,
+            reason,
+            refusal: None,
+        };
+        (loaded.line, row)
+    });
+    let exceptions = library.exceptions.iter().zip(&applied.exceptions).map(|(loaded, found)| {
+        let (verdict, reason) = judge_exception(&loaded.exception, found, library, supply);
+        let (rule, file) = (loaded.exception.id.clone(), loaded.file.clone());
+        (loaded.line, Row { kind: Kind::Exception, rule, file, verdict, reason, refusal: None })
+    });
+    let together = library.correlations.iter().zip(verdict_together::verdicts(library, &applied, supply));
+    let together = together.map(|(loaded, (verdict, reason))| {
+        let (rule, file) = (loaded.correlation.id.clone(), loaded.file.clone());
+        (loaded.line, Row { kind: Kind::Correlation, rule, file, verdict, reason, refusal: None })
     });
     let rejected = library.rejections.iter().map(|rejection| (rejection.line, rejected(rejection)));
-    let mut rows: Vec<(usize, Row)> = accepted.chain(rejected).collect();
+    let mut rows: Vec<(usize, Row)> = accepted.chain(together).chain(exceptions).chain(rejected).collect();
     rows.sort_by(|(left_line, left), (right_line, right)| (&left.file, left_line).cmp(&(&right.file, right_line)));
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
 fn rejected(rejection: &Rejection) -> Row {
+    let Rejection { kind, rule, file, line, span, reason, .. } = rejection;
     Row {
-        rule: rejection.rule.clone().unwrap_or_default(),
-        file: rejection.file.clone(),
+        kind: *kind,
+        rule: rule.clone().unwrap_or_default(),
+        file: file.clone(),
         verdict: Verdict::Rejected,
-        reason: format!("line {}: {}", rejection.line, rejection.reason),
+        reason: format!("line {line}: {reason}: {}", reason.mend()),
+        refusal: Some(Refusal {
+            code: reason.code(),
+            line: *line,
+            column: span.column,
+            end: (span.end_line, span.end_column),
+            label: reason.label(),
+            mend: reason.mend(),
+        }),
     }
+}
+
+/// The verdict of a rule with its exceptions in it. What of an exception is not supplied does not make the rule worth less.
+fn judge_with(rule: &Rule, changed: &Rule, emptied_by: Option<&str>, supply: &Supply) -> (Verdict, String) {
+    let (verdict, reason) = judge(rule, supply);
+    if verdict == Verdict::Never {
+        return (verdict, reason);
+    }
+    if let Some(exception) = emptied_by {
+        return (Verdict::Never, format!("every hit is excluded by {exception}"));
+    }
+    match judge(changed, supply) {
+        (Verdict::Never, _) => {
+            (Verdict::Never, "every hit that this sensor's events allow is excluded by exceptions".to_owned())
+        }
+        _ => (verdict, reason),
+    }
+}
+
+/// What an exception is worth: never if it can't leave anything out, degraded if something is wrong with it.
+fn judge_exception(exception: &Exception, found: &FoundIn, library: &Library, supply: &Supply) -> (Verdict, String) {
+    let mut reasons: Vec<String> = found.findings.iter().map(ToString::to_string).collect();
+    // The condition over the exception's own selections, as a rule of each log source that it is put into.
+    let can_exclude = |position: &usize| {
+        let Some(Loaded { rule, .. }) = library.rules.get(*position) else { return false };
+        let alone =
+            Rule { selections: exception.selections.clone(), condition: exception.excluded.clone(), ..rule.clone() };
+        let mut sources = supply.entries.iter().filter(|entry| entry.serves(&rule.logsource)).peekable();
+        sources.peek().is_none()
+            || sources
+                .any(|entry| possible(&alone, &alone.condition, &|field| entry.fields.contains(field)).can_be_true)
+    };
+    let is_in_vain = !found.rules.is_empty() && !found.rules.iter().any(can_exclude);
+    if is_in_vain {
+        reasons.push("unused: every way to be true needs what the log source does not supply".to_owned());
+    }
+    let verdict = match (found.rules.is_empty() || is_in_vain, reasons.is_empty()) {
+        (true, _) => Verdict::Never,
+        (false, false) => Verdict::Degraded,
+        (false, true) => Verdict::CanFire,
+    };
+    (verdict, reasons.join("; "))
 }
 
 /// The verdict of one rule: the best that any kind of event gives it.
@@ -126,7 +221,7 @@ fn judge_on(rule: &Rule, entry: &Supplied) -> (Verdict, String) {
 }
 
 impl Supplied {
-    fn serves(&self, wanted: &LogSource) -> bool {
+    pub(super) fn serves(&self, wanted: &LogSource) -> bool {
         let agrees = |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
         let has_service = wanted
             .service

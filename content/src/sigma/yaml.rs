@@ -1,4 +1,4 @@
-//! YAML as a tree whose nodes know their line, so that every complaint can name one.
+//! YAML as a tree whose nodes know where they stand, so that every complaint can point there.
 //!
 //! Scalars keep the text as written and whether it was quoted: `"9389"` and `9389` mean the same to the matcher, but `null`
 //! and `"null"` do not. Plain scalars are read by the YAML 1.2 core schema: `yes` and `no` are text.
@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
+use super::place::Span;
 use super::rejection::{At, Reason};
 
 /// Deepest nesting. Rules need six.
@@ -15,10 +16,14 @@ const DEPTH_MAX: usize = 32;
 /// Most nodes in a file, those that aliases repeat included: a few letters of YAML can otherwise stand for gigabytes.
 const NODES_MAX: usize = 200_000;
 
-/// A YAML node and the line it begins at, from 1.
+/// A YAML node and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
+    /// From 1.
     pub(crate) line: usize,
+    pub(crate) span: Span,
+    /// Of a scalar: without its quotes.
+    pub(crate) inner: Span,
     pub(crate) content: Content,
 }
 
@@ -36,8 +41,18 @@ pub(crate) enum Content {
 /// A key of a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
+    /// From 1.
     pub(crate) line: usize,
+    pub(crate) span: Span,
+    inner: Span,
     pub(crate) text: String,
+}
+
+impl Key {
+    /// A reason about this key; at the part of it that it names.
+    pub(crate) fn at(&self, reason: Reason) -> At {
+        reason.within(self.inner, &self.text, true)
+    }
 }
 
 impl Node {
@@ -50,6 +65,14 @@ impl Node {
             Content::Text(_) => "text",
             Content::List(_) => "a list",
             Content::Map(_) => "a mapping",
+        }
+    }
+
+    /// A reason about this node; of text, at the part of it that the reason names.
+    pub(crate) fn at(&self, reason: Reason) -> At {
+        match self.text() {
+            Some(text) if !reason.part().is_empty() => reason.within(self.inner, text, false),
+            _ => reason.at(self.span),
         }
     }
 
@@ -84,8 +107,8 @@ impl Node {
 
 /// A collection whose end has not come yet.
 enum Open {
-    List { line: usize, anchor: usize, items: Vec<Node> },
-    Map { line: usize, anchor: usize, entries: Vec<(Key, Node)>, key: Option<Key> },
+    List { span: Span, anchor: usize, items: Vec<Node> },
+    Map { span: Span, anchor: usize, entries: Vec<(Key, Node)>, key: Option<Key> },
 }
 
 #[derive(Default)]
@@ -100,16 +123,19 @@ struct Reader {
 pub(crate) fn read(text: &str) -> Result<Vec<Node>, At> {
     let mut reader = Reader::default();
     for event in Parser::new_from_str(text.trim_start_matches('\u{feff}')) {
-        let (event, span) =
-            event.map_err(|error| Reason::Yaml { what: error.info().to_owned() }.at(error.marker().line().max(1)))?;
-        reader.accept(event, span.start.line().max(1))?;
+        let (event, span) = event.map_err(|error| {
+            let at = error.marker();
+            let place = Span::of(at.line().max(1), at.col().saturating_add(1), 1);
+            Reason::Yaml { what: error.info().to_owned() }.at(place)
+        })?;
+        reader.accept(event, span.into())?;
     }
     reader.documents.retain(|document| document.content != Content::Null);
     Ok(reader.documents)
 }
 
 impl Reader {
-    fn accept(&mut self, event: Event<'_>, line: usize) -> Result<(), At> {
+    fn accept(&mut self, event: Event<'_>, span: Span) -> Result<(), At> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_forced_text = tag.as_ref().is_some_and(|tag| tag.suffix == "str");
@@ -118,26 +144,28 @@ impl Reader {
                 } else {
                     Content::Text(text.into_owned())
                 };
-                self.place(Node { line, content }, anchor)
+                let is_quoted = matches!(style, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted);
+                let inner = if is_quoted { without_quotes(span) } else { span };
+                self.place(Node { line: span.line, span, inner, content }, anchor)
             }
-            Event::SequenceStart(anchor, _) => self.descend(Open::List { line, anchor, items: Vec::new() }, line),
+            Event::SequenceStart(anchor, _) => self.descend(Open::List { span, anchor, items: Vec::new() }, span),
             Event::MappingStart(anchor, _) => {
-                self.descend(Open::Map { line, anchor, entries: Vec::new(), key: None }, line)
+                self.descend(Open::Map { span, anchor, entries: Vec::new(), key: None }, span)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                Some(Open::List { line, anchor, items }) => {
-                    self.place(Node { line, content: Content::List(items) }, anchor)
+                Some(Open::List { span, anchor, items }) => {
+                    self.place(Node { line: span.line, span, inner: span, content: Content::List(items) }, anchor)
                 }
-                Some(Open::Map { line, anchor, entries, .. }) => {
-                    self.place(Node { line, content: Content::Map(entries) }, anchor)
+                Some(Open::Map { span, anchor, entries, .. }) => {
+                    self.place(Node { line: span.line, span, inner: span, content: Content::Map(entries) }, anchor)
                 }
                 None => Ok(()),
             },
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).cloned().ok_or_else(|| {
-                    Reason::Yaml { what: "an alias refers to what is not finished or not there".to_owned() }.at(line)
+                    Reason::Yaml { what: "an alias refers to what is not finished or not there".to_owned() }.at(span)
                 })?;
-                self.count(node.size(), line)?;
+                self.count(node.size(), span)?;
                 self.place(node, 0)
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
@@ -146,28 +174,28 @@ impl Reader {
         }
     }
 
-    fn descend(&mut self, open: Open, line: usize) -> Result<(), At> {
+    fn descend(&mut self, open: Open, span: Span) -> Result<(), At> {
         if self.open.len() >= DEPTH_MAX {
-            return Err(Reason::TooLarge { what: "levels of nesting", limit: DEPTH_MAX }.at(line));
+            return Err(Reason::TooLarge { what: "levels of nesting", limit: DEPTH_MAX }.at(span));
         }
         self.open.push(open);
         Ok(())
     }
 
-    fn count(&mut self, nodes: usize, line: usize) -> Result<(), At> {
+    fn count(&mut self, nodes: usize, span: Span) -> Result<(), At> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > NODES_MAX {
-            return Err(Reason::TooLarge { what: "YAML nodes", limit: NODES_MAX }.at(line));
+            return Err(Reason::TooLarge { what: "YAML nodes", limit: NODES_MAX }.at(span));
         }
         Ok(())
     }
 
     /// Puts a finished node where it belongs: into the open collection, or among the documents.
     fn place(&mut self, node: Node, anchor: usize) -> Result<(), At> {
-        self.count(1, node.line)?;
+        self.count(1, node.span)?;
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
-            self.count(node.size(), node.line)?;
+            self.count(node.size(), node.span)?;
         }
         match self.open.last_mut() {
             None => self.documents.push(node),
@@ -175,14 +203,14 @@ impl Reader {
             Some(Open::Map { entries, key, .. }) => match key.take() {
                 Some(key) => entries.push((key, node)),
                 None => {
-                    let fresh = Key { line: node.line, text: key_text(&node)? };
+                    let fresh = Key { line: node.line, span: node.span, inner: node.inner, text: key_text(&node)? };
                     if fresh.text == "<<" {
                         let what = "merge keys (<<) are not supported: write out what they would merge".to_owned();
-                        return Err(Reason::Yaml { what }.at(fresh.line));
+                        return Err(Reason::Yaml { what }.at(fresh.span));
                     }
                     if entries.iter().any(|(known, _)| known.text == fresh.text) {
                         let what = format!("the key {:?} is there twice: the first would be lost", fresh.text);
-                        return Err(Reason::Yaml { what }.at(fresh.line));
+                        return Err(Reason::Yaml { what }.at(fresh.span));
                     }
                     *key = Some(fresh);
                 }
@@ -199,8 +227,17 @@ fn key_text(node: &Node) -> Result<String, At> {
         Content::Bool(truth) => Ok(truth.to_string()),
         Content::Null => Ok("null".to_owned()),
         Content::List(_) | Content::Map(_) => {
-            Err(Reason::Yaml { what: format!("{} can't be a key", node.kind()) }.at(node.line))
+            Err(Reason::Yaml { what: format!("{} can't be a key", node.kind()) }.at(node.span))
         }
+    }
+}
+
+fn without_quotes(span: Span) -> Span {
+    let width = span.end_column.saturating_sub(span.column);
+    if span.line == span.end_line && width >= 2 {
+        span.part(1..width.saturating_sub(1))
+    } else {
+        span
     }
 }
 
@@ -260,14 +297,23 @@ mod tests {
     }
 
     #[test]
+    fn nodes_and_keys_know_their_columns_and_texts_where_they_begin_within_quotes() {
+        let documents = read("key|x:  'quoted'\nother: plain text # comment\n").expect("yaml");
+        let map = documents[0].map().expect("a mapping");
+        assert_eq!(map[0].0.span, Span::of(1, 1, 5));
+        assert_eq!((map[0].1.span, map[0].1.inner), (Span::of(1, 9, 8), Span::of(1, 10, 6)));
+        assert_eq!((map[1].1.span, map[1].1.inner), (Span::of(2, 8, 10), Span::of(2, 8, 10)));
+    }
+
+    #[test]
     fn a_key_given_twice_is_refused_at_its_line() {
-        assert_eq!(read("a: 1\nb: 2\na: 3\n").expect_err("twice").line, 3);
+        assert_eq!(read("a: 1\nb: 2\na: 3\n").expect_err("twice").span, Span::of(3, 1, 1));
     }
 
     #[test]
     fn a_merge_key_is_refused_by_its_name() {
         let refused = read("a: &a {x: 1}\nb:\n  <<: *a\n").expect_err("a merge key");
-        assert_eq!(refused.line, 3);
+        assert_eq!(refused.span.line, 3);
         assert!(refused.reason.to_string().contains("merge keys (<<)"), "{}", refused.reason);
     }
 
@@ -284,6 +330,6 @@ mod tests {
     #[test]
     fn text_that_is_not_yaml_is_refused_with_a_line() {
         let refused = read("a: 1\nb: [1, 2\nc: 3\n").expect_err("not yaml");
-        assert!(refused.line >= 2, "{refused:?}");
+        assert!(refused.span.line >= 2, "{refused:?}");
     }
 }

@@ -9,11 +9,14 @@ use super::Given;
 /// Most that wait. What a machine does within the time that its sources are apart is less.
 const WAITING_MAX: usize = 4096;
 
+/// Time, which event, stage and place of something found.
+type Turn = (u64, u64, Reverse<u32>, usize);
+
 /// Found, by time; at one time in the order in which events came, of one event the later stages first: else an event that is two
 /// stages of a sequence would take the place of the beginning that it completes.
 #[derive(Debug)]
 pub(super) struct Queue {
-    order: BinaryHeap<Reverse<(u64, u64, Reverse<u32>, usize)>>,
+    order: BinaryHeap<Reverse<Turn>>,
     found: Vec<Given>,
     free: Vec<usize>,
     events: u64,

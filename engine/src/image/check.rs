@@ -5,12 +5,12 @@
 
 use super::layout::{
     AutomatonRecord, CodeRecord, ExpressionRecord, GroupRecord, NodeRecord, OutputRecord, PartRecord, PredicateRecord,
-    QuestionRecord, Range, RuleRecord, StepRecord, ACCEPT, ASK_COMPARE, ASK_EXISTS, ASK_EXPRESSION, ASK_NULL,
-    ASK_SAME_AS, ASK_TEXT, ASK_TIME, ASK_WITHIN, CLASSES_SIZE_BYTES, COMPARE_GREATER_OR_EQUAL, EXPRESSION_PROGRAM,
-    EXPRESSION_TABLE, FLAG_CASED, FLAG_FOREIGN, FLAG_REAL, LEVEL_MAX, LOOK_NOT_WORD, NODE_ALL, NODE_ANY, NODE_IS,
-    NODE_NOT, NODE_SELECTION, NONE, PART_DASH, PART_LITERAL, PLACE_WHOLE, REJECT, STATE_CLASS_SHIFT, STATE_COUNT_MASK,
-    STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, STEP_BYTES, STEP_FAIL, STEP_LOOK, STEP_MATCH, STEP_SPLIT, TIME_YEAR,
-    USE_PREDICATE_MASK, VERSION,
+    QuestionRecord, Range, RuleRecord, StepRecord, Word, ACCEPT, ACTION_DENY_NEXT, ASK_COMPARE, ASK_EXISTS,
+    ASK_EXPRESSION, ASK_NULL, ASK_SAME_AS, ASK_TEXT, ASK_TIME, ASK_WITHIN, CLASSES_SIZE_BYTES,
+    COMPARE_GREATER_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED, FLAG_FOREIGN, FLAG_REAL, LEVEL_MAX,
+    LOOK_NOT_WORD, MODE_ENFORCE, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT, NODE_SELECTION, NONE, PART_DASH, PART_LITERAL,
+    PLACE_WHOLE, REJECT, STATE_CLASS_SHIFT, STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, STEP_BYTES,
+    STEP_FAIL, STEP_LOOK, STEP_MATCH, STEP_SPLIT, TIME_YEAR, TYPE_ANY, USE_PREDICATE_MASK, VERSION,
 };
 use super::{at, Image};
 
@@ -396,9 +396,21 @@ fn check_rule(image: &Image<'_>, rule: &RuleRecord) -> Result<(), Complaint> {
     text(image, rule.file)?;
     text_or_unset(image, rule.author)?;
     must(rule.level.get() <= LEVEL_MAX, "has an unknown level")?;
+    must(rule.action.get() <= ACTION_DENY_NEXT, "has an unknown action")?;
+    must(rule.mode.get() <= MODE_ENFORCE, "has an unknown mode")?;
+    check_asks(image, rule.asks)?;
     within(image.selections, rule.selections, "its selections lie outside")?;
     must(is_in(image.nodes, rule.root.get()), "its condition is not there")?;
     let code = rule.code.get();
     must(code == ACCEPT || code == REJECT || is_in(image.code, code), "its code is not there")?;
     list_of(image, rule.fields, image.fields.len(), "its fields are not there")
+}
+
+/// Threes of a slot, types and a line.
+fn check_asks(image: &Image<'_>, asks: Range) -> Result<(), Complaint> {
+    within(image.words, asks, "what it asks for lies outside")?;
+    let (threes, rest) = image.words_of(asks).as_chunks::<3>();
+    must(rest.is_empty(), "what it asks for is not whole")?;
+    let is_known = |[slot, types, _]: &[Word; 3]| is_in(image.fields, slot.get()) && types.get() & !TYPE_ANY == 0;
+    must(threes.iter().all(is_known), "asks for what is not there")
 }

@@ -203,8 +203,42 @@ record! {
         code: U32,
         /// In `Words`: the slots of the fields that it asks for, ascending.
         fields: Range,
+        /// `ACTION_`.
+        action: U32,
+        /// `MODE_`.
+        mode: U32,
+        /// In `Words`, three for each question about a field: its slot, the `TYPE_` bits of the values that can answer yes, and the
+        /// line that asks.
+        asks: Range,
     }
 }
+
+/// A hit is told.
+pub const ACTION_ALERT: u32 = 0;
+/// The process is killed.
+pub const ACTION_KILL: u32 = 1;
+/// The executable is not started again.
+pub const ACTION_DENY_NEXT: u32 = 2;
+
+/// It is only told what would be done.
+pub const MODE_AUDIT: u32 = 0;
+/// It is done.
+pub const MODE_ENFORCE: u32 = 1;
+
+/// Yes or no.
+pub const TYPE_BOOL: u32 = 1 << 0;
+/// A number from zero.
+pub const TYPE_NUMBER: u32 = 1 << 1;
+/// A number that can be below zero.
+pub const TYPE_SIGNED: u32 = 1 << 2;
+/// A string.
+pub const TYPE_TEXT: u32 = 1 << 3;
+/// Strings in order.
+pub const TYPE_LIST: u32 = 1 << 4;
+/// An address.
+pub const TYPE_ADDRESS: u32 = 1 << 5;
+/// Values of any type.
+pub const TYPE_ANY: u32 = (1 << 6) - 1;
 
 /// The author did not say how grave a hit is.
 pub const LEVEL_NONE: u32 = 0;

@@ -6,12 +6,15 @@
 mod check;
 pub(crate) mod correlation;
 pub mod layout;
+mod response;
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 pub use check::{is_plain, ImageError, CONDITION_DEPTH_MAX, PROGRAM_STEPS_MAX};
 pub use correlation::{CHAIN_MAX, STATES_BYTES_MAX, STATE_BYTES_MAX};
+pub use response::{Action, Response};
+
 use layout::{
     AutomatonRecord, CodeRecord, CorrelationRecord, ExpressionRecord, FieldRecord, GroupRecord, Header, InputRecord,
     NodeRecord, OutputRecord, PartRecord, PredicateRecord, QuestionRecord, Range, RuleRecord, Section, SectionRecord,
@@ -239,6 +242,12 @@ impl<'i> Rule<'i> {
     /// The author's tags, `attack.t1059` and such.
     pub fn tags(&self) -> impl Iterator<Item = &'i str> {
         self.image.text(self.record.tags).lines()
+    }
+
+    /// What is done when it fires.
+    #[must_use]
+    pub fn response(&self) -> Response {
+        Response::of_numbers(self.record.action.get(), self.record.mode.get())
     }
 
     /// Whom the rule is owed to.

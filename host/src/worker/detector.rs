@@ -26,7 +26,7 @@ use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
 use crate::loss::{self, Losses};
 use crate::output::{boot_ns_now, Output, RuleCounts, Summary};
-use crate::printable::printable;
+use crate::printable::printable_lines;
 use crate::tree::Tree;
 use crate::users::Names;
 use crate::whole_lines::Untaken;
@@ -71,7 +71,7 @@ pub fn run(report: RawFd) -> Result<u8> {
     let live = if is_live { Live::open(setup.has_colour, &setup.own_pids).ok() } else { None };
     if !setup.is_restart {
         for refusal in &refused {
-            crate::say!("watertight: {}", printable(refusal));
+            crate::say!("watertight: {}", printable_lines(refusal));
         }
         if !setup.rules.is_empty() {
             crate::say!("watertight: {}", rules_in_words(rules.len(), replaced));

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
+use watertight_content::sigma::diagnostic::render;
 use watertight_content::sigma::{load_dirs, load_texts, same_id, Library, LoadError, Source};
 use watertight_engine::{
     CorrelationLimits, Explanation, Field as RuleField, Fields, HashKey, Image, LogSource, Moment, Plan, Rule, Scratch,
@@ -59,10 +60,13 @@ pub struct Loaded {
 /// A file or folder can't be read, or the rules together exceed what the engine takes.
 pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
-    let Library { rules: shipped, correlations: mut together, rejections: mut refused, .. } = load_texts(shipped);
-    let Library { rules: own, correlations, rejections, unreadable, .. } = load_dirs(folders);
+    let Library {
+        rules: shipped, correlations: mut together, exceptions: mut excepted, rejections: mut refused, ..
+    } = load_texts(shipped);
+    let Library { rules: own, correlations, exceptions, rejections, unreadable, .. } = load_dirs(folders);
+    excepted.extend(exceptions);
     refused.extend(rejections);
-    let mut refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    let mut refused: Vec<String> = refused.iter().map(|refused| render(refused, false)).collect();
     for error in unreadable {
         match error {
             // A folder that an update left empty is told, and ends no run.
@@ -82,9 +86,10 @@ pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
     together.retain(|shipped| !is_taken(&shipped.correlation.id));
     let replaced = replaced.len().saturating_add(before.saturating_sub(together.len()));
     together.extend(correlations);
-    let mut library = Library { rules, correlations: together, ..Library::default() };
+    let mut library = Library { rules, correlations: together, exceptions: excepted, ..Library::default() };
+    library.refuse_enforced();
     let image = library.image().context("putting the rules together")?;
-    refused.extend(library.rejections.iter().map(ToString::to_string));
+    refused.extend(library.rejections.iter().map(|refused| render(refused, false)));
     let rules = library.rules.len().saturating_add(library.correlations.len());
     Ok(Loaded { image, rules, refused, replaced })
 }
@@ -136,9 +141,14 @@ impl<'i> Rules<'i> {
         self.len() == 0
     }
 
-    /// Calls `alert` for each rule that fires on the event. What that completes is told by [`Self::advance`]; what can't wait for
-    /// that, because too much does already, is told to `together`.
-    pub fn evaluate(
+    /// Calls `alert` for each rule that fires on the event by itself.
+    pub fn evaluate(&mut self, event: &Event, alert: &mut dyn FnMut(Alert<'_>)) {
+        self.evaluate_next(event, alert, &mut |_| {});
+    }
+
+    /// Calls `alert` for each rule that fires on the event, the next of a run. What it completes is told by [`Self::advance`];
+    /// what can't wait for that, because too much does already, is told to `together`.
+    pub fn evaluate_next(
         &mut self,
         event: &Event,
         alert: &mut dyn FnMut(Alert<'_>),
@@ -282,11 +292,7 @@ mod tests {
             .with(Field::IsMemfd, true)
             .with(Field::CommandLine, "x");
         let mut fired = Vec::new();
-        rules.evaluate(
-            &event,
-            &mut |alert| fired.push((alert.rule.title().to_owned(), alert.explanation.is_some())),
-            &mut |_| {},
-        );
+        rules.evaluate(&event, &mut |alert| fired.push((alert.rule.title().to_owned(), alert.explanation.is_some())));
         assert!(
             fired.iter().any(|(title, is_explained)| title.contains("started from memory") && *is_explained),
             "{fired:?}"
@@ -306,7 +312,7 @@ mod tests {
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
             .with(Field::Executable, "/usr/bin/true")
             .with(Field::CommandLine, "true");
-        rules.evaluate(&event, &mut |alert| panic!("{} fired", alert.rule.title()), &mut |_| {});
+        rules.evaluate(&event, &mut |alert| panic!("{} fired", alert.rule.title()));
     }
 
     /// A rule with the id of a shipped one, which fires on every program.
@@ -342,10 +348,48 @@ mod tests {
         );
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1).with(Field::Executable, "/bin/true");
         let mut fired = Vec::new();
-        rules.evaluate(&event, &mut |alert| fired.push(alert.rule.title().to_owned()), &mut |_| {});
+        rules.evaluate(&event, &mut |alert| fired.push(alert.rule.title().to_owned()));
         fired.sort();
         assert_eq!(fired, ["Mine", "New", "Other"]);
         assert!(rules_in_words(rules.len(), replaced).contains(" 2 of them from --rules"));
+    }
+
+    #[test]
+    fn a_rule_that_demands_what_no_worker_can_do_is_refused_by_name_and_one_in_audit_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (mode, is_in) in [("audit", true), ("enforce", false)] {
+            let text =
+                instead_of("11111111-2222-4333-8444-555555555555", "Killer") + "action: kill\nmode: " + mode + "\n";
+            std::fs::write(folder.path().join("rule.yml"), text).expect("a file");
+            let Loaded { image, refused, .. } = load(&[folder.path().to_owned()]).expect("rules");
+            let rules = ready(&image);
+            assert_eq!(rules.image.rules().any(|rule| rule.title() == "Killer"), is_in, "{mode}");
+            assert_eq!(refused.iter().any(|words| words.contains("WT0504") && words.contains("rule.yml")), !is_in);
+        }
+    }
+
+    #[test]
+    fn an_exception_of_the_users_is_put_into_a_shipped_rule() {
+        let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
+            .with(Field::Executable, "memfd:x")
+            .with(Field::IsMemfd, true)
+            .with(Field::User, "builder")
+            .with(Field::CommandLine, "x");
+        let fired = |folders: &[PathBuf]| {
+            let Loaded { image, .. } = load(folders).expect("rules");
+            let mut fired = Vec::new();
+            ready(&image).evaluate(&event, &mut |alert| fired.push(alert.rule.id().to_owned()));
+            fired
+        };
+        let shipped = fired(&[]);
+        let first = shipped.first().expect("a program from memory is told");
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = format!(
+            "title: The builder\nid: mine\nexception:\n  rules: [{first}]\n  selection: {{User: builder}}\n  condition: selection\n"
+        );
+        std::fs::write(folder.path().join("exception.yml"), text).expect("a file");
+        let left = fired(&[folder.path().to_owned()]);
+        assert_eq!(left, shipped[1..]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::problem::{quoted, Place, Problems};
 use super::target::target;
 use super::tree::{Content, Entry, Node};
+use crate::check::is_id;
 use crate::{Action, Mode, Operation, Policy, Rule, Target, ID_CHARACTERS_MAX, RULES_MAX, VERSION};
 
 const POLICY_KEYS: [&str; 3] = ["version", "fallback_deny", "rules"];
@@ -101,11 +102,6 @@ fn name_in_problems(at: usize, node: &Node) -> String {
         Some(Content::Scalar { text, .. }) if is_id(text) => text.clone(),
         _ => format!("number {}", at.saturating_add(1)),
     }
-}
-
-fn is_id(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !text.is_empty() && text.len() <= ID_CHARACTERS_MAX && text.bytes().all(is_allowed)
 }
 
 fn id(node: &Node, problems: &mut Problems) -> Option<String> {

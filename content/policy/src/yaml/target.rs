@@ -6,13 +6,11 @@ use std::path::{Component, Path, PathBuf};
 use super::problem::{quoted, Problems};
 use super::rules::{scalar, Map};
 use super::tree::Node;
-use crate::{sha256, Target};
+use crate::check::first_of;
+use crate::{sha256, Target, PATH_BYTES_MAX};
 
 const MATCH_KEYS: [&str; 5] = ["file", "under", "sha256", "address", "port"];
 const ONE_OF: &str = "name one of file, under, sha256, address";
-
-/// Longest path that the kernel takes, bytes.
-const PATH_BYTES_MAX: usize = 4095;
 
 pub(super) fn target(node: &Node, problems: &mut Problems) -> Option<Target> {
     let map = Map::of(node, "a match", &MATCH_KEYS, problems)?;
@@ -149,18 +147,4 @@ fn address(node: &Node, problems: &mut Problems) -> Option<(IpAddr, u8)> {
         return refuse("is not the first address of its range", "bits beyond the /", format!("write {start}/{bits}"));
     }
     Some((address, bits))
-}
-
-/// The address with every bit after the prefix cleared.
-fn first_of(address: IpAddr, bits: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(four) => {
-            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(bits))).unwrap_or(0);
-            IpAddr::V4((four.to_bits() & mask).into())
-        }
-        IpAddr::V6(six) => {
-            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(u32::from(bits))).unwrap_or(0);
-            IpAddr::V6((six.to_bits() & mask).into())
-        }
-    }
 }

@@ -36,7 +36,7 @@ pub(super) fn read(node: &Node, measure: Measure) -> Result<(Bounds, Option<Stri
             "eq" => (bounds.least, bounds.most) = (number, number),
             other => {
                 let what = format!("condition {other:?} is unknown: use gt, gte, lt, lte or eq");
-                return Err(problem(what).at(key.line));
+                return Err(problem(what).at(key.span));
             }
         }
         is_bound = true;
@@ -48,7 +48,7 @@ pub(super) fn read(node: &Node, measure: Measure) -> Result<(Bounds, Option<Stri
 }
 
 fn check(node: &Node, measure: Measure, bounds: &Bounds, is_bound: bool, has_field: bool) -> Result<(), At> {
-    let refuse = |what: &str| Err(problem(what).at(node.line));
+    let refuse = |what: &str| Err(problem(what).at(node.span));
     if !is_bound {
         return refuse("the condition has no number to compare with: add one such as gte: 10");
     }

@@ -10,10 +10,11 @@ mod stages;
 use watertight_engine::image::layout::{INPUTS_MAX, PARTS_MAX};
 use watertight_engine::image::{is_plain, STATE_BYTES_MAX};
 
-use super::condition;
 use super::document::{author, id, level, need, tags, title, wrong_type};
 use super::rejection::{At, Reason};
 use super::yaml::{Content, Node};
+use super::Span;
+use super::{condition, response};
 use crate::rule::{Correlation, Expr, Input, InputSource, Kind, Measure};
 
 /// What the state of a correlation takes unless it says otherwise: some ten thousand groups.
@@ -26,11 +27,12 @@ const TERMS_MAX: usize = 64;
 const KEYS: [&str; 10] =
     ["type", "rules", "group-by", "timespan", "condition", "aliases", "generate", "join", "stages", "state"];
 
-/// Reads a document; `node` is its `correlation`.
-pub(super) fn read(document: &Node, node: &Node) -> Result<Correlation, At> {
+/// Reads a document that is a correlation.
+pub(super) fn read(document: &Node) -> Result<Correlation, At> {
+    let node = need(document, "correlation")?;
     let entries = node.map().ok_or_else(|| wrong_type("correlation", "a mapping", node))?;
     if let Some((key, _)) = entries.iter().find(|(key, _)| !KEYS.contains(&key.text.as_str())) {
-        return Err(problem(format!("key {:?} is unknown: use {}", key.text, KEYS.join(", "))).at(key.line));
+        return Err(problem(format!("key {:?} is unknown: use {}", key.text, KEYS.join(", "))).at(key.span));
     }
     let type_node = need(node, "type")?;
     let type_name = type_node.text().ok_or_else(|| wrong_type("type", "text", type_node))?;
@@ -43,7 +45,7 @@ pub(super) fn read(document: &Node, node: &Node) -> Result<Correlation, At> {
     };
     if read.parts > PARTS_MAX as usize {
         let what = format!("it joins by {} fields, more than the {PARTS_MAX} that there may be: use fewer", read.parts);
-        return Err(problem(what).at(node.line));
+        return Err(problem(what).at(node.span));
     }
     Ok(Correlation {
         level: level(document)?,
@@ -57,6 +59,7 @@ pub(super) fn read(document: &Node, node: &Node) -> Result<Correlation, At> {
         parts: read.parts,
         timespan_ns,
         state_bytes: state_bytes(node)?,
+        response: response::read(document)?,
         generates: generates(document, node)?,
     })
 }
@@ -68,14 +71,17 @@ struct Read {
     parts: usize,
 }
 
-fn problem(what: impl Into<String>) -> Reason {
-    Reason::Correlation { what: what.into() }
+/// What is wrong and, behind the first colon, the mend.
+pub(super) fn problem(words: impl Into<String>) -> Reason {
+    let words = words.into();
+    let (what, mend) = words.split_once(": ").unwrap_or((&words, "write it as docs/rules.md says"));
+    Reason::Correlation { what: what.to_owned(), mend: mend.to_owned() }
 }
 
 /// Sigma's own correlations.
 fn by_rules(node: &Node, type_node: &Node, type_name: &str, group_by: &[String]) -> Result<Read, At> {
     if let Some(join) = node.get("join") {
-        return Err(problem("join needs stages: with rules, group by a field").at(join.line));
+        return Err(problem("join needs stages, and there are rules: then group by a field").at(join.span));
     }
     let references = references(need(node, "rules")?)?;
     let measure = match type_name {
@@ -88,14 +94,14 @@ fn by_rules(node: &Node, type_node: &Node, type_name: &str, group_by: &[String])
         "temporal" | "temporal_ordered" => None,
         "value_percentile" | "value_median" => {
             let what = format!("{type_name} needs every value of the timespan, for which no memory is enough: use value_avg or value_max");
-            return Err(problem(what).at(type_node.line));
+            return Err(problem(what).at(type_node.span));
         }
         other => {
             let what = format!(
                 "type {other:?} is unknown: use event_count, value_count, value_sum, value_avg, value_min, value_max, temporal or \
                  temporal_ordered"
             );
-            return Err(problem(what).at(type_node.line));
+            return Err(problem(what).at(type_node.span));
         }
     };
     let is_ordered = type_name == "temporal_ordered";
@@ -118,9 +124,9 @@ fn by_rules(node: &Node, type_node: &Node, type_name: &str, group_by: &[String])
     };
     let aliases = aliases(node, group_by)?;
     let joins = (1_u32 << group_by.len().min(PARTS_MAX as usize)) - 1;
-    let inputs = references.into_iter().enumerate().map(|(position, (reference, line))| Input {
+    let inputs = references.into_iter().enumerate().map(|(position, (reference, span))| Input {
         name: reference.clone(),
-        line,
+        span,
         fields: group_by.iter().map(|field| Some(field.clone())).collect(),
         value: value.clone(),
         source: InputSource::Named { reference, aliases: aliases.clone() },
@@ -131,11 +137,11 @@ fn by_rules(node: &Node, type_node: &Node, type_name: &str, group_by: &[String])
     Ok(Read { kind, inputs: inputs.collect(), parts: group_by.len() })
 }
 
-/// The rules by id or name, each with its line.
-fn references(node: &Node) -> Result<Vec<(String, usize)>, At> {
+/// The rules by id or name, each with its place.
+fn references(node: &Node) -> Result<Vec<(String, Span)>, At> {
     let text = |item: &Node| {
         let text = item.text().ok_or_else(|| wrong_type("rules", "a list of ids or names", item))?;
-        Ok((text.to_owned(), item.line))
+        Ok((text.to_owned(), item.span))
     };
     let found: Vec<_> = match &node.content {
         Content::List(items) => items.iter().map(text).collect::<Result<_, _>>()?,
@@ -143,7 +149,7 @@ fn references(node: &Node) -> Result<Vec<(String, usize)>, At> {
     };
     if found.is_empty() || found.len() > INPUTS_MAX as usize {
         let what = format!("rules has {} entries: name at least one, and at most {INPUTS_MAX}", found.len());
-        return Err(problem(what).at(node.line));
+        return Err(problem(what).at(node.span));
     }
     Ok(found)
 }
@@ -151,28 +157,29 @@ fn references(node: &Node) -> Result<Vec<(String, usize)>, At> {
 fn ordered(node: &Node, count: usize) -> Result<Kind, At> {
     if let Some(condition) = node.get("condition") {
         let what = "temporal_ordered has no condition, its order says it all: remove it, or use type temporal";
-        return Err(problem(what).at(condition.line));
+        return Err(problem(what).at(condition.span));
     }
     if count < 2 {
-        return Err(problem("an order needs two rules at least: add one").at(node.line));
+        return Err(problem("an order needs two rules at least: add one").at(node.span));
     }
     Ok(Kind::Sequence { absent_ns: None })
 }
 
 /// Which rules must and must not have happened: all of them, unless a condition says otherwise.
-fn terms(node: &Node, references: &[(String, usize)]) -> Result<Vec<(u32, u32)>, At> {
+fn terms(node: &Node, references: &[(String, Span)]) -> Result<Vec<(u32, u32)>, At> {
     let all = u32::try_from((1_u64 << references.len().min(INPUTS_MAX as usize)) - 1).unwrap_or(u32::MAX);
     let Some(condition) = node.get("condition") else { return Ok(vec![(all, 0)]) };
-    let what = "the condition of temporal is a text over the names of its rules, such as: rule_a and not rule_b";
-    let text = condition.text().ok_or_else(|| problem(what).at(condition.line))?;
+    let what =
+        "the condition of temporal is no text over the names of its rules: write for example rule_a and not rule_b";
+    let text = condition.text().ok_or_else(|| problem(what).at(condition.span))?;
     let names: Vec<&str> = references.iter().map(|(name, _)| name.as_str()).collect();
-    let parsed = condition::parse(text, &names).map_err(|reason| reason.at(condition.line))?;
+    let parsed = condition::parse(text, &names).map_err(|reason| reason.at(condition.span))?;
     let terms = written_out(&parsed, true).ok_or_else(|| {
-        problem(format!("the condition comes to more than {TERMS_MAX} ways to be true: split it")).at(condition.line)
+        problem(format!("the condition comes to more than {TERMS_MAX} ways to be true: split it")).at(condition.span)
     })?;
     if terms.iter().any(|(must, _)| *must == 0) || terms.is_empty() {
-        let what = "the condition can be true without any event, or never: it must ask for a rule in each of its ways";
-        return Err(problem(what).at(condition.line));
+        let what = "the condition can be true without any event, or never: let it ask for a rule in each of its ways";
+        return Err(problem(what).at(condition.span));
     }
     Ok(terms)
 }
@@ -221,7 +228,7 @@ fn aliases(node: &Node, group_by: &[String]) -> Result<Vec<Vec<(String, String)>
     for (alias, fields) in node.map().ok_or_else(|| wrong_type("aliases", "a mapping", node))? {
         let unused = || {
             let what = format!("alias {:?} is in no group-by: add it there or remove it", alias.text);
-            problem(what).at(alias.line)
+            problem(what).at(alias.span)
         };
         let part = group_by.iter().position(|name| *name == alias.text).ok_or_else(unused)?;
         let wrong = || wrong_type("an alias", "a mapping of rules to fields", fields);
@@ -247,8 +254,9 @@ fn generates(document: &Node, node: &Node) -> Result<bool, At> {
 /// `90s`, `5m`, `1h`, `2d`, and `500ms`.
 fn duration(node: &Node, key: &'static str) -> Result<u64, At> {
     let wrong = || {
-        let what = format!("{key} must be a number and a unit (ms, s, m, h, d) such as 5m, and no longer than 366d");
-        problem(what).at(node.line)
+        let what =
+            format!("{key} is no length of time up to 366d: write a number and a unit (ms, s, m, h, d) such as 5m");
+        problem(what).at(node.span)
     };
     let text = node.text().ok_or_else(wrong)?.trim();
     let unit_at = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
@@ -270,8 +278,8 @@ fn duration(node: &Node, key: &'static str) -> Result<u64, At> {
 fn state_bytes(node: &Node) -> Result<u64, At> {
     let Some(node) = node.get("state") else { return Ok(STATE_BYTES) };
     let wrong = || {
-        let what = format!("state must be a size such as 512KB or 16MB, at most {}MB", STATE_BYTES_MAX >> 20);
-        problem(what).at(node.line)
+        let what = format!("state is no size up to {}MB: write one such as 512KB or 16MB", STATE_BYTES_MAX >> 20);
+        problem(what).at(node.span)
     };
     let text = node.text().ok_or_else(wrong)?.trim();
     let (number, shift) = match (text.strip_suffix("KB"), text.strip_suffix("MB")) {

@@ -5,8 +5,8 @@ use watertight_engine::image::is_plain;
 use watertight_engine::image::layout::INPUTS_MAX;
 
 use super::{duration, problem, Read};
-use crate::rule::{Input, InputSource, Kind, Rule};
-use crate::sigma::document::{detection, logsource, need, wrong_type};
+use crate::rule::{Input, InputSource, Kind, Response, Rule};
+use crate::sigma::document::{detection, logsource, need, wrong_type, Detection};
 use crate::sigma::rejection::At;
 use crate::sigma::yaml::{Content, Node};
 
@@ -41,17 +41,17 @@ pub(super) fn read(
     of: (&str, &str),
 ) -> Result<Read, At> {
     if type_name != "temporal_ordered" {
-        return Err(problem("stages have an order: the type must be temporal_ordered").at(list.line));
+        return Err(problem("stages have an order, and this type has none: write type temporal_ordered").at(list.span));
     }
     if let Some(other) = ["rules", "condition", "aliases"].iter().find_map(|key| node.get(key)) {
         return Err(
-            problem("with stages there are no rules, condition or aliases: remove one or the other").at(other.line)
+            problem("with stages there are no rules, condition or aliases: remove one or the other").at(other.span)
         );
     }
     let Content::List(nodes) = &list.content else { return Err(wrong_type("stages", "a list", list)) };
     if nodes.len() < 2 || nodes.len() > INPUTS_MAX as usize {
         let what = format!("stages has {} entries: a sequence has two at least, and {INPUTS_MAX} at most", nodes.len());
-        return Err(problem(what).at(list.line));
+        return Err(problem(what).at(list.span));
     }
     let mut stages = Stages { nodes, names: names(nodes)?, parts: Vec::new(), differs: vec![0; nodes.len()] };
     stages.group(group_by);
@@ -68,17 +68,18 @@ fn names(nodes: &[Node]) -> Result<Vec<&str>, At> {
         let entries = node.map().ok_or_else(|| wrong_type("a stage", "a mapping", node))?;
         if let Some((key, _)) = entries.iter().find(|(key, _)| !KEYS.contains(&key.text.as_str())) {
             let what = format!("key {:?} of a stage is unknown: use {}", key.text, KEYS.join(", "));
-            return Err(problem(what).at(key.line));
+            return Err(problem(what).at(key.span));
         }
         let name = need(node, "name")?;
         let is_name = |text: &&str| {
             !text.is_empty() && text.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-'))
         };
         let text = name.text().filter(is_name).ok_or_else(|| {
-            problem("the name of a stage has letters, digits, - and _ alone, since others refer to it").at(name.line)
+            problem("the name of a stage has more than letters, digits, - and _, and others refer to it: shorten it")
+                .at(name.span)
         })?;
         if names.contains(&text) {
-            return Err(problem(format!("two stages are called {text}: rename one")).at(name.line));
+            return Err(problem(format!("two stages are called {text}: rename one")).at(name.span));
         }
         names.push(text);
     }
@@ -99,13 +100,16 @@ impl Stages<'_> {
         match node.get("join") {
             None => {
                 if let Some(by) = self.nodes.iter().find_map(|stage| stage.get("by")) {
-                    return Err(problem("by says how a stage is joined, and nothing is: add join: process").at(by.line));
+                    return Err(problem("by says how a stage is joined, and nothing is: add join: process").at(by.span));
                 }
                 return Ok(());
             }
             Some(join) if join.text() == Some("process") => {}
             Some(join) => {
-                return Err(problem("join must be process; other fields are joined by group-by").at(join.line))
+                return Err(problem(
+                    "join knows processes alone: write join: process; other fields are joined by group-by",
+                )
+                .at(join.span))
             }
         }
         let mut fields = Vec::with_capacity(self.nodes.len());
@@ -115,8 +119,8 @@ impl Stages<'_> {
                 Some(by) => by.text().ok_or_else(|| wrong_type("by", "process, parent or target", by))?,
             };
             let field = IDENTITIES.iter().find(|(name, _)| *name == by).map(|(_, field)| (*field).to_owned());
-            let line = stage.get("by").map_or(stage.line, |by| by.line);
-            let unknown = || problem(format!("by {by:?} is unknown: use process, parent or target")).at(line);
+            let place = stage.get("by").map_or(stage.span, |by| by.span);
+            let unknown = || problem(format!("by {by:?} is unknown: use process, parent or target")).at(place);
             fields.push(Some(field.ok_or_else(unknown)?));
         }
         self.parts.push(Part { fields, origin: None });
@@ -138,16 +142,16 @@ impl Stages<'_> {
                         "neq" => differs = true,
                         other => {
                             let what = format!("modifier {other:?} can't be used with a field of another stage: use fieldref, neq and cased, and put other demands into the detection");
-                            return Err(problem(what).at(key.line));
+                            return Err(problem(what).at(key.span));
                         }
                     }
                 }
                 if !is_reference || field.is_empty() || !field.chars().all(is_plain) {
                     let what = format!(
-                        "{:?} must be a field with fieldref, such as Image|fieldref: first.TargetFilename",
+                        "{:?} is no field with fieldref: write one such as Image|fieldref with first.TargetFilename as value",
                         key.text
                     );
-                    return Err(problem(what).at(key.line));
+                    return Err(problem(what).at(key.span));
                 }
                 let target = self.target(stage, value)?;
                 self.add_reference(stage, field, target, is_cased, differs);
@@ -158,10 +162,10 @@ impl Stages<'_> {
 
     /// `first.TargetFilename`: a stage before this one and its field.
     fn target(&self, stage: usize, value: &Node) -> Result<(usize, String), At> {
-        let wrong = |what: String| problem(what).at(value.line);
+        let wrong = |what: String| problem(what).at(value.span);
         let text = value.text().unwrap_or_default();
         let (name, field) = text.split_once('.').ok_or_else(|| {
-            wrong("a field of another stage is written with its name and a dot: first.TargetFilename".to_owned())
+            wrong("no stage is named here, with its name and a dot: write for example first.TargetFilename".to_owned())
         })?;
         let origin = self.names.iter().take(stage).position(|known| *known == name);
         let origin = origin.ok_or_else(|| wrong(format!("{name:?} is no stage before this one: correct the name")))?;
@@ -199,7 +203,9 @@ impl Stages<'_> {
         for (stage, node) in self.nodes.iter().enumerate() {
             let Some(absent) = node.get("absent") else { continue };
             if stage + 1 != self.nodes.len() {
-                return Err(problem("only the last stage can be absent: move it to the end").at(absent.line));
+                return Err(
+                    problem("a stage is absent, and only the last stage can be: move it to the end").at(absent.span)
+                );
             }
             found = Some(duration(absent, "absent")?);
         }
@@ -210,7 +216,7 @@ impl Stages<'_> {
         let (Some(node), Some(name)) = (self.nodes.get(stage), self.names.get(stage)) else {
             return Err(problem("a stage is missing").at(0));
         };
-        let (selections, condition) = detection(need(node, "detection")?)?;
+        let Detection { selections, condition, uses } = detection(need(node, "detection")?, &[])?;
         let rule = Rule {
             id: format!("{id}#{name}"),
             title: format!("{title}: {name}"),
@@ -220,6 +226,8 @@ impl Stages<'_> {
             logsource: logsource(need(node, "logsource")?)?,
             selections,
             condition,
+            response: Response::default(),
+            uses,
         };
         let fields: Vec<Option<String>> =
             self.parts.iter().map(|part| part.fields.get(stage).cloned().flatten()).collect();
@@ -236,7 +244,7 @@ impl Stages<'_> {
         }
         Ok(Input {
             name: (*name).to_owned(),
-            line: node.line,
+            span: node.span,
             source: InputSource::Inline(Box::new(rule)),
             fields,
             value: None,

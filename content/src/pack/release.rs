@@ -1,0 +1,124 @@
+//! What a release is, as its author writes it: `pack.yml`.
+//!
+//! ```yaml
+//! name: linux
+//! version: 7
+//! urgent: true            # may be left out: new deny rules are enforced at once
+//! engine: {min: 1, max: 1} # may be left out: this engine alone
+//! ```
+
+use watertight_content_pack::Engines;
+
+use super::BuildError;
+use crate::sigma::yaml::{read, Content, Node};
+use crate::sigma::Source;
+
+/// What a release is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// What kind of content: one pack of a name is active at a time.
+    pub name: String,
+    /// The release's number, from 1; it grows.
+    pub version: u64,
+    /// The engines that it is for.
+    pub engines: Engines,
+    /// Its new deny rules are enforced at once.
+    pub is_urgent: bool,
+}
+
+const KEYS: [&str; 4] = ["name", "version", "urgent", "engine"];
+
+/// The release that a file tells of.
+///
+/// # Errors
+/// It says something else, or not all of it.
+pub fn parse_release(source: Source<'_>) -> Result<Release, BuildError> {
+    let refuse = |line, what: String| BuildError::File { file: source.file.to_owned(), line, what };
+    let documents = read(source.text).map_err(|at| refuse(at.span.line, at.reason.to_string()))?;
+    let [document] = documents.as_slice() else {
+        return Err(refuse(1, format!("{} documents, where one is needed with {}", documents.len(), KEYS.join(", "))));
+    };
+    let Some(entries) = document.map() else {
+        return Err(refuse(
+            document.line,
+            format!("this is {}, not a mapping with {}", document.kind(), KEYS.join(", ")),
+        ));
+    };
+    if let Some((key, _)) = entries.iter().find(|(key, _)| !KEYS.contains(&key.text.as_str())) {
+        return Err(refuse(key.line, format!("key {:?} is unknown: use {}", key.text, KEYS.join(", "))));
+    }
+    let need = |key: &str| document.get(key).ok_or_else(|| refuse(document.line, format!("{key} is missing: add it")));
+    let number = |key: &str, node: &Node| {
+        match node.content {
+            Content::Int(number) if number >= 1 => u64::try_from(number).ok(),
+            _ => None,
+        }
+        .ok_or_else(|| refuse(node.line, format!("{key} must be a whole number from 1, not {}", shown(node))))
+    };
+    let engine = |key: &str, node: &Node| {
+        let number = number(key, node)?;
+        u32::try_from(number).map_err(|_| refuse(node.line, format!("{key} {number} is no engine that there can be")))
+    };
+    let name = need("name")?;
+    let text = name.text().filter(|text| !text.trim().is_empty());
+    let text = text.ok_or_else(|| refuse(name.line, format!("name must be text, not {}", shown(name))))?;
+    let is_urgent = match document.get("urgent") {
+        None => false,
+        Some(Node { content: Content::Bool(truth), .. }) => *truth,
+        Some(other) => return Err(refuse(other.line, format!("urgent must be true or false, not {}", shown(other)))),
+    };
+    let engines = match document.get("engine") {
+        None => Engines { min: watertight_engine::VERSION, max: watertight_engine::VERSION },
+        Some(node) => match (node.get("min"), node.get("max"), node.map().map(<[_]>::len)) {
+            (Some(min), Some(max), Some(2)) => Engines { min: engine("min", min)?, max: engine("max", max)? },
+            _ => return Err(refuse(node.line, "engine must be {min: NUMBER, max: NUMBER}".to_owned())),
+        },
+    };
+    Ok(Release { name: text.to_owned(), version: number("version", need("version")?)?, engines, is_urgent })
+}
+
+fn shown(node: &Node) -> String {
+    match &node.content {
+        Content::Int(number) => number.to_string(),
+        Content::Text(text) => format!("{text:?}"),
+        _ => node.kind().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Release, String> {
+        parse_release(Source { file: "pack.yml", text }).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_release_is_read_and_what_it_leaves_out_is_the_cautious_choice() {
+        let engines = Engines { min: watertight_engine::VERSION, max: watertight_engine::VERSION };
+        let cautious = Release { name: "linux".to_owned(), version: 7, engines, is_urgent: false };
+        assert_eq!(parse("name: linux\nversion: 7\n"), Ok(cautious.clone()));
+        let urgent = Release { is_urgent: true, engines: Engines { min: 1, max: 3 }, ..cautious };
+        assert_eq!(parse("name: linux\nversion: 7\nurgent: true\nengine: {min: 1, max: 3}\n"), Ok(urgent));
+    }
+
+    #[test]
+    fn what_is_no_release_is_refused_by_line_and_mend() {
+        for (text, place, words) in [
+            ("name: linux\n", "pack.yml:1", "version is missing"),
+            ("name: linux\nversion: 0\n", "pack.yml:2", "from 1"),
+            ("name: linux\nversion: '7'\n", "pack.yml:2", "whole number"),
+            ("name: ' '\nversion: 7\n", "pack.yml:1", "text"),
+            ("name: linux\nversion: 7\nurgent: yes\n", "pack.yml:3", "true or false"),
+            ("name: linux\nversion: 7\nengine: 1\n", "pack.yml:3", "min: NUMBER"),
+            ("name: linux\nversion: 7\nengine: {min: 1, max: 4294967296}\n", "pack.yml:3", "no engine"),
+            ("name: linux\nversion: 7\nfloor: 1\n", "pack.yml:3", "unknown"),
+            ("- linux\n", "pack.yml:1", "a list"),
+            ("", "pack.yml:1", "0 documents"),
+            ("a: [\n", "pack.yml:2", "YAML"),
+        ] {
+            let refused = parse(text).expect_err(text);
+            assert!(refused.starts_with(place) && refused.contains(words), "{text:?}: {refused}");
+        }
+    }
+}

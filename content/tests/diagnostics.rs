@@ -1,0 +1,111 @@
+//! What a refusal shows: the place to the character, a label, and a mend that helps; and that the reference page has every code.
+
+#![allow(clippy::panic)] // a refusal that did not come is a failure of the test
+
+use watertight_content::sigma::diagnostic::render;
+use watertight_content::sigma::{load_texts, reference_page, Rejection, Source};
+
+const HEAD: &str = "title: T\nid: 0a5b1c52-8a44-4b0e-9a55-0c4ad4f6f001\nlogsource: {category: c, product: p}\n";
+
+fn refused(text: &str) -> Rejection {
+    let mut library = load_texts([Source { file: "bad.yml", text }]);
+    library.rejections.pop().unwrap_or_else(|| panic!("accepted: {text}"))
+}
+
+/// What of the file the refusal points at.
+fn pointed(text: &str, rejection: &Rejection) -> String {
+    let span = rejection.span;
+    assert_eq!(span.line, span.end_line, "{rejection:?}");
+    let line = text.lines().nth(span.line - 1).expect("a line of the file");
+    line.chars().skip(span.column - 1).take(span.end_column - span.column).collect()
+}
+
+#[test]
+fn a_refusal_points_at_the_word_that_is_wrong_and_offers_the_one_that_was_meant() {
+    let cases = [
+        ("detection:\n  s:\n    Image|contians: x\n  condition: s\n", "contians", "did you mean `contains`?"),
+        (
+            "detection:\n  s:\n    'Image|endswith|contians': x\n  condition: s\n",
+            "contians",
+            "did you mean `contains`?",
+        ),
+        ("detection:\n  selection: {f: x}\n  condition: selektion\n", "selektion", "did you mean `selection`?"),
+        ("detection:\n  sel_a: {f: x}\n  condition: 'sel_a and sel_b'\n", "sel_b", "did you mean `sel_a`?"),
+        ("detection:\n  s: {f: x}\n  condition: s and 1 of filter_*\n", "filter_*", "there are s"),
+        ("detection:\n  s: {f: x}\n  condition: s and 3 of s\n", "3", "1 of, any of or all of"),
+        ("detection:\n  s: {f: x}\n  condition: s\nlevel: hihg\n", "hihg", "did you mean `high`?"),
+        ("detection:\n  s:\n    f|cidr: 10.0.0.0/99\n  condition: s\n", "10.0.0.0/99", "a network such as"),
+        ("detection:\n  s:\n    f|re: '(a'\n  condition: s\n", "'(a'", "look-around"),
+        ("detection:\n  s: {f: x}\n  condition: s\naction: kil\n", "kil", "did you mean `kill`?"),
+        (
+            "detection:\n  s: {f: x}\n  condition: s\naction: kill\nmode: enforced\n",
+            "enforced",
+            "did you mean `enforce`?",
+        ),
+        ("detection:\n  s: {f: x}\n  condition: s\nmode: audit\n", "audit", "action: kill"),
+    ];
+    for (rest, word, mend) in cases {
+        let text = format!("{HEAD}{rest}");
+        let rejection = refused(&text);
+        assert_eq!(pointed(&text, &rejection), word, "{rejection}");
+        assert!(rejection.reason.mend().contains(mend), "{}", rejection.reason.mend());
+    }
+    let text = format!("{HEAD}detection: {{s: {{f: x}}, condition: s}}\n").replace("product:", "prodcut:");
+    let rejection = refused(&text);
+    assert_eq!(
+        (pointed(&text, &rejection).as_str(), rejection.reason.mend().as_str()),
+        ("prodcut", "did you mean `product`?")
+    );
+}
+
+#[test]
+fn a_refusal_is_shown_as_a_compiler_shows_its_errors() {
+    let text = format!("{HEAD}detection:\n  s:\n    Image|contians: /tmp/\n  condition: s\n");
+    let shown = render(&refused(&text), false);
+    let expected = "\
+error[WT0203]: rule 0a5b1c52-8a44-4b0e-9a55-0c4ad4f6f001: modifier \"contians\" of \"Image|contians\" is unknown
+ --> bad.yml:6:11
+  |
+6 |     Image|contians: /tmp/
+  |           ^^^^^^^^ unknown modifier
+  |
+  = mend: did you mean `contains`?";
+    assert_eq!(shown, expected);
+    let coloured = render(&refused(&text), true);
+    assert!(coloured.contains("\x1b[") && !shown.contains('\x1b'), "{coloured}");
+}
+
+#[test]
+fn nothing_of_a_file_reaches_the_terminal_as_a_command() {
+    let text = format!("{HEAD}detection:\n  s:\n    \"f|con\\e[31mtains\": \"\\u202e x\"\n  condition: s\n");
+    let raw = format!("{HEAD}detection:\n  s:\n    f|con\u{1b}[31mtains: \u{202e}x\n\tx\n  condition: s\n");
+    for text in [text, raw] {
+        let shown = render(&refused(&text), false);
+        assert!(!shown.chars().any(|letter| letter != '\n' && letter.is_control()), "{shown:?}");
+        assert!(!shown.contains('\u{202e}'), "{shown:?}");
+    }
+}
+
+#[test]
+fn every_refusal_of_any_prefix_of_a_rule_can_be_shown() {
+    let text = format!("{HEAD}detection:\n  s:\n    'Imäge|re': \"(é\"\n  filter: {{f|contains: [a, b]}}\n  condition: s and not filter\n");
+    for (at, _) in text.char_indices() {
+        let library = load_texts([Source { file: "bad.yml", text: &text[..at] }]);
+        for rejection in &library.rejections {
+            assert!(render(rejection, false).contains("bad.yml"), "{rejection}");
+        }
+    }
+}
+
+#[test]
+fn the_committed_reference_page_has_every_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/diagnostics.md");
+    if std::env::var_os("WATERTIGHT_BLESS").is_some() {
+        std::fs::write(path, reference_page()).expect("the page");
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == reference_page(),
+        "docs/reference/diagnostics.md is old: run WATERTIGHT_BLESS=1 cargo test -p watertight-content --test diagnostics"
+    );
+}

@@ -1,0 +1,114 @@
+//! Sources to a pack and back: what a pack says is what was written, and what is not right gives no pack.
+
+#![allow(clippy::panic)] // a test's panic is its verdict
+
+mod support;
+
+use support::{built, pack, policy, release, RULES, TESTS};
+use watertight_content::pack::{BuildError, Release};
+use watertight_content_pack::{Kind, Pack, PackError};
+
+#[test]
+fn a_pack_says_what_was_written() {
+    let bytes = pack();
+    let pack = Pack::open(&bytes).expect("built here");
+    let manifest = pack.manifest();
+    assert_eq!((manifest.name, manifest.version, manifest.is_urgent, manifest.rule_count), ("test", 7, false, 2));
+    let documents: Vec<_> = pack.documents().map(|document| (document.id, document.kind)).collect();
+    let ids = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-00000000000a"];
+    assert_eq!(documents, ids.map(|id| (id, Kind::Rule)));
+    assert_eq!(pack.policy(), Some(&policy()));
+    let test = pack.self_test().expect("good events");
+    assert_eq!((test.canaries, test.events, test.fired, test.silent, test.proven), (3, 4, 2, 1, 2));
+}
+
+#[test]
+fn the_same_sources_give_the_same_bytes_and_another_word_gives_another_id() {
+    let bytes = built(&release(), RULES, TESTS, Some(&policy())).expect("good sources").bytes;
+    assert_eq!(pack(), bytes);
+    let changed = built(&release(), &RULES.replace("curl", "wget"), &TESTS.replace("curl", "wget"), Some(&policy()));
+    let changed = changed.expect("good sources").bytes;
+    let (old, new) = (Pack::open(&bytes).expect("built here"), Pack::open(&changed).expect("built here"));
+    assert_ne!(old.id(), new.id());
+    let differ: Vec<bool> = old.documents().zip(new.documents()).map(|(old, new)| old.sha256 != new.sha256).collect();
+    assert_eq!(differ, [true, false], "only the rule that was changed has another digest");
+}
+
+fn refusal(rules: &str, tests: &str) -> BuildError {
+    match built(&release(), rules, tests, None) {
+        Ok(_) => panic!("built"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn one_rule_that_is_refused_and_there_is_no_pack() {
+    let error = refusal(&RULES.replace("gte", "gtee"), TESTS);
+    let BuildError::Rejected(rejections) = &error else { panic!("{error}") };
+    assert_eq!(rejections.len(), 1);
+    assert!(error.to_string().contains("a/rules.yml:") && error.to_string().contains("gtee"), "{error}");
+}
+
+#[test]
+fn a_rule_that_does_not_keep_its_word_is_named_with_the_event() {
+    let misses = refusal(&RULES.replace("curl", "wget"), TESTS);
+    let BuildError::Pack(PackError::DidNotFire { canary, rule }) = &misses else { panic!("{misses}") };
+    assert_eq!((canary.as_str(), rule.as_str()), ("a/rules.tests.yml fires 1", "00000000-0000-4000-8000-000000000001"));
+    let hits = refusal(RULES, &TESTS.replace("why: another product", "product: p"));
+    let BuildError::Pack(PackError::Fired { canary, .. }) = &hits else { panic!("{hits}") };
+    assert_eq!(canary, "a/rules.tests.yml silent 1");
+}
+
+#[test]
+fn a_pack_that_proves_nothing_is_no_pack_and_an_untried_rule_is_named() {
+    use watertight_content::pack::{build, Sources};
+    use watertight_content::sigma::Source;
+    let release = release();
+    let rules = vec![Source { file: "a/rules.yml", text: RULES }];
+    let none = build(&Sources { release: &release, rules, tests: Vec::new(), policy: None });
+    assert!(matches!(none, Err(BuildError::Pack(PackError::NothingProven))));
+    let one = TESTS.split("  - rule: 00000000-0000-4000-8000-00000000000A").next().expect("the first case");
+    let warned = built(&release, RULES, one, None).expect("one is proven").warnings;
+    assert!(
+        matches!(warned.as_slice(), [only] if only.contains("a/rules.yml:14") && only.contains("00000000000a")),
+        "{warned:?}"
+    );
+}
+
+#[test]
+fn a_blank_field_in_a_policy_or_a_name_gives_no_pack() {
+    let mut blank = policy();
+    blank.rules[0].target = watertight_policy::Target::File("".into());
+    assert!(matches!(built(&release(), RULES, TESTS, Some(&blank)), Err(BuildError::Pack(PackError::Policy(_)))));
+    let nameless = Release { name: " ".to_owned(), ..release() };
+    assert!(matches!(built(&nameless, RULES, TESTS, None), Err(BuildError::Pack(PackError::Name { .. }))));
+    let long = Release { name: "x".repeat(65), ..release() };
+    assert!(built(&long, RULES, TESTS, None).is_err());
+}
+
+#[test]
+fn a_folder_is_a_pack_wherever_it_lies() {
+    use watertight_content::pack::{build, parse_release, read_folder, Sources};
+    use watertight_content::sigma::Source;
+    let folder_pack = || {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(dir.path().join("a")).expect("a folder");
+        for (name, text) in
+            [("pack.yml", "name: test\nversion: 7\n"), ("a/rules.yml", RULES), ("a/rules.tests.yml", TESTS)]
+        {
+            std::fs::write(dir.path().join(name), text).expect("a file");
+        }
+        let folder = read_folder(dir.path()).expect("a good folder");
+        let release = parse_release(Source { file: "pack.yml", text: &folder.manifest }).expect("a release");
+        let lend = |files: &'static [(String, String)]| -> Vec<Source<'static>> {
+            files.iter().map(|(file, text)| Source { file, text }).collect()
+        };
+        let (rules, tests): (&'static [_], &'static [_]) = (folder.rules.leak(), folder.tests.leak());
+        build(&Sources { release: &release, rules: lend(rules), tests: lend(tests), policy: None }).expect("good").bytes
+    };
+    let bytes = folder_pack();
+    assert_eq!(folder_pack(), bytes);
+    assert_eq!(built(&release(), RULES, TESTS, None).expect("good").bytes, bytes);
+    let dir = tempfile::tempdir().expect("a folder");
+    assert!(read_folder(dir.path()).is_err_and(|error| error.to_string().contains("no pack.yml")));
+}
