@@ -241,7 +241,7 @@ impl<'p> TypedEvent<'p> {
 
     /// When, in milliseconds after the canary's beginning.
     pub(crate) fn at_ms(&self) -> u64 {
-        self.record.at_ms.get().into()
+        self.record.at_ms.get()
     }
 
     fn fields(&self) -> impl Iterator<Item = (&'p str, &'p [ValueRecord])> + '_ {
