@@ -137,7 +137,8 @@ pub(super) fn wrong_type(field: &str, wanted: &'static str, node: &Node) -> At {
 
 pub(super) fn id(document: &Node) -> Result<String, At> {
     let text = need_text(document, "id")?;
-    let is_printable = text.chars().all(|character| character.is_ascii_graphic());
+    // Behind # stands the name of a stage.
+    let is_printable = text.chars().all(|character| character.is_ascii_graphic() && character != '#');
     if text.is_empty() || text.len() > ID_CHARACTERS_MAX || !is_printable {
         return Err(document.get("id").unwrap_or(document).at(Reason::BadId { id: text.to_owned() }));
     }

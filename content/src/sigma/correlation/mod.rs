@@ -74,7 +74,7 @@ struct Read {
 /// What is wrong and, behind the first colon, the mend.
 pub(super) fn problem(words: impl Into<String>) -> Reason {
     let words = words.into();
-    let (what, mend) = words.split_once(": ").unwrap_or((&words, "write it as docs/rules.md says"));
+    let (what, mend) = words.split_once(": ").unwrap_or((&words, "write it as docs/rules/correlations.md says"));
     Reason::Correlation { what: what.to_owned(), mend: mend.to_owned() }
 }
 
