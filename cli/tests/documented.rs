@@ -7,7 +7,7 @@ use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
 /// Kinds of lines that are no events and that every run has.
-const LINES: [&str; 3] = ["matrix", "sandbox", "summary"];
+const LINES: [&str; 4] = ["matrix", "sandbox", "content", "summary"];
 /// Fields whose own fields are names of events and rings, not of the format.
 const COUNTED_BY_NAME: [&str; 2] = ["events", "lost"];
 

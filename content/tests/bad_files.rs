@@ -155,3 +155,14 @@ fn deep_nesting_is_refused_and_not_a_stack_overflow() {
     let (_folder, library) = with("deep.yml", "- ".repeat(100_000).as_bytes());
     only_rejection(&library);
 }
+
+#[test]
+fn what_a_pack_is_built_from_beside_rules_is_no_rule() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("our own folder");
+    write("policy.yml", "version: 1\n");
+    assert_eq!(load_dir(folder.path()).rejections.len(), 1, "without a release it is a rule in the wrong form");
+    write("pack.yml", "name: linux\nversion: 1\n");
+    let library = load_dir(folder.path());
+    assert!(library.rejections.is_empty(), "{:?}", library.rejections);
+}

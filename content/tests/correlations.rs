@@ -341,7 +341,7 @@ fn a_correlation_is_worth_no_more_than_what_it_listens_to() {
         let mut library = library(&document(correlation));
         library.image().expect("few rules");
         let fields = fields.iter().map(|field| (*field).to_owned()).collect();
-        let entry = Supplied { category: Some("c".into()), product: None, services: Vec::new(), fields };
+        let entry = Supplied { category: Some("c".into()), fields, ..Supplied::default() };
         let rows = rows(&library, &Supply { entries: vec![entry] });
         let row = rows.iter().find(|row| row.kind == Kind::Correlation).expect("a row of its own");
         (row.verdict, row.reason.clone())

@@ -136,7 +136,13 @@ fn an_exception_that_is_true_of_what_nobody_named_is_refused() {
 
 fn supply() -> Supply {
     let fields = ["Image", "CommandLine", "User"].map(str::to_owned).into();
-    let entry = Supplied { category: Some("c".into()), product: Some("p".into()), services: Vec::new(), fields };
+    let entry = Supplied {
+        category: Some("c".into()),
+        product: Some("p".into()),
+        services: Vec::new(),
+        fields,
+        types: Default::default(),
+    };
     Supply { entries: vec![entry] }
 }
 

@@ -8,85 +8,22 @@ mod support;
 
 use std::panic::catch_unwind;
 
-use mutants::{parts, sealed, Mutants, HEAD_BYTES};
+use mutants::{other_pack, outcome, parts, sealed, Mutants, Outcome, HEAD_BYTES, SEED};
 use support::{built, pack, policy, release, RULES, TESTS};
-use watertight_content::pack::{Engines, Release};
 use watertight_content_pack::layout::{
     CanariesRecord, CanaryRecord, DocumentRecord, ManifestRecord, Range, PACK_SIZE_BYTES_MAX,
 };
 use watertight_content_pack::{Pack, PackError};
-use watertight_engine::{Field, Fields, Image, LogSource, Scratch, Value};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// Mutants of every run of the tests. `cargo run --release --example pack_mutants -- 1000000` tries more.
 const MUTANTS: u32 = 10_000;
 
-/// An event whose every field has the same awkward values.
-struct Awkward;
-
-impl Fields for Awkward {
-    fn get<'e>(&'e self, _: Field<'_>, each: &mut dyn FnMut(Value<'e>)) {
-        for value in [Value::Null, Value::Int(-1), Value::Text(b"curl \xff | sh evil word foo123 "), Value::Text(b"")] {
-            each(value);
-        }
-    }
-
-    fn all<'e>(&'e self, each: &mut dyn FnMut(Option<u16>, &'e str, Value<'e>)) {
-        self.get(Field { slot: 0, name: "x" }, &mut |value| each(Some(0), "x", value));
-    }
-}
-
-/// Another pack, so that parts of two can be mixed.
-fn other_pack() -> Vec<u8> {
-    let release = Release { version: 8, engines: Engines { min: 1, max: 9 }, is_urgent: true, ..release() };
-    let rules = "title: One\nid: one\nlogsource: {product: linux}\ndetection:\n  s: {A: x}\n  condition: s\n";
-    built(&release, rules, "fires: [{category: c, event: {A: x}}]", None).expect("good sources").bytes
-}
-
-/// What became of a mutant.
-#[derive(Debug, PartialEq, Eq)]
-enum Outcome {
-    Refused,
-    /// It opens, and its canaries come out otherwise than they must: a host does not activate it.
-    FailsItsTest,
-    Accepted,
-    AcceptedThenFails,
-}
-
-/// What a host does with a pack, to the end.
-fn outcome(bytes: &[u8]) -> Outcome {
-    let pack = match Pack::open(bytes) {
-        Ok(pack) => pack,
-        Err(error) => {
-            assert!(!error.to_string().contains(['\0', '\u{202e}', '\u{2066}']), "{error}");
-            return Outcome::Refused;
-        }
-    };
-    if pack.self_test().is_err() {
-        return Outcome::FailsItsTest;
-    }
-    let Ok(image) = Image::open(pack.image()) else { return Outcome::AcceptedThenFails };
-    let mut scratch = Scratch::new();
-    for logsource in [LogSource { category: Some("c"), product: Some("p"), service: None }, LogSource::default()] {
-        let plan = image.plan(&logsource);
-        let mut hits = Vec::new();
-        plan.evaluate(&Awkward, &mut scratch, &mut |rule| hits.push(rule));
-        if hits.iter().any(|rule| image.rule(*rule).is_none() || plan.explain(*rule, &Awkward, &mut scratch).is_none())
-        {
-            return Outcome::AcceptedThenFails;
-        }
-    }
-    match pack.policy().is_none_or(|policy| policy.check().is_ok()) {
-        true => Outcome::Accepted,
-        false => Outcome::AcceptedThenFails,
-    }
-}
-
 #[test]
 fn mutants_are_refused_or_work_and_none_is_accepted_and_then_fails() {
     let good = built(&release(), RULES, TESTS, Some(&policy())).expect("good sources").bytes;
     assert_eq!((outcome(&good), &good), (Outcome::Accepted, &pack()));
-    let mut mutants = Mutants::of(vec![pack(), other_pack()], 0x5741_5445_5254_4947);
+    let mut mutants = Mutants::of(vec![pack(), other_pack()], SEED);
     let (mut refused, mut tested, mut accepted) = (0_u32, 0_u32, 0_u32);
     for number in 0..MUTANTS {
         let mutant = mutants.next();

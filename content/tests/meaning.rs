@@ -5,6 +5,7 @@ use watertight_content::rule::LogSource;
 use watertight_content::sigma::detect::Detector;
 use watertight_content::sigma::verdict::{judge, Supplied, Supply, Verdict};
 use watertight_content::sigma::{load_texts, Library, Source};
+use watertight_engine::image::layout::TYPE_NUMBER;
 use watertight_engine::Image;
 
 const ID: &str = "0a5b1c52-8a44-4b0e-9a55-0c4ad4f6f001";
@@ -332,8 +333,10 @@ fn an_id_given_twice_is_refused() {
 }
 
 fn verdict(detection: &str) -> (Verdict, String) {
-    let fields = ["a", "b"].map(str::to_owned).into();
-    let entry = Supplied { category: Some("c".into()), product: Some("p".into()), services: vec!["s*".into()], fields };
+    let fields = ["a", "b", "number"].map(str::to_owned).into();
+    let types = [("number".to_owned(), TYPE_NUMBER)].into();
+    let entry =
+        Supplied { category: Some("c".into()), product: Some("p".into()), services: vec!["s*".into()], fields, types };
     let library = library(&rule(detection));
     judge(&library.rules[0].rule, &Supply { entries: vec![entry] })
 }
@@ -349,6 +352,9 @@ fn a_rule_that_cannot_fire_here_says_which_field_it_waits_for() {
     assert_eq!(verdict("{s: {a: x, missing: null}, condition: s}").0, Verdict::Degraded);
     assert_eq!(verdict("{s: {a|fieldref: missing}, condition: s}").0, Verdict::Never);
     assert_eq!(verdict("{s: [keyword], condition: s}").0, Verdict::CanFire);
+    assert_eq!(verdict("{s: {number: 5}, condition: s}").0, Verdict::CanFire);
+    let (found, reason) = verdict("{s: {number|contains: x}, condition: s}");
+    assert!(found == Verdict::Never && reason.contains("number (which is of another type there)"), "{reason}");
     assert_eq!(verdict("{s: {a: x}, t: {b: y}, condition: s}").0, Verdict::Degraded);
 }
 

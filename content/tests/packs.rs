@@ -112,3 +112,25 @@ fn a_folder_is_a_pack_wherever_it_lies() {
     let dir = tempfile::tempdir().expect("a folder");
     assert!(read_folder(dir.path()).is_err_and(|error| error.to_string().contains("no pack.yml")));
 }
+
+#[test]
+fn an_exception_is_a_document_of_the_pack_and_a_dangling_one_is_named() {
+    const EXCEPTION: &str =
+        "---\ntitle: The backup\nid: 00000000-0000-4000-8000-0000000000ee\nexception:\n  rules: [NAME]\n  \
+        own: {User: backup}\n  condition: own\n";
+    let with = |name: &str| format!("{RULES}{}", EXCEPTION.replace("NAME", name));
+    let silent = "  - rule: 00000000-0000-4000-8000-000000000001\n    category: c\n    product: p\n    \
+        event: {Image: /bin/sh, CommandLine: 'curl x | sh', User: backup}\n";
+    let tests = format!("{TESTS}{silent}");
+    let good = built(&release(), &with("00000000-0000-4000-8000-000000000001"), &tests, None).expect("good sources");
+    let pack = Pack::open(&good.bytes).expect("built here");
+    assert_eq!(
+        pack.documents().map(|document| document.kind).collect::<Vec<_>>(),
+        [Kind::Rule, Kind::Rule, Kind::Filter]
+    );
+    assert_eq!((good.warnings, pack.unproven()), (Vec::<String>::new(), Vec::new()));
+    // Without it, what it leaves out fires.
+    assert!(matches!(built(&release(), RULES, &tests, None), Err(BuildError::Pack(PackError::Fired { .. }))));
+    let dangling = built(&release(), &with("00000000-0000-4000-8000-00000000000b"), TESTS, None).expect("good sources");
+    assert!(dangling.warnings.iter().any(|words| words.contains("dangling")), "{:?}", dangling.warnings);
+}

@@ -32,6 +32,8 @@ mod pattern;
 mod plan;
 mod question;
 mod scratch;
+mod supply;
+mod tally;
 mod timestamp;
 
 pub use correlate::{
@@ -44,3 +46,5 @@ pub use image::{Action, Image, ImageError, Level, LogSource, Response, Rule};
 pub use pattern::DASHES;
 pub use plan::{Limits, Plan};
 pub use scratch::{Scratch, FIELD_BYTES_MAX, VALUE_BYTES_MAX, WORK_BYTES_MAX};
+pub use supply::{Types, Unsupplied};
+pub use tally::{Cost, Tally};

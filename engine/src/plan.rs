@@ -131,7 +131,10 @@ impl<'i> Evaluation<'_, 'i> {
         }
         let candidates = self.scratch.take_candidates();
         for rule in &candidates {
-            match self.is_true(*rule) {
+            let work_left = self.scratch.work;
+            let outcome = self.is_true(*rule);
+            self.scratch.charge(*rule, work_left, outcome);
+            match outcome {
                 Some(true) => hit(*rule),
                 Some(false) => {}
                 None => self.limits.undecided_rules = self.limits.undecided_rules.saturating_add(1),
@@ -184,6 +187,7 @@ impl<'i> Evaluation<'_, 'i> {
         let holds = if needs != NONE && self.scratch.verdict(needs) != Some(true) {
             false
         } else {
+            self.scratch.count_question();
             question::holds(self.image, question, self.event, self.scratch)?
         };
         self.scratch.remember(number, holds);

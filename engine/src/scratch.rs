@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use crate::expression::Threads;
 use crate::fold::fold_into;
+use crate::tally::Tally;
 use crate::{Field, Fields, Value};
 
 /// Text kept between events. One giant event must not leave the process fat for ever.
@@ -49,6 +50,8 @@ pub struct Scratch {
     /// What may still be spent on this event.
     pub(crate) work: u64,
     pub(crate) cuts: u32,
+    /// What rules cost, where somebody wants to know.
+    tally: Option<Box<Tally>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -97,6 +100,34 @@ impl Scratch {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, and it counts what each rule costs.
+    #[must_use]
+    pub fn counting() -> Self {
+        Self { tally: Some(Box::default()), ..Self::default() }
+    }
+
+    /// What rules have cost since it was made; nothing where it does not count.
+    #[must_use]
+    pub fn tally(&self) -> Option<&Tally> {
+        self.tally.as_deref()
+    }
+
+    /// Notes what the rule has cost, where that is counted; `work_left` is what was left before.
+    #[inline]
+    pub(crate) fn charge(&mut self, rule: u32, work_left: u64, outcome: Option<bool>) {
+        if let Some(tally) = &mut self.tally {
+            tally.charge(rule, work_left.saturating_sub(self.work), outcome);
+        }
+    }
+
+    /// Notes that the rule at hand asks a question that nobody asked before.
+    #[inline]
+    pub(crate) fn count_question(&mut self) {
+        if let Some(tally) = &mut self.tally {
+            tally.questions = tally.questions.saturating_add(1);
+        }
     }
 
     /// Forgets the event before and makes room for an image of this size.

@@ -26,4 +26,4 @@ pub use ocsf::name_device;
 pub use reference::reference_page;
 pub use table::{Class, Field, Kind, SigmaLogsource, Type};
 pub use value::{Text, Value};
-pub use view::{sigma_fields, sigma_supply, SigmaSupply, View};
+pub use view::{sigma_fields, sigma_supply, sigma_types, SigmaSupply, View};

@@ -21,6 +21,14 @@ pub enum Type {
     Address,
 }
 
+impl Type {
+    /// Its bit in a set of types. Compiled content carries such sets: the order of the types stays as it is.
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
 /// Which source an event comes through: each class is switched and accounted for by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {

@@ -50,6 +50,23 @@ pub fn sigma_supply() -> Vec<SigmaSupply> {
     supplies
 }
 
+/// The types (`Type::bit`) that a field may have in events of a Sigma category, or of any where none is named: 0 where none of them
+/// has it, `None` where there are no such events.
+#[must_use]
+pub fn sigma_types(category: Option<&str>, field: &str) -> Option<u32> {
+    let is_of = |kind: &Kind| {
+        kind.sigma_logsource().is_some_and(|logsource| category.is_none_or(|category| category == logsource.category))
+    };
+    let mut kinds = Kind::ALL.iter().filter(|kind| is_of(kind)).peekable();
+    kinds.peek()?;
+    let types_in = |kind: &Kind| {
+        let fields = Field::ALL.iter().filter(|known| known.is_of_process() || kind.fields().contains(known));
+        let named = fields.filter(|known| !field.is_empty() && kind.sigma_name(**known) == field);
+        named.fold(0, |types, known| types | known.value_type().bit())
+    };
+    Some(kinds.fold(0, |types, kind| types | types_in(kind)))
+}
+
 /// The fields of an event under their Sigma names.
 pub fn sigma_fields(event: &Event) -> impl Iterator<Item = (&'static str, &Value)> {
     event.fields().filter_map(|(field, value)| {
@@ -214,6 +231,21 @@ mod tests {
         assert_eq!(view["logsource"]["category"], "process_creation");
         assert_eq!(view["event"]["Image"], "/bin/sh");
         assert_eq!(view["event"]["ParentImage"], "/usr/sbin/sshd");
+    }
+
+    #[test]
+    fn the_types_of_a_field_are_those_of_the_table_for_every_category() {
+        assert_eq!(sigma_types(Some("process_creation"), "Image"), Some(Type::Text.bit()));
+        assert_eq!(sigma_types(Some("process_creation"), "ProcessId"), Some(Type::Number.bit()));
+        assert_eq!(sigma_types(Some("network_connection"), "DestinationIp"), Some(Type::Address.bit()));
+        assert_eq!(sigma_types(Some("process_creation"), "DestinationIp"), Some(0));
+        assert_eq!(sigma_types(None, "DestinationIp"), Some(Type::Address.bit()));
+        assert_eq!(sigma_types(Some("registry_set"), "Image"), None);
+        for supply in sigma_supply() {
+            for field in supply.fields {
+                assert!(sigma_types(Some(supply.category), field).is_some_and(|types| types != 0), "{field}");
+            }
+        }
     }
 
     #[test]

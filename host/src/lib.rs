@@ -15,6 +15,7 @@ pub mod guard;
 pub mod in_force;
 pub mod live;
 pub mod loader;
+pub mod loading;
 pub mod lock;
 mod loss;
 
@@ -28,6 +29,7 @@ pub mod printable;
 pub mod resume;
 pub mod say;
 pub mod signals;
+pub mod slots;
 pub mod status;
 pub mod supervisor;
 pub mod there;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Stdout, Write as _};
 use std::os::fd::BorrowedFd;
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use serde_json::{json, Value as Json};
 use watertight_engine::{Explanation, Rule};
@@ -18,13 +18,15 @@ use crate::live::{Facts, Line, Live, Part};
 use crate::loss;
 use crate::patience;
 use crate::printable::printable_start;
+use crate::slots::Slot;
 use crate::told::Told;
 use crate::tree::Tree;
 use crate::whole_lines::{NotedWriter, Untaken, NOT_READ};
 use crate::worker::correlations::CorrelationAlert;
-use crate::worker::protocol::Format;
+use crate::worker::fault;
+use crate::worker::protocol::{Format, Given};
 use crate::worker::rules::{rules_in_words, Alert as RuleAlert, Rules};
-use crate::worker::tally::Tally;
+use crate::worker::tally::{Phase, Tally};
 
 /// Bytes of events that may be held back while more come.
 const HELD_BYTES_MAX: usize = 64 << 10;
@@ -48,7 +50,7 @@ pub struct Output {
     rules: RuleCounts,
     /// When the machine began to run, nanoseconds since 1970.
     boot_unix_ns: u64,
-    tally: Rc<Tally>,
+    tally: Arc<Tally>,
     /// The summary, for where standard output does not take it.
     account: Option<Json>,
 }
@@ -96,6 +98,12 @@ pub struct Summary<'s> {
     pub seconds: f64,
     /// Processes that are known at the end.
     pub processes: usize,
+    /// The content in force at the end.
+    pub content: Option<&'s Given>,
+    /// Times that it was changed while the last detector ran.
+    pub changes: u64,
+    /// Longest time for which that kept events waiting.
+    pub pause_ns_max: u64,
 }
 
 /// CLOCK_BOOTTIME in nanoseconds.
@@ -113,8 +121,8 @@ fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
 impl Output {
     /// An output in this format; through the live view where there is one. `tally` is where its writes are noted.
     #[must_use]
-    pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: RuleCounts, tally: Rc<Tally>) -> Self {
-        let out = BufWriter::with_capacity(256 << 10, NotedWriter::new(io::stdout(), Rc::clone(&tally)));
+    pub fn new(format: Format, has_colour: bool, live: Option<Live>, rules: RuleCounts, tally: Arc<Tally>) -> Self {
+        let out = BufWriter::with_capacity(256 << 10, NotedWriter::new(io::stdout(), Arc::clone(&tally)));
         Self {
             out,
             line: Vec::new(),
@@ -157,9 +165,13 @@ impl Output {
             (None, Some(live)) => live.event(event.kind.class(), || line(event)),
             (None, None) => writeln!(self.out, "{}", line(event))?,
         }
+        self.tally.beat();
+        self.tally.evaluated().store(self.tally.evaluated().load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.tally.enter(Phase::Evaluating);
         let (mut written, mut together) = (Ok(()), Ok(()));
         let shared = std::cell::RefCell::new(&mut *self);
         let mut alert = |alert: RuleAlert<'_>| {
+            fault::meet(alert.rule.title());
             let mut output = shared.borrow_mut();
             if !output.told.is_first(event, alert.rule.id()) {
                 return;
@@ -175,6 +187,7 @@ impl Output {
             }
         };
         rules.evaluate_next(event, &mut alert, &mut complete);
+        self.tally.enter(Phase::Elsewhere);
         written.and(together)
     }
 
@@ -184,11 +197,13 @@ impl Output {
     /// Standard output is gone.
     pub fn advance(&mut self, rules: &mut Rules<'_>, tree: &Tree, now_ns: u64) -> io::Result<()> {
         let mut written = Ok(());
+        self.tally.enter(Phase::Evaluating);
         rules.advance(now_ns, &mut |alert| {
             if written.is_ok() {
                 written = self.correlation(&alert, tree);
             }
         });
+        self.tally.enter(Phase::Elsewhere);
         written
     }
 
@@ -213,6 +228,11 @@ impl Output {
             lines.insert(at, Line { part: Part::Why, text });
         }
         self.alert_lines(lines)
+    }
+
+    /// Other rules are in force from here on.
+    pub fn go_over_to(&mut self, rules: RuleCounts) {
+        self.rules = rules;
     }
 
     fn view(&self) -> Option<View> {
@@ -304,6 +324,9 @@ impl Output {
             "account": account(summary),
             "balanced": is_balanced,
             "processes_known": summary.processes,
+            "content": summary.content.map_or_else(no_content, content),
+            "content_changes": summary.changes,
+            "content_pause_ns_max": summary.pause_ns_max,
         });
         if let Some(live) = &mut self.live {
             if !live.close(&|since_ms| patience::wait(&self.tally, since_ms))? {
@@ -478,6 +501,19 @@ fn stages_json(alert: &CorrelationAlert<'_>) -> Json {
         })
         .collect();
     json!({ "count": alert.correlated.count, "by_clock": alert.correlated.is_by_clock, "stages": stages })
+}
+
+/// What is in force, as every line that speaks of it tells it.
+#[must_use]
+pub fn content(given: &Given) -> Json {
+    let Given { slot, id, name, version, .. } = given;
+    json!({ "slot": slot, "id": id, "name": name, "version": version })
+}
+
+/// The same where events are only collected.
+#[must_use]
+pub fn no_content() -> Json {
+    json!({ "slot": Slot::CollectOnly.name(), "id": null, "name": null, "version": null })
 }
 
 /// An alert for people: what, by which event, why, and where the process comes from, the eldest ancestor first.

@@ -6,9 +6,11 @@ mod crew;
 mod detector;
 mod ending;
 mod guard;
+mod hang;
+mod ladder;
 mod links;
 mod pins;
-mod process;
+pub(crate) mod process;
 mod restarts;
 mod sources;
 
@@ -25,6 +27,7 @@ use watertight_event::{Event, Kind};
 
 use self::crew::{Crew, Ship};
 use self::guard::GuardMaps;
+pub use self::ladder::factory;
 use self::links::Links;
 use self::pins::Pins;
 use crate::deny::keeper::Keeper;
@@ -70,6 +73,10 @@ pub struct Options {
     pub pins: PathBuf,
     /// Folder for the lock and the heartbeat.
     pub state: PathBuf,
+    /// Folder of the content slots.
+    pub slots: PathBuf,
+    /// How long new content has to live before it is trusted.
+    pub trial: Duration,
     /// File and network events that are not wanted.
     pub filters: Vec<Filter>,
     /// Load no guard: nothing is denied, but by a policy that is in force already.

@@ -8,8 +8,8 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::FileExt as _;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{fcntl_getfl, fstat, seek, FileType, OFlags, SeekFrom};
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// and is counted, so that the run comes to its end and to its account.
 pub struct NotedWriter<W> {
     to: Outlet<W>,
-    tally: Rc<Tally>,
+    tally: Arc<Tally>,
     given_up: Option<Untaken>,
 }
 
@@ -47,7 +47,7 @@ pub struct Untaken {
 
 impl<W: AsFd> NotedWriter<W> {
     /// A writer that notes in this page. To be made while the privileges to open `to` anew are still there.
-    pub fn new(to: W, tally: Rc<Tally>) -> Self {
+    pub fn new(to: W, tally: Arc<Tally>) -> Self {
         Self { to: Outlet::new(to), tally, given_up: None }
     }
 
@@ -88,7 +88,7 @@ pub const NOT_READ: &str = "the run was to end, and nobody read";
 
 impl<W: AsFd> Write for NotedWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let tally = Rc::clone(&self.tally);
+        let tally = Arc::clone(&self.tally);
         if self.given_up.is_none() {
             let before = tally.line().swap(BEGUN, Ordering::Relaxed);
             let written = self.write_some(bytes);
@@ -178,9 +178,9 @@ mod tests {
 
     /// What a pipe brings after these writes and the begin of a line.
     fn pipe_after(writes: &[&str]) -> String {
-        let tally = Rc::new(Tally::create().expect("memory"));
+        let tally = Arc::new(Tally::create().expect("memory"));
         let (mut from, to) = io::pipe().expect("a pipe");
-        let mut writer = NotedWriter::new(&to, Rc::clone(&tally));
+        let mut writer = NotedWriter::new(&to, Arc::clone(&tally));
         for bytes in writes {
             writer.write_all(bytes.as_bytes()).expect("room");
         }
@@ -203,9 +203,9 @@ mod tests {
 
     #[test]
     fn once_the_end_was_asked_for_a_reader_that_stands_still_is_given_up_and_the_lines_are_counted() {
-        let tally = Rc::new(Tally::create().expect("memory"));
+        let tally = Arc::new(Tally::create().expect("memory"));
         let (_from, to) = io::pipe().expect("a pipe");
-        let mut writer = NotedWriter::new(&to, Rc::clone(&tally));
+        let mut writer = NotedWriter::new(&to, Arc::clone(&tally));
         let filled = Outlet::new(&to);
         while filled.write_within(&[b'x'; 4_096], Duration::ZERO).expect("a reader").is_some() {}
         // Both long ago: nobody has to wait here.
@@ -218,9 +218,9 @@ mod tests {
 
     #[test]
     fn a_reader_that_goes_away_at_the_end_does_not_take_the_account_with_it() {
-        let tally = Rc::new(Tally::create().expect("memory"));
+        let tally = Arc::new(Tally::create().expect("memory"));
         let (from, to) = io::pipe().expect("a pipe");
-        let mut writer = NotedWriter::new(&to, Rc::clone(&tally));
+        let mut writer = NotedWriter::new(&to, Arc::clone(&tally));
         drop(from);
         assert!(writer.write(b"{}\n").is_err(), "before the end was asked for, it ends the run");
         Asked { first_ms: now_ms(), ..Asked::default() }.tell(&tally);
@@ -230,9 +230,9 @@ mod tests {
 
     #[test]
     fn a_write_that_fails_leaves_what_was_noted() {
-        let tally = Rc::new(Tally::create().expect("memory"));
+        let tally = Arc::new(Tally::create().expect("memory"));
         let full = File::options().write(true).open("/dev/full").expect("every Linux has it");
-        assert!(NotedWriter::new(full, Rc::clone(&tally)).write(b"{").is_err());
+        assert!(NotedWriter::new(full, Arc::clone(&tally)).write(b"{").is_err());
         assert_eq!(tally.line().load(Ordering::Relaxed), WHOLE);
     }
 }

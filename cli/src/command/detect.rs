@@ -24,7 +24,7 @@ const OK: u8 = 0;
 const PARTIAL: u8 = 3;
 
 /// Longest line read as one event: 16 MiB. A longer one is no event, and reading it whole could take all memory.
-const LINE_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// Evaluate rules over recorded events, one JSON object a line: `{"logsource":{...},"event":{...}}`, or what `watertight run
 /// -o json` writes, natively or `--as sigma`.

@@ -4,18 +4,19 @@
 //! Native events go to the same evaluation as live ones, so that a recording can't match otherwise than the run did.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::{Map, Value as Json};
 use watertight_content::sigma::detect::{parse, Detector, Hit};
-use watertight_engine::{CorrelationLimits, Image, Moment};
+use watertight_engine::{CorrelationLimits, Cost, Image, Moment};
 use watertight_event::{Event, Kind};
 use watertight_host::printable::printable;
 use watertight_host::worker::correlations::CorrelationAlert;
 use watertight_host::worker::rules::{Alert, Rules};
 
 /// Kinds of the lines that `run -o json` writes beside events.
-const NO_EVENTS: [&str; 4] = ["alert", "matrix", "sandbox", "summary"];
+const NO_EVENTS: [&str; 5] = ["alert", "content", "matrix", "sandbox", "summary"];
 /// What stands for a line that `--as sigma` wrote of an event that answers to no log source.
 const NO_LOG_SOURCE: &str = "event without log source";
 
@@ -38,6 +39,17 @@ pub struct Recorded<'i> {
     first_unreadable: Option<(u64, anyhow::Error)>,
     /// The latest time that a native event had.
     latest_ns: u64,
+    /// What was evaluated, if that is counted.
+    counted: Option<Counted>,
+}
+
+/// What was evaluated.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    /// Events that rules were asked about.
+    pub events: u64,
+    /// How long the rules took.
+    pub took: Duration,
 }
 
 /// What is done with a line.
@@ -52,7 +64,34 @@ impl<'i> Recorded<'i> {
     pub fn new(image: Image<'i>) -> Self {
         let (passed_over, readable, first_unreadable) = Default::default();
         let detector = Detector::with_slack(image, SLACK_NS);
-        Self { image, detector, native: None, passed_over, readable, first_unreadable, latest_ns: 0 }
+        Self { image, detector, native: None, passed_over, readable, first_unreadable, latest_ns: 0, counted: None }
+    }
+
+    /// The same, and it counts what the rules cost.
+    pub fn counting(self) -> Self {
+        let native = Some(Rules::of(self.image).counting());
+        Self { detector: self.detector.counting(), native, counted: Some(Counted::default()), ..self }
+    }
+
+    /// What was evaluated, if that is counted.
+    pub fn counted(&self) -> Counted {
+        self.counted.unwrap_or_default()
+    }
+
+    /// What each rule has cost, by its position, if that is counted.
+    pub fn costs(&self) -> Vec<Cost> {
+        let mut costs = vec![Cost::default(); self.image.rules().len()];
+        let tallies = [self.detector.tally(), self.native.as_ref().and_then(Rules::tally)];
+        for tally in tallies.into_iter().flatten() {
+            for (sum, cost) in costs.iter_mut().zip(tally.costs()) {
+                sum.evaluations = sum.evaluations.saturating_add(cost.evaluations);
+                sum.questions = sum.questions.saturating_add(cost.questions);
+                sum.work = sum.work.saturating_add(cost.work);
+                sum.hits = sum.hits.saturating_add(cost.hits);
+                sum.undecided = sum.undecided.saturating_add(cost.undecided);
+            }
+        }
+        costs
     }
 
     /// The rules that fire on the event in this line; with reasons if `explains`. A line that is no JSON is passed over.
@@ -74,13 +113,27 @@ impl<'i> Recorded<'i> {
         };
         self.readable = self.readable.saturating_add(1);
         match line(&json)? {
-            Line::Sigma => Ok(self.detector.parsed(number, &json, explains)?),
-            Line::Native(object) => Ok(self.native(number, &Event::from_object(object)?, explains)),
+            Line::Sigma => self.evaluating(|recorded| Ok(recorded.detector.parsed(number, &json, explains)?)),
+            Line::Native(object) => {
+                let event = Event::from_object(object)?;
+                self.evaluating(|recorded| Ok(recorded.native(number, &event, explains)))
+            }
             Line::PassedOver(what) => {
                 self.pass_over(what);
                 Ok(Vec::new())
             }
         }
+    }
+
+    /// Evaluates, and notes how long that took if it is counted.
+    fn evaluating(&mut self, evaluate: impl FnOnce(&mut Self) -> anyhow::Result<Vec<Hit>>) -> anyhow::Result<Vec<Hit>> {
+        let began = self.counted.map(|_| Instant::now());
+        let hits = evaluate(self)?;
+        if let (Some(began), Some(counted)) = (began, &mut self.counted) {
+            counted.events = counted.events.saturating_add(1);
+            counted.took = counted.took.saturating_add(began.elapsed());
+        }
+        Ok(hits)
     }
 
     fn pass_over(&mut self, what: &'static str) {

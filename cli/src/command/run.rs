@@ -13,6 +13,11 @@ pub const PINS: &str = "/sys/fs/bpf/watertight";
 /// Folder of the lock and the heartbeat unless told otherwise.
 pub const STATE: &str = "/run/watertight";
 
+/// Folder of the content slots unless told otherwise: it outlives a reboot.
+pub const SLOTS: &str = "/var/lib/watertight/slots";
+/// Name of that folder in a state folder that was named.
+pub const SLOTS_NAME: &str = "slots";
+
 /// The same for a run without root, which can't write there.
 fn own_state() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_dir()) {
@@ -27,6 +32,14 @@ pub fn state_of(named: Option<&Path>) -> PathBuf {
         Some(folder) => folder.to_owned(),
         None if rustix::process::geteuid().is_root() => PathBuf::from(STATE),
         None => own_state(),
+    }
+}
+
+/// Where the content slots are, given the state folder that was named.
+pub fn slots_of(named: Option<&Path>) -> PathBuf {
+    match named {
+        None if rustix::process::geteuid().is_root() => PathBuf::from(SLOTS),
+        named => state_of(named).join(SLOTS_NAME),
     }
 }
 
@@ -60,7 +73,11 @@ pub struct RunArgs {
     /// Folder on a bpffs to pin under.
     #[arg(long, value_name = "DIR", default_value = PINS)]
     pub pins: PathBuf,
-    /// Folder for the lock: /run/watertight for root, else one of the user's own.
+    /// How long new content has to live, and be asked about events, before it is the last known good.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub trial: Duration,
+    /// Folder for the lock: /run/watertight for root, else one of the user's own. Content slots are in it; without it in
+    /// /var/lib/watertight.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// Descriptor that this process left itself when it started anew after the load.
@@ -119,6 +136,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         loader: args.loader.clone(),
         pins: args.pins.clone(),
         state: state_of(args.state.as_deref()),
+        slots: slots_of(args.state.as_deref()),
+        trial: args.trial,
         filters: args.mute.clone(),
         is_observing: args.observe,
         resumed: args.resumed,

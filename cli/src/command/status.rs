@@ -8,7 +8,7 @@ use watertight_host::printable::printable_lines;
 use watertight_host::say::not_written;
 use watertight_host::status::Status;
 
-use super::run::{state_of, Form, PINS, STATE};
+use super::run::{state_of, Form, PINS, SLOTS, SLOTS_NAME, STATE};
 
 /// Say what is in force on this machine.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,9 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
         None if RunLock::holder(Path::new(STATE)).is_some() => PathBuf::from(STATE),
         named => state_of(named.as_deref()),
     };
-    let status = Status::read(&args.pins, &state)?;
+    // The content slots of root's run are elsewhere than its lock.
+    let slots = if args.state.is_none() && state == Path::new(STATE) { SLOTS.into() } else { state.join(SLOTS_NAME) };
+    let status = Status::read(&args.pins, &state, &slots)?;
     let mut text = String::new();
     if args.output == Form::Json {
         text = format!("{}\n", status.to_json());

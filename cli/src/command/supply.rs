@@ -2,7 +2,7 @@
 //! verdict can't speak of a sensor that is not there.
 
 use watertight_content::sigma::verdict::{Supplied, Supply};
-use watertight_event::sigma_supply;
+use watertight_event::{sigma_supply, sigma_types};
 
 /// The log sources and fields that the sensor supplies.
 #[must_use]
@@ -11,7 +11,12 @@ pub fn supply() -> Supply {
         category: Some(supplied.category.to_owned()),
         product: Some("linux".to_owned()),
         services: Vec::new(),
+        types: supplied.fields.iter().filter_map(|field| types_of(supplied.category, field)).collect(),
         fields: supplied.fields.into_iter().map(str::to_owned).collect(),
     });
     Supply { entries: entries.collect() }
+}
+
+fn types_of(category: &str, field: &str) -> Option<(String, u32)> {
+    Some((field.to_owned(), sigma_types(Some(category), field)?))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use watertight_host::deny::listener;
-use watertight_host::worker::{detector, sources};
+use watertight_host::worker::{content, detector, sources};
 
 use super::confined;
 
@@ -18,6 +18,16 @@ pub struct WorkerArgs {
 enum Worker {
     /// Reads rings and evaluates rules.
     Detector {
+        #[arg(long = "report-fd")]
+        report: i32,
+    },
+    /// Turns a pack into an image.
+    Load {
+        #[arg(long = "report-fd")]
+        report: i32,
+    },
+    /// Turns rules in text into an image.
+    Compile {
         #[arg(long = "report-fd")]
         report: i32,
     },
@@ -54,6 +64,8 @@ enum Worker {
 pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
     match &args.worker {
         Worker::Detector { report } => detector::run(*report),
+        Worker::Load { report } => content::load(*report),
+        Worker::Compile { report } => content::compile(*report),
         Worker::Deny { page_fd, loader } => listener::run(*page_fd, loader.as_deref()).map(|()| 0),
         Worker::Confined { call } => confined::run(*call).map(|()| 0),
         Worker::Sources { fanotify, proc_connector, sock_diag, report, ignored_pids } => {

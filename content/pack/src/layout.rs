@@ -22,8 +22,8 @@ pub const DOCUMENTS_MAX: u32 = 65_536;
 /// Longest name of a pack. Names stand in file names and tables.
 pub const NAME_BYTES_MAX: u32 = 64;
 
-/// Longest id of a document. A UUID has 36 bytes.
-pub const ID_BYTES_MAX: u32 = 128;
+/// Longest id of a document. A UUID has 36 bytes; a filter may be called by its title.
+pub const ID_BYTES_MAX: u32 = 512;
 
 /// Most canaries: all of them run before a pack is activated.
 pub const CANARIES_MAX: u32 = 65_536;

@@ -9,7 +9,7 @@ use watertight_engine::image::layout::{
 
 use super::tables::Tables;
 use super::{CompileError, Source};
-use crate::rule::{Comparison, Expr, Op, Part, Pattern, Predicate, Rule};
+use crate::rule::{Comparison, Expr, FieldUse, Op, Part, Pattern, Predicate, Rule};
 
 /// Values that are strings to a rule.
 const TEXTS: u32 = TYPE_TEXT | TYPE_LIST | TYPE_ADDRESS;
@@ -46,14 +46,9 @@ fn collect(tables: &mut Tables, rule: &Rule, expr: &Expr, asks: &mut BTreeSet<[u
     }
 }
 
-/// The line that asks: the first that names the field with the question's modifiers; 0 where that is not known.
+/// The line that asks; 0 where that is not known.
 fn line_of(rule: &Rule, field: &str, predicate: &Predicate) -> u32 {
-    let mut of_field = rule.uses.iter().filter(|used| used.field == field);
-    let with_modifiers = of_field.clone().find(|used| {
-        !used.modifiers.is_empty() && predicate.source.starts_with(&used.modifiers)
-            || used.modifiers.is_empty() && predicate.source.starts_with("is ")
-    });
-    let line = with_modifiers.or_else(|| of_field.next()).map_or(0, |used| used.span.line);
+    let line = FieldUse::of(&rule.uses, field, predicate).map_or(0, |used| used.span.line);
     u32::try_from(line).unwrap_or(u32::MAX)
 }
 

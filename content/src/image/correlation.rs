@@ -34,7 +34,7 @@ pub struct Input {
     /// What people call it.
     pub name: String,
     /// What it listens to.
-    pub target: Target,
+    pub target: Listened,
     /// For each part of the key what gives it.
     pub parts: Vec<Option<Place>>,
     /// What is measured.
@@ -49,7 +49,7 @@ pub struct Input {
 
 /// What an input listens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum Listened {
     /// A rule, by its position among those that are compiled with it.
     Rule(usize),
     /// A correlation before it.
@@ -80,8 +80,8 @@ pub(super) fn add(
         let first = tables.inputs.len() as u32;
         for input in &compiled.inputs {
             let rule = match input.target {
-                Target::Rule(position) => positions.get(position),
-                Target::Correlation(position) => rules.get(position),
+                Listened::Rule(position) => positions.get(position),
+                Listened::Correlation(position) => rules.get(position),
             };
             let rule = *rule.ok_or_else(|| CompileError::NoSelection { rule: id.clone() })?;
             *listened.entry(rule).or_default() |= compiled.correlation.generates;

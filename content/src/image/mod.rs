@@ -14,10 +14,12 @@ mod witness;
 use std::collections::BTreeMap;
 
 use watertight_engine::image::layout::{GroupRecord, Range, RuleRecord, FLAG_FOREIGN, NONE};
-use watertight_engine::{Image, ImageError, Level};
+use watertight_engine::{Image, ImageError, Level, Unsupplied};
 
 use crate::rule::{Expr, LogSource, Rule};
-pub use correlation::{Correlation, Input, Place, Target};
+use crate::sigma::host::types_here;
+pub(crate) use asks::types;
+pub use correlation::{Correlation, Input, Listened, Place};
 use group::Group;
 use tables::Tables;
 
@@ -88,6 +90,9 @@ pub enum CompileError {
     /// What was written can't be read again: a defect of the compiler, found before anybody else could.
     #[error("the image that was compiled is refused by the engine: {0}")]
     Refused(#[from] ImageError),
+    /// A rule asks for what the host does not have.
+    #[error("{0}")]
+    Unsupplied(#[from] Unsupplied),
 }
 
 impl CompileError {
@@ -101,24 +106,35 @@ impl CompileError {
             | Self::NoRoom { rule, .. }
             | Self::TooMuchState { rule, .. }
             | Self::NoSelection { rule } => Some(rule),
+            Self::Unsupplied(Unsupplied { rule, .. }) => Some(rule),
             Self::Refused(_) => None,
         }
     }
 }
 
-/// The rules as an image, which the engine has read once.
+/// Whose events an image is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Any sensor's: a host does not load it.
+    Foreign,
+    /// This host's, by the event table: what it does not have is refused.
+    Host,
+}
+
+/// The rules as an image for any sensor's events, which the engine has read once.
 ///
 /// # Errors
 /// When a rule exceeds what an image may hold. What the reader of rules accepts is never refused for another reason.
 pub fn compile<'s>(rules: impl IntoIterator<Item = Source<'s>>) -> Result<Vec<u8>, CompileError> {
-    compile_all(rules, &[])
+    compile_for(Target::Foreign, rules, &[])
 }
 
-/// The rules and the correlations that stand on them as an image.
+/// The rules and the correlations that stand on them as an image, which was opened once in the way in which it will be.
 ///
 /// # Errors
-/// As [`compile`].
-pub fn compile_all<'s>(
+/// When a rule exceeds what an image may hold, or asks for what its target does not have.
+pub fn compile_for<'s>(
+    target: Target,
     rules: impl IntoIterator<Item = Source<'s>>,
     correlations: &[Correlation<'_>],
 ) -> Result<Vec<u8>, CompileError> {
@@ -142,8 +158,11 @@ pub fn compile_all<'s>(
         }
     }
     correlation::add(&mut tables, correlations, &positions)?;
-    let image = tables.finish(FLAG_FOREIGN);
-    Image::open(&image)?;
+    let image = tables.finish(if target == Target::Foreign { FLAG_FOREIGN } else { 0 });
+    let opened = Image::open(&image)?;
+    if target == Target::Host {
+        opened.check_supply(&types_here)?;
+    }
     Ok(image)
 }
 

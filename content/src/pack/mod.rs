@@ -19,7 +19,8 @@ pub use watertight_content_pack::Engines;
 pub use watertight_policy::Policy;
 
 use crate::image::CompileError;
-use crate::sigma::{load_texts, Library, LoadError, Rejection, Source};
+use crate::sigma::exception::apply;
+use crate::sigma::{load_texts, Library, LoadError, LoadedException, Rejection, Source};
 
 /// What a pack is built from, in memory.
 #[derive(Clone, Debug)]
@@ -70,21 +71,29 @@ pub enum BuildError {
     Pack(#[from] PackError),
 }
 
+/// A document of the pack, and where it came from.
+struct Told<'l> {
+    id: &'l str,
+    kind: Kind,
+    file: &'l str,
+    line: usize,
+}
+
 /// The pack of these sources.
 ///
 /// # Errors
 /// Something of them is refused, or an event does not come out as it must.
 pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
     let mut library = load_texts(sources.rules.iter().copied());
-    let image = library.image()?;
+    let image = library.host_image()?;
     if !library.rejections.is_empty() {
         return Err(BuildError::Rejected(library.rejections));
     }
     if !library.unreadable.is_empty() {
         return Err(BuildError::Unreadable(library.unreadable));
     }
-    let documents = documents(&library, &sources.rules);
-    let ids = ids_by_file(&library);
+    let told = told(&library);
+    let ids = ids_by_file(&told);
     let mut canaries = Vec::new();
     for tests in &sources.tests {
         canaries.extend(tests_file::canaries(*tests, &ids)?);
@@ -95,53 +104,74 @@ pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
         engines: sources.release.engines,
         is_urgent: sources.release.is_urgent,
         image: &image,
-        documents,
+        documents: documents(&told, &sources.rules),
         canaries,
         policy: sources.policy,
     };
     let bytes = write(&parts)?;
-    let warnings = {
-        let pack = Pack::open(&bytes)?;
-        pack.self_test()?;
-        let unproven = pack.unproven();
-        unproven.iter().map(|document| no_test(&library, document)).collect()
-    };
+    let pack = Pack::open(&bytes)?;
+    pack.self_test()?;
+    let mut warnings = findings(&library);
+    warnings.extend(pack.unproven().iter().map(|document| no_test(&told, document)));
     Ok(Built { bytes, warnings })
 }
 
-fn no_test(library: &Library, document: &Document<'_>) -> String {
-    let loaded = library.rules.iter().find(|loaded| loaded.rule.id == document.id);
-    let place = loaded.map(|loaded| format!("{}:{}: ", loaded.file, loaded.line)).unwrap_or_default();
+/// Every document of a library.
+fn told(library: &Library) -> Vec<Told<'_>> {
+    let rules = library.rules.iter().map(|loaded| Told {
+        id: &loaded.rule.id,
+        kind: Kind::Rule,
+        file: &loaded.file,
+        line: loaded.line,
+    });
+    let exceptions = library.exceptions.iter().map(|loaded| Told {
+        id: &loaded.exception.id,
+        kind: Kind::Filter,
+        file: &loaded.file,
+        line: loaded.line,
+    });
+    let together = library.correlations.iter().map(|loaded| Told {
+        id: &loaded.correlation.id,
+        kind: Kind::Correlation,
+        file: &loaded.file,
+        line: loaded.line,
+    });
+    let mut told: Vec<Told<'_>> = rules.chain(exceptions).chain(together).collect();
+    told.sort_by_key(|told| (told.file, told.line));
+    told
+}
+
+/// What is wrong with exceptions, by their places.
+fn findings(library: &Library) -> Vec<String> {
+    let applied = apply(&library.rules, &library.exceptions);
+    let found = library.exceptions.iter().zip(&applied.exceptions);
+    let in_words = found.flat_map(|(LoadedException { exception, file, line }, found)| {
+        let said = move |finding| format!("{file}:{line}: {} {}: {finding}", exception.word, exception.id);
+        found.findings.iter().map(said)
+    });
+    in_words.collect()
+}
+
+fn no_test(told: &[Told<'_>], document: &Document<'_>) -> String {
+    let place = told.iter().find(|told| told.id == document.id);
+    let place = place.map(|told| format!("{}:{}: ", told.file, told.line)).unwrap_or_default();
     let (kind, id) = (document.kind.name(), document.id);
     format!("{place}no event must fire {kind} {id}: nothing proves that it works; write NAME.tests.yml beside it")
 }
 
 /// Every document with the digest of its lines.
-fn documents<'l>(library: &'l Library, sources: &[Source<'_>]) -> Vec<Document<'l>> {
+fn documents<'l>(told: &[Told<'l>], sources: &[Source<'_>]) -> Vec<Document<'l>> {
     let texts: BTreeMap<&str, &str> = sources.iter().map(|source| (source.file, source.text)).collect();
     let mut lines: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for loaded in &library.rules {
-        lines.entry(&loaded.file).or_default().push(loaded.line);
-    }
-    for loaded in &library.correlations {
-        lines.entry(&loaded.file).or_default().push(loaded.line);
+    for told in told {
+        lines.entry(told.file).or_default().push(told.line);
     }
     let digest = |file: &str, line: usize| {
         let next = lines.get(file).and_then(|lines| lines.iter().copied().filter(|other| *other > line).min());
         let text = texts.get(file).copied().unwrap_or_default();
         Sha256::digest(lines_of(text, line, next)).into()
     };
-    let document = |loaded: &'l crate::sigma::Loaded| Document {
-        id: &loaded.rule.id,
-        kind: Kind::Rule,
-        sha256: digest(&loaded.file, loaded.line),
-    };
-    let together = |loaded: &'l crate::sigma::LoadedCorrelation| Document {
-        id: &loaded.correlation.id,
-        kind: Kind::Correlation,
-        sha256: digest(&loaded.file, loaded.line),
-    };
-    library.rules.iter().map(document).chain(library.correlations.iter().map(together)).collect()
+    told.iter().map(|told| Document { id: told.id, kind: told.kind, sha256: digest(told.file, told.line) }).collect()
 }
 
 /// The lines of a document: from its own to the next one's, without what only separates them.
@@ -154,15 +184,11 @@ fn lines_of(text: &str, line: usize, next: Option<usize>) -> String {
     lines.join("\n")
 }
 
-/// The ids of the documents of each file, in the order of the file.
-fn ids_by_file(library: &Library) -> BTreeMap<String, Vec<String>> {
-    let rules = library.rules.iter().map(|loaded| (&loaded.file, loaded.line, &loaded.rule.id));
-    let together = library.correlations.iter().map(|loaded| (&loaded.file, loaded.line, &loaded.correlation.id));
-    let mut all: Vec<_> = rules.chain(together).collect();
-    all.sort();
+/// The ids of what can fire in each file, in the order of the file.
+fn ids_by_file(told: &[Told<'_>]) -> BTreeMap<String, Vec<String>> {
     let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (file, _, id) in all {
-        ids.entry(file.clone()).or_default().push(id.clone());
+    for told in told.iter().filter(|told| told.kind != Kind::Filter) {
+        ids.entry(told.file.to_owned()).or_default().push(told.id.to_owned());
     }
     ids
 }

@@ -10,7 +10,7 @@
 //!     event: {Image: /usr/bin/xmrig-doc}
 //! ```
 //!
-//! A case may name one `rule` of a file that has several, and have several `events`, each with `after_ms` since the one before.
+//! A case may name the `rule` that it is for, where the file beside it has several or an exception, and have several `events`, each with `after_ms` since the one before.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ const PRODUCT: &str = "linux";
 
 /// The canaries of a file; `ids` are those of the documents of every rule file.
 pub(super) fn canaries(tests: Source<'_>, ids: &BTreeMap<String, Vec<String>>) -> Result<Vec<Canary>, BuildError> {
-    let file = File { name: tests.file, ids: ids_beside(tests.file, ids) };
+    let file = File { name: tests.file, ids: ids_beside(tests.file, ids), all: ids };
     let documents = read(tests.text).map_err(|at| file.refuse(at.span.line, at.reason.to_string()))?;
     let [document] = documents.as_slice() else {
         return Err(file.refuse(1, "one document is needed, with fires and silent".to_owned()));
@@ -76,6 +76,8 @@ fn ids_beside<'i>(tests: &str, ids: &'i BTreeMap<String, Vec<String>>) -> &'i [S
 struct File<'f> {
     name: &'f str,
     ids: &'f [String],
+    /// Of every file.
+    all: &'f BTreeMap<String, Vec<String>>,
 }
 
 impl File<'_> {
@@ -122,10 +124,8 @@ impl File<'_> {
     fn rule(&self, case: &Node) -> Result<String, BuildError> {
         if let Some(node) = case.get("rule") {
             let id = self.text("rule", node)?;
-            let known = self.ids.iter().find(|known| same_id(known) == same_id(&id));
-            return known
-                .cloned()
-                .ok_or_else(|| self.refuse(node.line, format!("rule {id:?} is not in the file beside it")));
+            let known = self.all.values().flatten().find(|known| same_id(known) == same_id(&id));
+            return known.cloned().ok_or_else(|| self.refuse(node.line, format!("rule {id:?} is not in the pack")));
         }
         match self.ids {
             [only] => Ok(only.clone()),
@@ -226,7 +226,7 @@ mod tests {
             ("fires:\n  - {category: c}\n", "x.tests.yml:2: a case has one event"),
             ("fires:\n  - {category: c, evnt: {A: 1}}\n", "x.tests.yml:2: key \"evnt\" is unknown"),
             ("fires:\n  - {category: 1, event: {A: 1}}\n", "x.tests.yml:2: category must be text"),
-            ("fires:\n  - {category: c, rule: two, event: {A: 1}}\n", "x.tests.yml:2: rule \"two\" is not in the file"),
+            ("fires:\n  - {category: c, rule: two, event: {A: 1}}\n", "x.tests.yml:2: rule \"two\" is not in the pack"),
             ("fire: []\n", "x.tests.yml:1: key \"fire\" is unknown"),
         ] {
             let refused = read(text).expect_err(text);

@@ -54,6 +54,19 @@ pub struct FieldUse {
     pub span: Span,
 }
 
+impl FieldUse {
+    /// Where the question is asked: the first place that names the field with its modifiers, else the first that names it.
+    #[must_use]
+    pub fn of<'u>(uses: &'u [Self], field: &str, question: &Predicate) -> Option<&'u Self> {
+        let mut of_field = uses.iter().filter(|used| used.field == field);
+        let is_asked = |used: &&Self| match used.modifiers.as_str() {
+            "" => question.source.starts_with("is "),
+            modifiers => question.source.strip_prefix(modifiers).is_some_and(|rest| rest.starts_with(' ')),
+        };
+        of_field.clone().find(is_asked).or_else(|| of_field.next())
+    }
+}
+
 /// The source of events. For a rule: each part that is set must equal the event's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogSource {

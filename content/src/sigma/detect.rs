@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value as Json;
-use watertight_engine::{Correlated, Correlator, Explanation, HashKey, Image, Moment, Plan, Scratch};
+use watertight_engine::{Correlated, Correlator, Explanation, HashKey, Image, Moment, Plan, Scratch, Tally};
 
 use super::event::{JsonEvent, Slots};
 use super::moment::time_ns;
@@ -116,6 +116,18 @@ impl<'i> Detector<'i> {
         let (slots, correlator) = (Slots::of(&image), image.correlator(RECORDED_KEY));
         let (plans, scratch) = (HashMap::new(), Scratch::new());
         Self { image, slots, plans, scratch, correlator, slack_ns, latest_ns: 0, count: 0 }
+    }
+
+    /// The same, and it counts what each rule costs.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { scratch: Scratch::counting(), ..self }
+    }
+
+    /// What the rules have cost, if that is counted.
+    #[must_use]
+    pub fn tally(&self) -> Option<&Tally> {
+        self.scratch.tally()
     }
 
     /// The rules that fire on the event in this line, by id; with reasons if `explains`. Events are numbered as they come, from 1.

@@ -7,7 +7,7 @@ use watertight_engine::image::CHAIN_MAX;
 use super::correlation::problem;
 use super::load::{same_id, Loaded, LoadedCorrelation};
 use super::rejection::{At, Reason};
-use crate::image::{Correlation as Compiled, Input as CompiledInput, Place, Source, Target};
+use crate::image::{Correlation as Compiled, Input as CompiledInput, Listened, Place, Source};
 use crate::rule::{Correlation, Input, InputSource, Kind, Measure, Rule};
 
 /// Correlations with what they refer to, in an order in which none stands on a later one.
@@ -121,16 +121,16 @@ fn link_one<'l>(
         let (target, inner) = match &input.source {
             InputSource::Inline(rule) => {
                 inline.push(Source { rule, file: &loaded.file, line: input.span.line });
-                (Target::Rule(sources.len() + inline.len() - 1), None)
+                (Listened::Rule(sources.len() + inline.len() - 1), None)
             }
             InputSource::Named { reference, .. } => {
                 match names.find(reference).map_err(|reason| reason.at(input.span))? {
-                    Known::Rule(position) => (Target::Rule(position), None),
+                    Known::Rule(position) => (Listened::Rule(position), None),
                     Known::Correlation(position) => {
                         let Some((place, inner_depth)) = done.get(&position) else { return Ok(None) };
                         depth = depth.max(*inner_depth);
                         let inner = correlations.get(position).map(|inner| &inner.correlation);
-                        (Target::Correlation(*place), inner)
+                        (Listened::Correlation(*place), inner)
                     }
                 }
             }
@@ -149,7 +149,7 @@ fn link_one<'l>(
 fn link_input(
     correlation: &Correlation,
     input: &Input,
-    target: Target,
+    target: Listened,
     inner: Option<&Correlation>,
     names: &Names,
 ) -> Result<CompiledInput, At> {

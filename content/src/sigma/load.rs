@@ -1,27 +1,16 @@
 //! Many files to one library of rules: what was understood, what was refused, what could not be read.
 
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::document::{parse, Document};
 use super::exception::{apply, Exception};
+use super::find::{find, Found, FILE_SIZE_BYTES_MAX, FOLDER_DEPTH_MAX};
+use super::host::refuse_unsupplied;
 use super::link::link;
 use super::rejection::{At, Kind, Reason, Rejection};
-use crate::image::{compile_all, CompileError};
+use crate::image::{compile_for, CompileError, Target};
 use crate::rule::{Correlation, Rule};
-
-/// Largest file read. Rules have a few kilobytes; lists of hashes a few hundred.
-const FILE_SIZE_BYTES_MAX: u64 = 4 << 20;
-
-/// Endings of a file with rules, in letters of any case.
-const ENDINGS: [&str; 2] = ["yml", "yaml"];
-
-/// What stands before the ending of a file with events that the rule of the same name must and must not fire on.
-const TESTS: &str = ".tests";
-
-/// Deepest folder looked into.
-const FOLDER_DEPTH_MAX: usize = 32;
 
 /// A rule file held in memory: embedded content.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +73,8 @@ pub struct Library {
     pub unreadable: Vec<LoadError>,
     /// Files that were left out because they hold the tests of the rule beside them.
     pub tests: usize,
+    /// What was read, by file: to show the line of what is refused later.
+    pub texts: HashMap<String, String>,
 }
 
 /// A file or folder that could not be read.
@@ -132,12 +123,27 @@ pub enum LoadError {
 }
 
 impl Library {
-    /// The rules compiled, with the exceptions in them. One that takes more than a rule may is moved to the rejections, so that it does not take the others
+    /// The rules compiled for any sensor's events, with the exceptions in them. One that takes more than a rule may is moved to the rejections, so that it does not take the others
     /// with it.
     ///
     /// # Errors
     /// The compiler wrote what the engine does not read.
     pub fn image(&mut self) -> Result<Vec<u8>, CompileError> {
+        self.compiled(Target::Foreign)
+    }
+
+    /// The same for this host: a rule or exception that asks for what its events do not have, or for what it can't do, is
+    /// moved to the rejections, too.
+    ///
+    /// # Errors
+    /// The compiler wrote what the engine does not read.
+    pub fn host_image(&mut self) -> Result<Vec<u8>, CompileError> {
+        refuse_unsupplied(self);
+        self.refuse_enforced();
+        self.compiled(Target::Host)
+    }
+
+    fn compiled(&mut self, target: Target) -> Result<Vec<u8>, CompileError> {
         loop {
             let applied = apply(&self.rules, &self.exceptions);
             let linked = link(&self.rules, &applied.rules, &self.correlations);
@@ -149,7 +155,7 @@ impl Library {
                 }
                 continue; // others may stand on them
             }
-            let error = match compile_all(linked.sources, &linked.correlations) {
+            let error = match compile_for(target, linked.sources, &linked.correlations) {
                 Err(error) => error,
                 compiled => return compiled,
             };
@@ -161,7 +167,7 @@ impl Library {
             match (rule, correlation) {
                 (Some(position), _) => {
                     let Loaded { rule, file, line, .. } = self.rules.remove(position);
-                    self.rejections.push(Rejection::new(Kind::Rule, Some(rule.id), &file, "", reason.at(line)));
+                    self.reject(Kind::Rule, rule.id, &file, reason.at(line));
                 }
                 (None, Some(position)) => {
                     let line = self.correlations.get(position).map_or(0, |one| one.line);
@@ -174,17 +180,17 @@ impl Library {
 
     fn refuse_correlation(&mut self, position: usize, at: At) {
         let LoadedCorrelation { correlation, file, .. } = self.correlations.remove(position);
-        self.rejections.push(Rejection::new(Kind::Correlation, Some(correlation.id), &file, "", at));
+        self.reject(Kind::Correlation, correlation.id, &file, at);
     }
 
     /// Moves the rules that demand an action of those who can't take it to the rejections: nobody is to believe that it would be.
-    pub fn refuse_enforced(&mut self) {
+    fn refuse_enforced(&mut self) {
         let (kept, refused) =
             std::mem::take(&mut self.rules).into_iter().partition(|loaded| !loaded.rule.response.is_enforced);
         self.rules = kept;
         for Loaded { rule, file, line, .. } in refused {
             let at = Reason::CantEnforce { action: rule.response.action.name() }.at(line);
-            self.rejections.push(Rejection::new(Kind::Rule, Some(rule.id), &file, "", at));
+            self.reject(Kind::Rule, rule.id, &file, at);
         }
         let is_enforced = |loaded: &LoadedCorrelation| loaded.correlation.response.is_enforced;
         while let Some(position) = self.correlations.iter().position(is_enforced) {
@@ -192,6 +198,13 @@ impl Library {
             let line = self.correlations.get(position).map_or(0, |one| one.line);
             self.refuse_correlation(position, Reason::CantEnforce { action }.at(line));
         }
+    }
+
+    /// Notes that something which was read is refused after all.
+    pub(super) fn reject(&mut self, kind: Kind, id: String, file: &str, at: At) {
+        let text = self.texts.get(file).map(String::as_str).unwrap_or_default();
+        let rejection = Rejection::new(kind, Some(id), file, text, at);
+        self.rejections.push(rejection);
     }
 
     /// How many rules, and things that should have been rules, there are so far.
@@ -221,17 +234,20 @@ pub fn load_dir(path: &Path) -> Library {
 /// Reads several folders as one library: an id that two of them have is refused the second time.
 #[must_use]
 pub fn load_dirs<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Library {
+    load_found(paths.into_iter().map(|path| find(path.as_ref())))
+}
+
+/// The same of what [`find`] brought, for where the reading was another's.
+#[must_use]
+pub fn load_found(places: impl IntoIterator<Item = Found>) -> Library {
     let mut loader = Loader::default();
-    for path in paths {
-        let path = path.as_ref();
+    for Found { path, texts, unreadable, tests } in places {
         let before = loader.library.seen();
-        match std::fs::metadata(path) {
-            Ok(found) if found.is_dir() => loader.folder(path, 0),
-            Ok(_) => loader.file(path),
-            Err(cause) => loader.library.unreadable.push(LoadError::Io { path: path.to_owned(), cause }),
-        }
+        texts.iter().for_each(|(file, text)| loader.add(Source { file, text }));
+        loader.library.unreadable.extend(unreadable);
+        loader.library.tests = loader.library.tests.saturating_add(tests);
         if loader.library.seen() == before {
-            loader.library.unreadable.push(LoadError::NoRules { path: path.to_owned() });
+            loader.library.unreadable.push(LoadError::NoRules { path });
         }
     }
     loader.library
@@ -252,6 +268,7 @@ struct Loader {
 
 impl Loader {
     fn add(&mut self, Source { file, text }: Source<'_>) {
+        self.library.texts.insert(file.to_owned(), text.to_owned());
         for outcome in parse(file, text) {
             let parsed = match outcome {
                 Ok(parsed) => parsed,
@@ -284,82 +301,4 @@ impl Loader {
             }
         }
     }
-
-    /// Links to folders are not followed: they may lead in circles.
-    fn folder(&mut self, path: &Path, depth: usize) {
-        if depth > FOLDER_DEPTH_MAX {
-            self.library.unreadable.push(LoadError::TooDeep { path: path.to_owned() });
-            return;
-        }
-        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let mut entries = match entries {
-            Ok(entries) => entries,
-            Err(cause) => {
-                self.library.unreadable.push(LoadError::Io { path: path.to_owned(), cause });
-                return;
-            }
-        };
-        entries.sort_by_key(std::fs::DirEntry::file_name);
-        for entry in entries {
-            let path = entry.path();
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => self.folder(&path, depth.saturating_add(1)),
-                Ok(_) if is_rule_file(&path) && !path.is_dir() => {
-                    if is_tests_file(&path) {
-                        self.library.tests = self.library.tests.saturating_add(1);
-                    } else {
-                        self.file(&path);
-                    }
-                }
-                Ok(_) => {}
-                Err(cause) => self.library.unreadable.push(LoadError::Io { path, cause }),
-            }
-        }
-    }
-
-    fn file(&mut self, path: &Path) {
-        match read_text(path) {
-            Ok(text) => self.add(Source { file: &path.to_string_lossy(), text: &text }),
-            Err(error) => self.library.unreadable.push(error),
-        }
-    }
-}
-
-fn is_rule_file(path: &Path) -> bool {
-    let Some(extension) = path.extension() else { return false };
-    ENDINGS.iter().any(|ending| extension.eq_ignore_ascii_case(ending))
-}
-
-/// By its name and the rule beside it: a rule that only has such a name is not left out in silence.
-fn is_tests_file(path: &Path) -> bool {
-    let Some(rule) = path.file_stem().and_then(|stem| stem.to_str()).and_then(without_tests) else { return false };
-    if ENDINGS.iter().any(|ending| path.with_file_name(format!("{rule}.{ending}")).is_file()) {
-        return true;
-    }
-    // Its ending may be in large letters.
-    let beside = path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
-    let mut beside = beside.filter_map(|entry| Some(entry.ok()?.path()));
-    beside.any(|other| other.file_stem().is_some_and(|stem| stem == rule) && is_rule_file(&other) && other.is_file())
-}
-
-fn without_tests(stem: &str) -> Option<&str> {
-    let (rule, tests) = stem.split_at_checked(stem.len().checked_sub(TESTS.len())?)?;
-    tests.eq_ignore_ascii_case(TESTS).then_some(rule)
-}
-
-fn read_text(path: &Path) -> Result<String, LoadError> {
-    let failed = |cause| LoadError::Io { path: path.to_owned(), cause };
-    let found = std::fs::metadata(path).map_err(failed)?;
-    if !found.is_file() {
-        return Err(LoadError::NoFile { path: path.to_owned() });
-    }
-    // Bounded as it is read, too: some files have more than they say.
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(FILE_SIZE_BYTES_MAX.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    let size_bytes = found.len().max(bytes.len() as u64);
-    if size_bytes > FILE_SIZE_BYTES_MAX {
-        return Err(LoadError::TooLarge { path: path.to_owned(), size_bytes });
-    }
-    String::from_utf8(bytes).map_err(|_| LoadError::NotText { path: path.to_owned() })
 }

@@ -17,6 +17,8 @@ mod document;
 mod encode;
 mod event;
 pub mod exception;
+mod find;
+pub mod host;
 mod link;
 mod load;
 mod modifier;
@@ -32,8 +34,10 @@ pub(crate) mod yaml;
 
 pub use document::{parse, Document, Parsed};
 pub use event::{JsonEvent, Slots};
+pub use find::{find, Found};
 pub use load::{
-    load_dir, load_dirs, load_texts, same_id, Library, LoadError, Loaded, LoadedCorrelation, LoadedException, Source,
+    load_dir, load_dirs, load_found, load_texts, same_id, Library, LoadError, Loaded, LoadedCorrelation,
+    LoadedException, Source,
 };
 pub use place::Span;
 pub use reason::reference_page;

@@ -3,10 +3,13 @@
 //! A rule that is accepted and never fires is the worst kind: it looks like protection. So every rule gets a verdict, found by
 //! evaluating its condition over what could be true: a field that is not supplied is absent, everything else may be anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::image::types;
 use crate::rule::{Expr, LogSource, Op, Rule};
 use serde::Serialize;
+
+use watertight_engine::image::layout::TYPE_ANY;
 
 use super::condition::fits;
 use super::exception::{apply, Exception, FoundIn};
@@ -33,6 +36,8 @@ pub struct Supplied {
     pub services: Vec<String>,
     /// The fields that such events may have.
     pub fields: BTreeSet<String>,
+    /// Of fields whose types are known: the `TYPE_` bits.
+    pub types: BTreeMap<String, u32>,
 }
 
 /// What a rule is worth on a sensor.
@@ -164,7 +169,7 @@ fn judge_exception(exception: &Exception, found: &FoundIn, library: &Library, su
         let mut sources = supply.entries.iter().filter(|entry| entry.serves(&rule.logsource)).peekable();
         sources.peek().is_none()
             || sources
-                .any(|entry| possible(&alone, &alone.condition, &|field| entry.fields.contains(field)).can_be_true)
+                .any(|entry| possible(&alone, &alone.condition, &|field, types| entry.has(field, types)).can_be_true)
     };
     let is_in_vain = !found.rules.is_empty() && !found.rules.iter().any(can_exclude);
     if is_in_vain {
@@ -190,22 +195,26 @@ pub fn judge(rule: &Rule, supply: &Supply) -> (Verdict, String) {
 }
 
 fn judge_on(rule: &Rule, entry: &Supplied) -> (Verdict, String) {
-    let outcome = possible(rule, &rule.condition, &|field| entry.fields.contains(field));
+    let outcome = possible(rule, &rule.condition, &|field, types| entry.has(field, types));
     let mut asked = Asked::default();
     asked.collect(rule, &rule.condition);
-    let missing: Vec<&str> = asked.fields.iter().copied().filter(|field| !entry.fields.contains(*field)).collect();
-    let names = named(&missing);
+    let is_missing = |(field, wanted): &&(&'_ str, u32)| !entry.has(field, *wanted);
+    let mut missing: Vec<&str> = asked.fields.iter().filter(is_missing).map(|(field, _)| *field).collect();
+    missing.dedup();
+    let names = named(&missing, entry);
     let source = shown(&rule.logsource);
     if !outcome.can_be_true {
         let reason = format!("every way to be true needs what {source} does not supply: {names}");
         return (Verdict::Never, reason);
     }
     if !missing.is_empty() {
-        let without_fields = possible(rule, &rule.condition, &|_| false);
+        let without_fields = possible(rule, &rule.condition, &|_, _| false);
         let reason = if without_fields.can_be_true {
-            format!("it fires where fields are absent, and {source} does not supply {names}")
+            format!("it fires where fields are absent, and {source} does not supply {names}: a host refuses the rule")
         } else {
-            format!("{source} does not supply {names}: the parts that ask for it never apply")
+            format!(
+                "{source} does not supply {names}: the parts that ask for it never apply, and a host refuses the rule"
+            )
         };
         return (Verdict::Degraded, reason);
     }
@@ -221,6 +230,11 @@ fn judge_on(rule: &Rule, entry: &Supplied) -> (Verdict, String) {
 }
 
 impl Supplied {
+    /// Whether such events may have the field, with a value of one of these types.
+    fn has(&self, field: &str, types: u32) -> bool {
+        self.fields.contains(field) && self.types.get(field).is_none_or(|known| known & types != 0)
+    }
+
     pub(super) fn serves(&self, wanted: &LogSource) -> bool {
         let agrees = |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
         let has_service = wanted
@@ -239,7 +253,7 @@ struct Possible {
 }
 
 /// Depth is that of the condition, which the parser has capped.
-fn possible(rule: &Rule, expr: &Expr, is_supplied: &dyn Fn(&str) -> bool) -> Possible {
+fn possible(rule: &Rule, expr: &Expr, is_supplied: &dyn Fn(&str, u32) -> bool) -> Possible {
     match expr {
         Expr::All(parts) => {
             let start = Possible { can_be_true: true, can_be_false: false };
@@ -264,9 +278,10 @@ fn possible(rule: &Rule, expr: &Expr, is_supplied: &dyn Fn(&str) -> bool) -> Pos
             None => Possible { can_be_true: false, can_be_false: true },
         },
         Expr::Is(predicate) => {
-            let field_is_there = predicate.field.as_deref().is_none_or(is_supplied);
+            let wanted = types(&predicate.op);
+            let field_is_there = predicate.field.as_deref().is_none_or(|field| is_supplied(field, wanted));
             let other_is_there = match &predicate.op {
-                Op::SameAs { field, .. } => is_supplied(field),
+                Op::SameAs { field, .. } => is_supplied(field, TYPE_ANY),
                 _ => true,
             };
             let holds_when_absent = matches!(predicate.op, Op::Null | Op::Exists(false));
@@ -281,7 +296,8 @@ fn possible(rule: &Rule, expr: &Expr, is_supplied: &dyn Fn(&str) -> bool) -> Pos
 /// What a condition asks for.
 #[derive(Default)]
 struct Asked<'r> {
-    fields: BTreeSet<&'r str>,
+    /// With the types that can answer.
+    fields: BTreeSet<(&'r str, u32)>,
     selections: BTreeSet<usize>,
 }
 
@@ -298,17 +314,21 @@ impl<'r> Asked<'r> {
                 }
             }
             Expr::Is(predicate) => {
-                self.fields.extend(predicate.field.as_deref());
+                self.fields.extend(predicate.field.as_deref().map(|field| (field, types(&predicate.op))));
                 if let Op::SameAs { field, .. } = &predicate.op {
-                    self.fields.insert(field);
+                    self.fields.insert((field, TYPE_ANY));
                 }
             }
         }
     }
 }
 
-fn named(fields: &[&str]) -> String {
-    let shown: Vec<&str> = fields.iter().copied().take(NAMED_FIELDS_MAX).collect();
+fn named(fields: &[&str], entry: &Supplied) -> String {
+    let one = |field: &&str| match entry.fields.contains(*field) {
+        true => format!("{field} (which is of another type there)"),
+        false => (*field).to_owned(),
+    };
+    let shown: Vec<String> = fields.iter().take(NAMED_FIELDS_MAX).map(one).collect();
     match fields.len().saturating_sub(shown.len()) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

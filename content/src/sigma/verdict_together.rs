@@ -4,7 +4,7 @@ use super::exception::Applied;
 use super::link::link;
 use super::verdict::{judge, Supply, Verdict};
 use super::Library;
-use crate::image::{Correlation, Input, Place, Target};
+use crate::image::{Correlation, Input, Listened, Place};
 use crate::rule::{InputSource, Kind};
 
 /// The verdict of each correlation of a library, by its position there.
@@ -13,8 +13,8 @@ pub(super) fn verdicts(library: &Library, applied: &Applied, supply: &Supply) ->
     let mut by_place: Vec<(Verdict, String)> = Vec::with_capacity(linked.correlations.len());
     for compiled in &linked.correlations {
         let of_input = |input: &Input| match input.target {
-            Target::Correlation(place) => by_place.get(place).cloned().unwrap_or((Verdict::Never, String::new())),
-            Target::Rule(position) => match linked.sources.get(position) {
+            Listened::Correlation(place) => by_place.get(place).cloned().unwrap_or((Verdict::Never, String::new())),
+            Listened::Rule(position) => match linked.sources.get(position) {
                 Some(source) => with_parts(input, source.rule, supply),
                 None => (Verdict::Never, String::new()),
             },

@@ -4,8 +4,13 @@
 //! would be tried.
 
 use sha2::{Digest as _, Sha256};
+use watertight_content::pack::{Engines, Release};
 use watertight_content_pack::layout::{Header, Section, SectionRecord, MAGIC, VERSION};
+use watertight_content_pack::Pack;
+use watertight_engine::{Field, Fields, Image, LogSource, Scratch, Value};
 use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use crate::support::{built, release};
 
 const SECTIONS: usize = Section::ALL.len();
 
@@ -67,6 +72,9 @@ impl Numbers {
         from[self.below(from.len())]
     }
 }
+
+/// Where the mutants of the tests begin.
+pub const SEED: u64 = 0x5741_5445_5254_4947;
 
 /// Numbers that counts, offsets and sizes are replaced by: ends of ranges, and what claims gigabytes.
 const WORDS: [u32; 9] = [0, 1, 2, 255, 65_535, 65_537, 0x4000_0000, u32::MAX - 1, u32::MAX];
@@ -166,5 +174,66 @@ impl Mutants {
                 parts[at] = other;
             }
         }
+    }
+}
+
+/// Another pack, so that parts of two can be mixed.
+pub fn other_pack() -> Vec<u8> {
+    let release = Release { version: 8, engines: Engines { min: 1, max: 9 }, is_urgent: true, ..release() };
+    let rules = "title: One\nid: one\nlogsource: {product: linux}\ndetection:\n  s: {User: x}\n  condition: s\n";
+    built(&release, rules, "fires: [{category: c, event: {User: x}}]", None).expect("good sources").bytes
+}
+
+/// An event whose every field has the same awkward values.
+struct Awkward;
+
+impl Fields for Awkward {
+    fn get<'e>(&'e self, _: Field<'_>, each: &mut dyn FnMut(Value<'e>)) {
+        for value in [Value::Null, Value::Int(-1), Value::Text(b"curl \xff | sh evil word foo123 "), Value::Text(b"")] {
+            each(value);
+        }
+    }
+
+    fn all<'e>(&'e self, each: &mut dyn FnMut(Option<u16>, &'e str, Value<'e>)) {
+        self.get(Field { slot: 0, name: "x" }, &mut |value| each(Some(0), "x", value));
+    }
+}
+
+/// What became of a mutant.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Refused,
+    /// It opens, and its canaries come out otherwise than they must: a host does not activate it.
+    FailsItsTest,
+    Accepted,
+    AcceptedThenFails,
+}
+
+/// What a host does with a pack, to the end.
+pub fn outcome(bytes: &[u8]) -> Outcome {
+    let pack = match Pack::open(bytes) {
+        Ok(pack) => pack,
+        Err(error) => {
+            assert!(!error.to_string().contains(['\0', '\u{202e}', '\u{2066}']), "{error}");
+            return Outcome::Refused;
+        }
+    };
+    if pack.self_test().is_err() {
+        return Outcome::FailsItsTest;
+    }
+    let Ok(image) = Image::open(pack.image()) else { return Outcome::AcceptedThenFails };
+    let mut scratch = Scratch::new();
+    for logsource in [LogSource { category: Some("c"), product: Some("p"), service: None }, LogSource::default()] {
+        let plan = image.plan(&logsource);
+        let mut hits = Vec::new();
+        plan.evaluate(&Awkward, &mut scratch, &mut |rule| hits.push(rule));
+        if hits.iter().any(|rule| image.rule(*rule).is_none() || plan.explain(*rule, &Awkward, &mut scratch).is_none())
+        {
+            return Outcome::AcceptedThenFails;
+        }
+    }
+    match pack.policy().is_none_or(|policy| policy.check().is_ok()) {
+        true => Outcome::Accepted,
+        false => Outcome::AcceptedThenFails,
     }
 }

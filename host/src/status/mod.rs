@@ -20,6 +20,8 @@ use crate::in_force;
 use crate::loader::{Refused, Report};
 use crate::lock::RunLock;
 use crate::matrix::{Found, Matrix, Mend, START};
+use crate::slots::{InForce, Overview, Slots};
+use crate::supervisor::factory;
 use crate::there::There;
 
 /// A hook that is in force.
@@ -45,6 +47,10 @@ pub struct Status {
     pub muted: Vec<String>,
     /// What the run denies by fanotify, if a policy asks for it.
     pub deny: Option<Deny>,
+    /// The content slots.
+    pub slots: Overview,
+    /// The content that the run at work says it has in force.
+    pub content: Option<InForce>,
 }
 
 impl Status {
@@ -52,7 +58,7 @@ impl Status {
     ///
     /// # Errors
     /// Pins are there but may not be read, so that nothing can be said.
-    pub fn read(pins: &Path, state: &Path) -> Result<Self> {
+    pub fn read(pins: &Path, state: &Path, slots: &Path) -> Result<Self> {
         let run = RunLock::holder(state).or_else(|| RunLock::holder_of_pins(pins));
         let mut found = Found { is_read_back: true, has_reader: run.is_some(), ..Found::default() };
         let mut hooks = Vec::new();
@@ -82,13 +88,16 @@ impl Status {
         }
         let matrix = found.matrix(&mend);
         let muted = directory.as_deref().map_or(Ok(Vec::new()), in_force::muted)?;
-        Ok(Self { run, build, hooks, matrix, muted, deny })
+        let slots = Overview::of(&Slots::at(slots, factory()));
+        let content = run.and_then(|run| InForce::of_run(state, run));
+        Ok(Self { run, build, hooks, matrix, muted, deny, slots, content })
     }
 
     /// Whether everything is seen and read.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.run.is_some() && !self.hooks.is_empty() && self.matrix.is_whole()
+        let has_rules = self.content.as_ref().is_some_and(InForce::has_rules);
+        self.run.is_some() && !self.hooks.is_empty() && self.matrix.is_whole() && has_rules && self.slots.is_sound()
     }
 
     /// For programs.
@@ -106,6 +115,8 @@ impl Status {
             "hooks": hooks,
             "muted": self.muted,
             "deny_by_fanotify": self.deny,
+            "content": self.content,
+            "slots": self.slots,
         })
     }
 
@@ -118,6 +129,14 @@ impl Status {
             None => "run: none (start it with `watertight run`)\n".to_owned(),
         };
         text.push_str(&self.matrix.to_text());
+        match (&self.content, self.run) {
+            (Some(content), _) => {
+                let _ = writeln!(text, "content: {content}");
+            }
+            (None, Some(_)) => text.push_str("content: unknown: the run has not said which is in force\n"),
+            (None, None) => {}
+        }
+        text.push_str(&self.slots.to_text());
         for filter in &self.muted {
             let _ = writeln!(text, "muted: {filter}");
         }

@@ -1,28 +1,34 @@
 //! The workers of a run, looked after: who dies is started again, and what that cost is told.
 
 use std::collections::VecDeque;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail, Context as _, Result};
+use rustix::fs::{memfd_create, MemfdFlags};
 use serde_json::json;
 use watertight_event::{Event, Field, Kind};
 
 use super::detector::{output_gone, Detector, Feed};
 use super::guard::GuardMaps;
+use super::hang::{Beats, STILL_MAX};
+use super::ladder::{Active, Ladder};
 use super::pins::Pins;
 use super::process::Death;
 use super::restarts::Restarts;
 use super::sources::Sources;
 use super::{ending, Options};
 use crate::loader::{Loader, Snapshot};
-use crate::output::sensor_event;
+use crate::loading::Content;
+use crate::output::{content, no_content, sensor_event};
 use crate::previous::Previous;
-use crate::printable::printable;
+use crate::printable::{printable, printable_lines};
 use crate::whole_lines::line_end;
 use crate::worker::protocol::{Format, Message};
+use crate::worker::rules::rules_in_words;
 use crate::worker::sandbox::Sandbox;
-use crate::worker::tally::Tally;
+use crate::worker::tally::{Phase, Tally};
 
 /// What stays the same while workers come and go.
 pub struct Ship<'r> {
@@ -39,12 +45,26 @@ pub struct Ship<'r> {
     pub deny_pid: Option<u32>,
 }
 
+/// Content that is to blame for a death.
+struct Blame {
+    words: String,
+    /// It was not in force yet.
+    is_of_next: bool,
+}
+
 /// All workers of a run.
 pub struct Crew<'r> {
     ship: Ship<'r>,
     tally: Tally,
     detector: Option<Detector>,
     detector_restarts: Restarts,
+    beats: Beats,
+    ladder: Ladder,
+    active: Active,
+    /// Content that the detector was told to go over to.
+    next: Option<Active>,
+    /// Memory through which it gets that.
+    mailbox: OwnedFd,
     sources: Option<Sources>,
     sources_restarts: Restarts,
     /// Events of the sensor itself that no detector has written yet. The next detector is told them again.
@@ -57,11 +77,24 @@ impl<'r> Crew<'r> {
     /// Starts the detector beside the sources that are open already. `there` are the processes that are, `first` events of the
     /// sensor itself.
     pub fn start(ship: Ship<'r>, sources: Option<Sources>, there: Option<Snapshot>, first: Vec<Event>) -> Result<Self> {
+        let Options { slots, rules, trial, .. } = ship.options;
+        let (ladder, active) = Ladder::begin(slots, rules, *trial)?;
+        if let Some(Content { header, .. }) = active.content.as_ref().filter(|_| !rules.is_empty()) {
+            for refusal in &header.refused {
+                crate::say!("watertight: {}", printable_lines(refusal));
+            }
+            crate::say!("watertight: {}", rules_in_words(header.rules.len(), header.replaced));
+        }
         let mut crew = Self {
             ship,
             tally: Tally::create().context("making the page of shared counts")?,
             detector: None,
             detector_restarts: Restarts::default(),
+            beats: Beats::from(Instant::now()),
+            ladder,
+            active,
+            next: None,
+            mailbox: memfd_create("watertight-mailbox", MemfdFlags::CLOEXEC).context("making a mailbox")?,
             sources,
             sources_restarts: Restarts::default(),
             untold: first.into(),
@@ -79,9 +112,16 @@ impl<'r> Crew<'r> {
     /// # Errors
     /// The detector is given up, or nobody takes the output.
     pub fn look_after(&mut self, most: Duration) -> Result<bool> {
+        if self.beats.is_hung(&self.tally, Instant::now()) {
+            if let Some(detector) = &mut self.detector {
+                let death = detector.end_hung(STILL_MAX);
+                self.replace_detector(death)?;
+            }
+        }
         if let Some(death) = self.detector.as_mut().and_then(Detector::death) {
             self.replace_detector(death)?;
         }
+        self.look_after_content()?;
         if let Some(death) = self.sources.as_mut().and_then(Sources::death) {
             self.replace_sources(&death)?;
         }
@@ -130,13 +170,17 @@ impl<'r> Crew<'r> {
 
     /// Tells the detector the kernel's half of the account and waits for its summary. Returns its exit code.
     pub fn finish(&mut self, stop: &Message) -> Result<u8> {
-        self.detector.as_mut().context("there is no detector")?.finish(stop, &self.tally)
+        let code = self.detector.as_mut().context("there is no detector")?.finish(stop, &self.tally)?;
+        self.ladder.end(self.next.as_ref().unwrap_or(&self.active));
+        Ok(code)
     }
 
     /// Whether a worker was given up during the run.
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.sources.as_ref().is_some_and(|sources| sources.pid().is_none())
+            || self.ladder.has_stepped_down()
+            || self.active.content.is_none()
     }
 
     fn start_detector(&mut self, there: Option<Snapshot>) -> Result<()> {
@@ -150,35 +194,40 @@ impl<'r> Crew<'r> {
             tally: &self.tally,
             is_adopted: self.ship.is_adopted,
             deaths: self.detector_restarts.total(),
+            active: &self.active,
+            mailbox: self.mailbox.as_fd(),
         };
+        self.tally.enter(Phase::Elsewhere);
+        self.tally.evaluated().store(0, Ordering::SeqCst);
         let mut detector = Detector::start(self.ship.options, &feed, there)?;
+        self.tell_content()?;
         self.tell_sandbox("detector", Some(detector.pid()), &detector.sandbox)?;
         // One that dies while it is spoken to is noticed at the next look, and the next one is told.
         let _ = detector.go(self.untold.iter(), &self.tally);
         self.detector = Some(detector);
+        self.beats = Beats::from(Instant::now());
         Ok(())
     }
 
-    fn replace_detector(&mut self, death: Death) -> Result<()> {
-        let mut cause = match death {
-            Death::Output(why) => bail!("{}", output_gone(&why)),
-            Death::Other(cause) => cause,
-        };
+    fn replace_detector(&mut self, mut death: Death) -> Result<()> {
         loop {
+            if let Death::Output(why) = &death {
+                bail!("{}", output_gone(why));
+            }
             self.detector = None;
             self.forget_written();
             ending::put(line_end(std::io::stdout(), self.tally.line()))
                 .map_err(|error| anyhow!("{}", output_gone(&error.to_string())))?;
             let lost = self.tally.write_off();
+            let blame = self.blame(&death);
+            let cause = format!("{}{}", death.words(), blame.as_ref().map_or("", |blame| &blame.words));
             let words = format!("the detector {cause}; it is started again, at most {lost} events are lost with it");
             crate::say!("watertight: {}", printable(&words));
-            let Some(wait) = self.detector_restarts.died(Instant::now()) else {
-                bail!("the detector died {} times, the last time it {cause}: given up", self.detector_restarts.total());
-            };
-            std::thread::sleep(wait);
+            self.after_death(blame.map(|blame| blame.is_of_next), &cause)?;
             let message = format!(
-                "the detector {cause} and was started again; the rings held the events meanwhile, what it had read and not \
-                 written is lost"
+                "the detector {cause} and was started again with {}; the rings held the events meanwhile, what it had read and \
+                 not written is lost",
+                self.active.in_words()
             );
             self.untold.push_back(sensor_event(Kind::SensorGap, "detector", &message).with(Field::Count, lost));
             // Not those of the start: who is there has changed since.
@@ -186,14 +235,125 @@ impl<'r> Crew<'r> {
                 self.ship.loader.filter(|_| self.ship.pins.is_some()).and_then(|loader| loader.processes().ok());
             match self.start_detector(there) {
                 Ok(()) => return Ok(()),
-                Err(error) => cause = format!("did not start again ({error:#})"),
+                Err(error) => death = Death::Other(format!("did not start again ({error:#})")),
             }
         }
     }
 
+    /// Chooses what the next detector gets, and waits as long as it is to wait.
+    fn after_death(&mut self, is_of_next: Option<bool>, cause: &str) -> Result<()> {
+        let wait = self.detector_restarts.died(Instant::now());
+        // What it was to go over to has had its try counted: it is the next one's, or to blame.
+        let next = self.next.take();
+        let active = match (is_of_next, next) {
+            (Some(false), _) | (None, None) => std::mem::replace(&mut self.active, Active::none()),
+            (_, Some(next)) => next,
+            (Some(true), None) => std::mem::replace(&mut self.active, Active::none()),
+        };
+        self.active = match (is_of_next, wait) {
+            (Some(_), _) => self.ladder.died(active, cause)?,
+            (None, Some(_)) => active,
+            (None, None) if self.ladder.can_step_down(&active) => self.ladder.give_up(&active, cause),
+            (None, None) => {
+                bail!("the detector died {} times, the last time it {cause}: given up", self.detector_restarts.total())
+            }
+        };
+        match wait {
+            Some(wait) => std::thread::sleep(wait),
+            None => self.detector_restarts.forgive(),
+        }
+        Ok(())
+    }
+
+    /// What of its content a detector was busy with when it died. Whoever is killed from outside says nothing against it.
+    fn blame(&self, death: &Death) -> Option<Blame> {
+        if matches!(death, Death::Killed(_)) {
+            return None;
+        }
+        let preparing = self.tally.preparing().swap(0, Ordering::SeqCst);
+        if let Some(next) = self.next.as_ref().filter(|next| next.word() != 0 && next.word() == preparing) {
+            return Some(Blame { words: format!(" while it made ready: {}", next.in_words()), is_of_next: true });
+        }
+        let content = self.active.content.as_ref()?;
+        if self.tally.content().load(Ordering::SeqCst) != self.active.word() {
+            return None;
+        }
+        let what = match self.tally.last_phase() {
+            Phase::Elsewhere => return None,
+            Phase::Opening => "while it opened".to_owned(),
+            Phase::Evaluating => {
+                let rule = usize::try_from(self.tally.rule().load(Ordering::Relaxed)).ok();
+                let rule = rule.and_then(|rule| content.header.rules.get(rule.checked_sub(1)?));
+                rule.map_or_else(|| "while it evaluated".to_owned(), |id| format!("while it evaluated rule {id} of"))
+            }
+        };
+        Some(Blame { words: format!(" {what}: {}", self.active.in_words()), is_of_next: false })
+    }
+
+    /// Goes over to content that was installed, and trusts what has lived.
+    fn look_after_content(&mut self) -> Result<()> {
+        let Some(next) = self.next.take() else {
+            if let Some(next) = self.ladder.look(&self.active) {
+                return self.go_over_to(next);
+            }
+            let evaluated = self.tally.evaluated().load(Ordering::Relaxed);
+            if self.ladder.lives(&mut self.active, evaluated) {
+                self.leave_word();
+                let message = format!("content has lived through its trial: {}", self.active.in_words());
+                return self.tell(vec![sensor_event(Kind::SensorMode, "content", &message)]);
+            }
+            return Ok(());
+        };
+        if self.tally.content().load(Ordering::SeqCst) == next.word() {
+            let message = format!("content changed from {} to {}", self.active.in_words(), next.in_words());
+            self.active = next.begun_now();
+            self.leave_word();
+            return self.tell(vec![sensor_event(Kind::SensorMode, "content", &message)]);
+        }
+        if self.tally.refused().swap(0, Ordering::SeqCst) == next.word() {
+            let instead = self.ladder.give_up(&next, "the detector could not make it ready");
+            if instead.id() != self.active.id() {
+                return self.go_over_to(instead);
+            }
+            return Ok(());
+        }
+        self.next = Some(next);
+        Ok(())
+    }
+
+    fn go_over_to(&mut self, next: Active) -> Result<()> {
+        if let Some(detector) = &mut self.detector {
+            detector.hand_over(&next, &self.mailbox)?;
+        }
+        self.next = Some(next);
+        Ok(())
+    }
+
+    /// For `status`; without it that says that it does not know.
+    fn leave_word(&self) {
+        let _ = self.active.in_force().leave(&self.ship.options.state);
+    }
+
+    /// Says which content is in force, as a line of its own before a detector's first event.
+    fn tell_content(&self) -> Result<()> {
+        self.leave_word();
+        let given = self.active.given(0);
+        let mut line = given.as_ref().map_or_else(no_content, content);
+        if let Some(fields) = line.as_object_mut() {
+            let header = self.active.content.as_ref().map(|content| &content.header);
+            fields.insert("kind".into(), "content".into());
+            fields.insert("rules".into(), header.map_or(0, |header| header.rules.len()).into());
+            fields.insert("canaries".into(), header.map_or(0, |header| header.canaries).into());
+        }
+        let shown = match self.ship.options.format {
+            Format::Live => format!("  content: {}\n", self.active.in_words()),
+            _ => format!("{line}\n"),
+        };
+        ending::put(&shown).map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
+    }
+
     fn replace_sources(&mut self, death: &Death) -> Result<()> {
-        let (Death::Output(cause) | Death::Other(cause)) = death;
-        let mut cause = cause.clone();
+        let mut cause = death.words().to_owned();
         let message = loop {
             let Some(wait) = self.sources_restarts.died(Instant::now()) else {
                 break format!(

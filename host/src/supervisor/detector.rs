@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::process::{ChildStdin, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::fs::{ftruncate, seek, sendfile, SeekFrom};
 use rustix::pipe::{pipe_with, PipeFlags};
 use watertight_event::Event;
 use watertight_sensor_abi::Ring;
@@ -15,6 +16,8 @@ use watertight_sensor_fallback::snapshot;
 
 use super::ending::Allowance;
 use super::guard::GuardMaps;
+use super::hang::Beats;
+use super::ladder::Active;
 use super::pins::Pins;
 use super::process::{Death, Worker};
 use super::{ending, is_live, Options};
@@ -29,6 +32,8 @@ use crate::worker::tally::Tally;
 /// How long the detector may take to drain the rings and write its summary, beside what it waits for whoever reads that. Full
 /// rings hold 100,000 records; a service manager that kills us after 90 s must find us gone.
 const FINISH_MAX: Duration = Duration::from_secs(45);
+/// How long the kernel may take to end one that was killed.
+const END_MAX: Duration = Duration::from_secs(5);
 /// How often a detector that does not read is told how the end stands: it may wait for its own reader.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -46,6 +51,10 @@ pub struct Feed<'f> {
     pub deaths: u64,
     /// Our other processes: the live view tells what all cost together.
     pub own_pids: Vec<u32>,
+    /// The content to begin with.
+    pub active: &'f Active,
+    /// Memory through which other content comes.
+    pub mailbox: BorrowedFd<'f>,
 }
 
 /// The worker that reads and detects.
@@ -73,13 +82,15 @@ impl Detector {
         } else {
             (None, None)
         };
+        let image = feed.active.content.as_ref().map(|content| content.image.as_fd());
         let mut setup = Setup {
             boot_id: boot_id(),
             format: options.format,
             has_colour: options.has_colour,
             is_terminal: is_live(options),
             quit_fd: quit_end.as_ref().map(|fd| fd.as_raw_fd()),
-            rules: options.rules.clone(),
+            content: image.and_then(|image| feed.active.given(image.as_raw_fd())),
+            mailbox_fd: feed.mailbox.as_raw_fd(),
             is_adopted: feed.is_adopted,
             is_restart: feed.deaths > 0,
             deaths: feed.deaths,
@@ -89,7 +100,8 @@ impl Detector {
             events_fd: feed.events.map(|fd| fd.as_raw_fd()),
             ..Setup::default()
         };
-        let mut inherited = vec![feed.tally.fd()];
+        let mut inherited = vec![feed.tally.fd(), feed.mailbox];
+        inherited.extend(image);
         inherited.extend(feed.events);
         inherited.extend(there.as_ref().map(|fd| fd.as_fd()));
         inherited.extend(quit_end.as_ref().map(|fd| fd.as_fd()));
@@ -106,7 +118,7 @@ impl Detector {
             setup.previous.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
             inherited.push(fd.as_fd());
         }
-        let mut worker = Worker::start("detector", &[], Stdio::inherit(), &inherited)?;
+        let mut worker = Worker::start("detector", &[], (Stdio::piped(), Stdio::inherit()), &inherited)?;
         let mut input = worker.child.stdin.take().context("the detector has no input")?;
         // A detector that died at once says why when it is asked whether it is ready.
         let _ = writeln!(input, "{}", serde_json::to_string(&setup)?);
@@ -137,6 +149,30 @@ impl Detector {
         self.worker.death()
     }
 
+    /// Ends one that stands still. Where even the kernel can't end it (it waits for a disk) it is left to itself.
+    pub fn end_hung(&mut self, still: Duration) -> Death {
+        let _ = self.worker.child.kill(); // it is ours; a failure means that it has ended
+        let until = Instant::now() + END_MAX;
+        while matches!(self.worker.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Death::Other(format!("made no progress for {} s and was ended", still.as_secs()))
+    }
+
+    /// Puts other content into the mailbox and says so.
+    pub fn hand_over(&mut self, next: &Active, mailbox: &OwnedFd) -> Result<()> {
+        let Some(content) = &next.content else { return Ok(()) };
+        ftruncate(mailbox, 0).context("emptying the mailbox")?;
+        seek(mailbox, SeekFrom::Start(0)).context("rewinding the mailbox")?;
+        let (mut at, bytes) = (0_u64, content.header.image_bytes);
+        while at < bytes {
+            let most = usize::try_from(bytes.saturating_sub(at)).unwrap_or(usize::MAX);
+            let copied = sendfile(mailbox, &content.image, Some(&mut at), most).context("filling the mailbox")?;
+            anyhow::ensure!(copied > 0, "the content has fewer bytes than it was told");
+        }
+        next.given(-1).map_or(Ok(()), |given| self.queue(&Message::Content(given)))
+    }
+
     /// Waits this long, or until the user asked to quit at the terminal.
     pub fn is_quit_within(&mut self, most: Duration) -> bool {
         let Some(quit) = &self.quit else {
@@ -156,9 +192,13 @@ impl Detector {
     /// Says one line to it, however long it takes to read.
     fn tell(&mut self, message: &Message, tally: &Tally) -> Result<()> {
         self.queue(message)?;
+        let mut beats = Beats::from(Instant::now());
         while !self.has_heard_all() {
             self.tell_within(LOOK)?;
             ending::look(tally);
+            if beats.is_hung(tally, Instant::now()) {
+                bail!("it does not listen"); // noticed at the next look, as a death is
+            }
         }
         Ok(())
     }
@@ -207,7 +247,7 @@ impl Detector {
                 return match (code, self.worker.death_by(status)) {
                     (Some(EXIT_OUTPUT), Death::Output(why)) => bail!("{}", output_gone(&why)),
                     (Some(code @ (0 | 3)), _) => Ok(code),
-                    (_, Death::Output(why) | Death::Other(why)) => {
+                    (_, Death::Output(why) | Death::Killed(why) | Death::Other(why)) => {
                         bail!("the detector {why} while it finished: what it had not written is lost, uncounted")
                     }
                 };

@@ -1,8 +1,10 @@
 //! Starting a worker with descriptors of its own, and saying what it died of.
 
+use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::io::{fcntl_setfd, FdFlags};
@@ -11,6 +13,9 @@ use rustix::pipe::{pipe_with, PipeFlags};
 use crate::signals::spawn_sheltered;
 use crate::worker::report::{Report, Reports};
 use crate::worker::sandbox::{call_name, Sandbox};
+
+/// How long a worker may take until it is confined: far more than the largest content and a busy machine need together.
+const READY_MAX: Duration = Duration::from_secs(60);
 
 /// A worker's process and what it says of itself.
 pub struct Worker {
@@ -23,18 +28,37 @@ pub struct Worker {
 pub enum Death {
     /// Nobody takes its output: the kernel's answer.
     Output(String),
+    /// Somebody ended it from outside, in words that follow its name.
+    Killed(String),
     /// Anything else, in words that follow its name.
     Other(String),
 }
 
+impl Death {
+    /// In words that follow the worker's name.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        let (Self::Output(words) | Self::Killed(words) | Self::Other(words)) = self;
+        words
+    }
+}
+
+/// Signals that a process does not get by its own doing.
+const FROM_OUTSIDE: [libc::c_int; 5] = [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+
 impl Worker {
     /// Starts `watertight worker <name>` with these descriptors, under their own numbers, and none else.
-    pub fn start(name: &str, arguments: &[String], stdout: Stdio, inherited: &[BorrowedFd<'_>]) -> Result<Self> {
+    pub fn start(
+        name: &str,
+        arguments: &[String],
+        (stdin, stdout): (Stdio, Stdio),
+        inherited: &[BorrowedFd<'_>],
+    ) -> Result<Self> {
         let (reports, report) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
         let mut command = Command::new("/proc/self/exe");
         command.args(["worker", name, "--report-fd", &report.as_raw_fd().to_string()]).args(arguments);
         // No variable of whoever started us reaches a worker: LD_PRELOAD, RUST_BACKTRACE and their like.
-        command.env_clear().stdin(Stdio::piped()).stdout(stdout);
+        command.env_clear().stdin(stdin).stdout(stdout);
         let mut given: Vec<BorrowedFd<'_>> = inherited.to_vec();
         given.push(report.as_fd());
         for fd in &given {
@@ -53,9 +77,15 @@ impl Worker {
     /// # Errors
     /// It ended before that; the error says of what.
     pub fn wait_ready(&mut self, hear: &mut dyn FnMut(Report)) -> Result<Sandbox> {
+        let until = Instant::now() + READY_MAX;
         loop {
-            let line = match &mut self.reports {
-                Some(reports) => reports.wait_line().context("hearing a worker")?,
+            let line = match self.reports.as_mut().map(|reports| reports.wait_line(until)) {
+                Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                    let _ = self.child.kill(); // it is ours; a failure means that it ended meanwhile
+                    let _ = self.child.wait(); // its exit says nothing more
+                    anyhow::bail!("it was not set up within {} s and was ended", READY_MAX.as_secs());
+                }
+                Some(line) => line.context("hearing a worker")?,
                 None => None,
             };
             let Some(line) = line else {
@@ -75,6 +105,15 @@ impl Worker {
         Some(self.death_by(status))
     }
 
+    /// What it says before it ends, waiting for that as long.
+    pub fn said_until(&mut self, until: Instant) -> Vec<Report> {
+        let mut said = Vec::new();
+        while let Some(Ok(Some(line))) = self.reports.as_mut().map(|reports| reports.wait_line(until)) {
+            said.extend(serde_json::from_str(&line).ok());
+        }
+        said
+    }
+
     /// What it died of, given its status.
     pub fn death_by(&mut self, status: ExitStatus) -> Death {
         let said = self.reports.take().map(Reports::last_words).unwrap_or_default();
@@ -82,7 +121,12 @@ impl Worker {
             Ok(Report::Output { why }) => Some(why),
             _ => None,
         });
-        output.map_or_else(|| Death::Other(cause(status, &said)), Death::Output)
+        let is_killed = status.signal().is_some_and(|signal| FROM_OUTSIDE.contains(&signal));
+        match output {
+            Some(why) => Death::Output(why),
+            None if is_killed => Death::Killed(cause(status, &said)),
+            None => Death::Other(cause(status, &said)),
+        }
     }
 }
 
@@ -93,6 +137,10 @@ fn cause(status: ExitStatus, said: &[String]) -> String {
         (Some(libc::SIGSYS), Some(call)) => format!("was ended by the kernel: its sandbox forbids {call}"),
         (Some(libc::SIGSYS), None) => "was ended by the kernel: its sandbox forbids the call that it made".into(),
         (Some(libc::SIGABRT), _) => "gave up (SIGABRT): no memory within its bound, or a panic".into(),
+        (Some(libc::SIGXCPU), _) => "used up the processor time that it may take".into(),
+        (Some(libc::SIGSEGV | libc::SIGBUS), _) => {
+            "was ended by the kernel: it touched memory that it does not have".into()
+        }
         (Some(signal), _) => format!("was killed by signal {signal}"),
         (None, _) => format!("ended with exit code {}", status.code().unwrap_or(0)),
     }

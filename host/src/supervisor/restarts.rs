@@ -39,6 +39,11 @@ impl Restarts {
         }
     }
 
+    /// The reason is gone: what was, says nothing about what comes.
+    pub fn forgive(&mut self) {
+        self.recent.clear();
+    }
+
     /// All deaths.
     #[must_use]
     pub fn total(&self) -> u64 {

@@ -2,31 +2,34 @@
 //! harm when it dies is itself; the rings hold the events meanwhile.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use serde::Deserialize;
 use serde_json::Value as Json;
-use watertight_engine::Image;
 use watertight_event::{Event, Field, Kind};
 use watertight_sensor_abi::{Hook, Ring, HOOKS};
 use watertight_sensor_reader::{read_snapshot, Reader};
 
-use super::protocol::{Format, InheritedRing, Message, Setup};
+use super::active::Active;
+use super::mapping::Mapping;
+use super::preparer::Preparer;
+use super::protocol::{Format, Given, InheritedRing, Message, Setup};
 use super::report::{Report, Reporter};
-use super::rules::{self, rules_in_words, Loaded, Rules};
 use super::sandbox::{self, Profile};
-use super::tally::Tally;
+use super::tally::{Phase, Tally};
 use crate::account::ring::ring_counts;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
 use crate::loss::{self, Losses};
-use crate::output::{boot_ns_now, Output, RuleCounts, Summary};
-use crate::printable::printable_lines;
+use crate::output::{boot_ns_now, Output, Summary};
+use crate::printable::printable;
 use crate::tree::Tree;
 use crate::users::Names;
 use crate::whole_lines::Untaken;
@@ -60,27 +63,20 @@ pub fn run(report: RawFd) -> Result<u8> {
     crate::say::prepare();
     let mut control = Lines::new(io::stdin().lock());
     let setup = control.wait_line()?.context("the supervisor ended before it said anything")?;
-    let setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
+    let mut setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
     watertight_event::name_device(&rustix::system::uname().nodename().to_string_lossy());
-    // Rule folders may be the administrator's own: they are read before the privileges go.
-    let Loaded { image, refused, replaced, .. } = rules::load(&setup.rules)?;
-    give_back_memory();
-    let rules = Rules::of(Image::open(&image).context("opening the rules")?);
+    // SAFETY: the supervisor passes these descriptors to this process alone, each once.
+    let (tally, mailbox) = unsafe { (OwnedFd::from_raw_fd(setup.tally_fd), File::from_raw_fd(setup.mailbox_fd)) };
+    let tally = Arc::new(Tally::map(tally).context("mapping the shared counts")?);
+    let active = open(setup.content.take(), &tally)?;
     // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
     let is_live = setup.is_terminal && setup.format == Format::Live;
     let live = if is_live { Live::open(setup.has_colour, &setup.own_pids).ok() } else { None };
-    if !setup.is_restart {
-        for refusal in &refused {
-            crate::say!("watertight: {}", printable_lines(refusal));
-        }
-        if !setup.rules.is_empty() {
-            crate::say!("watertight: {}", rules_in_words(rules.len(), replaced));
-        }
-    }
-    let counts = RuleCounts { in_force: rules.len(), refused: refused.len(), replaced };
-    let mut detector = Detector::new(setup, rules, counts, live)?;
-    let sandbox = sandbox::enter(Profile::Detector, reporter.as_fd())
-        .context("giving up privileges: the detector does not run with them")?;
+    let mut detector = Detector::new(setup, active, Arc::clone(&tally), live)?;
+    let (sandbox, preparer) =
+        sandbox::enter_with(Profile::Detector, reporter.as_fd(), || Preparer::start(mailbox, tally))
+            .context("giving up privileges: the detector does not run with them")?;
+    detector.preparer = Some(preparer);
     reporter.say(&Report::Ready { sandbox }).context("speaking to the supervisor")?;
     match detector.run(&mut control) {
         Err(error) => match error.downcast_ref::<OutputGone>() {
@@ -94,27 +90,34 @@ pub fn run(report: RawFd) -> Result<u8> {
     }
 }
 
-/// Reading the rules takes several times the memory that they need afterwards; the C library would keep it for ever.
-fn give_back_memory() {
-    // SAFETY: the call takes no pointer, and the allocator is the C library's own.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
+/// The content to begin with. A death while it is opened is its fault.
+fn open(content: Option<Given>, tally: &Tally) -> Result<Active> {
+    let Some(given) = content else { return Ok(Active::none()) };
+    tally.content().store(given.word, Ordering::SeqCst);
+    tally.enter(Phase::Opening);
+    // SAFETY: the supervisor passes this descriptor to this process alone, once.
+    let image = unsafe { OwnedFd::from_raw_fd(given.fd) };
+    let mapping = Mapping::of(image.as_fd()).context("mapping the content")?;
+    let active = Active::mapped(given, mapping)?;
+    tally.enter(Phase::Elsewhere);
+    Ok(active)
 }
 
-struct Detector<'i> {
+struct Detector {
     reader: Reader,
     /// A reader for the rings of each build that was replaced; gone once they are empty.
     previous: Vec<Reader>,
     /// Records of the processes that were there already, until they have been read.
-    there: Option<std::fs::File>,
+    there: Option<File>,
     boot_id: String,
     tree: Tree,
-    rules: Rules<'i>,
+    active: Active,
+    /// `None` until the system calls are restricted.
+    preparer: Option<Preparer>,
+    changes: Changes,
     output: Output,
-    tally: Rc<Tally>,
-    sources: Option<Lines<std::fs::File>>,
+    tally: Arc<Tally>,
+    sources: Option<Lines<File>>,
     /// The first line of the sources may be the end of one that an earlier detector had begun to read.
     is_line_broken: bool,
     source_counts: Vec<SourceCounts>,
@@ -130,22 +133,19 @@ struct Detector<'i> {
     quit: Option<OwnedFd>,
 }
 
-impl<'i> Detector<'i> {
-    fn new(setup: Setup, rules: Rules<'i>, counts: RuleCounts, live: Option<Live>) -> Result<Self> {
+impl Detector {
+    fn new(setup: Setup, active: Active, tally: Arc<Tally>, live: Option<Live>) -> Result<Self> {
         let mut previous = Vec::new();
         for build in setup.previous.chunks(Ring::ALL.len()) {
             previous.push(Reader::new(take_rings(build)?, &setup.boot_id)?);
         }
         // SAFETY: the supervisor passes these descriptors to this process alone, each once.
-        let sources = setup.events_fd.map(|fd| Lines::new(unsafe { std::fs::File::from_raw_fd(fd) }));
+        let sources = setup.events_fd.map(|fd| Lines::new(unsafe { File::from_raw_fd(fd) }));
         // SAFETY: as above.
         let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         // SAFETY: as above.
-        let tally = Tally::map(unsafe { OwnedFd::from_raw_fd(setup.tally_fd) }).context("mapping the shared counts")?;
-        let tally = Rc::new(tally);
-        // SAFETY: as above.
-        let there = setup.processes_fd.map(|fd| unsafe { std::fs::File::from_raw_fd(fd) });
-        let mut output = Output::new(setup.format, setup.has_colour, live, counts, Rc::clone(&tally));
+        let there = setup.processes_fd.map(|fd| unsafe { File::from_raw_fd(fd) });
+        let mut output = Output::new(setup.format, setup.has_colour, live, active.counts(), Arc::clone(&tally));
         output.resume(&tally);
         let mut reader = Reader::new(take_rings(&setup.rings)?, &setup.boot_id)?;
         if let Some(verdicts) = &setup.verdicts {
@@ -160,7 +160,9 @@ impl<'i> Detector<'i> {
             tree: Tree::new(Names::of_this_machine()),
             output,
             tally,
-            rules,
+            active,
+            preparer: None,
+            changes: Changes::default(),
             sources,
             is_line_broken: setup.is_restart,
             source_counts: Vec::new(),
@@ -177,15 +179,21 @@ impl<'i> Detector<'i> {
         // Processes that were there before come first: the first event may already name one. The rings hold it meanwhile.
         if let Some(records) = self.there.take() {
             let tree = &mut self.tree;
-            read_snapshot(BufReader::new(records), &self.boot_id, &mut |event| tree.learn_there(event))?;
+            let tally = &self.tally;
+            read_snapshot(BufReader::new(records), &self.boot_id, &mut |event| {
+                tally.beat();
+                tree.learn_there(event);
+            })?;
         }
         loop {
             // Without a word to begin the supervisor is dead: what the rings hold belongs to the next run.
             let Some(line) = control.wait_line()? else { return Ok(1) };
+            self.tally.beat();
             match read(&line)? {
                 Message::Process(event) => self.tree.learn_there(Event::from_json(&event.to_string())?),
                 Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
                 Message::Go => break,
+                Message::Content(given) => self.prepare(given),
                 Message::Stop { kernel, sequences, guard, is_guard_new, seconds } => {
                     return self.finish(&Ending { kernel, sequences, guard, is_guard_new, seconds });
                 }
@@ -194,7 +202,9 @@ impl<'i> Detector<'i> {
         self.finish_previous()?;
         loop {
             let started_ns = boot_ns_now();
+            self.tally.beat();
             let taken = self.take()?;
+            self.change_over();
             while let Some(line) = control.ready_line()? {
                 match read(&line)? {
                     Message::Stop { kernel, sequences, guard, is_guard_new, seconds } => {
@@ -204,6 +214,7 @@ impl<'i> Detector<'i> {
                         self.take()?; // its process may have begun since
                         self.show(Event::from_json(&event.to_string())?)?;
                     }
+                    Message::Content(given) => self.prepare(given),
                     Message::Process(_) | Message::Go => {} // said before `go`
                 }
             }
@@ -225,8 +236,38 @@ impl<'i> Detector<'i> {
     /// What correlations make of everything until this time: all of it has been read, unless a program was held up on its way
     /// into a ring, or another source is behind.
     fn correlate(&mut self, read_until_ns: u64) -> Result<()> {
-        let Self { output, rules, tree, .. } = self;
-        Ok(output.advance(rules, tree, read_until_ns.saturating_sub(SETTLE_NS)).map_err(OutputGone)?)
+        let Self { output, active, tree, .. } = self;
+        Ok(output.advance(active.rules(), tree, read_until_ns.saturating_sub(SETTLE_NS)).map_err(OutputGone)?)
+    }
+
+    fn prepare(&mut self, given: Given) {
+        self.changes.is_awaited = true;
+        if let Some(preparer) = &self.preparer {
+            preparer.prepare(given);
+        }
+    }
+
+    /// Goes over to other content if it has become ready: between two events, none of which waits for more than this.
+    fn change_over(&mut self) {
+        let begun = Instant::now();
+        let Some(preparer) = &self.preparer else { return };
+        let active = match preparer.ready() {
+            None => return,
+            Some((word, Err(error))) => {
+                self.changes.is_awaited = false;
+                self.tally.refused().store(word, Ordering::SeqCst);
+                crate::say!("watertight: the detector keeps its content: {}", printable(&format!("{error:#}")));
+                return;
+            }
+            Some((_, Ok(active))) => active,
+        };
+        self.changes.is_awaited = false;
+        let before = std::mem::replace(&mut self.active, active);
+        self.output.go_over_to(self.active.counts());
+        self.tally.evaluated().store(0, Ordering::SeqCst);
+        self.tally.content().store(self.active.word(), Ordering::SeqCst);
+        self.changes.note(begun.elapsed());
+        preparer.forget(before);
     }
 
     /// Hands everything on, and notes what would no longer be lost with this process.
@@ -252,7 +293,7 @@ impl<'i> Detector<'i> {
     /// Everything that is there now: rings, critical first, then the other sources. Of these only what was there before the
     /// rings were read: an event is not told before the exec of its process.
     fn take(&mut self) -> Result<usize> {
-        let Self { reader, tree, rules, output, tally, sources, is_line_broken, source_counts, malformed, .. } = self;
+        let Self { reader, tree, active, output, tally, sources, is_line_broken, source_counts, malformed, .. } = self;
         output.look_at_clocks();
         let mut lines = Vec::new();
         if let Some(sources) = sources {
@@ -269,7 +310,7 @@ impl<'i> Detector<'i> {
                 }
                 if written.is_ok() {
                     tree.enrich(&mut event);
-                    written = output.event(&mut event, rules, tree);
+                    written = output.event(&mut event, active.rules(), tree);
                 }
             })
             .records;
@@ -281,7 +322,7 @@ impl<'i> Detector<'i> {
             match Event::from_json(&text) {
                 Ok(mut event) => {
                     tree.enrich(&mut event);
-                    output.event(&mut event, rules, tree).map_err(OutputGone)?;
+                    output.event(&mut event, active.rules(), tree).map_err(OutputGone)?;
                 }
                 Err(_) => match SourceLine::read(&text) {
                     Some(SourceLine::Source { counts }) => source_counts.push(counts),
@@ -308,12 +349,12 @@ impl<'i> Detector<'i> {
     /// What the replaced builds' rings hold came first. No program writes to them any more.
     fn finish_previous(&mut self) -> Result<()> {
         for mut reader in std::mem::take(&mut self.previous) {
-            let Self { tree, rules, output, .. } = self;
+            let Self { tree, active, output, .. } = self;
             let mut written = Ok(());
             let mut show = |_: Option<Hook>, mut event: Event| {
                 if written.is_ok() {
                     tree.enrich(&mut event);
-                    written = output.event(&mut event, rules, tree);
+                    written = output.event(&mut event, active.rules(), tree);
                 }
             };
             while reader.drain(&mut show).records > 0 {}
@@ -324,9 +365,9 @@ impl<'i> Detector<'i> {
     }
 
     fn show(&mut self, mut event: Event) -> Result<()> {
-        let Self { tree, rules, output, unwritten, .. } = self;
+        let Self { tree, active, output, unwritten, .. } = self;
         tree.enrich(&mut event);
-        output.event(&mut event, rules, tree).map_err(OutputGone)?;
+        output.event(&mut event, active.rules(), tree).map_err(OutputGone)?;
         unwritten.add(&event);
         Ok(())
     }
@@ -344,11 +385,12 @@ impl<'i> Detector<'i> {
         }
         let look = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY_NS };
         // A poll that a signal cut short only makes the next pass an empty one.
-        while poll(&mut fds, Some(&look)) == Ok(0)
-            && self.reader.is_empty()
-            && !self.output.is_live()
-            && !self.rules.is_waiting()
-        {}
+        while poll(&mut fds, Some(&look)) == Ok(0) && self.reader.is_empty() && !self.output.is_live() {
+            self.tally.beat();
+            if self.changes.is_awaited || self.active.is_waiting() {
+                return;
+            }
+        }
     }
 
     /// The programs are detached: what is in the rings and the pipe is all there will be.
@@ -376,6 +418,9 @@ impl<'i> Detector<'i> {
             sources: &self.source_counts,
             seconds: ending.seconds,
             processes: self.tree.len(),
+            content: self.active.given(),
+            changes: self.changes.count,
+            pause_ns_max: self.changes.pause_ns_max,
         };
         let is_balanced = self.output.summary(&summary).map_err(OutputGone)?;
         self.flush()?;
@@ -384,6 +429,23 @@ impl<'i> Detector<'i> {
             return Err(OutputGone(io::Error::other(lines_in_words)).into());
         }
         Ok(if is_balanced { 0 } else { 3 })
+    }
+}
+
+/// The times that the content was changed.
+#[derive(Default)]
+struct Changes {
+    count: u64,
+    /// Other content is being made ready.
+    is_awaited: bool,
+    /// The longest time between the last event by the old content and the first that could be asked of the new.
+    pause_ns_max: u64,
+}
+
+impl Changes {
+    fn note(&mut self, pause: Duration) {
+        self.count = self.count.saturating_add(1);
+        self.pause_ns_max = self.pause_ns_max.max(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
     }
 }
 

@@ -1,7 +1,12 @@
 //! The workers: processes of their own that may die at any time without harm to the machine.
 
+mod active;
+pub mod content;
 pub mod correlations;
 pub mod detector;
+pub mod fault;
+pub mod mapping;
+mod preparer;
 pub mod protocol;
 pub mod report;
 pub mod rules;

@@ -1,8 +1,6 @@
 //! What the supervisor tells the detector, one JSON line each, on its standard input: the set-up, processes that were there
 //! before, `go`, and at the end the kernel's half of the accounts.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use crate::account::HookCounts;
@@ -33,6 +31,31 @@ pub enum Format {
     Ecs,
     /// JSON Lines in OCSF.
     Ocsf,
+}
+
+/// Content that is handed to a detector.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Given {
+    /// Memory with the image; unused where it comes through the mailbox.
+    pub fd: i32,
+    /// The slot that it is in.
+    pub slot: String,
+    /// Its id.
+    pub id: String,
+    /// The first 64 bits of that, by which detector and supervisor speak of it.
+    pub word: u64,
+    /// Name of the release.
+    pub name: String,
+    /// Its number.
+    pub version: u64,
+    /// Bytes of the image.
+    pub image_bytes: u64,
+    /// SHA-256 of the image.
+    pub digest: String,
+    /// Rules that were refused.
+    pub refused: usize,
+    /// Shipped rules whose place one of the user's took.
+    pub replaced: usize,
 }
 
 /// First line.
@@ -67,8 +90,10 @@ pub struct Setup {
     pub own_pids: Vec<u32>,
     /// Pipe that takes one byte when the user asks to quit at the terminal.
     pub quit_fd: Option<i32>,
-    /// Folders with rules beside the shipped ones.
-    pub rules: Vec<PathBuf>,
+    /// The content to begin with; none where events are only collected.
+    pub content: Option<Given>,
+    /// Memory through which other content comes.
+    pub mailbox_fd: i32,
     /// The rings were filled by an earlier run: its half of the accounts is not known.
     pub is_adopted: bool,
 }
@@ -83,6 +108,8 @@ pub enum Message {
     Event(serde_json::Value),
     /// Everything has been said: begin.
     Go,
+    /// Other content is in the mailbox: make it ready, and go over to it between two events. At any time.
+    Content(Given),
     /// The programs are detached: drain, write the summary, end.
     Stop {
         /// Counters by hook since the programs were loaded.

@@ -6,13 +6,19 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::sandbox::Sandbox;
 
 /// Most that a worker may say of itself; more is not kept.
 const SAID_BYTES_MAX: u64 = 64 << 10;
+
+/// What a worker that is gone has said is there to be read; a process that it left behind does not hold us up.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// One line.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -29,6 +35,11 @@ pub enum Report {
     Ready {
         /// What holds it.
         sandbox: Sandbox,
+    },
+    /// It does not take the content that it was given.
+    Refused {
+        /// Why, with place and mend.
+        why: String,
     },
     /// It ends because nobody takes what it writes: starting it again would not help.
     Output {
@@ -86,11 +97,22 @@ impl Reports {
     /// The next line, waiting for it; `None` when the worker is gone. One byte at a time: a worker says a few lines in its life.
     ///
     /// # Errors
-    /// The pipe can't be read.
-    pub fn wait_line(&mut self) -> io::Result<Option<String>> {
+    /// The pipe can't be read, or nothing was said by then.
+    pub fn wait_line(&mut self, until: Instant) -> io::Result<Option<String>> {
         let mut line = Vec::new();
         let mut byte = [0_u8];
         while (line.len() as u64) < SAID_BYTES_MAX {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            match poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&left)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
             match self.pipe.read(&mut byte) {
                 Ok(0) => break,
                 Ok(_) if byte == *b"\n" => return Ok(Some(String::from_utf8_lossy(&line).into_owned())),
@@ -106,7 +128,8 @@ impl Reports {
     #[must_use]
     pub fn last_words(mut self) -> Vec<String> {
         let mut said = Vec::new();
-        while let Ok(Some(line)) = self.wait_line() {
+        let until = Instant::now() + LAST_WORDS_MAX;
+        while let Ok(Some(line)) = self.wait_line(until) {
             said.push(line);
         }
         said

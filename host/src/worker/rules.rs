@@ -3,33 +3,34 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{bail, Context as _, Result};
 use watertight_content::sigma::diagnostic::render;
-use watertight_content::sigma::{load_dirs, load_texts, same_id, Library, LoadError, Source};
+use watertight_content::sigma::{find, load_found, load_texts, same_id, Found, Library, LoadError, Source};
 use watertight_engine::{
     CorrelationLimits, Explanation, Field as RuleField, Fields, HashKey, Image, LogSource, Moment, Plan, Rule, Scratch,
-    Value as RuleValue,
+    Tally, Value as RuleValue,
 };
-use watertight_event::{Event, Field, Kind, Value};
+use watertight_event::{sigma_types, Event, Field, Kind, Value};
 
 use super::correlations::{CorrelationAlert, Correlations};
 
 /// Rules, ready for events.
 pub struct Rules<'i> {
-    image: Image<'i>,
+    /// `None` where there are no rules: events are collected and handed on.
+    image: Option<Image<'i>>,
     /// By kind of event: the rules for its log source, and for each slot the field that answers.
     by_kind: Vec<Option<KindRules<'i>>>,
     scratch: Scratch,
     hits: Vec<u32>,
-    correlations: Correlations<'i>,
+    correlations: Option<Correlations<'i>>,
     /// Events so far.
     count: u64,
 }
 
 struct KindRules<'i> {
-    plan: Rc<Plan<'i>>,
+    plan: Arc<Plan<'i>>,
     field_by_slot: Vec<Option<Field>>,
 }
 
@@ -59,12 +60,27 @@ pub struct Loaded {
 /// # Errors
 /// A file or folder can't be read, or the rules together exceed what the engine takes.
 pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
+    compiled(folders.iter().map(|folder| find(folder)))
+}
+
+/// The same of texts that another has read.
+///
+/// # Errors
+/// As [`load`].
+pub fn compiled(found: impl IntoIterator<Item = Found>) -> Result<Loaded> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
     let Library {
-        rules: shipped, correlations: mut together, exceptions: mut excepted, rejections: mut refused, ..
+        rules: shipped,
+        correlations: mut together,
+        exceptions: mut excepted,
+        rejections: mut refused,
+        mut texts,
+        ..
     } = load_texts(shipped);
-    let Library { rules: own, correlations, exceptions, rejections, unreadable, .. } = load_dirs(folders);
+    let Library { rules: own, correlations, exceptions, rejections, unreadable, texts: own_texts, .. } =
+        load_found(found);
     excepted.extend(exceptions);
+    texts.extend(own_texts);
     refused.extend(rejections);
     let mut refused: Vec<String> = refused.iter().map(|refused| render(refused, false)).collect();
     for error in unreadable {
@@ -86,12 +102,37 @@ pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
     together.retain(|shipped| !is_taken(&shipped.correlation.id));
     let replaced = replaced.len().saturating_add(before.saturating_sub(together.len()));
     together.extend(correlations);
-    let mut library = Library { rules, correlations: together, exceptions: excepted, ..Library::default() };
-    library.refuse_enforced();
-    let image = library.image().context("putting the rules together")?;
+    let mut library = Library { rules, correlations: together, exceptions: excepted, texts, ..Library::default() };
+    let image = library.host_image().context("putting the rules together")?;
     refused.extend(library.rejections.iter().map(|refused| render(refused, false)));
     let rules = library.rules.len().saturating_add(library.correlations.len());
     Ok(Loaded { image, rules, refused, replaced })
+}
+
+/// Opens an image as a host does: one that is for another sensor, or asks for what this one's events do not have, is refused whole.
+///
+/// # Errors
+/// It is no image, or not one for this host; the error names rule, field and line.
+pub fn open(image: &[u8]) -> Result<Image<'_>> {
+    let image = Image::open(image).context("opening the rules")?;
+    if image.is_foreign() {
+        bail!("the content was compiled for any sensor's events: compile it for a host (`watertight content build`)");
+    }
+    image.check_supply(&types_here).context("the rules don't fit this host")?;
+    if let Some(rule) = image.rules().find(|rule| rule.response().is_enforced) {
+        let ((file, line), action) = (rule.place(), rule.response().action.name());
+        bail!(
+            "{file}:{line}: rule {} demands that {action} is enforced, which this host can't: use mode audit",
+            rule.id()
+        );
+    }
+    Ok(image)
+}
+
+/// The types of a field in this host's events of a log source.
+fn types_here(logsource: &LogSource<'_>, field: &str) -> Option<u32> {
+    let is_ours = logsource.product.is_none_or(|product| product == "linux") && logsource.service.is_none();
+    is_ours.then(|| sigma_types(logsource.category, field)).flatten()
 }
 
 /// How many rules there are, for people: a rule that is no longer the shipped one is not passed over in silence.
@@ -105,10 +146,10 @@ pub fn rules_in_words(rules: usize, replaced: usize) -> String {
 
 impl<'i> KindRules<'i> {
     /// Kinds of one category share its plan.
-    fn of(kind: Kind, image: Image<'i>, plans: &mut HashMap<&'static str, Rc<Plan<'i>>>) -> Option<Self> {
+    fn of(kind: Kind, image: Image<'i>, plans: &mut HashMap<&'static str, Arc<Plan<'i>>>) -> Option<Self> {
         let category = kind.sigma_logsource()?.category;
         let logsource = LogSource { category: Some(category), product: Some("linux"), service: None };
-        let plan = Rc::clone(plans.entry(category).or_insert_with(|| Rc::new(image.plan(&logsource))));
+        let plan = Arc::clone(plans.entry(category).or_insert_with(|| Arc::new(image.plan(&logsource))));
         if plan.is_empty() {
             return None;
         }
@@ -125,14 +166,33 @@ impl<'i> Rules<'i> {
     pub fn of(image: Image<'i>) -> Self {
         let mut plans = HashMap::new();
         let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, image, &mut plans)).collect();
-        let correlations = Correlations::of(image, fresh_key());
-        Self { image, by_kind, scratch: Scratch::new(), hits: Vec::new(), correlations, count: 0 }
+        let correlations = Some(Correlations::of(image, fresh_key()));
+        Self { image: Some(image), by_kind, scratch: Scratch::new(), hits: Vec::new(), correlations, count: 0 }
+    }
+
+    /// None at all.
+    #[must_use]
+    pub fn none() -> Self {
+        let (by_kind, hits) = (Vec::new(), Vec::new());
+        Self { image: None, by_kind, scratch: Scratch::new(), hits, correlations: None, count: 0 }
+    }
+
+    /// The same, and it counts what each rule costs.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { scratch: Scratch::counting(), ..self }
+    }
+
+    /// What the rules have cost, if that is counted.
+    #[must_use]
+    pub fn tally(&self) -> Option<&Tally> {
+        self.scratch.tally()
     }
 
     /// How many rules there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        (0_u32..).zip(self.image.rules()).filter(|(_, rule)| !rule.is_stage()).count()
+        self.image.map_or(0, |image| image.rules().filter(|rule| !rule.is_stage()).count())
     }
 
     /// Whether there is none.
@@ -173,12 +233,14 @@ impl<'i> Rules<'i> {
         hits.clear();
         rules.plan.evaluate(&fields, scratch, &mut |position| hits.push(position));
         for position in hits.iter().copied() {
-            correlations.on_hit(position, (&fields, event), moment, together);
-            if image.is_silenced(position) {
+            if let Some(correlations) = correlations {
+                correlations.on_hit(position, (&fields, event), moment, together);
+            }
+            if image.is_some_and(|image| image.is_silenced(position)) {
                 continue;
             }
             let explanation = rules.plan.explain(position, &fields, scratch);
-            if let Some(rule) = image.rule(position) {
+            if let Some(rule) = image.and_then(|image| image.rule(position)) {
                 alert(Alert { rule, explanation });
             }
         }
@@ -188,19 +250,21 @@ impl<'i> Rules<'i> {
 impl Rules<'_> {
     /// All events until this time have been read: correlations that they complete fire, and those whose time is over.
     pub fn advance(&mut self, now_ns: u64, together: &mut dyn FnMut(CorrelationAlert<'_>)) {
-        self.correlations.advance(now_ns, together);
+        if let Some(correlations) = &mut self.correlations {
+            correlations.advance(now_ns, together);
+        }
     }
 
     /// Whether a correlation may fire without another event.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.correlations.is_waiting()
+        self.correlations.as_ref().is_some_and(Correlations::is_waiting)
     }
 
     /// What correlations could not do within their bounds.
     #[must_use]
     pub fn limits(&self) -> CorrelationLimits {
-        self.correlations.limits()
+        self.correlations.as_ref().map(Correlations::limits).unwrap_or_default()
     }
 }
 
@@ -274,6 +338,7 @@ impl Fields for TypedEvent<'_> {
 
 #[cfg(test)]
 mod tests {
+    use watertight_content::sigma::Source as RuleSource;
     use watertight_event::{Outcome, Source};
 
     use super::*;
@@ -327,8 +392,8 @@ mod tests {
     fn a_rule_of_the_users_takes_the_place_of_the_shipped_one_with_its_id() {
         let Loaded { image: shipped, .. } = load(&[]).expect("the shipped rules");
         let shipped = ready(&shipped);
-        let [first, second, third] =
-            [0, 1, 2].map(|at| shipped.image.rule(at).expect("there are more than three").id().to_owned());
+        let [first, second, third] = [0, 1, 2]
+            .map(|at| shipped.image.expect("opened").rule(at).expect("there are more than three").id().to_owned());
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("a file");
         write("mine.yml", instead_of(&first.to_uppercase(), "Mine"));
@@ -343,7 +408,7 @@ mod tests {
         let twice = refused.iter().find(|words| words.contains("twice.yml")).expect("named by its file");
         assert!(twice.contains("already that of the rule in") && twice.contains("mine.yml"), "{twice}");
         assert!(
-            rules.image.rules().any(|rule| rule.id() == third),
+            rules.image.expect("opened").rules().any(|rule| rule.id() == third),
             "the shipped one stays where the user's is refused"
         );
         let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1).with(Field::Executable, "/bin/true");
@@ -363,9 +428,29 @@ mod tests {
             std::fs::write(folder.path().join("rule.yml"), text).expect("a file");
             let Loaded { image, refused, .. } = load(&[folder.path().to_owned()]).expect("rules");
             let rules = ready(&image);
-            assert_eq!(rules.image.rules().any(|rule| rule.title() == "Killer"), is_in, "{mode}");
+            assert_eq!(rules.image.expect("opened").rules().any(|rule| rule.title() == "Killer"), is_in, "{mode}");
             assert_eq!(refused.iter().any(|words| words.contains("WT0504") && words.contains("rule.yml")), !is_in);
         }
+    }
+
+    #[test]
+    fn content_for_another_sensor_is_refused_whole_by_rule_field_and_line() {
+        let text = instead_of("11111111-2222-4333-8444-555555555555", "Other").replace("Image", "OriginalFileName");
+        let source = || RuleSource { file: "other.yml", text: &text };
+        let foreign = load_texts([source()]).image().expect("a rule");
+        let refused = open(&foreign).expect_err("for any sensor");
+        assert!(refused.to_string().contains("for any sensor"), "{refused}");
+        // As if it had been compiled for a host whose events have the field: the flag is in the header.
+        let mut forged = foreign;
+        forged[12] = 0;
+        let refused = open(&forged).map(|_| ()).expect_err("no such field");
+        let words = format!("{refused:#}");
+        for part in ["11111111-2222-4333-8444-555555555555", "line 6", "OriginalFileName is not supplied"] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+        let ours = load_texts([RuleSource { file: "ours.yml", text: &text.replace("OriginalFileName", "Image") }])
+            .host_image();
+        assert!(open(&ours.expect("a rule")).is_ok());
     }
 
     #[test]

@@ -17,9 +17,20 @@ const RECEIVED: usize = 0;
 const WRITTEN: usize = 1;
 const LOST: usize = 2;
 const AGGREGATED: usize = 3;
-/// Words beside those by hook and by kind: how standard output stands, alerts, events of the supervisor that were written, and
-/// how long the reader of the output is waited for.
-const OTHERS: usize = 7;
+/// Words beside those by hook and by kind: how standard output stands, alerts, events of the supervisor that were written, how
+/// long the reader of the output is waited for, and what the detector does with which content.
+const OTHERS: usize = 14;
+
+/// What a detector does with its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing.
+    Elsewhere = 0,
+    /// Opens it.
+    Opening = 1,
+    /// Asks it about an event, and tells what it said.
+    Evaluating = 2,
+}
 
 /// A mapping of the shared page.
 pub struct Tally {
@@ -30,6 +41,8 @@ pub struct Tally {
 
 // SAFETY: the mapping belongs to this value, and its words are only used atomically.
 unsafe impl Send for Tally {}
+// SAFETY: as above.
+unsafe impl Sync for Tally {}
 
 /// How many 64-bit words there are.
 fn words() -> usize {
@@ -161,6 +174,69 @@ impl Tally {
         self.other(6)
     }
 
+    /// The content in force, by the first 64 bits of its id; this and the next six: see [`crate::supervisor`].
+    #[must_use]
+    pub fn content(&self) -> &AtomicU64 {
+        self.other(7)
+    }
+
+    /// Content that is being made ready; 0 if none is.
+    #[must_use]
+    pub fn preparing(&self) -> &AtomicU64 {
+        self.other(8)
+    }
+
+    /// Content that the detector could not make ready.
+    #[must_use]
+    pub fn refused(&self) -> &AtomicU64 {
+        self.other(9)
+    }
+
+    /// What is done with the content in force at this moment: see [`Phase`].
+    #[must_use]
+    pub fn phase(&self) -> &AtomicU64 {
+        self.other(10)
+    }
+
+    /// Events that the content in force was asked about.
+    #[must_use]
+    pub fn evaluated(&self) -> &AtomicU64 {
+        self.other(11)
+    }
+
+    /// The rule that was looked at last: its position, and one.
+    #[must_use]
+    pub fn rule(&self) -> &AtomicU64 {
+        self.other(12)
+    }
+
+    /// Grows as long as the detector lives.
+    #[must_use]
+    pub fn progress(&self) -> &AtomicU64 {
+        self.other(13)
+    }
+
+    /// The detector lives. It alone writes this word, so no other's count is lost.
+    pub fn beat(&self) {
+        let progress = self.progress();
+        progress.store(progress.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// What the detector does with its content from here on.
+    pub fn enter(&self, phase: Phase) {
+        self.phase().store(phase as u64, Ordering::Relaxed);
+    }
+
+    /// What a detector did with its content when it died.
+    #[must_use]
+    pub fn last_phase(&self) -> Phase {
+        match self.phase().load(Ordering::Relaxed) {
+            1 => Phase::Opening,
+            2 => Phase::Evaluating,
+            _ => Phase::Elsewhere,
+        }
+    }
+
     fn other(&self, at: usize) -> &AtomicU64 {
         self.at(words().saturating_sub(OTHERS).saturating_add(at))
     }
@@ -225,5 +301,8 @@ mod tests {
         let others = [tally.alerts(), tally.shown(), tally.line()].map(|word| word.load(Ordering::Relaxed));
         assert_eq!(others, [1, 3, 4]);
         assert_eq!(waits.map(|word| word.load(Ordering::Relaxed)), [5, 6, 7, 8]);
+        let contents =
+            [tally.content(), tally.preparing(), tally.refused(), tally.phase(), tally.evaluated(), tally.rule()];
+        assert!(contents.iter().chain(&[tally.progress()]).all(|word| word.load(Ordering::Relaxed) == 0));
     }
 }

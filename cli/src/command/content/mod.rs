@@ -3,12 +3,18 @@
 //! Keys never leave their files but to sign, and no passphrase is ever on a command line: it comes from the terminal without echo, from
 //! a file, or from a descriptor.
 
+mod build;
+mod diff;
 mod draft;
 mod fetch;
+mod install;
 mod keys;
 mod passphrase;
 mod publish;
+mod replay;
 mod sign;
+mod slots;
+mod verify;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -30,7 +36,7 @@ const CONFLICT: u8 = 6;
 /// Keys, documents and key files that people hand over.
 const INPUT_SIZE_BYTES_MAX: u64 = 5 * 1024 * 1024;
 
-/// Signed content: keys, documents, publishing, fetching.
+/// Content: packs from source, what is in them, and how they are signed, published and fetched.
 #[derive(Debug, clap::Args)]
 pub struct ContentArgs {
     #[command(subcommand)]
@@ -39,6 +45,14 @@ pub struct ContentArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum ContentCommand {
+    /// Compile rules, their tests and deny rules into a pack.
+    Build(build::BuildArgs),
+    /// Open a pack as a host does, run its canaries, and say what it is.
+    Verify(verify::VerifyArgs),
+    /// Say what is different between two packs.
+    Diff(diff::DiffArgs),
+    /// Run a pack's rules over recorded events.
+    Replay(replay::ReplayArgs),
     /// Make keys, show what is public of them.
     Keys(keys::KeysArgs),
     /// Write documents that are still to be signed: who may sign, what may run, who runs it when.
@@ -49,6 +63,12 @@ enum ContentCommand {
     Publish(publish::PublishArgs),
     /// Refresh from a repository, and fetch the packs that offline keys signed.
     Fetch(fetch::FetchArgs),
+    /// Put a pack on trial on this machine.
+    Install(install::InstallArgs),
+    /// Say what is in the slots of this machine, and in quarantine.
+    Slots(slots::SlotsArgs),
+    /// Let content that is in quarantine be tried again.
+    Forget(slots::ForgetArgs),
 }
 
 /// Forms of output.
@@ -66,11 +86,18 @@ enum Form {
 /// It failed; the error says what and the mend.
 pub fn run(args: &ContentArgs) -> anyhow::Result<u8> {
     match &args.command {
+        ContentCommand::Build(args) => build::run(args),
+        ContentCommand::Verify(args) => verify::run(args),
+        ContentCommand::Diff(args) => diff::run(args),
+        ContentCommand::Replay(args) => replay::run(args),
         ContentCommand::Keys(args) => keys::run(args),
         ContentCommand::Draft(args) => draft::run(args),
         ContentCommand::Sign(args) => sign::run(args),
         ContentCommand::Publish(args) => publish::run(args),
         ContentCommand::Fetch(args) => fetch::run(args),
+        ContentCommand::Install(args) => install::run(args),
+        ContentCommand::Slots(args) => slots::show(args),
+        ContentCommand::Forget(args) => slots::forget(args),
     }
 }
 

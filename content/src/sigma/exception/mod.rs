@@ -15,6 +15,7 @@ use super::place::Span;
 use super::rejection::{At, Reason};
 use super::yaml::{Content, Node};
 
+pub(super) use apply::in_words;
 pub use apply::{apply, Applied, Finding, FoundIn};
 pub use usage::{Usage, UsageRow};
 

@@ -11,8 +11,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use seccompiler::{
-    apply_filter, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
+    apply_filter_all_threads, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule,
 };
 
 use super::Profile;
@@ -99,7 +99,7 @@ pub fn restrict(profile: Profile, report: BorrowedFd<'_>) -> io::Result<usize> {
     let filter =
         SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, arch).map_err(io::Error::other)?;
     let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
-    apply_filter(&program).map_err(io::Error::other)?;
+    apply_filter_all_threads(&program).map_err(io::Error::other)?;
     Ok(count)
 }
 
@@ -129,6 +129,7 @@ fn rules(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
             #[cfg(target_arch = "x86_64")]
             rules.insert(libc::SYS_getpgrp, Vec::new());
         }
+        Profile::Loader | Profile::Compiler => {}
         Profile::Sources { .. } => rules.extend(SOURCES.iter().map(|call| (*call, Vec::new()))),
     }
     Ok(rules)
@@ -222,6 +223,16 @@ mod tests {
         assert_eq!(name_of(&line).as_deref(), Some("socket"));
         assert_eq!(name_of("call 0000009999").as_deref(), Some("system call 9999"));
         assert_eq!(name_of("{\"kind\":\"ready\"}"), None);
+    }
+
+    #[test]
+    fn the_loader_has_at_most_thirty_calls_and_no_more_than_the_detector() {
+        let (loader, detector) = (rules(Profile::Loader), rules(Profile::Detector));
+        let (loader, detector) =
+            (loader.expect("the conditions are sound"), detector.expect("the conditions are sound"));
+        assert!(loader.len() <= 30, "{}", loader.len());
+        assert!(loader.keys().all(|call| detector.contains_key(call)));
+        assert!(!loader.contains_key(&libc::SYS_ioctl));
     }
 
     #[test]

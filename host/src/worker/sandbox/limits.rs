@@ -16,22 +16,59 @@ const DETECTOR_FILES_MAX: u64 = 16;
 /// A folder of each watched file system stays open, and /proc is walked.
 const SOURCES_FILES_MAX: u64 = 4_096;
 
+/// Private memory of the loader: a pack is used where it lies, and a self-test needs some hundred kilobytes.
+const LOADER_BYTES_MAX: u64 = 64 << 20;
+/// Processor time of the loader: a hundred times what the largest pack takes.
+const LOADER_CPU_S_MAX: u64 = 2;
+/// Private memory of the compiler: three times what a large public collection of rules took.
+const COMPILER_BYTES_MAX: u64 = 512 << 20;
+/// Processor time of the compiler: ten times what that collection took without optimization.
+const COMPILER_CPU_S_MAX: u64 = 120;
+/// Standard input, output, error and the report.
+const LOADER_FILES_MAX: u64 = 8;
+
+/// The bounds of a profile; to be asked for while files can be opened.
+///
+/// # Errors
+/// /proc does not tell how much is mapped.
+pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
+    let (memory, files) = match profile {
+        Profile::Detector => (DETECTOR_BYTES_MAX, DETECTOR_FILES_MAX),
+        Profile::Loader => (LOADER_BYTES_MAX, LOADER_FILES_MAX),
+        Profile::Compiler => (COMPILER_BYTES_MAX, LOADER_FILES_MAX),
+        Profile::Sources { .. } => (SOURCES_BYTES_MAX, SOURCES_FILES_MAX),
+    };
+    // A core would hold everything that the worker saw.
+    let mut bounds =
+        vec![(Resource::Core, 0), (Resource::Nproc, 0), (Resource::Data, memory), (Resource::Nofile, files)];
+    match profile {
+        Profile::Loader => bounds.push((Resource::Cpu, LOADER_CPU_S_MAX)),
+        Profile::Compiler => bounds.push((Resource::Cpu, COMPILER_CPU_S_MAX)),
+        Profile::Detector | Profile::Sources { .. } => {}
+    }
+    if matches!(profile, Profile::Loader | Profile::Compiler) {
+        bounds.push((Resource::As, mapped_bytes()?.saturating_add(memory)));
+    }
+    Ok(bounds)
+}
+
 /// Sets the bounds.
 ///
 /// # Errors
 /// The kernel refused.
-pub fn set(profile: Profile) -> io::Result<()> {
-    let (memory, files) = match profile {
-        Profile::Detector => (DETECTOR_BYTES_MAX, DETECTOR_FILES_MAX),
-        Profile::Sources { .. } => (SOURCES_BYTES_MAX, SOURCES_FILES_MAX),
-    };
-    // A core would hold everything that the worker saw.
-    for (resource, most) in
-        [(Resource::Core, 0), (Resource::Nproc, 0), (Resource::Data, memory), (Resource::Nofile, files)]
-    {
+pub fn set(bounds: &[(Resource, u64)]) -> io::Result<()> {
+    for (resource, most) in bounds.iter().copied() {
         let held = rustix::process::getrlimit(resource).maximum;
         let most = held.map_or(most, |held| most.min(held));
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
     Ok(())
+}
+
+/// What is mapped already: the executable, the C library, what is to be read.
+fn mapped_bytes() -> io::Result<u64> {
+    let told = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: Option<u64> = told.split(' ').next().and_then(|pages| pages.parse().ok());
+    let pages = pages.ok_or_else(|| io::Error::other("/proc/self/statm is not in its form"))?;
+    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
 }

@@ -20,6 +20,10 @@ pub use privileges::die_with_parent;
 pub enum Profile {
     /// Reads rings, pipes and its terminal; writes to what is open. Opens nothing.
     Detector,
+    /// Turns a pack into an image: what it reads is open, and it answers into a pipe. Opens nothing.
+    Loader,
+    /// Turns rules in text into an image. As the loader, with the room that a compiler needs.
+    Compiler,
     /// Looks at files and processes of others, as its open sources need it.
     Sources {
         /// fanotify marks are open.
@@ -46,7 +50,7 @@ impl Profile {
     /// Capabilities that stay: what the sources do after they are open, and nothing to gain more with.
     fn capabilities(self) -> CapabilitySet {
         match self {
-            Self::Detector => CapabilitySet::empty(),
+            Self::Detector | Self::Loader | Self::Compiler => CapabilitySet::empty(),
             Self::Sources { has_fanotify, has_proc_connector } => {
                 // Folders by handle and /proc of every user.
                 let mut kept = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::SYS_PTRACE;
@@ -68,21 +72,36 @@ impl Profile {
 /// # Errors
 /// The kernel refused a layer that every kernel has; the worker must then not go on. Landlock may be missing: it is said.
 pub fn enter(profile: Profile, report: BorrowedFd<'_>) -> io::Result<Sandbox> {
+    enter_with(profile, report, || Ok(())).map(|(sandbox, ())| sandbox)
+}
+
+/// The same for a worker with more than one thread: `start` starts them when identity, capabilities and files are given up, which
+/// each thread does for itself, and before the system calls are restricted, for all threads at once.
+///
+/// # Errors
+/// As [`enter`], or of `start`.
+pub fn enter_with<T>(
+    profile: Profile,
+    report: BorrowedFd<'_>,
+    start: impl FnOnce() -> io::Result<T>,
+) -> io::Result<(Sandbox, T)> {
     // The C library's wrappers look these up once, in files that are out of reach afterwards.
     let _ = rustix::param::page_size();
     let _ = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     privileges::give_up(profile.capabilities())?;
     privileges::die_with_parent()?; // once more: a change of identity ends the tie
-    limits::set(profile)?;
+    let limits = limits::of(profile)?;
     let landlock = match profile {
-        Profile::Detector => filesystem::close(),
+        Profile::Detector | Profile::Loader | Profile::Compiler => filesystem::close(),
         // Landlock forbids to look at processes outside of it, which is what this worker is for.
         Profile::Sources { .. } => "none: it would hide other processes from this worker".to_owned(),
     };
+    let started = start()?;
+    limits::set(&limits)?; // from here on there are no more threads
     let uid = rustix::process::geteuid().as_raw();
     let capabilities = privileges::names(privileges::effective()?);
     let calls = calls::restrict(profile, report)?;
-    Ok(Sandbox { uid, capabilities, calls, landlock })
+    Ok((Sandbox { uid, capabilities, calls, landlock }, started))
 }
 
 impl Sandbox {

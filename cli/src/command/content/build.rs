@@ -1,0 +1,77 @@
+//! `watertight content build`: a folder with rules, their tests and perhaps a policy to a pack, or every reason why not.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use watertight_content::pack::{
+    build, parse_release, read_folder, BuildError, Folder, Policy, Release, Sources, MANIFEST,
+};
+use watertight_content::sigma::Source;
+use watertight_content_pack::Pack;
+use watertight_host::printable::printable;
+
+use super::verify::Facts;
+use super::{answer, write, Form, OK};
+
+/// Compile rules, their tests and deny rules into a pack.
+#[derive(Debug, clap::Args)]
+pub struct BuildArgs {
+    /// Folder with `pack.yml` (name, version), rules (`*.yml`), their tests (`*.tests.yml` beside them) and perhaps `policy.yml`.
+    #[arg(value_name = "FOLDER")]
+    source: PathBuf,
+    /// The pack. Written whole or not at all.
+    #[arg(short, long = "out", value_name = "PACK")]
+    out: PathBuf,
+    /// Form of the answer.
+    #[arg(long, value_enum, default_value = "text")]
+    form: Form,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    kind: &'static str,
+    file: PathBuf,
+    #[serde(flatten)]
+    pack: Facts,
+    warnings: Vec<String>,
+}
+
+/// Builds the pack; nothing is written where anything is refused.
+pub(super) fn run(args: &BuildArgs) -> anyhow::Result<u8> {
+    let folder = read_folder(&args.source).with_context(|| format!("reading {}", args.source.display()))?;
+    let policy = folder.policy.as_deref().map(watertight_policy::yaml::load).transpose()?;
+    let release = parse_release(Source { file: MANIFEST, text: &folder.manifest })?;
+    let built = match build(&sources(&folder, &release, policy.as_ref())) {
+        Ok(built) => built,
+        Err(error) => return Err(refused(error, &args.source)),
+    };
+    let pack = Pack::open(&built.bytes)?;
+    let facts = Facts::of(&pack)?;
+    write(&args.out, &built.bytes)?;
+    for warning in &built.warnings {
+        watertight_host::say!("watertight: {}", printable(warning));
+    }
+    let text = format!("{}: {}", printable(&args.out.display().to_string()), facts.in_words());
+    let json = Answer { kind: "content_build", file: args.out.clone(), pack: facts, warnings: built.warnings };
+    answer(args.form, &json, &text)?;
+    Ok(OK)
+}
+
+fn sources<'s>(folder: &'s Folder, release: &'s Release, policy: Option<&'s Policy>) -> Sources<'s> {
+    fn lend(files: &[(String, String)]) -> Vec<Source<'_>> {
+        files.iter().map(|(file, text)| Source { file, text }).collect()
+    }
+    Sources { release, rules: lend(&folder.rules), tests: lend(&folder.tests), policy }
+}
+
+/// Every rule that was refused is told, not the first alone.
+fn refused(error: BuildError, source: &Path) -> anyhow::Error {
+    match error {
+        BuildError::Rejected(rejections) => {
+            crate::command::refused::tell(&rejections);
+            anyhow::anyhow!("{} rules were refused: no pack was written, mend them or take them out", rejections.len())
+        }
+        other => anyhow::Error::new(other).context(format!("building {}", source.display())),
+    }
+}

@@ -1,0 +1,72 @@
+//! `watertight content install PACK`: a pack onto this machine, on trial. It is taken by the same loader, in the same sandbox, as when it
+//! comes into force, so what is refused is refused here. A run that is at work goes over to it between two events.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde_json::json;
+use watertight_host::loading::{load_pack, Content, LoadError};
+use watertight_host::lock::RunLock;
+use watertight_host::slots::{Event, Refusal, Slots, SlotsError, PACK_SIZE_BYTES_MAX};
+use watertight_host::supervisor::factory;
+
+use super::{answer, read, Form, CONFLICT, FORBIDDEN, OK};
+use crate::command::run::{slots_of, state_of};
+
+/// Put a pack on trial on this machine.
+#[derive(Debug, clap::Args)]
+pub struct InstallArgs {
+    /// The pack.
+    #[arg(value_name = "PACK")]
+    pack: PathBuf,
+    /// State folder of the run, if it was given one.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// `text` for people or `json`.
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Form,
+}
+
+/// Exit code 0 if it is on trial now or was there already, 5 if the loader refuses it, 6 if it is in quarantine.
+///
+/// # Errors
+/// The file can't be read, or the slots can't be written.
+pub fn run(args: &InstallArgs) -> anyhow::Result<u8> {
+    let InstallArgs { pack, state, output } = args;
+    let bytes = read(pack, PACK_SIZE_BYTES_MAX)?;
+    let Content { id, header, .. } = match load_pack(&bytes) {
+        Ok(content) => content,
+        Err(LoadError::Content(why)) => {
+            watertight_host::say!("watertight: {}: {why}: it is not installed", pack.display());
+            return Ok(FORBIDDEN);
+        }
+        Err(error) => return Err(error).with_context(|| pack.display().to_string()),
+    };
+    let mut slots = Slots::make(&slots_of(state.as_deref()), factory())?;
+    let (is_new, code) = match slots.after(Event::Installed { version: header.version, bytes: &bytes }) {
+        Ok(_) => (true, OK),
+        Err(SlotsError::Refused(refusal @ Refusal::There { .. })) => {
+            watertight_host::say!("watertight: {refusal}");
+            (false, OK)
+        }
+        Err(SlotsError::Refused(refusal)) => {
+            watertight_host::say!("watertight: {refusal}");
+            return Ok(CONFLICT);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let run = RunLock::holder(&state_of(state.as_deref()));
+    let who = match (is_new, run) {
+        (false, _) => "nothing changes".to_owned(),
+        (true, Some(pid)) => format!("process {pid} goes over to it; `watertight status` tells how it fares"),
+        (true, None) => "no run is at work: the next one tries it".to_owned(),
+    };
+    let (name, version, rules) = (&header.name, header.version, header.rules.len());
+    let text = format!("{name} version {version}, {rules} rules, {} canaries ({id}): {who}\n", header.canaries);
+    let line = json!({
+        "id": id.to_string(), "name": name, "version": version, "rules": rules, "canaries": header.canaries,
+        "installed": is_new, "run": run,
+    });
+    answer(*output, &line, &text)?;
+    Ok(code)
+}

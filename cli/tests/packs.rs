@@ -1,0 +1,179 @@
+//! Packs as a publisher makes and judges them: built from a folder, verified, compared, replayed over recorded events.
+
+use std::fs;
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{json, Value};
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
+
+const SHELL: &str = "title: A shell\nid: 00000000-0000-4000-8000-000000000001\nlevel: high\n\
+    logsource: {category: process_creation, product: linux}\ndetection:\n  s:\n    Image|endswith: /sh\n  condition: s\n";
+const SHELL_TESTS: &str = "fires:\n  - {category: process_creation, event: {Image: /bin/sh}}\n\
+    silent:\n  - {category: process_creation, event: {Image: /bin/true}}\n";
+const MINER: &str = "title: A miner\nid: 00000000-0000-4000-8000-000000000002\n\
+    logsource: {category: process_creation, product: linux}\ndetection:\n  s:\n    CommandLine|re: 'stratum\\+(tcp|ssl)'\n  condition: s\n";
+const MINER_TESTS: &str = "fires:\n  - {category: process_creation, event: {CommandLine: x -o stratum+tcp://y}}\n";
+const POLICY: &str = "version: 1\nrules:\n\
+    \x20 - { id: no-miner, action: deny, on: exec, match: { file: /opt/xmrig }, mode: enforce }\n";
+
+/// A folder with the sources of a pack, and what is made of it.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().expect("a folder"));
+        fs::create_dir_all(desk.path("source/linux")).expect("a folder");
+        desk.write("source/pack.yml", "name: linux\nversion: 1\n");
+        desk.write("source/linux/shell.yml", SHELL);
+        desk.write("source/linux/shell.tests.yml", SHELL_TESTS);
+        desk
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a file");
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        let mut command = Command::new(BINARY);
+        command.arg("content").args(arguments.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
+        command.output().expect("our own executable starts")
+    }
+
+    fn json(&self, arguments: &str) -> Value {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// The second release: another rule, another field, a deny rule.
+    fn second(&self) {
+        self.write("source/pack.yml", "name: linux\nversion: 2\n");
+        self.write("source/linux/miner.yml", MINER);
+        self.write("source/linux/miner.tests.yml", MINER_TESTS);
+        self.write("source/linux/shell.yml", &SHELL.replace("endswith: /sh", "endswith: [/sh, /dash]"));
+        self.write("source/policy.yml", POLICY);
+    }
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn event(image: &str, command_line: &str) -> String {
+    let event = json!({ "Image": image, "CommandLine": command_line });
+    json!({ "logsource": { "category": "process_creation", "product": "linux" }, "event": event }).to_string()
+}
+
+#[test]
+fn what_was_built_verifies_and_the_same_sources_give_the_same_file() {
+    let desk = Desk::new();
+    let built = desk.json("build source -o a.pack --form json");
+    assert_eq!((&built["name"], &built["version"], &built["rules"]), (&json!("linux"), &json!(1), &json!(1)));
+    let verified = desk.json("verify a.pack -o json");
+    assert_eq!(verified["id"], built["id"]);
+    assert_eq!((&verified["must_fire"], &verified["must_not_fire"]), (&json!(1), &json!(1)));
+    fs::rename(desk.path("source"), desk.path("elsewhere")).expect("moved");
+    desk.json("build elsewhere -o b.pack --form json");
+    let read = |name: &str| fs::read(desk.path(name)).expect("a pack");
+    assert_eq!(read("a.pack"), read("b.pack"));
+    let text = String::from_utf8(desk.run("verify a.pack").stdout).expect("text");
+    assert!(text.contains("1 rules on 1 fields") && text.contains("2 canaries"), "{text}");
+}
+
+#[test]
+fn nothing_is_written_where_a_rule_or_its_word_is_refused() {
+    let desk = Desk::new();
+    for (file, text, told) in [
+        ("source/linux/shell.yml", SHELL.replace("endswith", "endsith"), "linux/shell.yml:"),
+        ("source/linux/shell.yml", SHELL.replace("/sh", "/zsh"), "does not fire"),
+        ("source/linux/shell.tests.yml", SHELL_TESTS.replace("/bin/true", "/bin/sh"), "shell.tests.yml silent 1"),
+        ("source/linux/shell.tests.yml", "fires: []\n".to_owned(), "linux/shell.tests.yml:1: fires is empty"),
+        ("source/pack.yml", "name: linux\n".to_owned(), "pack.yml:1: version is missing"),
+        ("source/policy.yml", POLICY.replace("/opt/xmrig", ""), "policy.yml:3:"),
+    ] {
+        let before = fs::read_to_string(desk.path(file)).ok();
+        desk.write(file, &text);
+        let output = desk.run("build source -o a.pack");
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(words(&output).contains(told), "{told}: {}", words(&output));
+        assert!(!desk.path("a.pack").exists());
+        match before {
+            Some(before) => desk.write(file, &before),
+            None => fs::remove_file(desk.path(file)).expect("written above"),
+        }
+    }
+    assert_eq!(desk.run("build source -o a.pack").status.code(), Some(0));
+}
+
+#[test]
+fn a_pack_that_was_damaged_on_its_way_does_not_verify() {
+    let desk = Desk::new();
+    desk.json("build source -o a.pack --form json");
+    let mut bytes = fs::read(desk.path("a.pack")).expect("a pack");
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(desk.path("a.pack"), &bytes).expect("a file");
+    let output = desk.run("verify a.pack");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("a.pack") && words(&output).contains("SHA-256"), "{}", words(&output));
+    assert_eq!(desk.run("verify none.pack").status.code(), Some(1));
+}
+
+#[test]
+fn a_diff_names_rules_fields_and_deny_rules_and_a_replay_their_alerts() {
+    let desk = Desk::new();
+    desk.json("build source -o a.pack --form json");
+    desk.second();
+    desk.json("build source -o b.pack --form json");
+    let lines = [
+        event("/bin/sh", "sh -c true"),
+        event("/usr/bin/dash", "dash"),
+        event("/opt/x", "x -o stratum+ssl://pool"),
+        event("/bin/true", "true"),
+    ];
+    desk.write("events.jsonl", &format!("{}\n", lines.join("\n")));
+    let diff = desk.json("diff a.pack b.pack --events events.jsonl -o json");
+    let ids = |part: &str| -> Vec<String> {
+        let rows = diff[part].as_array().expect("a list");
+        rows.iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    assert_eq!(ids("added"), ["00000000-0000-4000-8000-000000000002"]);
+    assert_eq!(ids("changed"), ["00000000-0000-4000-8000-000000000001"]);
+    assert_eq!(ids("removed"), [""; 0]);
+    assert_eq!(diff["fields_newly_used"], json!(["CommandLine"]));
+    assert_eq!(diff["deny_rules_added"].as_array().map(Vec::len), Some(1));
+    assert_eq!((&diff["replay"]["old"]["alerts"], &diff["replay"]["new"]["alerts"]), (&json!(1), &json!(3)));
+    let back = String::from_utf8(desk.run("diff b.pack a.pack").stdout).expect("text");
+    assert!(
+        back.contains("removed rule") && back.contains("A miner") && back.contains("deny rule removed: no-miner"),
+        "{back}"
+    );
+
+    let replayed = desk.json("replay b.pack --events events.jsonl --against a.pack -o json");
+    assert_eq!((&replayed["events"], &replayed["alerts"]), (&json!(4), &json!(3)));
+    let rules = replayed["rules"].as_array().expect("a list");
+    let miner = rules.iter().find(|rule| rule["title"] == "A miner").expect("it is in the pack");
+    assert_eq!(miner["alerts"], json!(1));
+    assert!(miner["work"].as_u64() > Some(0) && miner["evaluations"].as_u64() > Some(0), "{miner}");
+    assert_eq!(replayed["changes"].as_array().map(Vec::len), Some(2));
+    let text =
+        String::from_utf8(desk.run("replay b.pack --events events.jsonl --against a.pack").stdout).expect("text");
+    assert!(text.contains("alerts 1 -> 3"), "{text}");
+}
+
+#[test]
+fn a_replay_of_what_is_no_recording_is_refused_by_file_and_line() {
+    let desk = Desk::new();
+    desk.json("build source -o a.pack --form json");
+    desk.write("events.jsonl", &format!("{}\n[]\n", event("/bin/sh", "sh")));
+    let output = desk.run("replay a.pack --events events.jsonl");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(&output).contains("events.jsonl:2"), "{}", words(&output));
+}

@@ -1,0 +1,135 @@
+//! Rules for a host: what its events do not have, or have otherwise than a rule asks, refuses the rule by field and line.
+//!
+//! The one event table says what there is. Rules over recordings of other sensors (`detect`) are compiled without this, and a host
+//! does not load such an image.
+
+use watertight_engine::image::layout;
+use watertight_engine::LogSource;
+use watertight_event::{sigma_supply, sigma_types, Type};
+
+use super::exception::{apply, in_words};
+use super::reason::did_you_mean;
+use super::rejection::{At, Kind, Reason};
+use super::{Library, Loaded, LoadedException};
+use crate::image::types;
+use crate::rule::{Expr, FieldUse, Op, Predicate, Selection};
+
+/// The product of this host's events.
+const PRODUCT: &str = "linux";
+
+// The engine knows types by the bits of the event table.
+const _: () = assert!(layout::TYPE_BOOL == Type::Bool.bit() && layout::TYPE_NUMBER == Type::Number.bit());
+const _: () = assert!(layout::TYPE_SIGNED == Type::Signed.bit() && layout::TYPE_TEXT == Type::Text.bit());
+const _: () = assert!(layout::TYPE_LIST == Type::List.bit() && layout::TYPE_ADDRESS == Type::Address.bit());
+
+/// The types of a field in this host's events of a log source; 0 where they have no such field, `None` where there are no such events.
+#[must_use]
+pub fn types_here(logsource: &LogSource<'_>, field: &str) -> Option<u32> {
+    let is_ours = logsource.product.is_none_or(|product| product == PRODUCT) && logsource.service.is_none();
+    if is_ours {
+        sigma_types(logsource.category, field)
+    } else {
+        None
+    }
+}
+
+/// Moves the rules and exceptions that ask for what is not here to the rejections. An exception that does is left out by itself, so
+/// that a mistake in it does not take a rule with it.
+pub(super) fn refuse_unsupplied(library: &mut Library) {
+    let found = apply(&library.rules, &library.exceptions).exceptions;
+    let mut kept = Vec::new();
+    for (loaded, found) in std::mem::take(&mut library.exceptions).into_iter().zip(found) {
+        let mut rules = found.rules.iter().filter_map(|position| library.rules.get(*position));
+        let of_exception = |rule: &Loaded| {
+            let LoadedException { exception, .. } = &loaded;
+            let asked = Asked { selections: &exception.selections, uses: &exception.uses };
+            asked.problem(&exception.excluded, &rule.rule.logsource)
+        };
+        match rules.find_map(of_exception) {
+            None => kept.push(loaded),
+            Some(at) => {
+                library.reject(Kind::Exception, loaded.exception.id, &loaded.file, at);
+            }
+        }
+    }
+    library.exceptions = kept;
+    let mut kept = Vec::new();
+    for loaded in std::mem::take(&mut library.rules) {
+        let asked = Asked { selections: &loaded.rule.selections, uses: &loaded.rule.uses };
+        match asked.problem(&loaded.rule.condition, &loaded.rule.logsource) {
+            None => kept.push(loaded),
+            Some(at) => {
+                library.reject(Kind::Rule, loaded.rule.id, &loaded.file, at);
+            }
+        }
+    }
+    library.rules = kept;
+}
+
+/// What a condition refers to.
+struct Asked<'a> {
+    selections: &'a [Selection],
+    uses: &'a [FieldUse],
+}
+
+impl Asked<'_> {
+    /// The first question that this host's events can't answer, and where it stands.
+    fn problem(&self, expr: &Expr, logsource: &crate::rule::LogSource) -> Option<At> {
+        match expr {
+            Expr::All(parts) | Expr::Any(parts) => parts.iter().find_map(|part| self.problem(part, logsource)),
+            Expr::Not(part) => self.problem(part, logsource),
+            Expr::Selection(position) => {
+                self.selections.get(*position).and_then(|selection| self.problem(&selection.body, logsource))
+            }
+            Expr::Is(predicate) => {
+                let field = predicate.field.as_deref()?;
+                let of_field = self.question(predicate, field, types(&predicate.op), logsource);
+                let of_other = || match &predicate.op {
+                    Op::SameAs { field: other, .. } => self.question(predicate, other, layout::TYPE_ANY, logsource),
+                    _ => None,
+                };
+                of_field.or_else(of_other)
+            }
+        }
+    }
+
+    fn question(
+        &self,
+        predicate: &Predicate,
+        field: &str,
+        wanted: u32,
+        logsource: &crate::rule::LogSource,
+    ) -> Option<At> {
+        let found = types_here(&logsource.lend(), field).filter(|found| found & wanted == 0)?;
+        let asked_by = predicate.field.as_deref().unwrap_or_default();
+        let span = FieldUse::of(self.uses, asked_by, predicate).map_or_else(|| 0.into(), |used| used.span);
+        let (field, logsource_words) = (field.to_owned(), in_words(logsource));
+        let reason = if found == 0 {
+            let supply = sigma_supply();
+            let of_category =
+                supply.iter().filter(|supply| logsource.category.as_deref().is_none_or(|own| own == supply.category));
+            let known: Vec<&str> = of_category.flat_map(|supply| supply.fields.iter().copied()).collect();
+            let mend = did_you_mean(&field, known, "take it out, or use the rule where its events come from");
+            Reason::NotSupplied { field, logsource: logsource_words, mend }
+        } else {
+            Reason::WrongFieldType { field, found: type_words(found), logsource: logsource_words }
+        };
+        Some(reason.at(span))
+    }
+}
+
+/// The types for people.
+fn type_words(types: u32) -> String {
+    let names = [
+        (Type::Bool, "true or false"),
+        (Type::Number, "a number"),
+        (Type::Signed, "a number"),
+        (Type::Text, "text"),
+        (Type::List, "a list of texts"),
+        (Type::Address, "an address"),
+    ];
+    let mut words: Vec<&str> =
+        names.iter().filter(|(kind, _)| kind.bit() & types != 0).map(|(_, name)| *name).collect();
+    words.dedup();
+    words.join(" or ")
+}

@@ -1,0 +1,269 @@
+//! Content on its way into an image, seen from who has rights: the input is handed to a worker that has none, and what that answers
+//! is counted, compared by its digest and sealed, not read.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use watertight_content::sigma::{find, Found};
+
+use crate::slots::ContentId;
+use crate::supervisor::process::Worker;
+use crate::worker::content::{Header, Texts, HEADER_BYTES_MAX};
+use crate::worker::report::Report;
+
+/// Largest image: what a pack may hold.
+const IMAGE_BYTES_MAX: u64 = 64 << 20;
+/// From a worker's start to its end, by the clock on the wall: its processor time is bounded by itself, and a machine may be busy.
+const LOADER_MAX: Duration = Duration::from_secs(30);
+const COMPILER_MAX: Duration = Duration::from_secs(300);
+/// Bytes taken from the pipe at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// An image, ready to be handed to a detector.
+#[derive(Debug)]
+pub struct Content {
+    /// The pack's id; of rules that were compiled here, the image's.
+    pub id: ContentId,
+    /// Sealed memory.
+    pub image: OwnedFd,
+    /// What it is.
+    pub header: Header,
+}
+
+/// Why there is no image.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LoadError {
+    /// By the content's fault: it was refused, or the worker did not survive it.
+    #[error("{0}")]
+    Content(String),
+    /// By this machine's.
+    #[error("{0}")]
+    Host(String),
+}
+
+/// The image of a pack, from a loader of its own.
+///
+/// # Errors
+/// The loader refuses the pack or does not survive it, or none can be started.
+pub fn load_pack(pack: &[u8]) -> Result<Content, LoadError> {
+    let (header, image) = made_by("load", pack, LOADER_MAX)?;
+    Ok(Content { id: ContentId::of(pack), image, header })
+}
+
+/// The image of the shipped rules and those in these folders, from a compiler of its own.
+///
+/// # Errors
+/// A file can't be read, the compiler refuses all of them or does not survive them, or none can be started.
+pub fn compile(folders: &[PathBuf]) -> Result<Content> {
+    let mut texts = Texts::default();
+    for folder in folders {
+        let Found { path, texts: read, unreadable, .. } = find(folder);
+        if let Some(error) = unreadable.into_iter().next() {
+            return Err(error).context("reading rules");
+        }
+        texts.folders.push((path, read));
+    }
+    let (header, image) = made_by("compile", &serde_json::to_vec(&texts)?, COMPILER_MAX)?;
+    let id = header.digest.parse().context("the compiler names the image")?;
+    Ok(Content { id, image, header })
+}
+
+fn made_by(name: &str, input: &[u8], most: Duration) -> Result<(Header, OwnedFd), LoadError> {
+    let host = |error: anyhow::Error| LoadError::Host(format!("the {name} worker: {error:#}"));
+    let until = Instant::now() + most;
+    let input = sealed(input).map_err(host)?;
+    let mut worker = Worker::start(name, &[], (Stdio::from(input), Stdio::piped()), &[]).map_err(host)?;
+    // One that can't confine itself says nothing about the content, which it has not looked at.
+    worker.wait_ready(&mut |_| {}).map_err(host)?;
+    let answered = match worker.child.stdout.take() {
+        Some(pipe) => answer(&mut Pipe { pipe: File::from(OwnedFd::from(pipe)), until }),
+        None => Err("it has no pipe".to_owned()),
+    };
+    if answered.is_err() {
+        let said = refusal(&mut worker);
+        let _ = worker.child.kill(); // it is ours; a failure means that it has ended
+        let status = worker.child.wait().map_err(|error| host(error.into()))?;
+        let cause = worker.death_by(status).words().to_owned();
+        let why = answered.err().unwrap_or_default();
+        return Err(LoadError::Content(said.unwrap_or_else(|| match status.code() {
+            Some(0) => format!("the {name} worker {why}"),
+            _ => format!("the {name} worker {cause} ({why})"),
+        })));
+    }
+    let _ = worker.child.kill(); // all that it had to say is here
+    let _ = worker.child.wait(); // its exit says nothing more
+    answered.map_err(LoadError::Content)
+}
+
+/// Why the worker does not take the content, if it has said so.
+fn refusal(worker: &mut Worker) -> Option<String> {
+    let said = worker.said_until(Instant::now() + Duration::from_millis(100));
+    said.into_iter().find_map(|report| match report {
+        Report::Refused { why } => Some(why),
+        _ => None,
+    })
+}
+
+/// Reads an answer: a header and exactly as many bytes as it tells of, with the digest that it tells.
+fn answer(pipe: &mut Pipe) -> Result<(Header, OwnedFd), String> {
+    let mut size = [0; 8];
+    pipe.fill(&mut size)?;
+    let size = u64::from_le_bytes(size);
+    if size > HEADER_BYTES_MAX {
+        return Err(format!(
+            "answers with a header of {size} bytes, more than the {HEADER_BYTES_MAX} that it may have"
+        ));
+    }
+    let mut header = vec![0; usize::try_from(size).unwrap_or(0)];
+    pipe.fill(&mut header)?;
+    let header: Header = serde_json::from_slice(&header).map_err(|error| format!("answers with no header: {error}"))?;
+    if header.image_bytes > IMAGE_BYTES_MAX {
+        let bytes = header.image_bytes;
+        return Err(format!(
+            "answers with an image of {bytes} bytes, more than the {IMAGE_BYTES_MAX} that it may have"
+        ));
+    }
+    let mut image = memory().map_err(|error| error.to_string())?;
+    let (mut left, mut digest) = (header.image_bytes, Sha256::new());
+    let mut piece = vec![0; PIECE_BYTES];
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        let piece = piece.get_mut(..most).unwrap_or_default();
+        let length = pipe.some(piece)?;
+        let piece = piece.get(..length).filter(|piece| !piece.is_empty()).ok_or("ended within its answer")?;
+        image.write_all(piece).map_err(|error| format!("fills the memory: {error}"))?;
+        digest.update(piece);
+        left = left.saturating_sub(piece.len() as u64);
+    }
+    if pipe.some(&mut [0])? > 0 {
+        return Err("says more than it told of".into());
+    }
+    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if digest != header.digest {
+        return Err("answers with an image that has another digest than it tells".into());
+    }
+    let image = seal(image).map_err(|error| error.to_string())?;
+    Ok((header, image))
+}
+
+/// A pipe that is not waited for without end.
+struct Pipe {
+    pipe: File,
+    until: Instant,
+}
+
+impl Pipe {
+    /// Some bytes; none at the end.
+    fn some(&mut self, piece: &mut [u8]) -> Result<usize, String> {
+        loop {
+            let left = self.until.saturating_duration_since(Instant::now());
+            let left = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            match poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&left)) {
+                Ok(0) => return Err("gave no answer in time: it hangs".into()),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(format!("can't be heard: {error}")),
+                Ok(_) => {}
+            }
+            return self.pipe.read(piece).map_err(|error| format!("can't be heard: {error}"));
+        }
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), String> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let length = match self.some(rest)? {
+                0 => return Err("ended without an answer".into()),
+                length => length,
+            };
+            rest = std::mem::take(&mut rest).get_mut(length..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+fn memory() -> Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    Ok(File::from(memfd_create("watertight-content", flags).context("making memory for the content")?))
+}
+
+/// Nobody changes it from here on, whoever it is handed to.
+fn seal(mut file: File) -> Result<OwnedFd> {
+    file.rewind().context("rewinding memory")?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_add_seals(file.as_fd(), seals).context("sealing memory")?;
+    Ok(file.into())
+}
+
+fn sealed(bytes: &[u8]) -> Result<OwnedFd> {
+    let mut file = memory()?;
+    file.write_all(bytes).context("filling memory")?;
+    seal(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(said: &[u8]) -> Result<(Header, OwnedFd), String> {
+        let (from, mut to) = std::io::pipe().expect("a pipe");
+        to.write_all(said).expect("it fits");
+        drop(to);
+        let until = Instant::now() + Duration::from_secs(60);
+        answer(&mut Pipe { pipe: File::from(OwnedFd::from(from)), until })
+    }
+
+    fn said(header: &Header, image: &[u8]) -> Vec<u8> {
+        let header = serde_json::to_vec(header).expect("JSON");
+        [&(header.len() as u64).to_le_bytes(), header.as_slice(), image].concat()
+    }
+
+    fn header(image: &[u8]) -> Header {
+        Header { image_bytes: image.len() as u64, digest: ContentId::of(image).to_string(), ..Header::default() }
+    }
+
+    #[test]
+    fn an_answer_is_sealed_and_has_the_digest_that_it_tells() {
+        let (told, image) = heard(&said(&header(b"image"), b"image")).expect("it is whole");
+        assert_eq!(told.image_bytes, 5);
+        let mapped = crate::worker::mapping::Mapping::of(image.as_fd()).expect("sealed");
+        assert_eq!(mapped.bytes(), b"image");
+        assert!(rustix::io::pwrite(&image, b"x", 0).is_err(), "nobody changes it");
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_longer_or_other_than_it_tells_is_refused() {
+        let image = b"image".as_slice();
+        let whole = said(&header(image), image);
+        for (wrong, why) in [
+            (whole[..4].to_vec(), "ended without an answer"),
+            (whole[..whole.len() - 1].to_vec(), "ended within its answer"),
+            ([whole.as_slice(), b"x"].concat(), "more than it told"),
+            (said(&header(b"other"), image), "another digest"),
+            (said(&Header { image_bytes: u64::MAX, ..header(image) }, image), "an image of 18446744073709551615 bytes"),
+            (u64::MAX.to_le_bytes().to_vec(), "a header of 18446744073709551615 bytes"),
+            ([&4_u64.to_le_bytes(), b"nope".as_slice()].concat(), "no header"),
+        ] {
+            let refused = heard(&wrong).expect_err(why);
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_gives_no_answer_is_not_waited_for() {
+        let (from, _to) = std::io::pipe().expect("a pipe");
+        let refused = answer(&mut Pipe { pipe: File::from(OwnedFd::from(from)), until: Instant::now() });
+        assert!(refused.is_err_and(|why| why.contains("hangs")));
+    }
+}

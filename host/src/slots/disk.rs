@@ -1,0 +1,163 @@
+//! The folder of slots on a disk that may lose power at any write: six operations, each a step at which a test may cut.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Names that are looked at: some twenty lie there in the worst of cases.
+const NAMES_MAX: usize = 4_096;
+/// Content decides what is seen: nobody but its owner reads or writes it.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A file of this name with these bytes; one that has the name is replaced.
+    Write {
+        /// Its name.
+        name: String,
+        /// What is in it.
+        bytes: Vec<u8>,
+    },
+    /// Its bytes are durable from here on.
+    SyncFile {
+        /// Its name.
+        name: String,
+    },
+    /// Another name, at once or not at all.
+    Rename {
+        /// Its name.
+        from: String,
+        /// The new one; what has it is replaced.
+        to: String,
+    },
+    /// Its name goes, if it is there.
+    Unlink {
+        /// Its name.
+        name: String,
+    },
+    /// The names are durable from here on.
+    SyncFolder,
+}
+
+/// A folder. Names are single file names.
+pub trait Disk {
+    /// The names in it.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn names(&self) -> io::Result<Vec<String>>;
+    /// A file's bytes, if they are not too many.
+    ///
+    /// # Errors
+    /// It is not there, can't be read, or is larger.
+    fn read(&self, name: &str, size_bytes_max: u64) -> io::Result<Vec<u8>>;
+    /// Does one step.
+    ///
+    /// # Errors
+    /// The disk failed or is full; what was done before stays.
+    fn apply(&mut self, op: &Op) -> io::Result<()>;
+}
+
+/// A folder of a file system.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The folder, made if it is not there.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn make(path: &Path) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// The folder, where it is there.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(self.path.join(name))
+    }
+}
+
+impl Disk for Folder {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)?.take(NAMES_MAX) {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        Ok(names)
+    }
+
+    fn read(&self, name: &str, size_bytes_max: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(name)?.take(size_bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > size_bytes_max {
+            return Err(io::Error::other(format!("more than {size_bytes_max} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    fn apply(&mut self, op: &Op) -> io::Result<()> {
+        match op {
+            Op::Write { name, bytes } => {
+                let mut options = OpenOptions::new();
+                options.write(true).create(true).truncate(true).mode(FILE_MODE).custom_flags(libc::O_NOFOLLOW);
+                options.open(self.path.join(name))?.write_all(bytes)
+            }
+            Op::SyncFile { name } => self.open(name)?.sync_all(),
+            Op::Rename { from, to } => fs::rename(self.path.join(from), self.path.join(to)),
+            Op::Unlink { name } => match fs::remove_file(self.path.join(name)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+            Op::SyncFolder => File::open(&self.path)?.sync_all(),
+        }
+    }
+}
+
+/// Carries out a plan, step by step.
+///
+/// # Errors
+/// A step failed; those after it are not done.
+pub fn carry_out(disk: &mut dyn Disk, plan: &[Op]) -> io::Result<()> {
+    plan.iter().try_for_each(|op| disk.apply(op))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_does_what_a_plan_says_and_reads_nothing_too_large() {
+        let place = tempfile::tempdir().expect("a folder");
+        let mut folder = Folder::make(&place.path().join("a/b")).expect("its own");
+        let plan = [
+            Op::Write { name: "new".into(), bytes: b"rules".to_vec() },
+            Op::SyncFile { name: "new".into() },
+            Op::Rename { from: "new".into(), to: "named".into() },
+            Op::Unlink { name: "never was".into() },
+            Op::SyncFolder,
+        ];
+        carry_out(&mut folder, &plan).expect("a disk");
+        assert_eq!(folder.names().expect("a disk"), ["named"]);
+        assert_eq!(folder.read("named", 5).expect("a disk"), b"rules");
+        assert!(folder.read("named", 4).is_err());
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).expect("our own folder");
+        assert!(folder.read("link", 1 << 20).is_err(), "a link is followed nowhere");
+    }
+}

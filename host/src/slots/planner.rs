@@ -1,0 +1,497 @@
+//! What is to be done in the folder of slots: from what lies there and what has happened, a list of operations. It does nothing
+//! itself, so that a test can carry out any part of a plan and look at what is left.
+//!
+//! Every plan keeps to one order: what is new is whole and durable before it gets a name that counts, and what is old goes only
+//! when the new name is durable. So after a cut at any point the folder says what it said before or what it is to say.
+
+use std::collections::BTreeSet;
+
+use super::content_id::ContentId;
+use super::disk::Op;
+use super::entry::{Entry, Held};
+use super::tries::Tries;
+
+/// Where the content comes from that is in force. Each is stepped down from to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// New, on trial.
+    Candidate,
+    /// It lived through its trial.
+    LastKnownGood,
+    /// In the executable.
+    Factory,
+    /// No rules: the sensor's events are collected and handed on.
+    CollectOnly,
+}
+
+impl Slot {
+    /// As it is told everywhere.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::LastKnownGood => "last-known-good",
+            Self::Factory => "factory",
+            Self::CollectOnly => "collect-only",
+        }
+    }
+}
+
+/// The content to be in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// New content.
+    Candidate(Held),
+    /// Content that is known to live.
+    Good(Held),
+    /// That in the executable.
+    Factory(ContentId),
+    /// None.
+    CollectOnly,
+}
+
+impl Choice {
+    /// The slot that it is in.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        match self {
+            Self::Candidate(_) => Slot::Candidate,
+            Self::Good(_) => Slot::LastKnownGood,
+            Self::Factory(_) => Slot::Factory,
+            Self::CollectOnly => Slot::CollectOnly,
+        }
+    }
+
+    /// Its content.
+    #[must_use]
+    pub fn id(&self) -> Option<ContentId> {
+        match self {
+            Self::Candidate(held) | Self::Good(held) => Some(held.id),
+            Self::Factory(id) => Some(*id),
+            Self::CollectOnly => None,
+        }
+    }
+}
+
+/// What lies in the folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The content of this executable.
+    pub factory: ContentId,
+    /// The youngest last. There is more than one only after a cut.
+    pub candidates: Vec<Held>,
+    /// The youngest last. There is more than one only after a cut.
+    pub goods: Vec<Held>,
+    /// Of the content of this executable, the fewest left first.
+    pub factory_tries: Vec<Tries>,
+    /// Not to be tried again.
+    pub quarantined: BTreeSet<ContentId>,
+    /// Names that count for nothing and can go.
+    pub leftovers: Vec<String>,
+    /// Names that are none of ours.
+    pub foreign: Vec<String>,
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'e> {
+    /// A run begins: what a cut left over goes.
+    Start,
+    /// The candidate is about to be tried.
+    Begun(Held),
+    /// Its trial ended with the run, by nobody's fault.
+    Ended(Held),
+    /// A pack that the loader has taken.
+    Installed {
+        /// Its release number.
+        version: u64,
+        /// Its bytes.
+        bytes: &'e [u8],
+    },
+    /// The engine died of this content.
+    Died(Choice, &'e str),
+    /// This content can't be used at all.
+    Refused(Choice, &'e str),
+    /// It has lived long enough to be trusted.
+    Lived(Choice),
+    /// The administrator lets it be tried again.
+    Forgotten(ContentId),
+}
+
+/// Why nothing is to be done.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// It failed here before.
+    #[error("content {id} is in quarantine: `watertight content slots` says why, `watertight content forget {id}` lets it be tried again")]
+    Quarantined {
+        /// Its id.
+        id: ContentId,
+    },
+    /// It is there already.
+    #[error("content {id} is in the {slot} slot already")]
+    There {
+        /// Its id.
+        id: ContentId,
+        /// Where it is.
+        slot: &'static str,
+    },
+    /// Nothing of that name.
+    #[error("content {id} is not in quarantine")]
+    NotQuarantined {
+        /// Its id.
+        id: ContentId,
+    },
+}
+
+impl State {
+    /// What these names say.
+    pub fn of(names: impl IntoIterator<Item = String>, factory: ContentId) -> Self {
+        let mut state = Self { factory, ..Self::default() };
+        for name in names {
+            match Entry::read(&name) {
+                Some(Entry::Candidate(held)) => state.candidates.push(held),
+                Some(Entry::Good(held)) => state.goods.push(held),
+                Some(Entry::Factory(id, tries)) if id == factory => state.factory_tries.push(tries),
+                Some(Entry::Quarantine(id)) => {
+                    state.quarantined.insert(id);
+                }
+                // Of an executable that was replaced, or half written.
+                Some(Entry::Factory(..) | Entry::Incoming) => state.leftovers.push(name),
+                None => state.foreign.push(name),
+            }
+        }
+        state.candidates.sort();
+        state.goods.sort();
+        state.factory_tries.sort();
+        state
+    }
+
+    /// The content to be in force: the first of the ladder that may be tried and is not among `struck`.
+    #[must_use]
+    pub fn choose(&self, struck: &BTreeSet<ContentId>) -> Choice {
+        let is_free = |id: &ContentId| !self.quarantined.contains(id) && !struck.contains(id);
+        let youngest = |held: &[Held]| held.iter().rev().find(|held| is_free(&held.id)).copied();
+        // Only the youngest candidate: an older one was replaced by it.
+        let candidate = self.candidates.last().filter(|held| is_free(&held.id) && held.tries.left() > 0);
+        if let Some(held) = candidate {
+            return Choice::Candidate(*held);
+        }
+        if let Some(held) = youngest(&self.goods) {
+            return Choice::Good(held);
+        }
+        if is_free(&self.factory) {
+            return Choice::Factory(self.factory);
+        }
+        Choice::CollectOnly
+    }
+
+    fn sequence_next(&self) -> u64 {
+        let all = self.candidates.iter().chain(&self.goods).map(|held| held.sequence);
+        all.max().unwrap_or(0).saturating_add(1)
+    }
+
+    /// How the content of this executable has fared.
+    #[must_use]
+    pub fn factory_tries(&self) -> Tries {
+        self.factory_tries.first().copied().unwrap_or_else(Tries::fresh)
+    }
+}
+
+/// The operations that follow.
+///
+/// # Errors
+/// The content may not be installed, or is not there to be forgotten.
+pub fn plan(state: &State, event: Event<'_>) -> Result<Vec<Op>, Refusal> {
+    match event {
+        Event::Start => Ok(tidy(state)),
+        Event::Begun(held) => Ok(held.tries.spend().map_or_else(Vec::new, |tries| {
+            renamed(&Entry::Candidate(held), &Entry::Candidate(Held { tries, ..held }))
+        })),
+        Event::Ended(held) => Ok(held.tries.give_back().map_or_else(Vec::new, |tries| {
+            renamed(&Entry::Candidate(held), &Entry::Candidate(Held { tries, ..held }))
+        })),
+        Event::Installed { version, bytes } => install(state, version, bytes),
+        Event::Died(choice, cause) => Ok(died(state, choice, cause)),
+        Event::Refused(choice, cause) => Ok(quarantine(state, choice, cause)),
+        Event::Lived(choice) => Ok(lived(state, choice)),
+        Event::Forgotten(id) if state.quarantined.contains(&id) => {
+            let marker = state.factory_tries.iter().filter(|_| id == state.factory);
+            let gone = marker.map(|tries| Entry::Factory(id, *tries)).chain([Entry::Quarantine(id)]);
+            Ok(removed(gone.map(|entry| entry.to_string())))
+        }
+        Event::Forgotten(id) => Err(Refusal::NotQuarantined { id }),
+    }
+}
+
+/// What a cut left over.
+fn tidy(state: &State) -> Vec<Op> {
+    let mut ops = Vec::new();
+    let mut gone = state.leftovers.clone();
+    if let Some((youngest, older)) = state.candidates.split_last() {
+        gone.extend(older.iter().map(|held| Entry::Candidate(*held).to_string()));
+        if state.quarantined.contains(&youngest.id) {
+            gone.push(Entry::Candidate(*youngest).to_string());
+        } else if youngest.tries.left() == 0 {
+            let cause = "none of its trials came to an end: the machine or the supervisor went down with it";
+            ops.extend(quarantine(state, Choice::Candidate(*youngest), cause));
+        }
+    }
+    let (bad, fine): (Vec<Held>, Vec<Held>) =
+        state.goods.iter().copied().partition(|held| state.quarantined.contains(&held.id));
+    let older = fine.split_last().map(|(_, older)| older).unwrap_or_default();
+    gone.extend(bad.iter().chain(older).map(|held| Entry::Good(*held).to_string()));
+    ops.extend(removed(gone));
+    ops
+}
+
+fn install(state: &State, version: u64, bytes: &[u8]) -> Result<Vec<Op>, Refusal> {
+    let id = ContentId::of(bytes);
+    if state.quarantined.contains(&id) {
+        return Err(Refusal::Quarantined { id });
+    }
+    let choice = state.choose(&BTreeSet::new());
+    if choice.id() == Some(id) {
+        return Err(Refusal::There { id, slot: choice.slot().name() });
+    }
+    // One that is on trial makes room: who sends another one does not want it any more.
+    let replaced = removed(state.candidates.iter().map(|held| Entry::Candidate(*held).to_string()));
+    if state.goods.last().is_some_and(|held| held.id == id) {
+        return Ok(replaced); // back to what is known to live
+    }
+    let held = Held { sequence: state.sequence_next(), version, id, tries: Tries::fresh() };
+    let mut ops = put(&Entry::Candidate(held), bytes);
+    ops.extend(replaced);
+    Ok(ops)
+}
+
+fn died(state: &State, choice: Choice, cause: &str) -> Vec<Op> {
+    let spent = |tries: Tries| tries.spend().filter(|tries| tries.left() > 0);
+    match choice {
+        // Its try was counted when it began.
+        Choice::Candidate(held) if held.tries.left() > 0 => Vec::new(),
+        Choice::Good(held) => match spent(held.tries) {
+            Some(tries) => renamed(&Entry::Good(held), &Entry::Good(Held { tries, ..held })),
+            None => quarantine(state, choice, cause),
+        },
+        Choice::Factory(id) => match (spent(state.factory_tries()), state.factory_tries.first()) {
+            (Some(tries), Some(before)) => renamed(&Entry::Factory(id, *before), &Entry::Factory(id, tries)),
+            (Some(tries), None) => put(&Entry::Factory(id, tries), b""),
+            (None, _) => quarantine(state, choice, cause),
+        },
+        Choice::Candidate(_) => quarantine(state, choice, cause),
+        Choice::CollectOnly => Vec::new(),
+    }
+}
+
+/// It is trusted from now on, and its deaths of before are forgiven.
+fn lived(state: &State, choice: Choice) -> Vec<Op> {
+    match choice {
+        Choice::Candidate(held) => {
+            let mut ops = renamed(&Entry::Candidate(held), &Entry::Good(Held { tries: Tries::fresh(), ..held }));
+            ops.extend(removed(state.goods.iter().map(|held| Entry::Good(*held).to_string())));
+            ops
+        }
+        Choice::Good(held) if held.tries != Tries::fresh() => {
+            renamed(&Entry::Good(held), &Entry::Good(Held { tries: Tries::fresh(), ..held }))
+        }
+        Choice::Factory(id) => removed(state.factory_tries.iter().map(|tries| Entry::Factory(id, *tries).to_string())),
+        Choice::Good(_) | Choice::CollectOnly => Vec::new(),
+    }
+}
+
+/// The cause is on record before the content goes.
+fn quarantine(state: &State, choice: Choice, cause: &str) -> Vec<Op> {
+    let Some(id) = choice.id() else { return Vec::new() };
+    let record = format!("{}\n{cause}\n", choice.slot().name());
+    let mut ops = put(&Entry::Quarantine(id), record.as_bytes());
+    let gone: Vec<String> = match choice {
+        Choice::Candidate(held) => vec![Entry::Candidate(held).to_string()],
+        Choice::Good(held) => vec![Entry::Good(held).to_string()],
+        _ => state.factory_tries.iter().map(|tries| Entry::Factory(id, *tries).to_string()).collect(),
+    };
+    ops.extend(removed(gone));
+    ops
+}
+
+/// A new file: whole and durable before it has a name that counts.
+fn put(entry: &Entry, bytes: &[u8]) -> Vec<Op> {
+    let from = entry.incoming();
+    vec![
+        Op::Write { name: from.clone(), bytes: bytes.to_owned() },
+        Op::SyncFile { name: from.clone() },
+        Op::Rename { from, to: entry.to_string() },
+        Op::SyncFolder,
+    ]
+}
+
+fn renamed(from: &Entry, to: &Entry) -> Vec<Op> {
+    vec![Op::Rename { from: from.to_string(), to: to.to_string() }, Op::SyncFolder]
+}
+
+fn removed(names: impl IntoIterator<Item = String>) -> Vec<Op> {
+    let mut ops: Vec<Op> = names.into_iter().map(|name| Op::Unlink { name }).collect();
+    if !ops.is_empty() {
+        ops.push(Op::SyncFolder);
+    }
+    ops
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str) -> ContentId {
+        ContentId::of(name.as_bytes())
+    }
+
+    /// A folder in memory, on a disk that never fails: only its names.
+    struct Names(BTreeSet<String>);
+
+    impl Names {
+        fn state(&self) -> State {
+            State::of(self.0.iter().cloned(), id("factory"))
+        }
+
+        fn choice(&self) -> Choice {
+            self.state().choose(&BTreeSet::new())
+        }
+
+        fn after(&mut self, event: Event<'_>) -> &mut Self {
+            for op in plan(&self.state(), event).expect("not refused") {
+                match op {
+                    Op::Write { name, .. } => assert!(self.0.insert(name)),
+                    Op::Rename { from, to } => assert!(self.0.remove(&from) && self.0.insert(to)),
+                    Op::Unlink { name } => assert!(self.0.remove(&name)),
+                    Op::SyncFile { .. } | Op::SyncFolder => {}
+                }
+            }
+            self
+        }
+
+        /// The content that is chosen is begun and dies.
+        fn dies(&mut self) -> &mut Self {
+            if let Choice::Candidate(held) = self.choice() {
+                self.after(Event::Begun(held));
+            }
+            let state = self.state();
+            let begun = state.candidates.last().map(|held| Choice::Candidate(*held));
+            let choice = begun.unwrap_or_else(|| self.choice());
+            self.after(Event::Died(choice, "it aborts"))
+        }
+    }
+
+    fn folder() -> Names {
+        Names(BTreeSet::new())
+    }
+
+    #[test]
+    fn without_anything_the_factory_content_is_in_force() {
+        assert_eq!(folder().choice(), Choice::Factory(id("factory")));
+    }
+
+    #[test]
+    fn a_candidate_that_dies_twice_makes_room_for_the_last_known_good_which_makes_room_for_the_factory() {
+        let mut names = folder();
+        names.after(Event::Installed { version: 1, bytes: b"good" });
+        let Choice::Candidate(held) = names.choice() else { panic!("{:?}", names.choice()) };
+        names.after(Event::Begun(held));
+        let begun = Choice::Candidate(names.state().candidates[0]);
+        names.after(Event::Lived(begun));
+        assert_eq!(names.choice().slot(), Slot::LastKnownGood);
+        names.after(Event::Installed { version: 2, bytes: b"bad" });
+        let ladder: Vec<Slot> = (0..7).map(|_| names.dies().choice().slot()).collect();
+        use Slot::{Candidate, CollectOnly, Factory, LastKnownGood};
+        assert_eq!(ladder, [Candidate, LastKnownGood, LastKnownGood, Factory, Factory, CollectOnly, CollectOnly]);
+        let gone = [id("bad"), id("good"), id("factory")];
+        assert_eq!(names.state().quarantined, gone.into_iter().collect());
+        assert_eq!(names.0.len(), gone.len(), "nothing else is left: {:?}", names.0);
+    }
+
+    #[test]
+    fn a_try_counts_from_its_beginning_so_that_one_without_an_end_counts_too() {
+        let mut names = folder();
+        names.after(Event::Installed { version: 1, bytes: b"bad" });
+        for _ in 0..2 {
+            let Choice::Candidate(held) = names.choice() else { panic!("{:?}", names.choice()) };
+            names.after(Event::Begun(held)).after(Event::Start);
+        }
+        assert_eq!(names.choice().slot(), Slot::Factory);
+        assert!(names.state().quarantined.contains(&id("bad")));
+    }
+
+    #[test]
+    fn a_trial_that_the_run_ended_costs_no_try() {
+        let mut names = folder();
+        names.after(Event::Installed { version: 1, bytes: b"new" });
+        for _ in 0..5 {
+            let Choice::Candidate(held) = names.choice() else { panic!("{:?}", names.choice()) };
+            names.after(Event::Begun(held));
+            let begun = names.state().candidates[0];
+            names.after(Event::Ended(begun)).after(Event::Start);
+        }
+        assert_eq!(names.state().candidates[0].tries, Tries::fresh());
+    }
+
+    #[test]
+    fn content_in_quarantine_is_refused_until_it_is_forgotten() {
+        let mut names = folder();
+        names.after(Event::Installed { version: 1, bytes: b"bad" }).dies().dies();
+        let install = Event::Installed { version: 1, bytes: b"bad" };
+        assert_eq!(plan(&names.state(), install), Err(Refusal::Quarantined { id: id("bad") }));
+        names.after(Event::Forgotten(id("bad"))).after(install);
+        assert_eq!(names.choice().slot(), Slot::Candidate);
+        let unknown = plan(&names.state(), Event::Forgotten(id("other")));
+        assert_eq!(unknown, Err(Refusal::NotQuarantined { id: id("other") }));
+    }
+
+    #[test]
+    fn collect_only_ends_when_the_factory_content_is_forgiven() {
+        let mut names = folder();
+        names.dies().dies();
+        assert_eq!(names.choice(), Choice::CollectOnly);
+        assert_eq!(names.after(Event::Forgotten(id("factory"))).choice().slot(), Slot::Factory);
+        assert_eq!(names.state().factory_tries, Vec::new());
+    }
+
+    #[test]
+    fn a_second_candidate_takes_the_place_of_one_that_is_on_trial() {
+        let mut names = folder();
+        names.after(Event::Installed { version: 1, bytes: b"one" });
+        names.after(Event::Installed { version: 2, bytes: b"two" });
+        assert_eq!(names.choice().id(), Some(id("two")));
+        assert_eq!(names.state().candidates.len(), 1);
+        let again = plan(&names.state(), Event::Installed { version: 2, bytes: b"two" });
+        assert_eq!(again, Err(Refusal::There { id: id("two"), slot: "candidate" }));
+    }
+
+    #[test]
+    fn installing_what_is_known_to_live_ends_the_trial_of_another() {
+        let mut names = folder();
+        names.after(Event::Installed { version: 1, bytes: b"good" });
+        let candidate = Choice::Candidate(names.state().candidates[0]);
+        names.after(Event::Lived(candidate)).after(Event::Installed { version: 2, bytes: b"new" });
+        assert_eq!(names.choice().slot(), Slot::Candidate);
+        names.after(Event::Installed { version: 1, bytes: b"good" });
+        assert_eq!((names.choice().slot(), names.choice().id()), (Slot::LastKnownGood, Some(id("good"))));
+    }
+
+    #[test]
+    fn deaths_are_forgiven_once_the_content_has_lived() {
+        let mut names = folder();
+        for _ in 0..5 {
+            names.dies();
+            let choice = names.choice();
+            assert_eq!(choice.slot(), Slot::Factory);
+            names.after(Event::Lived(choice));
+        }
+        assert!(names.0.is_empty(), "{:?}", names.0);
+    }
+
+    #[test]
+    fn the_deaths_of_an_executable_that_was_replaced_say_nothing_about_this_one() {
+        let old = Entry::Factory(id("old factory"), "1-1".parse().expect("a count"));
+        let mut names = Names([old.to_string()].into_iter().collect());
+        assert_eq!(names.state().factory_tries, Vec::new());
+        assert!(names.after(Event::Start).0.is_empty());
+    }
+}

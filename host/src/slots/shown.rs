@@ -1,0 +1,129 @@
+//! What `watertight status` and `watertight content slots` say of the slots.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io;
+
+use serde::Serialize;
+
+use super::{Choice, Held, Slots, SlotsError, State};
+
+/// The slots of a host, for people and programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Overview {
+    /// The slot that the next start takes.
+    pub next: &'static str,
+    /// What lies in the slots, from the top of the ladder.
+    pub slots: Vec<Row>,
+    /// What is not tried again.
+    pub quarantine: Vec<Quarantined>,
+    /// Names in the folder that are none of ours.
+    pub foreign: Vec<String>,
+    /// Why nothing is known, if it is not.
+    pub unknown: Option<String>,
+}
+
+/// Content in a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Its slot.
+    pub slot: &'static str,
+    /// Its id.
+    pub id: String,
+    /// Its release number; that of the factory content is the executable's.
+    pub version: Option<u64>,
+    /// Tries that are left.
+    pub tries_left: u8,
+    /// Tries that were used.
+    pub tries_used: u8,
+}
+
+/// Content that is not tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Quarantined {
+    /// Its id.
+    pub id: String,
+    /// The slot that it was in.
+    pub slot: String,
+    /// Why.
+    pub cause: String,
+}
+
+impl Overview {
+    /// Looks.
+    #[must_use]
+    pub fn of(slots: &Slots) -> Self {
+        match slots.state() {
+            Ok(state) => Self::of_state(slots, &state),
+            // Nothing was ever installed or failed.
+            Err(SlotsError::Disk { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+                Self::of_state(slots, &State { factory: slots.factory, ..State::default() })
+            }
+            Err(error) => Self { next: "unknown", unknown: Some(error.to_string()), ..Self::default() },
+        }
+    }
+
+    fn of_state(slots: &Slots, state: &State) -> Self {
+        let row = |slot: Choice, held: &Held| Row {
+            slot: slot.slot().name(),
+            id: held.id.to_string(),
+            version: Some(held.version),
+            tries_left: held.tries.left(),
+            tries_used: held.tries.used(),
+        };
+        let mut rows: Vec<Row> =
+            state.candidates.iter().rev().map(|held| row(Choice::Candidate(*held), held)).collect();
+        rows.extend(state.goods.iter().rev().map(|held| row(Choice::Good(*held), held)));
+        let tries = state.factory_tries();
+        rows.push(Row {
+            slot: Choice::Factory(state.factory).slot().name(),
+            id: state.factory.to_string(),
+            version: None,
+            tries_left: tries.left(),
+            tries_used: tries.used(),
+        });
+        let quarantine = state.quarantined.iter().map(|id| {
+            let (slot, cause) =
+                slots.cause(*id).unwrap_or_else(|| ("unknown".into(), "its record can't be read".into()));
+            Quarantined { id: id.to_string(), slot, cause }
+        });
+        Self {
+            next: state.choose(&BTreeSet::new()).slot().name(),
+            slots: rows,
+            quarantine: quarantine.collect(),
+            foreign: state.foreign.clone(),
+            unknown: None,
+        }
+    }
+
+    /// Whether nothing of it needs anybody's attention.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.unknown.is_none() && self.quarantine.is_empty() && self.next != Choice::CollectOnly.slot().name()
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        if let Some(why) = &self.unknown {
+            let _ = writeln!(text, "slots: unknown ({why})");
+            return text;
+        }
+        let _ = writeln!(text, "slots: the next start takes {}", self.next);
+        for Row { slot, id, version, tries_left, tries_used } in &self.slots {
+            let version =
+                version.map_or_else(|| "in this executable".to_owned(), |version| format!("version {version}"));
+            let short: String = id.chars().take(12).collect();
+            let _ = writeln!(text, "  {slot:<16} {short}  {version}, {tries_left} tries left, {tries_used} used");
+        }
+        for Quarantined { id, slot, cause } in &self.quarantine {
+            let _ = writeln!(text, "  quarantine       {id}  was {slot}: {cause}");
+            let _ = writeln!(text, "                   mend: `watertight content forget {id}` lets it be tried again");
+        }
+        for name in &self.foreign {
+            let _ = writeln!(text, "  not ours         {name}: remove it");
+        }
+        text
+    }
+}

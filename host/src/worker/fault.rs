@@ -1,0 +1,31 @@
+//! Content that kills, for tests: in builds with debug assertions alone, content of such a name does what its name says to the
+//! process that uses it. What is released has none of it.
+
+/// What begins the name of such content.
+pub const PREFIX: &str = "fault-";
+
+/// Does to this process what the name says, if it says so.
+#[cfg(debug_assertions)]
+pub fn meet(name: &str) {
+    match name.strip_prefix(PREFIX) {
+        Some("abort") => std::process::abort(),
+        Some("spin") => loop {
+            std::hint::spin_loop();
+        },
+        Some("sleep") => loop {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        },
+        Some("memory") => {
+            let mut hoard: Vec<Vec<u8>> = Vec::new();
+            loop {
+                hoard.push(vec![1; 1 << 20]);
+            }
+        }
+        Some("call") => drop(std::fs::File::open("/etc/hostname")),
+        _ => {}
+    }
+}
+
+/// Nothing.
+#[cfg(not(debug_assertions))]
+pub fn meet(_name: &str) {}
