@@ -201,12 +201,23 @@ fn what_is_published_is_never_published_again_as_something_older() {
 #[test]
 fn what_no_host_would_take_is_not_even_drafted() {
     let desk = Desk::new();
-    let release =
-        "draft release linux-1.pack --name linux --engine 1 --ring broad=2026-01-01T00:00:00Z,0h:1 --after repository";
-    let output = desk.run(&format!("{release} --version 2 --out again.json"));
+    let ring = "--ring broad=2026-01-01T00:00:00Z,0h:1 --after repository";
+    let output = desk.run(&format!("draft release linux-2.pack {ring} --out again.json"));
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).contains("give a higher one"), "{}", words(&output));
-    assert_eq!(desk.code(&format!("{release} --version 3 --out next.json")), Some(0));
+    fs::write(desk.path("linux/pack.yml"), "name: linux\nversion: 3\n").expect("a file");
+    assert_eq!(desk.code("build linux -o linux-3.pack"), Some(0));
+    let release = format!("draft release linux-3.pack {ring} --out next.json");
+    assert_eq!(desk.code(&release), Some(0));
+    for (other, told) in
+        [("--version 4", "the pack says 3"), ("--name mac", "the pack says linux"), ("--engine 1-2", "engines 1 to 1")]
+    {
+        let output = desk.run(&format!("{release} {other}"));
+        assert_eq!(output.status.code(), Some(1), "{other}");
+        assert!(words(&output).contains(told), "{}", words(&output));
+    }
+    fs::write(desk.path("linux-3.pack"), "no pack at all").expect("a file");
+    assert!(words(&desk.run(&release)).contains("no content pack"));
     let plan = fs::read_to_string(desk.path("plan.json")).expect("a plan");
     let signed = plan.split('"').find(|part| part.len() == 64).expect("an id").to_owned();
     fs::write(desk.path("plan.json"), plan.replace(&signed, &"0".repeat(64))).expect("a file");

@@ -2,16 +2,23 @@
 //! found.
 
 use serde_json::{json, Value as Json};
+use watertight_content::image::{compile_within, Source as Compiled, Target};
 use watertight_content::sigma::{load_texts, JsonEvent, Slots, Source};
-use watertight_engine::{Image, Limits, LogSource, Scratch, FIELD_BYTES_MAX, VALUE_BYTES_MAX};
+use watertight_engine::{Budget, Image, Limits, LogSource, Scratch, FIELD_BYTES_MAX, VALUE_BYTES_MAX};
 
 fn evaluate(detection: &str, event: &Json) -> (bool, Limits) {
+    evaluate_within(Budget::default(), detection, event)
+}
+
+fn evaluate_within(budget: Budget, detection: &str, event: &Json) -> (bool, Limits) {
     let text = format!(
         "title: T\nid: 00000000-0000-4000-8000-000000000001\nlogsource: {{category: c}}\ndetection: {detection}\n"
     );
-    let mut library = load_texts([Source { file: "a.yml", text: &text }]);
+    let library = load_texts([Source { file: "a.yml", text: &text }]);
     assert!(library.rejections.is_empty(), "{}", library.rejections[0]);
-    let image = library.image().expect("one rule");
+    let sources =
+        library.rules.iter().map(|loaded| Compiled { rule: &loaded.rule, file: &loaded.file, line: loaded.line });
+    let image = compile_within(budget, Target::Foreign, sources, &[]).expect("one rule");
     let image = Image::open(&image).expect("compiled here");
     let event = JsonEvent::new(event, &Slots::of(&image));
     let plan = image.plan(&LogSource { category: Some("c"), ..LogSource::default() });
@@ -55,7 +62,54 @@ fn a_rule_that_costs_too_much_is_given_up_and_counted_and_the_others_go_on() {
     let event = json!({ "f": "a".repeat(VALUE_BYTES_MAX) });
     let (fires, limits) = evaluate(costly, &event);
     assert!(!fires);
-    assert_eq!(limits.undecided_rules, 1, "{limits:?}");
+    assert_eq!((limits.undecided_rules, limits.first_undecided), (1, Some(0)), "{limits:?}");
     let (fires, limits) = evaluate("{s: {f|contains: aaa}, condition: s}", &event);
     assert!(fires && limits == Limits::default(), "{limits:?}");
+}
+
+#[test]
+fn content_may_lower_each_limit_and_what_is_beyond_is_counted() {
+    let all = Budget::default();
+    // Patterns with a letter inside that may be any are asked for one by one.
+    let asked = "{s: {f: ['a?c*x', 'b?d*x', '?*z']}, condition: s}";
+    let event = json!({ "f": "abcz" });
+    assert_eq!(evaluate_within(all, asked, &event), (true, Limits::default()));
+    let (fires, limits) = evaluate_within(
+        Budget { questions_max: 1, ..all },
+        "{s: {f: '?*y'}, t: {f: '?*z'}, condition: s or t}",
+        &event,
+    );
+    assert!(!fires && limits.undecided_rules == 1, "{limits:?}");
+    let (fires, limits) = evaluate_within(Budget { work_bytes_max: 3, ..all }, asked, &event);
+    assert!(!fires && limits.undecided_rules == 1, "{limits:?}");
+    let (fires, limits) =
+        evaluate_within(Budget { field_bytes_max: 8, ..all }, "{s: {f|contains: bc}, condition: s}", &event);
+    assert!(!fires && limits.cut_values == 1, "{limits:?}");
+    let program = "{s: {f|re: '[a-y]{0,200}[b-z]{0,200}[a-x]{200}0'}, condition: s}";
+    assert!(refused(Budget { program_steps_max: 10, ..all }, program).contains("has too many steps"));
+}
+
+#[test]
+fn content_that_allows_itself_more_than_the_engine_does_is_refused() {
+    let all = Budget::default();
+    let plain = "{s: {f: a}, condition: s}";
+    for budget in [
+        Budget { questions_max: all.questions_max + 1, ..all },
+        Budget { field_bytes_max: all.field_bytes_max + 1, ..all },
+        Budget { work_bytes_max: all.work_bytes_max + 1, ..all },
+        Budget { program_steps_max: all.program_steps_max + 1, ..all },
+        Budget { questions_max: 0, ..all },
+        Budget { field_bytes_max: 0, ..all },
+        Budget { work_bytes_max: 0, ..all },
+    ] {
+        assert!(refused(budget, plain).contains("budget"), "{budget:?}");
+    }
+}
+
+fn refused(budget: Budget, detection: &str) -> String {
+    let text = format!("title: T\nid: i\nlogsource: {{category: c}}\ndetection: {detection}\n");
+    let library = load_texts([Source { file: "a.yml", text: &text }]);
+    let sources =
+        library.rules.iter().map(|loaded| Compiled { rule: &loaded.rule, file: &loaded.file, line: loaded.line });
+    compile_within(budget, Target::Foreign, sources, &[]).expect_err("more than allowed").to_string()
 }

@@ -42,9 +42,9 @@ pub use correlate::{
 pub use event::{Field, Fields, Value};
 pub use explain::{Explanation, FieldMatch, Missing, SelectionMatch};
 pub use fold::{fold_char, fold_text};
-pub use image::{Action, Image, ImageError, Level, LogSource, Response, Rule};
+pub use image::{Action, Budget, Image, ImageError, Level, LogSource, Response, Rule};
 pub use pattern::DASHES;
 pub use plan::{Limits, Plan};
-pub use scratch::{Scratch, FIELD_BYTES_MAX, VALUE_BYTES_MAX, WORK_BYTES_MAX};
+pub use scratch::{Scratch, FIELD_BYTES_MAX, QUESTIONS_MAX, VALUE_BYTES_MAX, WORK_BYTES_MAX};
 pub use supply::{Types, Unsupplied};
 pub use tally::{Cost, Tally};

@@ -54,6 +54,8 @@ pub struct Limits {
     pub cut_values: u32,
     /// Rules that were given up, because finding out would have cost too much.
     pub undecided_rules: u32,
+    /// The position of the first of them.
+    pub first_undecided: Option<u32>,
 }
 
 impl<'i> Image<'i> {
@@ -112,7 +114,8 @@ impl<'i> Plan<'i> {
     }
 
     fn begin(&self, scratch: &mut Scratch) {
-        scratch.begin(self.image.fields.len(), self.image.predicates.len(), self.image.rules.len());
+        let Image { fields, predicates, rules, .. } = self.image;
+        scratch.begin(fields.len(), predicates.len(), rules.len(), self.image.budget());
     }
 }
 
@@ -131,13 +134,17 @@ impl<'i> Evaluation<'_, 'i> {
         }
         let candidates = self.scratch.take_candidates();
         for rule in &candidates {
+            self.scratch.at_rule(*rule);
             let work_left = self.scratch.work;
             let outcome = self.is_true(*rule);
             self.scratch.charge(*rule, work_left, outcome);
             match outcome {
                 Some(true) => hit(*rule),
                 Some(false) => {}
-                None => self.limits.undecided_rules = self.limits.undecided_rules.saturating_add(1),
+                None => {
+                    self.limits.undecided_rules = self.limits.undecided_rules.saturating_add(1);
+                    self.limits.first_undecided.get_or_insert(*rule);
+                }
             }
         }
         self.scratch.put_candidates(candidates);
@@ -158,7 +165,8 @@ impl<'i> Evaluation<'_, 'i> {
     }
 
     fn searching<'s>(&'s mut self, automaton: &'s Automaton<'i>) -> Search<'s, 'i> {
-        Search { automaton, image: self.image, event: self.event, scratch: self.scratch, room: Room::new() }
+        let room = Room::of(self.scratch.field_bytes_max);
+        Search { automaton, image: self.image, event: self.event, scratch: self.scratch, room }
     }
 
     /// Runs the rule's code; `None` if that would cost too much. Jumps go backwards, so it ends.
@@ -187,6 +195,7 @@ impl<'i> Evaluation<'_, 'i> {
         let holds = if needs != NONE && self.scratch.verdict(needs) != Some(true) {
             false
         } else {
+            self.scratch.questions = self.scratch.questions.checked_sub(1)?;
             self.scratch.count_question();
             question::holds(self.image, question, self.event, self.scratch)?
         };

@@ -5,9 +5,11 @@
 
 use std::io::Write;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::expression::Threads;
 use crate::fold::fold_into;
+use crate::image::Budget;
 use crate::tally::Tally;
 use crate::{Field, Fields, Value};
 
@@ -27,8 +29,11 @@ pub const FIELD_BYTES_MAX: usize = 256 << 10;
 /// What every value counts beside its bytes, so that many empty ones come to an end too.
 const VALUE_COST_BYTES: usize = 32;
 
-/// What expressions, patterns and such may cost for one event and log source, in bytes looked at.
+/// What expressions, patterns and such may cost for one event, in bytes looked at.
 pub const WORK_BYTES_MAX: u64 = 2 << 20;
+
+/// Most questions that are asked one by one for one event. Real rules ask some dozens.
+pub const QUESTIONS_MAX: u32 = 16 << 10;
 
 /// Working memory for `Plan::evaluate`: one per thread, reused for every event and every image.
 #[derive(Debug, Default)]
@@ -49,7 +54,13 @@ pub struct Scratch {
     pub(crate) threads: Threads,
     /// What may still be spent on this event.
     pub(crate) work: u64,
+    /// Questions that may still be asked of this event.
+    pub(crate) questions: u32,
+    /// What is read of one field.
+    pub(crate) field_bytes_max: usize,
     pub(crate) cuts: u32,
+    /// Where the rule is noted that is looked at: its position, and one.
+    trail: Option<&'static AtomicU64>,
     /// What rules cost, where somebody wants to know.
     tally: Option<Box<Tally>>,
 }
@@ -102,6 +113,20 @@ impl Scratch {
         Self::default()
     }
 
+    /// Notes here from now on which rule is looked at (its position, and one), so that whoever shares the word knows it of a
+    /// process that died meanwhile.
+    pub fn leave_trail(&mut self, trail: &'static AtomicU64) {
+        self.trail = Some(trail);
+    }
+
+    /// This rule is looked at.
+    #[inline]
+    pub(crate) fn at_rule(&self, position: u32) {
+        if let Some(trail) = self.trail {
+            trail.store(u64::from(position).saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
     /// The same, and it counts what each rule costs.
     #[must_use]
     pub fn counting() -> Self {
@@ -131,13 +156,15 @@ impl Scratch {
     }
 
     /// Forgets the event before and makes room for an image of this size.
-    pub(crate) fn begin(&mut self, slots: usize, predicates: usize, rules: usize) {
+    pub(crate) fn begin(&mut self, slots: usize, predicates: usize, rules: usize, budget: Budget) {
         self.values.clear();
         self.text.clear();
         self.candidates.clear();
         self.text.shrink_to(KEPT_BYTES_MAX);
         self.folded.shrink_to(KEPT_BYTES_MAX);
-        self.work = WORK_BYTES_MAX;
+        self.work = budget.work_bytes_max;
+        self.questions = budget.questions_max;
+        self.field_bytes_max = budget.field_bytes_max;
         self.cuts = 0;
         // The lowest bit of a stamp is the verdict.
         self.epoch = self.epoch.checked_add(2).unwrap_or_else(|| {
@@ -201,13 +228,13 @@ impl Scratch {
 
     /// Reads the field from the event unless that was done.
     pub(crate) fn load(&mut self, event: &dyn Fields, field: Field<'_>) {
-        let Self { epoch, slots, values, text, .. } = self;
+        let Self { epoch, slots, values, text, field_bytes_max, .. } = self;
         let Some(slot) = slots.get_mut(usize::from(field.slot)) else { return };
         if slot.epoch == *epoch {
             return;
         }
         let first = values.len();
-        let mut room = Room::new();
+        let mut room = Room::of(*field_bytes_max);
         event.get(field, &mut |value| {
             if room.takes(value) {
                 values.push(cache(value, text));
@@ -222,9 +249,9 @@ impl Scratch {
             return;
         }
         self.everything_epoch = self.epoch;
-        let Self { everything, text, .. } = self;
+        let Self { everything, text, field_bytes_max, .. } = self;
         everything.clear();
-        let mut room = Room::new();
+        let mut room = Room::of(*field_bytes_max);
         event.all(&mut |_, _, value| {
             if room.takes(value) {
                 everything.push(cache(value, text));
@@ -248,8 +275,9 @@ impl Scratch {
 pub(crate) struct Room(usize);
 
 impl Room {
-    pub(crate) fn new() -> Self {
-        Self(FIELD_BYTES_MAX)
+    /// Room for so many bytes.
+    pub(crate) fn of(size_bytes: usize) -> Self {
+        Self(size_bytes)
     }
 
     /// Whether there is room for the value; what of it is read, not all of it, is what it takes.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::{Map, Value as Json};
 use watertight_content::sigma::detect::{parse, Detector, Hit};
-use watertight_engine::{CorrelationLimits, Cost, Image, Moment};
+use watertight_engine::{CorrelationLimits, Cost, Explanation, Image, Moment};
 use watertight_event::{Event, Kind};
 use watertight_host::printable::printable;
 use watertight_host::worker::correlations::CorrelationAlert;
@@ -125,6 +125,26 @@ impl<'i> Recorded<'i> {
         }
     }
 
+    /// Why the rule at this position fires on the event in this line, or why not; `None` when it is for another log source.
+    ///
+    /// # Errors
+    /// The line is no event.
+    pub fn explain(&mut self, position: u32, bytes: &[u8]) -> anyhow::Result<Option<Explanation>> {
+        let json = parse(std::str::from_utf8(bytes).context("this is not UTF-8")?)?;
+        match line(&json)? {
+            Line::Sigma => Ok(self.detector.explain(&json, position)?),
+            Line::Native(object) => {
+                let event = Event::from_object(object)?;
+                Ok(self.rules().explain(&event, position))
+            }
+            Line::PassedOver(what) => anyhow::bail!("no rule is asked about this line: {what}"),
+        }
+    }
+
+    fn rules(&mut self) -> &mut Rules<'i> {
+        self.native.get_or_insert_with(|| Rules::of(self.image))
+    }
+
     /// Evaluates, and notes how long that took if it is counted.
     fn evaluating(&mut self, evaluate: impl FnOnce(&mut Self) -> anyhow::Result<Vec<Hit>>) -> anyhow::Result<Vec<Hit>> {
         let began = self.counted.map(|_| Instant::now());
@@ -162,21 +182,18 @@ impl<'i> Recorded<'i> {
     }
 
     fn native(&mut self, number: u64, event: &Event, explains: bool) -> Vec<Hit> {
-        let rules = match &mut self.native {
-            Some(rules) => rules,
-            None => self.native.insert(Rules::of(self.image)),
-        };
         let time_ns = if event.unix_ns > 0 { event.unix_ns } else { event.boot_ns };
         self.latest_ns = self.latest_ns.max(time_ns);
+        let (image, settled_ns) = (self.image, self.latest_ns.saturating_sub(SLACK_NS));
+        let rules = self.rules();
         let (mut hits, mut together) = (Vec::new(), Vec::new());
         let mut alert = |alert: Alert<'_>| {
             let explanation = alert.explanation.filter(|_| explains);
             hits.push(Hit { rule: alert.rule.id().to_owned(), event: number, explanation, led: None });
         };
-        let image = &self.image;
-        let mut complete = |alert: CorrelationAlert<'_>| together.extend(Hit::of_correlation(image, alert.correlated));
+        let mut complete = |alert: CorrelationAlert<'_>| together.extend(Hit::of_correlation(&image, alert.correlated));
         rules.evaluate_at(event, Moment { time_ns, number }, &mut alert, &mut complete);
-        rules.advance(self.latest_ns.saturating_sub(SLACK_NS), &mut complete);
+        rules.advance(settled_ns, &mut complete);
         hits.sort_by(|left, right| left.rule.cmp(&right.rule));
         hits.append(&mut together);
         hits

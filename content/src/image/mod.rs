@@ -14,7 +14,7 @@ mod witness;
 use std::collections::BTreeMap;
 
 use watertight_engine::image::layout::{GroupRecord, Range, RuleRecord, FLAG_FOREIGN, NONE};
-use watertight_engine::{Image, ImageError, Level, Unsupplied};
+use watertight_engine::{Budget, Image, ImageError, Level, Unsupplied};
 
 use crate::rule::{Expr, LogSource, Rule};
 use crate::sigma::host::types_here;
@@ -138,6 +138,19 @@ pub fn compile_for<'s>(
     rules: impl IntoIterator<Item = Source<'s>>,
     correlations: &[Correlation<'_>],
 ) -> Result<Vec<u8>, CompileError> {
+    compile_within(Budget::default(), target, rules, correlations)
+}
+
+/// The same with less than the engine's own limits for what one event may cost.
+///
+/// # Errors
+/// As above, and when the budget is more than those, or nothing.
+pub fn compile_within<'s>(
+    budget: Budget,
+    target: Target,
+    rules: impl IntoIterator<Item = Source<'s>>,
+    correlations: &[Correlation<'_>],
+) -> Result<Vec<u8>, CompileError> {
     let mut by_source: BTreeMap<&LogSource, Vec<Source<'s>>> = BTreeMap::new();
     let mut given_as: BTreeMap<&LogSource, Vec<usize>> = BTreeMap::new();
     let mut count = 0;
@@ -158,7 +171,7 @@ pub fn compile_for<'s>(
         }
     }
     correlation::add(&mut tables, correlations, &positions)?;
-    let image = tables.finish(if target == Target::Foreign { FLAG_FOREIGN } else { 0 });
+    let image = tables.finish(if target == Target::Foreign { FLAG_FOREIGN } else { 0 }, budget);
     let opened = Image::open(&image)?;
     if target == Target::Host {
         opened.check_supply(&types_here)?;

@@ -11,6 +11,7 @@ use watertight_engine::image::layout::{
     NODE_IS, NODE_NOT, NODE_SELECTION, NONE, PART_ANY_MANY, PART_ANY_ONE, PART_DASH, PART_LITERAL, PLACE_ANYWHERE,
     PLACE_END, PLACE_START, PLACE_WHOLE, TIME_DAY, TIME_HOUR, TIME_MINUTE, TIME_MONTH, TIME_WEEK, TIME_YEAR, VERSION,
 };
+use watertight_engine::Budget;
 use zerocopy::IntoBytes;
 
 use super::CompileError;
@@ -280,7 +281,7 @@ impl Tables {
     }
 
     /// All of it as an image.
-    pub(super) fn finish(&self, flags: u32) -> Vec<u8> {
+    pub(super) fn finish(&self, flags: u32, budget: Budget) -> Vec<u8> {
         let sections: [&[u8]; Section::ALL.len()] = [
             &self.bytes,
             self.words.as_bytes(),
@@ -321,6 +322,7 @@ impl Tables {
             size_bytes: (offset as u64).into(),
             sections: (sections.len() as u32).into(),
             reserved: 0.into(),
+            budget: budget.record(),
         };
         [header.as_bytes(), directory.as_bytes()].into_iter().chain(sections).flatten().copied().collect()
     }

@@ -144,10 +144,18 @@ impl<'i> Detector<'i> {
     /// # Errors
     /// When it is not an event.
     pub fn parsed(&mut self, number: u64, json: &Json, explains: bool) -> Result<Vec<Hit>, LineError> {
-        let logsource = logsource(json.get("logsource"))?;
-        let event = json.get("event").filter(|event| event.is_object());
-        let event = event.ok_or(LineError::Malformed { part: "event", wanted: "an object" })?;
+        let (logsource, event) = parts(json)?;
         Ok(self.at(logsource, event, Moment { time_ns: time_ns(json).unwrap_or(0), number }, explains))
+    }
+
+    /// Why the rule at this position fires on an event, or why not; `None` when it is for another log source.
+    ///
+    /// # Errors
+    /// When the line is not an event.
+    pub fn explain(&mut self, json: &Json, position: u32) -> Result<Option<Explanation>, LineError> {
+        let (logsource, event) = parts(json)?;
+        let event = JsonEvent::new(event, &self.slots);
+        Ok(self.image.plan(&logsource.lend()).explain(position, &event, &mut self.scratch))
     }
 
     /// The rules that fire on an event, by id.
@@ -211,6 +219,13 @@ impl<'i> Detector<'i> {
     pub fn limits(&self) -> watertight_engine::CorrelationLimits {
         self.correlator.limits()
     }
+}
+
+/// The log source and the event of a line.
+fn parts(json: &Json) -> Result<(LogSource, &Json), LineError> {
+    let logsource = logsource(json.get("logsource"))?;
+    let event = json.get("event").filter(|event| event.is_object());
+    Ok((logsource, event.ok_or(LineError::Malformed { part: "event", wanted: "an object" })?))
 }
 
 /// A line as JSON.

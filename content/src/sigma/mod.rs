@@ -1,8 +1,8 @@
 //! Sigma rules: from YAML text to the engine's rule form, and what each rule is worth on a given sensor.
 //!
 //! The flow is yaml (text to nodes that know their place) -> document (node to rule or exception) -> detection (selections,
-//! modifiers, values) -> condition (the boolean tree) -> exception (what is left out of rules) -> image. Whatever is not understood refuses the rule: an unknown modifier that was
-//! skipped would make the rule mean something else without a word.
+//! modifiers, values) -> condition (the boolean tree) -> exception (what is left out of rules) -> image. Whatever is not
+//! understood refuses the rule: an unknown modifier that was skipped would make the rule mean something else without a word.
 //!
 //! Meaning follows the Sigma specification 2.1; where it leaves room: `null` is "absent or null", `''` is "present and
 //! empty", numbers and texts are compared by their text, `*` and `?` are wildcards wherever text is compared, and a keyword

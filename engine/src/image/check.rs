@@ -181,7 +181,7 @@ fn check_expression(image: &Image<'_>, expression: &ExpressionRecord) -> Result<
         }
         EXPRESSION_PROGRAM => {
             within(image.programs, states, "its steps lie outside")?;
-            must(expression.count.get() <= PROGRAM_STEPS_MAX, "has too many steps")?;
+            must(expression.count.get() <= image.budget.program_steps_max, "has too many steps")?;
             must(expression.start.get() < expression.count.get(), "starts outside")?;
             let leads_inside = |step: &StepRecord| match step.kind.get() {
                 STEP_SPLIT => {

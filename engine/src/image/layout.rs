@@ -45,6 +45,22 @@ record! {
         sections: U32,
         /// Zero.
         reserved: U32,
+        /// What one event may cost.
+        budget: BudgetRecord,
+    }
+}
+
+record! {
+    /// What one event may cost; no more than the engine's own limits, which are the defaults.
+    BudgetRecord {
+        /// Questions that are asked one by one, because no automaton answers them.
+        questions_max: U32,
+        /// What is read of all values of one field, in bytes.
+        field_bytes_max: U32,
+        /// What questions may look at, in bytes.
+        work_bytes_max: U32,
+        /// Steps of an expression that is not deterministic.
+        program_steps_max: U32,
     }
 }
 

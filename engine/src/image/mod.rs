@@ -3,6 +3,7 @@
 //! Opening one checks every reference in it (`check`), so that evaluation finds what it looks for; and evaluation asks for
 //! every record anyway instead of trusting that, so that no image whatever can make it panic, loop or read elsewhere.
 
+mod budget;
 mod check;
 pub(crate) mod correlation;
 pub mod layout;
@@ -11,6 +12,7 @@ mod response;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+pub use budget::Budget;
 pub use check::{is_plain, ImageError, CONDITION_DEPTH_MAX, PROGRAM_STEPS_MAX};
 pub use correlation::{CHAIN_MAX, STATES_BYTES_MAX, STATE_BYTES_MAX};
 pub use response::{Action, Response};
@@ -25,6 +27,7 @@ use layout::{
 #[derive(Clone, Copy, Debug)]
 pub struct Image<'i> {
     flags: u32,
+    budget: Budget,
     size_bytes: usize,
     pub(crate) bytes: &'i [u8],
     pub(crate) words: &'i [U32],
@@ -149,6 +152,7 @@ impl<'i> Image<'i> {
         let open = Directory { bytes, directory };
         Ok(Self {
             flags: header.flags.get(),
+            budget: Budget::of(&header.budget).ok_or(ImageError::Section { section: "budget" })?,
             size_bytes: bytes.len(),
             bytes: open.table(Section::Bytes, "bytes")?,
             words: open.table(Section::Words, "words")?,
@@ -177,6 +181,12 @@ impl<'i> Image<'i> {
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.size_bytes
+    }
+
+    /// What one event may cost.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        self.budget
     }
 
     /// Whether it holds rules for other sensors too.

@@ -219,6 +219,8 @@ impl<'r> Crew<'r> {
             ending::put(line_end(std::io::stdout(), self.tally.line()))
                 .map_err(|error| anyhow!("{}", output_gone(&error.to_string())))?;
             let lost = self.tally.write_off();
+            let changed = self.note_change();
+            self.untold.extend(changed);
             let blame = self.blame(&death);
             let cause = format!("{}{}", death.words(), blame.as_ref().map_or("", |blame| &blame.words));
             let words = format!("the detector {cause}; it is started again, at most {lost} events are lost with it");
@@ -292,6 +294,9 @@ impl<'r> Crew<'r> {
 
     /// Goes over to content that was installed, and trusts what has lived.
     fn look_after_content(&mut self) -> Result<()> {
+        if let Some(event) = self.note_change() {
+            return self.tell(vec![event]);
+        }
         let Some(next) = self.next.take() else {
             if let Some(next) = self.ladder.look(&self.active) {
                 return self.go_over_to(next);
@@ -304,12 +309,6 @@ impl<'r> Crew<'r> {
             }
             return Ok(());
         };
-        if self.tally.content().load(Ordering::SeqCst) == next.word() {
-            let message = format!("content changed from {} to {}", self.active.in_words(), next.in_words());
-            self.active = next.begun_now();
-            self.leave_word();
-            return self.tell(vec![sensor_event(Kind::SensorMode, "content", &message)]);
-        }
         if self.tally.refused().swap(0, Ordering::SeqCst) == next.word() {
             let instead = self.ladder.give_up(&next, "the detector could not make it ready");
             if instead.id() != self.active.id() {
@@ -319,6 +318,16 @@ impl<'r> Crew<'r> {
         }
         self.next = Some(next);
         Ok(())
+    }
+
+    /// The detector has gone over to other content, if it has; gives the event that tells of it.
+    fn note_change(&mut self) -> Option<Event> {
+        let word = self.tally.content().load(Ordering::SeqCst);
+        let next = self.next.take_if(|next| next.word() == word)?;
+        let message = format!("content changed from {} to {}", self.active.in_words(), next.in_words());
+        self.active = next.begun_now();
+        self.leave_word();
+        Some(sensor_event(Kind::SensorMode, "content", &message))
     }
 
     fn go_over_to(&mut self, next: Active) -> Result<()> {

@@ -21,6 +21,8 @@ const READY_MAX: Duration = Duration::from_secs(60);
 pub struct Worker {
     pub child: Child,
     reports: Option<Reports>,
+    /// What it said after it was set up, as far as that was listened to.
+    heard: Vec<String>,
 }
 
 /// How a worker ended.
@@ -69,7 +71,7 @@ impl Worker {
         for fd in &given {
             fcntl_setfd(fd, FdFlags::CLOEXEC).context("taking a descriptor back")?;
         }
-        Ok(Self { child: child?, reports: Some(Reports::new(reports)) })
+        Ok(Self { child: child?, reports: Some(Reports::new(reports)), heard: Vec::new() })
     }
 
     /// Waits until the worker is set up and confined; what it says before goes to `hear`.
@@ -105,18 +107,18 @@ impl Worker {
         Some(self.death_by(status))
     }
 
-    /// What it says before it ends, waiting for that as long.
+    /// What it says until it ends, or until then.
     pub fn said_until(&mut self, until: Instant) -> Vec<Report> {
-        let mut said = Vec::new();
         while let Some(Ok(Some(line))) = self.reports.as_mut().map(|reports| reports.wait_line(until)) {
-            said.extend(serde_json::from_str(&line).ok());
+            self.heard.push(line);
         }
-        said
+        self.heard.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// What it died of, given its status.
     pub fn death_by(&mut self, status: ExitStatus) -> Death {
-        let said = self.reports.take().map(Reports::last_words).unwrap_or_default();
+        let mut said = std::mem::take(&mut self.heard);
+        said.extend(self.reports.take().map(Reports::last_words).unwrap_or_default());
         let output = said.iter().rev().find_map(|line| match serde_json::from_str(line) {
             Ok(Report::Output { why }) => Some(why),
             _ => None,

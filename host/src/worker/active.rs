@@ -5,7 +5,7 @@ use anyhow::{ensure, Result};
 use super::fault;
 use super::mapping::Mapping;
 use super::protocol::Given;
-use super::rules::Rules;
+use super::rules::{self, Rules};
 use crate::output::RuleCounts;
 use crate::slots::ContentId;
 
@@ -83,7 +83,7 @@ fn ready(given: &Given, bytes: &[u8]) -> Result<Rules<'static>> {
     // SAFETY: `Active` alone holds these rules, keeps the bytes where they are as long as it lives, and drops the rules first;
     // it lends them for no longer than itself.
     let bytes: &'static [u8] = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
-    Ok(Rules::of(super::rules::open(bytes)?))
+    Ok(Rules::of(rules::open(bytes)?))
 }
 
 #[cfg(test)]

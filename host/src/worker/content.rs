@@ -111,7 +111,7 @@ fn answer(report: RawFd, profile: Profile, make: &dyn for<'i> Fn(&'i [u8]) -> An
 }
 
 fn header_of(image: &[u8]) -> std::result::Result<Header, String> {
-    let opened = super::rules::open(image).map_err(|error| format!("{error:#}"))?;
+    let opened = rules::open(image).map_err(|error| format!("{error:#}"))?;
     Ok(Header {
         rules: opened.rules().map(|rule| rule.id().to_owned()).collect(),
         image_bytes: image.len() as u64,

@@ -117,6 +117,8 @@ struct Detector {
     changes: Changes,
     output: Output,
     tally: Arc<Tally>,
+    /// The same page, for the word in which the engine leaves its trail: that lives as long as this process.
+    trail: &'static Tally,
     sources: Option<Lines<File>>,
     /// The first line of the sources may be the end of one that an earlier detector had begun to read.
     is_line_broken: bool,
@@ -145,6 +147,9 @@ impl Detector {
         let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         // SAFETY: as above.
         let there = setup.processes_fd.map(|fd| unsafe { File::from_raw_fd(fd) });
+        let trail: &'static Tally = Box::leak(Box::new(Arc::clone(&tally)));
+        let mut active = active;
+        active.rules().leave_trail(trail.rule());
         let mut output = Output::new(setup.format, setup.has_colour, live, active.counts(), Arc::clone(&tally));
         output.resume(&tally);
         let mut reader = Reader::new(take_rings(&setup.rings)?, &setup.boot_id)?;
@@ -160,6 +165,7 @@ impl Detector {
             tree: Tree::new(Names::of_this_machine()),
             output,
             tally,
+            trail,
             active,
             preparer: None,
             changes: Changes::default(),
@@ -259,7 +265,10 @@ impl Detector {
                 crate::say!("watertight: the detector keeps its content: {}", printable(&format!("{error:#}")));
                 return;
             }
-            Some((_, Ok(active))) => active,
+            Some((_, Ok(mut active))) => {
+                active.rules().leave_trail(self.trail.rule());
+                active
+            }
         };
         self.changes.is_awaited = false;
         let before = std::mem::replace(&mut self.active, active);

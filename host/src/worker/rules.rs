@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 use anyhow::{bail, Context as _, Result};
@@ -177,6 +178,11 @@ impl<'i> Rules<'i> {
         Self { image: None, by_kind, scratch: Scratch::new(), hits, correlations: None, count: 0 }
     }
 
+    /// Notes here from now on which rule is looked at.
+    pub fn leave_trail(&mut self, trail: &'static AtomicU64) {
+        self.scratch.leave_trail(trail);
+    }
+
     /// The same, and it counts what each rule costs.
     #[must_use]
     pub fn counting(self) -> Self {
@@ -199,6 +205,13 @@ impl<'i> Rules<'i> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Why the rule at this position fires on the event, or why not; `None` when it is for another log source.
+    pub fn explain(&mut self, event: &Event, position: u32) -> Option<Explanation> {
+        let rules = self.by_kind.get(event.kind as usize)?.as_ref()?;
+        let fields = TypedEvent::new(event, &rules.field_by_slot);
+        rules.plan.explain(position, &fields, &mut self.scratch)
     }
 
     /// Calls `alert` for each rule that fires on the event by itself.

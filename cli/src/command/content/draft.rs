@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context as _};
 use serde_json::json;
+use watertight_content_pack::Pack;
 use watertight_content_repo::director::{Entry, Plan, PLAN_PATH, PLAN_SIZE_BYTES_MAX};
 use watertight_content_repo::key::public_of;
 use watertight_content_repo::publish::{published_document, Authority, Document, DELEGATED_ROLES, ROOT_ROLES};
 use watertight_content_repo::release::{ContentId, EngineRange, Release, Ring, Step};
 use watertight_content_repo::time::Moment;
 
+use super::verify::read_pack;
 use super::{answer, read, read_text, write, Form, OK};
-
-/// A pack.
-const PACK_SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Write documents that are still to be signed.
 #[derive(Debug, clap::Args)]
@@ -63,23 +62,23 @@ struct RolesArgs {
 
 #[derive(Debug, clap::Args)]
 struct ReleaseArgs {
-    /// The pack.
+    /// The pack: opened and tried with its canaries as on a host, and refused here where a host would refuse it.
     pack: PathBuf,
-    /// What kind of content it is: one pack of a name is active at a time.
+    /// What kind of content it is: the pack says it, and must say the same where it is given.
     #[arg(long)]
-    name: String,
-    /// Greater than that of every pack of this name before.
+    name: Option<String>,
+    /// Greater than that of every pack of this name before: the pack says it, too.
     #[arg(long)]
-    version: u64,
+    version: Option<u64>,
     /// The release that it is part of, for people. The version where it is not given.
     #[arg(long)]
     release: Option<String>,
     /// No pack of this name below this version may run again.
     #[arg(long, default_value = "0")]
     floor: u64,
-    /// Engines that can load it: `1-3`, or `2`.
+    /// Engines that get it: `1-3`, or `2`. All that the pack is for, where it is not given; never others.
     #[arg(long, value_name = "MIN-MAX")]
-    engine: String,
+    engine: Option<String>,
     /// Whom and how fast at most: `broad=2026-11-22T02:00:00Z,0h:1000,4h:1000000`, hours after the time and hosts of a million.
     #[arg(long = "ring", value_name = "RING", required = true)]
     rings: Vec<String>,
@@ -175,20 +174,19 @@ fn role_and(argument: &str) -> anyhow::Result<(&str, &str)> {
 }
 
 fn release(args: &ReleaseArgs) -> anyhow::Result<u8> {
-    let pack = read(&args.pack, PACK_SIZE_BYTES_MAX)?;
+    let pack = read_pack(&args.pack)?;
+    let identity = identity(args, &pack).with_context(|| args.pack.display().to_string())?;
     let mut rings = BTreeMap::new();
     for argument in &args.rings {
         let (name, ring) = ring(argument).with_context(|| format!("--ring {argument}"))?;
         rings.insert(name, ring);
     }
-    let (min, max) = args.engine.split_once('-').unwrap_or((&args.engine, &args.engine));
-    let number = |text: &str| text.parse().with_context(|| format!("--engine {}: no range such as 1-3", args.engine));
     let release = Release {
-        release: args.release.clone().unwrap_or_else(|| args.version.to_string()),
-        name: args.name.clone(),
-        version: args.version,
+        release: args.release.clone().unwrap_or_else(|| identity.version.to_string()),
+        name: identity.name,
+        version: identity.version,
         floor: args.floor,
-        engine: EngineRange { min: number(min)?, max: number(max)? },
+        engine: identity.engine,
         rings,
     };
     let (published, version) = args.common.published("content")?;
@@ -200,6 +198,39 @@ fn release(args: &ReleaseArgs) -> anyhow::Result<u8> {
     write(&args.out, &document.to_bytes())?;
     args.common.say(&format!("content {id}"), &args.out, &document)?;
     Ok(OK)
+}
+
+/// What is signed of a pack is what it says of itself.
+struct Identity {
+    name: String,
+    version: u64,
+    engine: EngineRange,
+}
+
+/// Opens the pack and runs its canaries: offline keys sign nothing that a host would refuse.
+fn identity(args: &ReleaseArgs, pack: &[u8]) -> anyhow::Result<Identity> {
+    let pack = Pack::open(pack)?;
+    pack.self_test()?;
+    let manifest = pack.manifest();
+    if let Some(name) = args.name.as_ref().filter(|name| *name != manifest.name) {
+        bail!("--name {name}: the pack says {}: leave the option out, or build the pack anew", manifest.name);
+    }
+    if let Some(version) = args.version.filter(|version| *version != manifest.version) {
+        bail!("--version {version}: the pack says {}: leave the option out, or build the pack anew", manifest.version);
+    }
+    let of_pack = EngineRange { min: manifest.engines.min, max: manifest.engines.max };
+    let engine = args.engine.as_deref().map_or(Ok(of_pack), engines)?;
+    if engine.min < of_pack.min || engine.max > of_pack.max {
+        bail!("--engine {}-{}: the pack is for engines {} to {}", engine.min, engine.max, of_pack.min, of_pack.max);
+    }
+    Ok(Identity { name: manifest.name.to_owned(), version: manifest.version, engine })
+}
+
+/// `1-3`, or `2`
+fn engines(text: &str) -> anyhow::Result<EngineRange> {
+    let (min, max) = text.split_once('-').unwrap_or((text, text));
+    let number = |part: &str| part.parse().with_context(|| format!("--engine {text}: no range such as 1-3"));
+    Ok(EngineRange { min: number(min)?, max: number(max)? })
 }
 
 /// `broad=2026-11-22T02:00:00Z,0h:1000,4h:1000000`

@@ -6,6 +6,7 @@
 mod build;
 mod diff;
 mod draft;
+mod explain;
 mod fetch;
 mod install;
 mod keys;
@@ -45,6 +46,8 @@ pub struct ContentArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum ContentCommand {
+    /// Say why a rule fires on an event, or why not.
+    Explain(explain::ExplainArgs),
     /// Compile rules, their tests and deny rules into a pack.
     Build(build::BuildArgs),
     /// Open a pack as a host does, run its canaries, and say what it is.
@@ -86,6 +89,7 @@ enum Form {
 /// It failed; the error says what and the mend.
 pub fn run(args: &ContentArgs) -> anyhow::Result<u8> {
     match &args.command {
+        ContentCommand::Explain(args) => explain::run(args),
         ContentCommand::Build(args) => build::run(args),
         ContentCommand::Verify(args) => verify::run(args),
         ContentCommand::Diff(args) => diff::run(args),

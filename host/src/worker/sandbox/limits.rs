@@ -59,8 +59,10 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
 pub fn set(bounds: &[(Resource, u64)]) -> io::Result<()> {
     for (resource, most) in bounds.iter().copied() {
         let held = rustix::process::getrlimit(resource).maximum;
-        let most = held.map_or(most, |held| most.min(held));
-        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+        let within = |most: u64| held.map_or(most, |held| most.min(held));
+        // At the first bound of time the kernel says why (SIGXCPU), a second later it kills.
+        let maximum = if resource == Resource::Cpu { most.saturating_add(1) } else { most };
+        setrlimit(resource, Rlimit { current: Some(within(most)), maximum: Some(within(maximum)) })?;
     }
     Ok(())
 }

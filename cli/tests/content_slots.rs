@@ -1,0 +1,434 @@
+//! Content on a host: packs that are installed while a run is at work or before it, that live, that kill the engine, that can't be
+//! loaded; and what is in force afterwards. The killers are real: in builds with debug assertions a rule with such a title does to the
+//! detector what it says when it fires (`worker::fault`).
+
+#![allow(clippy::panic)] // a test that never sees its line has failed
+
+mod slot_packs;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{channel, Receiver};
+use std::time::{Duration, Instant};
+
+use rustix::process::{kill_process, Pid, Signal};
+use serde_json::Value;
+use slot_packs::{id_of, killer, pack, TRIGGER};
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
+/// Far beyond what anything here takes on a busy machine.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// A state folder, and the commands on it.
+struct Host {
+    state: TempDir,
+}
+
+/// A run on it.
+struct Run {
+    child: Child,
+    /// What it writes; taken at once, so that it waits for nobody.
+    lines: Receiver<Value>,
+}
+
+impl Host {
+    fn new() -> Self {
+        Self { state: TempDir::new().expect("a folder") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.state.path().join(name)
+    }
+
+    fn content(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(BINARY);
+        command.arg("content").args(arguments).arg("--state").arg(self.state.path());
+        command.output().expect("our own executable starts")
+    }
+
+    /// Installs a pack; gives the exit code and the words.
+    fn install(&self, pack: &[u8]) -> (Option<i32>, String) {
+        let file = self.path("pack");
+        std::fs::write(&file, pack).expect("our own folder");
+        let output = self.content(&["install", file.to_str().expect("text")]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn slots(&self) -> Value {
+        let output = self.content(&["slots", "-o", "json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    /// The slot that the next start takes, and the ids in quarantine.
+    fn stands(&self) -> (String, Vec<String>) {
+        let slots = self.slots();
+        let quarantine = slots["quarantine"].as_array().expect("a list");
+        let ids = quarantine.iter().map(|one| one["id"].as_str().expect("an id").to_owned());
+        (slots["next"].as_str().expect("a slot").to_owned(), ids.collect())
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        let (from, to) = std::io::pipe().expect("a pipe");
+        let mut command = Command::new(BINARY);
+        command.args(["run", "-o", "json", "--loader", "/nonexistent/watertight-loader", "--state"]);
+        command.arg(self.state.path()).args(arguments).stdin(Stdio::null()).stdout(to);
+        let words = std::fs::File::create(self.path("words")).expect("our own folder");
+        let child = command.stderr(words).spawn().expect("our own executable starts");
+        drop(command); // its end of the pipe
+        let (told, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines() {
+                // A detector that dies leaves half a line or an empty one.
+                if let Ok(line) = serde_json::from_str(&line.expect("text")) {
+                    let _ = told.send(line); // the test may have seen enough
+                }
+            }
+        });
+        Run { child, lines }
+    }
+
+    fn words(&self) -> String {
+        std::fs::read_to_string(self.path("words")).unwrap_or_default()
+    }
+
+    /// Makes an event that the rules of these tests fire on, again and again until `is_done`.
+    fn trigger_until(&self, mut is_done: impl FnMut() -> bool) {
+        let until = Instant::now() + WAIT_MAX;
+        while !is_done() {
+            assert!(Instant::now() < until, "it never came to that: {}", self.words());
+            trigger(self.state.path());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn trigger_until_next_is(&self, slot: &str) {
+        self.trigger_until(|| self.stands().0 == slot);
+    }
+}
+
+fn trigger(folder: &Path) {
+    let file = folder.join(TRIGGER);
+    std::fs::write(&file, "x").expect("our own folder");
+    std::fs::remove_file(&file).expect("our own file");
+}
+
+impl Run {
+    fn until(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + WAIT_MAX;
+        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if fits(&line) {
+                return line;
+            }
+        }
+        panic!("the output ended without the line, or it never came")
+    }
+
+    /// Waits for the next detector and gives its process and the content that it began with.
+    fn detector(&self) -> (Pid, Value) {
+        let content = self.until(|line| line["kind"] == "content");
+        let line = self.until(|line| line["kind"] == "sandbox" && line["worker"] == "detector");
+        let pid = line["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a process id");
+        (Pid::from_raw(pid).expect("not zero"), content)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("not zero");
+        kill_process(pid, signal).expect("it is our child");
+    }
+
+    /// Ends it in good order: the summary and the exit code.
+    fn end(mut self) -> (Value, Option<i32>) {
+        self.signal(Signal::INT);
+        let summary = self.until(|line| line["kind"] == "summary");
+        (summary, self.child.wait().expect("it ends").code())
+    }
+}
+
+/// Whether the sources of a run see anything; without root they don't.
+fn sees() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        println!("skipped: needs root, no source sees anything without");
+    }
+    is_root
+}
+
+fn is_change_to(line: &Value, slot: &str) -> bool {
+    let message = line["message"].as_str().unwrap_or_default();
+    line["kind"] == "sensor.mode" && message.contains(&format!(" to {slot} "))
+}
+
+#[test]
+fn a_run_without_packs_has_the_factory_content_and_says_so() {
+    let host = Host::new();
+    let run = host.run(&[]);
+    let (_, content) = run.detector();
+    assert_eq!((content["slot"].as_str(), content["version"].is_u64()), (Some("factory"), true), "{content}");
+    assert!(content["rules"].as_u64() > Some(50) && content["canaries"].as_u64() > Some(100), "{content}");
+    let output = Command::new(BINARY).args(["status", "-o", "json", "--state"]).arg(host.state.path()).output();
+    let status: Value = serde_json::from_slice(&output.expect("it starts").stdout).expect("JSON");
+    assert_eq!((&status["content"]["slot"], &status["content"]["id"]), (&content["slot"], &content["id"]), "{status}");
+    assert_eq!(status["slots"]["next"], "factory", "{status}");
+    let (summary, _) = run.end();
+    assert_eq!(summary["content"]["id"], content["id"], "{summary}");
+}
+
+#[test]
+fn a_pack_that_is_installed_meanwhile_comes_into_force_without_another_detector() {
+    let host = Host::new();
+    let run = host.run(&["--trial", "1h"]);
+    run.detector();
+    let good = pack("good", 7, "Quiet");
+    assert_eq!(host.install(&good).0, Some(0), "{}", host.words());
+    let change = run.until(|line| is_change_to(line, "candidate"));
+    assert!(change["message"].as_str().is_some_and(|words| words.contains("good version 7")), "{change}");
+    let (summary, _) = run.end();
+    assert_eq!((&summary["detector_deaths"], &summary["content_changes"]), (&0.into(), &1.into()), "{summary}");
+    assert_eq!(summary["content"]["id"], id_of(&good).as_str(), "{summary}");
+    assert!(summary["content_pause_ns_max"].as_u64() > Some(0), "{summary}");
+    println!("pause {} ns", summary["content_pause_ns_max"]);
+    // Its trial ended with the run, which costs no try.
+    assert_eq!(host.slots()["slots"][0]["tries_left"], 2, "{}", host.slots());
+}
+
+#[test]
+fn a_pack_is_tried_at_the_next_start_and_trusted_once_it_has_lived() {
+    if !sees() {
+        return;
+    }
+    let host = Host::new();
+    let good = pack("good", 7, "Quiet");
+    assert_eq!(host.install(&good).0, Some(0));
+    assert_eq!(host.stands().0, "candidate");
+    let run = host.run(&["--trial", "10ms"]);
+    assert_eq!(run.detector().1["slot"], "candidate");
+    host.trigger_until_next_is("last-known-good");
+    let (summary, code) = run.end();
+    assert_eq!(summary["content"]["id"], id_of(&good).as_str(), "{summary}");
+    assert_eq!(code, Some(3), "for want of kernel programs alone: {}", host.words());
+}
+
+#[test]
+fn content_that_kills_the_engine_is_put_into_quarantine_with_its_rule_and_the_last_known_good_is_back() {
+    if !sees() || !cfg!(debug_assertions) {
+        return;
+    }
+    let host = Host::new();
+    let (good, bad) = (pack("good", 1, "Quiet"), killer("abort"));
+    assert_eq!(host.install(&good).0, Some(0));
+    let run = host.run(&["--trial", "10ms"]);
+    run.detector();
+    host.trigger_until_next_is("last-known-good");
+    assert_eq!(host.install(&bad).0, Some(0), "nothing shows before it fires");
+    host.trigger_until(|| host.stands().1 == [id_of(&bad)]);
+    assert_eq!(host.stands().0, "last-known-good");
+    let back = run.until(|line| line["kind"] == "content" && line["slot"] == "last-known-good");
+    assert_eq!(back["id"], id_of(&good).as_str());
+    let gap = run.until(|line| line["kind"] == "sensor.gap" && line.to_string().contains("again with last-known-good"));
+    let message = gap["message"].as_str().expect("a message");
+    assert!(
+        message.contains("SIGABRT") && message.contains(slot_packs::RULE) && message.contains("candidate bad"),
+        "{message}"
+    );
+    let quarantine = &host.slots()["quarantine"][0];
+    assert_eq!(quarantine["slot"], "candidate");
+    assert!(quarantine["cause"].as_str().is_some_and(|cause| cause.contains(slot_packs::RULE)), "{quarantine}");
+    let (code, words) = host.install(&bad);
+    assert_eq!(code, Some(6), "{words}");
+    assert!(words.contains("in quarantine") && words.contains("forget"), "{words}");
+    let (summary, code) = run.end();
+    assert_eq!((&summary["content"]["slot"], code), (&"last-known-good".into(), Some(3)), "{summary}");
+    assert!(summary["detector_deaths"].as_u64() >= Some(2), "{summary}");
+    assert_eq!(host.content(&["forget", &id_of(&bad)]).status.code(), Some(0));
+    assert_eq!(host.content(&["forget", &id_of(&bad)]).status.code(), Some(4), "it is forgotten already");
+    assert_eq!(host.install(&bad).0, Some(0), "it may be tried again");
+}
+
+#[test]
+fn content_that_takes_memory_without_end_or_makes_a_forbidden_call_is_as_dead() {
+    if !sees() || !cfg!(debug_assertions) {
+        return;
+    }
+    for way in ["memory", "call"] {
+        let host = Host::new();
+        let bad = killer(way);
+        assert_eq!(host.install(&bad).0, Some(0));
+        let run = host.run(&["--trial", "1h"]);
+        run.detector();
+        host.trigger_until(|| host.stands().1 == [id_of(&bad)]);
+        assert_eq!(run.until(|line| line["kind"] == "content" && line["slot"] == "factory")["name"], "linux");
+        run.end();
+    }
+}
+
+#[test]
+fn content_that_hangs_the_engine_is_found_out_by_its_heartbeat() {
+    if !sees() || !cfg!(debug_assertions) {
+        return;
+    }
+    let host = Host::new();
+    let bad = killer("spin");
+    assert_eq!(host.install(&bad).0, Some(0));
+    let run = host.run(&["--trial", "1h"]);
+    run.detector();
+    host.trigger_until(|| host.stands().1 == [id_of(&bad)]);
+    let cause = host.slots()["quarantine"][0]["cause"].to_string();
+    assert!(cause.contains("made no progress") && cause.contains(slot_packs::RULE), "{cause}");
+    run.until(|line| line["kind"] == "content" && line["slot"] == "factory");
+    run.end();
+}
+
+#[test]
+fn a_detector_that_is_stopped_is_a_hang_and_not_its_contents_fault() {
+    let host = Host::new();
+    let run = host.run(&[]);
+    let (pid, _) = run.detector();
+    kill_process(pid, Signal::STOP).expect("it runs");
+    let gap = run.until(|line| line["kind"] == "sensor.gap" && line["of"] == "detector");
+    assert!(gap["message"].as_str().is_some_and(|words| words.contains("made no progress")), "{gap}");
+    assert_eq!(host.stands(), ("factory".to_owned(), Vec::new()));
+    let (summary, _) = run.end();
+    assert_eq!(summary["detector_deaths"], 1, "{summary}");
+}
+
+#[test]
+fn a_detector_that_somebody_kills_costs_its_content_no_try() {
+    let host = Host::new();
+    assert_eq!(host.install(&pack("good", 7, "Quiet")).0, Some(0));
+    let run = host.run(&["--trial", "1h"]);
+    for _ in 0..3 {
+        let (pid, content) = run.detector();
+        assert_eq!(content["slot"], "candidate");
+        kill_process(pid, Signal::KILL).expect("it runs");
+    }
+    assert_eq!(run.detector().1["slot"], "candidate");
+    run.end();
+    assert_eq!(host.stands(), ("candidate".to_owned(), Vec::new()));
+}
+
+#[test]
+fn content_with_which_the_supervisor_went_down_twice_is_not_tried_a_third_time() {
+    let host = Host::new();
+    let pack = pack("good", 7, "Quiet");
+    assert_eq!(host.install(&pack).0, Some(0));
+    for _ in 0..2 {
+        let mut run = host.run(&["--trial", "1h"]);
+        assert_eq!(run.detector().1["slot"], "candidate");
+        run.signal(Signal::KILL);
+        run.child.wait().expect("it ends");
+    }
+    let run = host.run(&[]);
+    assert_eq!(run.detector().1["slot"], "factory");
+    run.end();
+    assert_eq!(host.stands().1, [id_of(&pack)]);
+    assert!(host.slots()["quarantine"][0]["cause"].to_string().contains("went down"), "{}", host.slots());
+}
+
+#[test]
+fn a_second_pack_takes_the_place_of_one_that_is_on_trial() {
+    let host = Host::new();
+    let run = host.run(&["--trial", "1h"]);
+    run.detector();
+    let (one, two) = (pack("good", 1, "One"), pack("good", 2, "Two"));
+    assert_eq!(host.install(&one).0, Some(0));
+    run.until(|line| is_change_to(line, "candidate"));
+    assert_eq!(host.install(&two).0, Some(0));
+    run.until(|line| is_change_to(line, "candidate") && line["message"].to_string().contains("version 2"));
+    let (summary, _) = run.end();
+    assert_eq!((&summary["content"]["version"], &summary["content_changes"]), (&2.into(), &2.into()), "{summary}");
+    assert_eq!(host.slots()["slots"].as_array().map(Vec::len), Some(2), "it and the factory's: {}", host.slots());
+}
+
+#[test]
+fn a_pack_that_its_loader_does_not_survive_is_not_installed() {
+    let mut ways = vec![("", "no content pack", b"no pack at all".to_vec())];
+    let good = pack("good", 7, "Quiet");
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    ways.push(("", "", flipped));
+    ways.push(("", "", good[..good.len() - 1].to_vec()));
+    if cfg!(debug_assertions) {
+        for (way, why) in
+            [("abort", "SIGABRT"), ("spin", "processor time"), ("memory", "no memory"), ("call", "forbids openat")]
+        {
+            ways.push((way, why, pack(&format!("fault-{way}"), 7, "Quiet")));
+        }
+    }
+    for (way, why, bytes) in ways {
+        let host = Host::new();
+        let (code, words) = host.install(&bytes);
+        assert_eq!(code, Some(5), "{way}: {words}");
+        assert!(words.contains(why) && words.contains("not installed"), "{way}: {words}");
+        assert_eq!(host.stands(), ("factory".to_owned(), Vec::new()), "{way}");
+    }
+}
+
+#[test]
+fn a_pack_that_the_disk_has_changed_is_not_tried() {
+    let host = Host::new();
+    let pack = pack("good", 7, "Quiet");
+    assert_eq!(host.install(&pack).0, Some(0));
+    let slots = std::fs::read_dir(host.path("slots")).expect("it is there");
+    let file =
+        slots.map(|entry| entry.expect("a name").path()).find(|path| path.to_string_lossy().contains("candidate"));
+    let mut changed = pack.clone();
+    changed[pack.len() / 2] ^= 1;
+    std::fs::write(file.expect("it is installed"), changed).expect("our own folder");
+    let run = host.run(&[]);
+    assert_eq!(run.detector().1["slot"], "factory");
+    let (_, code) = run.end();
+    assert_eq!((code, host.stands().1), (Some(3), vec![id_of(&pack)]), "{}", host.words());
+    assert!(host.words().contains("was changed"), "{}", host.words());
+}
+
+#[test]
+fn without_any_content_that_may_be_tried_events_are_collected_and_that_is_told() {
+    if !sees() {
+        return;
+    }
+    let host = Host::new();
+    let factory = host.slots()["slots"][0]["id"].as_str().expect("the factory's").to_owned();
+    std::fs::create_dir_all(host.path("slots")).expect("our own folder");
+    std::fs::write(host.path("slots").join(format!("quarantine-{factory}")), "factory\ntried\n")
+        .expect("our own folder");
+    let run = host.run(&[]);
+    let (_, content) = run.detector();
+    assert_eq!((&content["slot"], &content["rules"]), (&"collect-only".into(), &0.into()), "{content}");
+    trigger(host.state.path());
+    run.until(|line| {
+        line["kind"].as_str().is_some_and(|kind| kind.starts_with("file.")) && line.to_string().contains(TRIGGER)
+    });
+    let (summary, code) = run.end();
+    assert_eq!((&summary["content"]["slot"], code), (&"collect-only".into(), Some(3)), "{summary}");
+    // Other content ends it.
+    assert_eq!(host.install(&pack("good", 7, "Quiet")).0, Some(0));
+    assert_eq!(host.stands().0, "candidate");
+}
+
+#[test]
+fn an_install_that_is_killed_at_any_time_leaves_slots_that_can_be_used() {
+    let host = Host::new();
+    let packs: Vec<Vec<u8>> = (1..=12).map(|version| pack("good", version, "Quiet")).collect();
+    for (at, pack) in packs.iter().enumerate() {
+        let file = host.path("pack");
+        std::fs::write(&file, pack).expect("our own folder");
+        let mut command = Command::new(BINARY);
+        command.args(["content", "install"]).arg(&file).arg("--state").arg(host.state.path());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_millis(at as u64 * 7));
+        let _ = child.kill(); // it may have ended
+        child.wait().expect("it ends");
+    }
+    let (next, quarantine) = host.stands();
+    assert!(quarantine.is_empty() && (next == "candidate" || next == "factory"), "{next}");
+    assert_eq!(host.install(&pack("good", 99, "Quiet")).0, Some(0));
+    let run = host.run(&["--trial", "1h"]);
+    let (_, content) = run.detector();
+    assert_eq!((&content["slot"], &content["version"]), (&"candidate".into(), &99.into()), "{content}");
+    run.end();
+    let left = std::fs::read_dir(host.path("slots")).expect("it is there").count();
+    assert_eq!(left, 2, "the candidate and the lock");
+}

@@ -1,0 +1,41 @@
+//! Packs for tests of the host: one rule each.
+
+use watertight_content::pack::{build, parse_release, Sources};
+use watertight_content::sigma::Source;
+use watertight_host::slots::ContentId;
+
+/// The rule fires on files of this name.
+pub const TRIGGER: &str = "wt-content-trigger";
+/// Its id.
+pub const RULE: &str = "7d1c1f0e-5f1b-4c5e-9a55-0c7d6f1f2a01";
+
+/// A pack whose rule has this title.
+pub fn pack(name: &str, version: u64, title: &str) -> Vec<u8> {
+    let release = format!("name: {name}\nversion: {version}\n");
+    let release = parse_release(Source { file: "pack.yml", text: &release }).expect("a release");
+    let rule = format!(
+        "title: {title}\nid: {RULE}\nlogsource: {{category: file_event, product: linux}}\n\
+         detection:\n  selection:\n    TargetFilename|endswith: /{TRIGGER}\n  condition: selection\n"
+    );
+    let tests = format!(
+        "fires:\n  - category: file_event\n    product: linux\n    event: {{TargetFilename: /tmp/{TRIGGER}}}\n\
+         silent:\n  - category: file_event\n    product: linux\n    event: {{TargetFilename: /tmp/other}}\n    why: another name\n"
+    );
+    let sources = Sources {
+        release: &release,
+        rules: vec![Source { file: "a/rule.yml", text: &rule }],
+        tests: vec![Source { file: "a/rule.tests.yml", text: &tests }],
+        policy: None,
+    };
+    build(&sources).expect("good sources").bytes
+}
+
+/// A pack whose rule does that to the detector when it fires.
+pub fn killer(way: &str) -> Vec<u8> {
+    pack("bad", 1, &format!("fault-{way}"))
+}
+
+/// What it is called on a host.
+pub fn id_of(pack: &[u8]) -> String {
+    ContentId::of(pack).to_string()
+}
