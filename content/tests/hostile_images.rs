@@ -6,7 +6,7 @@ use watertight_content::rule::LogSource;
 use watertight_content::sigma::detect::Detector;
 use watertight_content::sigma::{load_texts, Source};
 use watertight_engine::image::layout::{Header, SectionRecord};
-use watertight_engine::{Image, ImageError};
+use watertight_engine::{Image, ImageError, Moment};
 
 const RULES: &str = r"
 title: Texts
@@ -42,6 +42,58 @@ detection:
     - evil
     - 'wo*rd'
   condition: (expression or unbounded or number or net or same or keywords) and not absent
+---
+title: Many
+id: 00000000-0000-4000-8000-000000000003
+correlation:
+  type: event_count
+  rules: [00000000-0000-4000-8000-000000000001, 00000000-0000-4000-8000-000000000002]
+  group-by: [Image]
+  timespan: 10s
+  condition: {gte: 2}
+  generate: true
+  state: 4KB
+---
+title: Values
+id: 00000000-0000-4000-8000-000000000004
+correlation:
+  type: value_count
+  rules: 00000000-0000-4000-8000-000000000001
+  timespan: 1ms
+  condition: {lt: 9, field: Port}
+  state: 4KB
+---
+title: Together
+id: 00000000-0000-4000-8000-000000000005
+correlation:
+  type: temporal
+  rules: [00000000-0000-4000-8000-000000000003, 00000000-0000-4000-8000-000000000002]
+  timespan: 10s
+  condition: 00000000-0000-4000-8000-000000000003 or not 00000000-0000-4000-8000-000000000002 and
+    00000000-0000-4000-8000-000000000003
+  group-by: [Image]
+  state: 4KB
+---
+title: Sequence
+id: 00000000-0000-4000-8000-000000000006
+correlation:
+  type: temporal_ordered
+  timespan: 10s
+  state: 4KB
+  group-by: [Port]
+  stages:
+    - name: first
+      logsource: {category: c}
+      detection: {s: {Image|contains: bin}, condition: s}
+    - name: second
+      logsource: {category: c}
+      detection: {s: {Image|contains: bin}, condition: s}
+      where: {Image|fieldref: first.Image}
+    - name: third
+      absent: 1s
+      logsource: {category: c}
+      detection: {s: {Image|contains: bin}, condition: s}
+      where: {CommandLine|fieldref|neq: first.CommandLine}
 ";
 
 /// Mutants of one seed: enough to reach every table, few enough for every run of the tests.
@@ -57,14 +109,17 @@ fn image() -> Vec<u8> {
 fn survives(bytes: &[u8]) -> bool {
     let Ok(image) = Image::open(bytes) else { return false };
     let mut detector = Detector::new(image);
-    for event in [
+    for (number, event) in (0_u64..).zip([
         json!({"Image": "/bin/sh", "CommandLine": "curl x | sh -enc foo123 ", "Port": 4444, "Ip": "10.1.2.3", "Name": "sh"}),
         json!({"Image": "/bin/\u{e9}", "CommandLine": ["a", "abbbxc", "evil word"], "Parent": "p"}),
         json!({"CommandLine": "a".repeat(700)}),
-    ] {
+        json!({"Image": "/bin/sh", "CommandLine": "curl x | sh -enc foo123 ", "Port": 4444, "Name": "sh"}),
+        json!({"Image": "/bin/sh", "CommandLine": "curl y | sh -enc foo123 ", "Port": 4444, "Name": "sh"}),
+    ]) {
         let source = LogSource { category: Some("c".into()), product: Some("p".into()), service: None };
-        detector.event(source, &event, true);
+        detector.at(source, &event, Moment { time_ns: 1 + number * 1_000_000_000, number }, true);
     }
+    detector.advance(1_000_000_000_000);
     true
 }
 
@@ -90,7 +145,8 @@ fn mutants_are_refused_or_evaluated_to_an_end() {
     assert!(survives(&good));
     let mut numbers = Numbers(0x5741_5445_5254_4947);
     let mut opened = 0_u32;
-    let directory = size_of::<Header>() + 17 * size_of::<SectionRecord>();
+    let directory =
+        size_of::<Header>() + watertight_engine::image::layout::Section::ALL.len() * size_of::<SectionRecord>();
     for _ in 0..MUTANTS {
         let mut bytes = good.clone();
         for _ in 0..=numbers.below(4) {

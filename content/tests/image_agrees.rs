@@ -251,7 +251,7 @@ proptest! {
             rule.id = number.to_string();
         }
         let loaded: Vec<Loaded> =
-            rules.iter().map(|rule| Loaded { rule: rule.clone(), file: "a.yml".to_owned(), line: 1 }).collect();
+            rules.iter().map(|rule| Loaded { rule: rule.clone(), file: "a.yml".to_owned(), line: 1, name: None }).collect();
         // Their conditions refer to their selections, which become further ones of the rule.
         let exceptions: Vec<LoadedException> = excluded.iter().map(|body| LoadedException {
             exception: Exception {

@@ -18,7 +18,7 @@ fn evaluate_within(budget: Budget, detection: &str, event: &Json) -> (bool, Limi
     assert!(library.rejections.is_empty(), "{}", library.rejections[0]);
     let sources =
         library.rules.iter().map(|loaded| Compiled { rule: &loaded.rule, file: &loaded.file, line: loaded.line });
-    let image = compile_within(budget, Target::Foreign, sources).expect("one rule");
+    let image = compile_within(budget, Target::Foreign, sources, &[]).expect("one rule");
     let image = Image::open(&image).expect("compiled here");
     let event = JsonEvent::new(event, &Slots::of(&image));
     let plan = image.plan(&LogSource { category: Some("c"), ..LogSource::default() });
@@ -111,5 +111,5 @@ fn refused(budget: Budget, detection: &str) -> String {
     let library = load_texts([Source { file: "a.yml", text: &text }]);
     let sources =
         library.rules.iter().map(|loaded| Compiled { rule: &loaded.rule, file: &loaded.file, line: loaded.line });
-    compile_within(budget, Target::Foreign, sources).expect_err("more than allowed").to_string()
+    compile_within(budget, Target::Foreign, sources, &[]).expect_err("more than allowed").to_string()
 }

@@ -306,7 +306,7 @@ fn what_is_not_understood_is_refused_with_its_line_and_the_mend() {
 #[test]
 fn documents_that_are_not_rules_are_refused_by_name() {
     let correlation = format!("title: T\nid: {ID}\ncorrelation: {{type: event_count}}\n");
-    assert!(refusal(&correlation).1.contains("correlations are not supported"));
+    assert!(refusal(&correlation).1.contains("timespan is missing"));
     assert!(refusal(&format!("title: T\nid: {ID}\naction: global\n")).1.contains("old Sigma"));
     assert!(refusal("- just\n- a list\n").1.contains("a list"));
     assert!(refusal("# nothing\n").1.contains("no rule"));

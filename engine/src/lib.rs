@@ -22,6 +22,7 @@ pub const VERSION: u32 = 1;
 
 mod address;
 mod automaton;
+mod correlate;
 mod event;
 mod explain;
 mod expression;
@@ -35,6 +36,9 @@ mod supply;
 mod tally;
 mod timestamp;
 
+pub use correlate::{
+    capacity, Capacity, Correlated, CorrelationLimits, Correlator, HashKey, Moment, Occurrence, EVENTS_SHOWN_MAX,
+};
 pub use event::{Field, Fields, Value};
 pub use explain::{Explanation, FieldMatch, Missing, SelectionMatch};
 pub use fold::{fold_char, fold_text};

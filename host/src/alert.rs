@@ -65,6 +65,18 @@ impl Alert<'_> {
         }
     }
 
+    /// The same with what led to a correlation.
+    pub(crate) fn render_with(&self, view: View, correlation: &Json) -> Json {
+        let mut alert = self.render(view);
+        let place = match view {
+            View::Native | View::Sigma => &mut alert,
+            View::Ecs => &mut alert["watertight"],
+            View::Ocsf => &mut alert["unmapped"],
+        };
+        place["correlation"] = correlation.clone();
+        alert
+    }
+
     fn native(&self) -> Json {
         let rule = self.rule;
         let tags: Vec<&str> = rule.tags().collect();

@@ -23,9 +23,10 @@ use crate::told::Told;
 use crate::tree::Tree;
 use crate::whole_lines::{NotedWriter, Untaken, NOT_READ};
 use crate::worker::budget::OverBudget;
+use crate::worker::correlations::CorrelationAlert;
 use crate::worker::fault;
 use crate::worker::protocol::{Format, Given};
-use crate::worker::rules::{rules_in_words, Rules};
+use crate::worker::rules::{rules_in_words, Alert as RuleAlert, Rules};
 use crate::worker::tally::{Phase, Tally};
 
 /// Bytes of events that may be held back while more come.
@@ -167,28 +168,75 @@ impl Output {
             (None, Some(live)) => live.event(event.kind.class(), || line(event)),
             (None, None) => writeln!(self.out, "{}", line(event))?,
         }
-        let mut written = Ok(());
         self.tally.beat();
         self.tally.evaluated().store(self.tally.evaluated().load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.tally.enter(Phase::Evaluating);
-        let limits = rules.evaluate(event, &mut |alert| {
+        let (mut written, mut together) = (Ok(()), Ok(()));
+        let shared = std::cell::RefCell::new(&mut *self);
+        let mut alert = |alert: RuleAlert<'_>| {
             fault::meet(alert.rule.title());
-            if !self.told.is_first(event, alert.rule.id()) {
+            let mut output = shared.borrow_mut();
+            if !output.told.is_first(event, alert.rule.id()) {
                 return;
             }
-            self.alerts = self.alerts.saturating_add(1);
+            output.alerts = output.alerts.saturating_add(1);
             if written.is_ok() {
-                written = self.alert(event, alert.rule, alert.explanation.as_ref(), tree);
+                written = output.alert(event, alert.rule, alert.explanation.as_ref(), tree);
             }
-        });
+        };
+        let mut complete = |alert: CorrelationAlert<'_>| {
+            if together.is_ok() {
+                together = shared.borrow_mut().correlation(&alert, tree);
+            }
+        };
+        let limits = rules.evaluate_next(event, &mut alert, &mut complete);
         self.tally.enter(Phase::Elsewhere);
-        written?;
+        written.and(together)?;
         let given_up = limits.first_undecided.and_then(|position| rules.id(position));
         for mut over in self.over_budget.note(&limits, given_up, event.boot_ns) {
             // No rule is asked about it, so that it ends here.
             self.event(&mut over, rules, tree)?;
         }
         Ok(())
+    }
+
+    /// Writes what correlations say once all events until this time, nanoseconds since boot, have been read.
+    ///
+    /// # Errors
+    /// Standard output is gone.
+    pub fn advance(&mut self, rules: &mut Rules<'_>, tree: &Tree, now_ns: u64) -> io::Result<()> {
+        let mut written = Ok(());
+        self.tally.enter(Phase::Evaluating);
+        rules.advance(now_ns, &mut |alert| {
+            if written.is_ok() {
+                written = self.correlation(&alert, tree);
+            }
+        });
+        self.tally.enter(Phase::Elsewhere);
+        written
+    }
+
+    /// An alert of a correlation is told with its last event, and lists all that led to it.
+    fn correlation(&mut self, alert: &CorrelationAlert<'_>, tree: &Tree) -> io::Result<()> {
+        self.alerts = self.alerts.saturating_add(1);
+        let last = alert.stages.iter().rev().find_map(|stage| stage.event).cloned();
+        let last = last.unwrap_or_else(|| {
+            sensor_event(Kind::SensorGap, "correlation", "the events that led to this alert are no longer at hand")
+        });
+        let ancestry = last.number(Field::Pid).map(|pid| tree.ancestry(pid)).unwrap_or_default();
+        let told = Alert { event: &last, rule: alert.rule, matches: &[], ancestry: &ancestry };
+        if let Some(view) = self.view() {
+            return writeln!(self.out, "{}", told.render_with(view, &stages_json(alert)));
+        }
+        let mut lines = alert_lines(&last, alert.rule, level_name(alert.rule.level()), &[], &ancestry);
+        let at = lines.len().min(2);
+        for stage in alert.stages.iter().rev() {
+            let what =
+                stage.event.map_or_else(|| "no longer at hand".to_owned(), |event| line(event).trim().to_owned());
+            let text = format!("    stage     {}: {what}", clean(stage.stage));
+            lines.insert(at, Line { part: Part::Why, text });
+        }
+        self.alert_lines(lines)
     }
 
     /// Other rules are in force from here on.
@@ -218,7 +266,10 @@ impl Output {
             let alert = Alert { event, rule, matches: &matches, ancestry: &ancestry };
             return writeln!(self.out, "{}", alert.render(view));
         }
-        let lines = alert_lines(event, rule, level_name(rule.level()), &matches, &ancestry);
+        self.alert_lines(alert_lines(event, rule, level_name(rule.level()), &matches, &ancestry))
+    }
+
+    fn alert_lines(&mut self, lines: Vec<Line>) -> io::Result<()> {
         if let Some(live) = &mut self.live {
             live.alert(lines);
             return Ok(());
@@ -436,6 +487,29 @@ fn account(summary: &Summary<'_>) -> &'static str {
 #[must_use]
 pub fn sensor_event(kind: Kind, of: &str, message: &str) -> Event {
     Event::new(kind, Outcome::Done, Source::Sensor, boot_ns_now()).with(Field::Of, of).with(Field::Message, message)
+}
+
+/// What led to a correlation, for machines.
+fn stages_json(alert: &CorrelationAlert<'_>) -> Json {
+    let stages: Vec<Json> = alert
+        .stages
+        .iter()
+        .map(|stage| {
+            let event = stage.event.map(|event| {
+                json!({
+                    "kind": event.kind.native(),
+                    "boot_ns": event.boot_ns,
+                    "pid": event.number(Field::Pid),
+                    "process_id": event.text(Field::ProcessId),
+                    "executable": event.text(Field::Executable),
+                    "command_line": event.text(Field::CommandLine),
+                    "path": event.text(Field::Path),
+                })
+            });
+            json!({ "stage": stage.stage, "boot_ns": stage.moment.time_ns, "event": event })
+        })
+        .collect();
+    json!({ "count": alert.correlated.count, "by_clock": alert.correlated.is_by_clock, "stages": stages })
 }
 
 /// What is in force, as every line that speaks of it tells it.

@@ -17,7 +17,12 @@ fn the_factory_pack_opens_and_passes_its_own_test() {
 fn the_factory_pack_holds_every_shipped_rule_and_no_other() {
     let pack = Pack::open(factory_pack()).expect("built by the same program");
     let library = load_texts(shipped().iter().map(|rule| Source { file: rule.path, text: rule.source }));
-    let mut ids: Vec<&str> = library.rules.iter().map(|loaded| loaded.rule.id.as_str()).collect();
+    let mut ids: Vec<&str> = library
+        .rules
+        .iter()
+        .map(|loaded| loaded.rule.id.as_str())
+        .chain(library.correlations.iter().map(|loaded| loaded.correlation.id.as_str()))
+        .collect();
     ids.sort_unstable();
     assert_eq!(pack.documents().map(|document| document.id).collect::<Vec<_>>(), ids);
     let places: Vec<&str> = pack.rules().rules().map(|rule| rule.place().0).collect();

@@ -38,7 +38,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ),
     ("process_termination", &["Image", "ExitCode", "Signal"]),
     ("process_access", &["SourceImage", "TargetImage", "Access", "User"]),
-    ("file_event", &["TargetFilename", "Image", "User", "Operation", "LinkTarget"]),
+    ("file_event", &["TargetFilename", "Image", "User", "Operation", "LinkTarget", "ProcessGuid", "ProcessId"]),
     ("file_rename", &["SourceFilename", "TargetFilename", "Image", "User"]),
     ("file_delete", &["TargetFilename", "Image", "User"]),
     ("file_change", &["TargetFilename", "Operation", "Mode", "Attribute", "Image", "User"]),
@@ -56,6 +56,7 @@ const FIELDS: &[(&str, &[&str])] = &[
             "Operation",
             "User",
             "CommandLine",
+            "ProcessGuid",
         ],
     ),
     ("image_load", &["ImageLoaded", "Image", "Memfd", "Operation"]),
@@ -102,6 +103,14 @@ fn yaml(text: &str, path: &str) -> Value {
 
 fn text<'a>(rule: &'a Value, key: &str, path: &str) -> &'a str {
     rule[key].as_str().unwrap_or_else(|| panic!("{path}: {key} is missing or not text"))
+}
+
+/// What holds the log source and detection of a rule: itself, or each stage of a sequence.
+fn parts_of(rule: &Value) -> Vec<&Value> {
+    match rule["correlation"]["stages"].as_sequence() {
+        Some(stages) => stages.iter().collect(),
+        None => vec![rule],
+    }
 }
 
 fn category_of(rule: &Value, path: &str) -> String {
@@ -194,7 +203,9 @@ fn every_rule_says_who_wrote_it_under_which_terms_why_it_matters_and_when_it_err
         assert!(matches!(text(rule, "status", path), "experimental" | "test" | "stable"), "{path}: status");
         assert!(text(rule, "description", path).len() >= 60, "{path}: the description explains too little");
         assert!(LEVELS.contains(&text(rule, "level", path)), "{path}: level");
-        assert_eq!(text(&rule["logsource"], "product", path), "linux", "{path}");
+        for part in parts_of(rule) {
+            assert_eq!(text(&part["logsource"], "product", path), "linux", "{path}");
+        }
         assert_eq!(text(rule, "date", path).len(), "2026/11/21".len(), "{path}: date");
         assert!(rule["falsepositives"].as_sequence().is_some_and(|list| !list.is_empty()), "{path}: falsepositives");
     });
@@ -231,15 +242,17 @@ fn every_file_name_is_lower_case_words_joined_by_underscores() {
 #[test]
 fn no_rule_asks_for_a_field_that_its_category_does_not_have() {
     for_each_rule(|shipped, rule| {
-        let fields = fields_of(&category_of(rule, shipped.path), shipped.path);
-        for (name, selection) in rule["detection"].as_mapping().expect("a detection is a mapping") {
-            if name.as_str() == Some("condition") {
-                continue;
+        for part in parts_of(rule) {
+            let fields = fields_of(&category_of(part, shipped.path), shipped.path);
+            for (name, selection) in part["detection"].as_mapping().expect("a detection is a mapping") {
+                if name.as_str() == Some("condition") {
+                    continue;
+                }
+                for_each_predicate(selection, &mut |key, _| {
+                    let field = key.split('|').next().unwrap_or(key);
+                    assert!(fields.contains(&field), "{}: {name:?} reads {field}", shipped.path);
+                });
             }
-            for_each_predicate(selection, &mut |key, _| {
-                let field = key.split('|').next().unwrap_or(key);
-                assert!(fields.contains(&field), "{}: {name:?} reads {field}", shipped.path);
-            });
         }
     });
 }
@@ -247,7 +260,8 @@ fn no_rule_asks_for_a_field_that_its_category_does_not_have() {
 #[test]
 fn every_regular_expression_is_one_that_linear_time_engines_accept() {
     for_each_rule(|shipped, rule| {
-        for (_, selection) in rule["detection"].as_mapping().expect("a detection is a mapping") {
+        let detections = parts_of(rule).into_iter().map(|part| part["detection"].as_mapping());
+        for (_, selection) in detections.flat_map(|detection| detection.expect("a detection is a mapping")) {
             if selection.is_string() {
                 continue;
             }
@@ -275,13 +289,18 @@ fn every_rule_has_events_that_fire_it_and_events_that_do_not() {
     for_each_rule(|shipped, rule| {
         let path = shipped.path;
         let tests = yaml(shipped.tests, path);
-        let category = category_of(rule, path);
-        let fields = fields_of(&category, path);
+        let categories: Vec<String> = parts_of(rule).into_iter().map(|part| category_of(part, path)).collect();
         for kind in ["fires", "silent"] {
             let events = tests[kind].as_sequence().unwrap_or_else(|| panic!("{path}: no list {kind}"));
             assert!(events.len() >= EVENTS_MIN, "{path}: {kind} has {} events, not {EVENTS_MIN}", events.len());
-            for event in events {
-                assert_eq!(text(event, "category", path), category, "{path}: an event of another category");
+            let told = events.iter().flat_map(|case| match case["events"].as_sequence() {
+                Some(several) => several.iter().collect(),
+                None => vec![case],
+            });
+            for event in told {
+                let category = text(event, "category", path).to_owned();
+                assert!(categories.contains(&category), "{path}: an event of another category");
+                let fields = fields_of(&category, path);
                 for (field, _) in event["event"].as_mapping().unwrap_or_else(|| panic!("{path}: {kind} event")) {
                     let field = field.as_str().expect("a field name is text");
                     assert!(fields.contains(&field), "{path}: a {kind} event has {field}");

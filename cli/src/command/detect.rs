@@ -113,20 +113,31 @@ fn detect(
             anyhow::bail!("{name}:{number}: the line is longer than {LINE_BYTES_MAX} bytes: write one event a line");
         }
         for hit in recorded.line(number, &line, explains).with_context(|| format!("{name}:{number}"))? {
-            writeln!(out, "{}", shown(number, &hit)).map_err(not_written("the hits"))?;
+            writeln!(out, "{}", shown(&hit)).map_err(not_written("the hits"))?;
         }
         if let Some((usage, recorded)) = &mut counting {
             recorded.line(number, &line, false)?.iter().for_each(|hit| usage.count(&hit.rule));
         }
     }
+    for hit in recorded.last_hits() {
+        writeln!(out, "{}", shown(&hit)).map_err(not_written("the hits"))?;
+    }
     out.flush().map_err(not_written("the hits"))?; // before the words, where both go to one terminal
-    for words in recorded.end(name)? {
+    for words in recorded.end(name)?.into_iter().chain(recorded.limits_in_words()) {
         watertight_host::say!("watertight: {}", printable(&words));
     }
     Ok(())
 }
 
-fn shown(number: u64, hit: &Hit) -> serde_json::Value {
+/// A hit as a line; of a correlation with the events that led to it.
+fn shown(hit: &Hit) -> serde_json::Value {
+    let number = hit.event;
+    if let Some(led) = &hit.led {
+        let events: Vec<_> =
+            led.events.iter().map(|event| json!({"stage": event.input, "event": event.event})).collect();
+        let correlation = json!({"count": led.count, "by_clock": led.is_by_clock, "events": events});
+        return json!({"event": number, "rule": hit.rule, "correlation": correlation});
+    }
     let Some(why) = &hit.explanation else { return json!({"event": number, "rule": hit.rule}) };
     let selections: Vec<_> = why
         .selections

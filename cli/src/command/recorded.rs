@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::{Map, Value as Json};
 use watertight_content::sigma::detect::{parse, Detector, Hit};
-use watertight_engine::{Cost, Explanation, Image};
+use watertight_engine::{CorrelationLimits, Cost, Explanation, Image, Moment};
 use watertight_event::{Event, Kind};
 use watertight_host::printable::printable;
-use watertight_host::worker::rules::Rules;
+use watertight_host::worker::correlations::CorrelationAlert;
+use watertight_host::worker::rules::{Alert, Rules};
 
 /// Kinds of the lines that `run -o json` writes beside events.
 const NO_EVENTS: [&str; 5] = ["alert", "content", "matrix", "sandbox", "summary"];
@@ -21,6 +22,9 @@ const NO_LOG_SOURCE: &str = "event without log source";
 
 /// What stands for a line that is no JSON: a run that was killed may have left half a line, in the middle or at the end.
 const UNREADABLE: &str = "unreadable";
+
+/// How much later than others an event may have been written: a run reads its sources in turns.
+const SLACK_NS: u64 = 2_000_000_000;
 
 /// Evaluates rules over lines of any form that is known.
 pub struct Recorded<'i> {
@@ -33,6 +37,8 @@ pub struct Recorded<'i> {
     readable: u64,
     /// The first line that is not, by its number, and why.
     first_unreadable: Option<(u64, anyhow::Error)>,
+    /// The latest time that a native event had.
+    latest_ns: u64,
     /// What was evaluated, if that is counted.
     counted: Option<Counted>,
 }
@@ -57,8 +63,8 @@ impl<'i> Recorded<'i> {
     /// The rules of an image, ready for lines.
     pub fn new(image: Image<'i>) -> Self {
         let (passed_over, readable, first_unreadable) = Default::default();
-        let detector = Detector::new(image);
-        Self { image, detector, native: None, passed_over, readable, first_unreadable, counted: None }
+        let detector = Detector::with_slack(image, SLACK_NS);
+        Self { image, detector, native: None, passed_over, readable, first_unreadable, latest_ns: 0, counted: None }
     }
 
     /// The same, and it counts what the rules cost.
@@ -107,10 +113,10 @@ impl<'i> Recorded<'i> {
         };
         self.readable = self.readable.saturating_add(1);
         match line(&json)? {
-            Line::Sigma => self.evaluating(|recorded| Ok(recorded.detector.parsed(&json, explains)?)),
+            Line::Sigma => self.evaluating(|recorded| Ok(recorded.detector.parsed(number, &json, explains)?)),
             Line::Native(object) => {
                 let event = Event::from_object(object)?;
-                self.evaluating(|recorded| Ok(recorded.native(&event, explains)))
+                self.evaluating(|recorded| Ok(recorded.native(number, &event, explains)))
             }
             Line::PassedOver(what) => {
                 self.pass_over(what);
@@ -175,15 +181,39 @@ impl<'i> Recorded<'i> {
         }
     }
 
-    fn native(&mut self, event: &Event, explains: bool) -> Vec<Hit> {
+    fn native(&mut self, number: u64, event: &Event, explains: bool) -> Vec<Hit> {
+        let time_ns = if event.unix_ns > 0 { event.unix_ns } else { event.boot_ns };
+        self.latest_ns = self.latest_ns.max(time_ns);
+        let (image, settled_ns) = (self.image, self.latest_ns.saturating_sub(SLACK_NS));
         let rules = self.rules();
-        let mut hits = Vec::new();
-        rules.evaluate(event, &mut |alert| {
+        let (mut hits, mut together) = (Vec::new(), Vec::new());
+        let mut alert = |alert: Alert<'_>| {
             let explanation = alert.explanation.filter(|_| explains);
-            hits.push(Hit { rule: alert.rule.id().to_owned(), explanation });
-        });
+            hits.push(Hit { rule: alert.rule.id().to_owned(), event: number, explanation, led: None });
+        };
+        let mut complete = |alert: CorrelationAlert<'_>| together.extend(Hit::of_correlation(&image, alert.correlated));
+        rules.evaluate_at(event, Moment { time_ns, number }, &mut alert, &mut complete);
+        rules.advance(settled_ns, &mut complete);
         hits.sort_by(|left, right| left.rule.cmp(&right.rule));
+        hits.append(&mut together);
         hits
+    }
+
+    /// What fires once all lines are read: time ends with the last of them.
+    pub fn last_hits(&mut self) -> Vec<Hit> {
+        let mut hits = self.detector.end();
+        let image = &self.image;
+        if let Some(rules) = &mut self.native {
+            let mut complete = |alert: CorrelationAlert<'_>| hits.extend(Hit::of_correlation(image, alert.correlated));
+            rules.advance(self.latest_ns, &mut complete);
+        }
+        hits
+    }
+
+    /// What correlations could not do within their bounds, for people.
+    pub fn limits_in_words(&self) -> Vec<String> {
+        let all = [Some(self.detector.limits()), self.native.as_ref().map(Rules::limits)];
+        all.into_iter().flatten().filter_map(limits_in_words).collect()
     }
 }
 
@@ -231,6 +261,21 @@ fn is_of_sigma_without_log_source(object: &Map<String, Json>) -> bool {
 fn is_without_log_source(json: &Json) -> bool {
     json.get("logsource")
         .is_some_and(|logsource| *logsource == serde_json::json!({ "category": "", "product": "linux" }))
+}
+
+/// What correlations lost, if they lost anything.
+fn limits_in_words(limits: CorrelationLimits) -> Option<String> {
+    let counts = [
+        (limits.evicted_groups, "groups let go for want of room"),
+        (limits.cut_members, "events or values of a group let go"),
+        (limits.late_events, "events too late for their order"),
+        (limits.incomplete_hits, "hits without a field that they are grouped by"),
+        (limits.hurried_hits, "hits judged before their turn"),
+        (limits.dropped_hits, "hits of correlations not passed on"),
+    ];
+    let told: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    (!told.is_empty()).then(|| format!("correlations saw less than all: {}", told.join(", ")))
 }
 
 /// The counts for people, if there are any.

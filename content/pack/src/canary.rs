@@ -239,6 +239,11 @@ impl<'p> TypedEvent<'p> {
         LogSource { category: part(category), product: part(product), service: part(service) }
     }
 
+    /// When, in milliseconds after the canary's beginning.
+    pub(crate) fn at_ms(&self) -> u64 {
+        self.record.at_ms.get()
+    }
+
     fn fields(&self) -> impl Iterator<Item = (&'p str, &'p [ValueRecord])> + '_ {
         of(self.canaries.fields, self.record.fields).iter().map(|field| {
             let name = self.canaries.texts.text(field.name, CANARY_NAME_BYTES_MAX).unwrap_or_default();

@@ -190,6 +190,11 @@ fn check_rules(image: &Image<'_>, listed: &Listed<'_>) -> Result<(), PackError> 
     }
     let mut seen = BTreeSet::new();
     for rule in image.rules() {
+        // The stages of a sequence are of its document.
+        if let Some((owner, _)) = rule.id().split_once('#').filter(|_| rule.is_stage()) {
+            listed.position(owner).ok_or_else(|| PackError::Unlisted { id: Named::of(rule.id()) })?;
+            continue;
+        }
         let position = listed.position(rule.id()).ok_or_else(|| PackError::Unlisted { id: Named::of(rule.id()) })?;
         if !seen.insert(position) {
             return Err(PackError::DuplicateId { id: Named::of(rule.id()) });

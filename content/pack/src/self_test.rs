@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use watertight_engine::{LogSource, Plan, Scratch};
+use watertight_engine::{Correlator, HashKey, LogSource, Moment, Plan, Scratch};
 
 use crate::canary::Told;
 use crate::error::PackError;
@@ -12,6 +12,14 @@ use crate::open::Pack;
 
 /// Most log sources whose plans are kept. Sensors have some dozens; a pack may invent one per event.
 const PLANS_MAX: usize = 256;
+
+/// Canaries are nobody's to choose on the host: their digests are the same in every run.
+const CANARY_KEY: HashKey = HashKey([0x6361_6e61_7269_6573, 0x7369_6e67]);
+
+/// When a canary begins: not at 0, which is no time.
+const BEGIN_NS: u64 = 1_000_000_000;
+
+const MS_NS: u64 = 1_000_000;
 
 /// What the canaries have shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,17 +85,29 @@ impl<'p> Runner<'_, 'p> {
     /// The positions of the documents that fire on some event of the canary.
     fn run(&mut self, canary: &Told<'p>, test: &mut SelfTest) -> Result<BTreeSet<u32>, PackError> {
         let image = self.pack.rules();
-        let mut fired = BTreeSet::new();
-        for event in canary.events() {
+        let (mut fired, mut found) = (BTreeSet::new(), Vec::new());
+        let note = |fired: &mut BTreeSet<u32>, rule: u32| {
+            let id = image.rule(rule).map(|rule| rule.id());
+            fired.extend(id.and_then(|id| self.pack.listed.position(id)));
+        };
+        // Each canary begins with nothing in the state of correlations.
+        let mut correlator: Correlator<'_> = image.correlator(CANARY_KEY);
+        for (number, event) in (0_u64..).zip(canary.events()) {
             let logsource = event.logsource();
             if self.plans.len() >= PLANS_MAX && !self.plans.contains_key(&logsource) {
                 self.plans.clear();
             }
             let plan = self.plans.entry(logsource).or_insert_with_key(|logsource| image.plan(logsource));
-            let limits = plan.evaluate(&event, &mut self.scratch, &mut |rule| {
-                let id = image.rule(rule).map(|rule| rule.id());
-                fired.extend(id.and_then(|id| self.pack.listed.position(id)));
-            });
+            found.clear();
+            let limits = plan.evaluate(&event, &mut self.scratch, &mut |rule| found.push(rule));
+            let moment = Moment { time_ns: BEGIN_NS.saturating_add(event.at_ms().saturating_mul(MS_NS)), number };
+            for rule in &found {
+                correlator.on_hit(*rule, &event, moment, &mut |hit| note(&mut fired, hit.rule));
+                if !image.is_silenced(*rule) {
+                    note(&mut fired, *rule);
+                }
+            }
+            correlator.advance(moment.time_ns, &mut |hit| note(&mut fired, hit.rule));
             if limits.undecided_rules > 0 {
                 let (canary, rules) = (canary.name().to_owned(), limits.undecided_rules);
                 return Err(PackError::Undecided { canary, rules });

@@ -6,6 +6,7 @@
 
 mod asks;
 mod automaton;
+mod correlation;
 mod group;
 mod tables;
 mod witness;
@@ -18,6 +19,7 @@ use watertight_engine::{Budget, Image, ImageError, Level, Unsupplied};
 use crate::rule::{Expr, LogSource, Rule};
 use crate::sigma::host::types_here;
 pub(crate) use asks::types;
+pub use correlation::{Correlation, Input, Listened, Place};
 use group::Group;
 use tables::Tables;
 
@@ -65,6 +67,26 @@ pub enum CompileError {
         /// The rule's id.
         rule: String,
     },
+    /// A correlation's state has no room for one group that fires.
+    #[error(
+        "its state of {state_bytes} bytes has no room for what one group must remember: raise state, or ask for less"
+    )]
+    NoRoom {
+        /// The correlation's id.
+        rule: String,
+        /// What it may take.
+        state_bytes: u64,
+    },
+    /// All correlations together take too much.
+    #[error(
+        "its state and that of the correlations before it take more than {limit_bytes} bytes: lower state in some"
+    )]
+    TooMuchState {
+        /// The correlation at which the limit was reached.
+        rule: String,
+        /// The limit.
+        limit_bytes: u64,
+    },
     /// What was written can't be read again: a defect of the compiler, found before anybody else could.
     #[error("the image that was compiled is refused by the engine: {0}")]
     Refused(#[from] ImageError),
@@ -81,6 +103,8 @@ impl CompileError {
             Self::Regex { rule, .. }
             | Self::TooLong { rule, .. }
             | Self::TooMany { rule, .. }
+            | Self::NoRoom { rule, .. }
+            | Self::TooMuchState { rule, .. }
             | Self::NoSelection { rule } => Some(rule),
             Self::Unsupplied(Unsupplied { rule, .. }) => Some(rule),
             Self::Refused(_) => None,
@@ -102,15 +126,19 @@ pub enum Target {
 /// # Errors
 /// When a rule exceeds what an image may hold. What the reader of rules accepts is never refused for another reason.
 pub fn compile<'s>(rules: impl IntoIterator<Item = Source<'s>>) -> Result<Vec<u8>, CompileError> {
-    compile_for(Target::Foreign, rules)
+    compile_for(Target::Foreign, rules, &[])
 }
 
-/// The rules as an image, which was opened once in the way in which it will be.
+/// The rules and the correlations that stand on them as an image, which was opened once in the way in which it will be.
 ///
 /// # Errors
 /// When a rule exceeds what an image may hold, or asks for what its target does not have.
-pub fn compile_for<'s>(target: Target, rules: impl IntoIterator<Item = Source<'s>>) -> Result<Vec<u8>, CompileError> {
-    compile_within(Budget::default(), target, rules)
+pub fn compile_for<'s>(
+    target: Target,
+    rules: impl IntoIterator<Item = Source<'s>>,
+    correlations: &[Correlation<'_>],
+) -> Result<Vec<u8>, CompileError> {
+    compile_within(Budget::default(), target, rules, correlations)
 }
 
 /// The same with less than the engine's own limits for what one event may cost.
@@ -121,15 +149,28 @@ pub fn compile_within<'s>(
     budget: Budget,
     target: Target,
     rules: impl IntoIterator<Item = Source<'s>>,
+    correlations: &[Correlation<'_>],
 ) -> Result<Vec<u8>, CompileError> {
     let mut by_source: BTreeMap<&LogSource, Vec<Source<'s>>> = BTreeMap::new();
+    let mut given_as: BTreeMap<&LogSource, Vec<usize>> = BTreeMap::new();
+    let mut count = 0;
     for source in rules {
         by_source.entry(&source.rule.logsource).or_default().push(source);
+        given_as.entry(&source.rule.logsource).or_default().push(count);
+        count += 1;
     }
     let mut tables = Tables::default();
     for (logsource, sources) in by_source {
         add_group(&mut tables, logsource, &sources)?;
     }
+    // Rules lie by log source; correlations name them as they were given.
+    let mut positions = vec![NONE; count];
+    for (position, given) in (0_u32..).zip(given_as.into_values().flatten()) {
+        if let Some(place) = positions.get_mut(given) {
+            *place = position;
+        }
+    }
+    correlation::add(&mut tables, correlations, &positions)?;
     let image = tables.finish(if target == Target::Foreign { FLAG_FOREIGN } else { 0 }, budget);
     let opened = Image::open(&image)?;
     if target == Target::Host {

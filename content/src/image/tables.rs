@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use watertight_engine::image::layout::{
-    AutomatonRecord, CodeRecord, ExpressionRecord, FieldRecord, GroupRecord, Header, NodeRecord, OutputRecord,
-    PartRecord, PredicateRecord, QuestionRecord, Range, RuleRecord, Section, SectionRecord, SelectionRecord,
-    StepRecord, TableEntry, Word, ASK_COMPARE, ASK_EXISTS, ASK_EXPRESSION, ASK_NULL, ASK_SAME_AS, ASK_TEXT, ASK_TIME,
-    ASK_WITHIN, COMPARE_EQUAL, COMPARE_GREATER, COMPARE_GREATER_OR_EQUAL, COMPARE_LESS, COMPARE_LESS_OR_EQUAL,
-    EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED, FLAG_REAL, MAGIC, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT,
-    NODE_SELECTION, NONE, PART_ANY_MANY, PART_ANY_ONE, PART_DASH, PART_LITERAL, PLACE_ANYWHERE, PLACE_END, PLACE_START,
-    PLACE_WHOLE, TIME_DAY, TIME_HOUR, TIME_MINUTE, TIME_MONTH, TIME_WEEK, TIME_YEAR, VERSION,
+    AutomatonRecord, CodeRecord, CorrelationRecord, ExpressionRecord, FieldRecord, GroupRecord, Header, InputRecord,
+    NodeRecord, OutputRecord, PartRecord, PredicateRecord, QuestionRecord, Range, RuleRecord, Section, SectionRecord,
+    SelectionRecord, StepRecord, TableEntry, Word, ASK_COMPARE, ASK_EXISTS, ASK_EXPRESSION, ASK_NULL, ASK_SAME_AS,
+    ASK_TEXT, ASK_TIME, ASK_WITHIN, COMPARE_EQUAL, COMPARE_GREATER, COMPARE_GREATER_OR_EQUAL, COMPARE_LESS,
+    COMPARE_LESS_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED, FLAG_REAL, MAGIC, NODE_ALL, NODE_ANY,
+    NODE_IS, NODE_NOT, NODE_SELECTION, NONE, PART_ANY_MANY, PART_ANY_ONE, PART_DASH, PART_LITERAL, PLACE_ANYWHERE,
+    PLACE_END, PLACE_START, PLACE_WHOLE, TIME_DAY, TIME_HOUR, TIME_MINUTE, TIME_MONTH, TIME_WEEK, TIME_YEAR, VERSION,
 };
 use watertight_engine::Budget;
 use zerocopy::IntoBytes;
@@ -45,6 +45,9 @@ pub(super) struct Tables {
     known_expressions: HashMap<(String, RegexFlags), u32>,
     tables: Vec<TableEntry>,
     programs: Vec<StepRecord>,
+    pub(super) correlations: Vec<CorrelationRecord>,
+    pub(super) inputs: Vec<InputRecord>,
+    pub(super) silenced: Vec<Word>,
 }
 
 /// A question record, comparable.
@@ -75,12 +78,17 @@ impl Tables {
 
     /// The slot of a field.
     pub(super) fn slot(&mut self, rule: &Rule, field: &str) -> Result<u32, CompileError> {
+        self.slot_of(&rule.id, field)
+    }
+
+    /// The slot of a field that a rule or correlation with this id asks for.
+    pub(super) fn slot_of(&mut self, id: &str, field: &str) -> Result<u32, CompileError> {
         if let Some(slot) = self.slots.get(field) {
             return Ok(*slot);
         }
         let slot = self.fields.len() as u32;
         if slot > u32::from(u16::MAX) {
-            return Err(CompileError::TooMany { rule: rule.id.clone(), what: "fields" });
+            return Err(CompileError::TooMany { rule: id.to_owned(), what: "fields" });
         }
         let name = self.text(field);
         self.fields.push(FieldRecord { name });
@@ -92,6 +100,12 @@ impl Tables {
         let range = Range::new(self.selections.len() as u32, names.len() as u32);
         self.selections.extend(names.iter().map(|name| SelectionRecord { name: *name }));
         range
+    }
+
+    pub(super) fn node(&mut self, record: NodeRecord) -> u32 {
+        let number = self.nodes.len() as u32;
+        self.nodes.push(record);
+        number
     }
 
     /// The condition as it was written; the slots that it asks for are added to `fields`.
@@ -118,9 +132,7 @@ impl Tables {
                 (NODE_IS, question, 0)
             }
         };
-        let number = self.nodes.len() as u32;
-        self.nodes.push(NodeRecord { kind: kind.into(), first: first.into(), count: count.into() });
-        Ok(number)
+        Ok(self.node(NodeRecord { kind: kind.into(), first: first.into(), count: count.into() }))
     }
 
     /// A question, kept once.
@@ -288,6 +300,9 @@ impl Tables {
             self.expressions.as_bytes(),
             self.tables.as_bytes(),
             self.programs.as_bytes(),
+            self.correlations.as_bytes(),
+            self.inputs.as_bytes(),
+            self.silenced.as_bytes(),
         ];
         let mut offset = size_of::<Header>() + size_of::<SectionRecord>() * sections.len();
         let mut directory = Vec::with_capacity(sections.len());

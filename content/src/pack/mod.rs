@@ -130,7 +130,15 @@ fn told(library: &Library) -> Vec<Told<'_>> {
         file: &loaded.file,
         line: loaded.line,
     });
-    rules.chain(exceptions).collect()
+    let together = library.correlations.iter().map(|loaded| Told {
+        id: &loaded.correlation.id,
+        kind: Kind::Correlation,
+        file: &loaded.file,
+        line: loaded.line,
+    });
+    let mut told: Vec<Told<'_>> = rules.chain(exceptions).chain(together).collect();
+    told.sort_by_key(|told| (told.file, told.line));
+    told
 }
 
 /// What is wrong with exceptions, by their places.

@@ -4,10 +4,12 @@
 //! resolved here.
 
 mod ascii;
+mod correlation;
 mod expression;
 mod network;
 mod pattern;
 
+pub use correlation::{Bounds, Correlation, Input, InputSource, Kind, Measure};
 pub use expression::{check_regex, RegexError, RegexFlags};
 pub(crate) use expression::{parse_regex, steps_of, table_of};
 pub use network::{Network, NetworkError};

@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 
 use serde_json::Value as Json;
-use watertight_engine::{Explanation, Image, Plan, Scratch, Tally};
+use watertight_engine::{Correlated, Correlator, Explanation, HashKey, Image, Moment, Plan, Scratch, Tally};
 
 use super::event::{JsonEvent, Slots};
+use super::moment::time_ns;
 use crate::rule::LogSource;
 
 /// Most log sources whose plans are kept. Real sensors have some dozens; a file may invent one per line.
 const PLANS_MAX: usize = 256;
+
+/// Digests are the same in every run: events that are on record are nobody's to choose any more.
+pub const RECORDED_KEY: HashKey = HashKey([0x7761_7465_7274_6967, 0x6874_2072_756c_6573]);
 
 /// Evaluates rules over events given as text.
 #[derive(Debug)]
@@ -18,6 +22,13 @@ pub struct Detector<'i> {
     slots: Slots,
     plans: HashMap<LogSource, Plan<'i>>,
     scratch: Scratch,
+    correlator: Correlator<'i>,
+    /// How much later than others an event may come and still be judged in its order.
+    slack_ns: u64,
+    /// The latest time that an event had.
+    latest_ns: u64,
+    /// Events so far.
+    count: u64,
 }
 
 /// A rule that fired.
@@ -25,8 +36,52 @@ pub struct Detector<'i> {
 pub struct Hit {
     /// The rule's id.
     pub rule: String,
+    /// The event's number; of a correlation that of its last event.
+    pub event: u64,
     /// Why, when it was asked for.
     pub explanation: Option<Explanation>,
+    /// Of a correlation: what led to it.
+    pub led: Option<Led>,
+}
+
+/// What led to a correlation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Led {
+    /// What was counted.
+    pub count: u64,
+    /// It fired because a time was over.
+    pub is_by_clock: bool,
+    /// When it fired, nanoseconds since 1970 where its events say when they were.
+    pub time_ns: u64,
+    /// Its events, of many the last.
+    pub events: Vec<LedBy>,
+}
+
+/// An event that led to a correlation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedBy {
+    /// The stage or rule that it was an event of.
+    pub input: String,
+    /// Its number.
+    pub event: u64,
+    /// When.
+    pub time_ns: u64,
+}
+
+impl Hit {
+    /// What is told of a correlation that fired; `None` if it is there for others alone.
+    #[must_use]
+    pub fn of_correlation(image: &Image<'_>, correlated: Correlated<'_>) -> Option<Self> {
+        let rule = image.rule(correlated.rule).filter(|_| !image.is_silenced(correlated.rule))?;
+        let events = correlated.events.iter().map(|event| LedBy {
+            input: image.input_name(event.input).to_owned(),
+            event: event.moment.number,
+            time_ns: event.moment.time_ns,
+        });
+        let Correlated { count, is_by_clock, moment, .. } = correlated;
+        let led = Led { count, is_by_clock, time_ns: moment.time_ns, events: events.collect() };
+        Some(Self { rule: rule.id().to_owned(), event: moment.number, explanation: None, led: Some(led) })
+    }
 }
 
 /// Why a line is not an event.
@@ -49,10 +104,18 @@ pub enum LineError {
 }
 
 impl<'i> Detector<'i> {
-    /// The rules of an image, ready for events.
+    /// The rules of an image, ready for events that come in their order.
     #[must_use]
     pub fn new(image: Image<'i>) -> Self {
-        Self { image, slots: Slots::of(&image), plans: HashMap::new(), scratch: Scratch::new() }
+        Self::with_slack(image, 0)
+    }
+
+    /// The same for events that may come this much later than later ones. What needs several of them is told as much later.
+    #[must_use]
+    pub fn with_slack(image: Image<'i>, slack_ns: u64) -> Self {
+        let (slots, correlator) = (Slots::of(&image), image.correlator(RECORDED_KEY));
+        let (plans, scratch) = (HashMap::new(), Scratch::new());
+        Self { image, slots, plans, scratch, correlator, slack_ns, latest_ns: 0, count: 0 }
     }
 
     /// The same, and it counts what each rule costs.
@@ -67,21 +130,22 @@ impl<'i> Detector<'i> {
         self.scratch.tally()
     }
 
-    /// The rules that fire on the event in this line, by id; with reasons if `explains`.
+    /// The rules that fire on the event in this line, by id; with reasons if `explains`. Events are numbered as they come, from 1.
     ///
     /// # Errors
     /// When the line is not an event.
     pub fn line(&mut self, line: &str, explains: bool) -> Result<Vec<Hit>, LineError> {
-        self.parsed(&parse(line)?, explains)
+        let number = self.count.saturating_add(1);
+        self.parsed(number, &parse(line)?, explains)
     }
 
-    /// The same for a line that was parsed already.
+    /// The same for a line that was parsed already, with a number of its own.
     ///
     /// # Errors
     /// When it is not an event.
-    pub fn parsed(&mut self, json: &Json, explains: bool) -> Result<Vec<Hit>, LineError> {
+    pub fn parsed(&mut self, number: u64, json: &Json, explains: bool) -> Result<Vec<Hit>, LineError> {
         let (logsource, event) = parts(json)?;
-        Ok(self.event(logsource, event, explains))
+        Ok(self.at(logsource, event, Moment { time_ns: time_ns(json).unwrap_or(0), number }, explains))
     }
 
     /// Why the rule at this position fires on an event, or why not; `None` when it is for another log source.
@@ -96,21 +160,64 @@ impl<'i> Detector<'i> {
 
     /// The rules that fire on an event, by id.
     pub fn event(&mut self, logsource: LogSource, event: &Json, explains: bool) -> Vec<Hit> {
+        let number = self.count.saturating_add(1);
+        self.at(logsource, event, Moment { time_ns: 0, number }, explains)
+    }
+
+    /// The rules that fire on an event of that moment, and the correlations that are settled with it. An event of time 0 has none:
+    /// it happens with the latest before it.
+    pub fn at(&mut self, logsource: LogSource, event: &Json, moment: Moment, explains: bool) -> Vec<Hit> {
+        self.count = self.count.saturating_add(1);
+        let has_time = moment.time_ns != 0;
+        let moment = Moment { time_ns: if has_time { moment.time_ns } else { self.latest_ns }, ..moment };
+        self.latest_ns = self.latest_ns.max(moment.time_ns);
         let event = JsonEvent::new(event, &self.slots);
         if self.plans.len() >= PLANS_MAX && !self.plans.contains_key(&logsource) {
             self.plans.clear();
         }
-        let image = &self.image;
-        let plan = self.plans.entry(logsource).or_insert_with_key(|logsource| image.plan(&logsource.lend()));
+        let Self { image, plans, scratch, correlator, .. } = self;
+        let plan = plans.entry(logsource).or_insert_with_key(|logsource| image.plan(&logsource.lend()));
         let mut positions = Vec::new();
-        plan.evaluate(&event, &mut self.scratch, &mut |position| positions.push(position));
-        let mut hits = Vec::new();
+        plan.evaluate(&event, scratch, &mut |position| positions.push(position));
+        let (mut hits, mut led) = (Vec::new(), Vec::new());
         for position in positions {
-            let explanation = if explains { plan.explain(position, &event, &mut self.scratch) } else { None };
-            hits.extend(image.rule(position).map(|rule| Hit { rule: rule.id().to_owned(), explanation }));
+            correlator.on_hit(position, &event, moment, &mut |hit| led.extend(Hit::of_correlation(image, hit)));
+            if image.is_silenced(position) {
+                continue;
+            }
+            let explanation = if explains { plan.explain(position, &event, scratch) } else { None };
+            hits.extend(image.rule(position).map(|rule| Hit {
+                rule: rule.id().to_owned(),
+                event: moment.number,
+                explanation,
+                led: None,
+            }));
         }
         hits.sort_by(|left, right| left.rule.cmp(&right.rule));
+        let slack_ns = if has_time { self.slack_ns } else { 0 };
+        let settled_ns = self.latest_ns.saturating_sub(slack_ns);
+        correlator.advance(settled_ns, &mut |hit| led.extend(Hit::of_correlation(image, hit)));
+        hits.append(&mut led);
         hits
+    }
+
+    /// What fires until this time without another event.
+    pub fn advance(&mut self, time_ns: u64) -> Vec<Hit> {
+        self.latest_ns = self.latest_ns.max(time_ns);
+        let (mut hits, image) = (Vec::new(), &self.image);
+        self.correlator.advance(self.latest_ns, &mut |hit| hits.extend(Hit::of_correlation(image, hit)));
+        hits
+    }
+
+    /// What is still to be told when there are no more events. Time ends with the last of them: what waits longer does not fire.
+    pub fn end(&mut self) -> Vec<Hit> {
+        self.advance(self.latest_ns)
+    }
+
+    /// What correlations could not do within their bounds.
+    #[must_use]
+    pub fn limits(&self) -> watertight_engine::CorrelationLimits {
+        self.correlator.limits()
     }
 }
 

@@ -1,6 +1,6 @@
-//! A YAML document to a rule or an exception from rules.
+//! A YAML document to a rule, a correlation, or an exception from rules.
 
-use crate::rule::{Expr, FieldUse, Level, LogSource, Rule, Selection};
+use crate::rule::{Correlation, Expr, FieldUse, Level, LogSource, Rule, Selection};
 
 use watertight_engine::image::is_plain;
 
@@ -8,7 +8,7 @@ use super::exception::{self, Exception};
 use super::reason::did_you_mean;
 use super::rejection::{At, Kind, Reason, Rejection};
 use super::yaml::{read, Content, Node};
-use super::{condition, detection, response};
+use super::{condition, correlation, detection, response};
 
 /// Longest identifier. A UUID has 36 characters.
 const ID_CHARACTERS_MAX: usize = 128;
@@ -26,6 +26,8 @@ pub enum Document {
     Rule(Box<Rule>),
     /// A filter, or an exception of ours.
     Exception(Box<Exception>),
+    /// A correlation, whose rules are not looked up yet.
+    Correlation(Box<Correlation>),
 }
 
 /// A document and where it begins.
@@ -33,6 +35,8 @@ pub enum Document {
 pub struct Parsed {
     /// What it says.
     pub document: Document,
+    /// The name that correlations may call it by.
+    pub name: Option<String>,
     /// The line, from 1.
     pub line: usize,
 }
@@ -48,7 +52,8 @@ pub fn parse(file: &str, text: &str) -> Vec<Result<Parsed, Box<Rejection>>> {
         Ok(documents) => documents
             .iter()
             .map(|document| {
-                let parsed = one(document).map(|what| Parsed { document: what, line: document.line });
+                let parsed = one(document)
+                    .and_then(|what| Ok(Parsed { document: what, name: name(document)?, line: document.line }));
                 parsed.map_err(|at| refuse(kind_of(document), id_if_any(document), at))
             })
             .collect(),
@@ -60,9 +65,12 @@ fn id_if_any(document: &Node) -> Option<String> {
 }
 
 fn kind_of(document: &Node) -> Kind {
-    match exception::KEYS.iter().any(|key| document.get(key).is_some()) {
-        true => Kind::Exception,
-        false => Kind::Rule,
+    if exception::KEYS.iter().any(|key| document.get(key).is_some()) {
+        Kind::Exception
+    } else if document.get("correlation").is_some() {
+        Kind::Correlation
+    } else {
+        Kind::Rule
     }
 }
 
@@ -73,8 +81,19 @@ fn one(document: &Node) -> Result<Document, At> {
     refuse_other_kinds(document)?;
     match kind_of(document) {
         Kind::Exception => Ok(Document::Exception(Box::new(exception::read(document)?))),
+        Kind::Correlation => Ok(Document::Correlation(Box::new(correlation::read(document)?))),
         Kind::Rule => Ok(Document::Rule(Box::new(rule(document)?))),
     }
+}
+
+/// What correlations may call it by.
+fn name(document: &Node) -> Result<Option<String>, At> {
+    let Some(node) = document.get("name") else { return Ok(None) };
+    let text = node.text().ok_or_else(|| wrong_type("name", "text", node))?;
+    if !text.chars().all(is_plain) {
+        return Err(node.at(Reason::NotPlain { field: "name", text: text.to_owned() }));
+    }
+    Ok(Some(text.to_owned()))
 }
 
 fn rule(document: &Node) -> Result<Rule, At> {
@@ -95,9 +114,6 @@ fn rule(document: &Node) -> Result<Rule, At> {
 
 /// Documents of the Sigma family that are not rules.
 fn refuse_other_kinds(document: &Node) -> Result<(), At> {
-    if let Some(node) = document.get("correlation") {
-        return Err(node.at(Reason::Unsupported { kind: "correlations" }));
-    }
     match document.get("action") {
         Some(node) if response::is_of_old_sigma(node) => {
             Err(node.at(Reason::Unsupported { kind: "global, reset and repeat documents of old Sigma" }))
@@ -121,7 +137,8 @@ pub(super) fn wrong_type(field: &str, wanted: &'static str, node: &Node) -> At {
 
 pub(super) fn id(document: &Node) -> Result<String, At> {
     let text = need_text(document, "id")?;
-    let is_printable = text.chars().all(|character| character.is_ascii_graphic());
+    // Behind # stands the name of a stage.
+    let is_printable = text.chars().all(|character| character.is_ascii_graphic() && character != '#');
     if text.is_empty() || text.len() > ID_CHARACTERS_MAX || !is_printable {
         return Err(document.get("id").unwrap_or(document).at(Reason::BadId { id: text.to_owned() }));
     }
@@ -140,7 +157,7 @@ pub(super) fn title(document: &Node) -> Result<String, At> {
     Ok(text.to_owned())
 }
 
-fn level(document: &Node) -> Result<Option<Level>, At> {
+pub(super) fn level(document: &Node) -> Result<Option<Level>, At> {
     let Some(node) = document.get("level") else { return Ok(None) };
     match node.text().ok_or_else(|| wrong_type("level", "text", node))? {
         "informational" => Ok(Some(Level::Informational)),
@@ -156,7 +173,7 @@ fn level(document: &Node) -> Result<Option<Level>, At> {
 }
 
 /// Licences of rules ask that it is named with every hit. Nobody reads more into it, so nothing is refused for it.
-fn author(document: &Node) -> Option<String> {
+pub(super) fn author(document: &Node) -> Option<String> {
     let node = document.get("author")?;
     let names: Vec<&str> = match &node.content {
         Content::List(items) => items.iter().filter_map(Node::text).collect(),
@@ -165,7 +182,7 @@ fn author(document: &Node) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-fn tags(document: &Node) -> Result<Vec<String>, At> {
+pub(super) fn tags(document: &Node) -> Result<Vec<String>, At> {
     let Some(node) = document.get("tags") else { return Ok(Vec::new()) };
     let text = |item: &Node| item.text().map(str::to_owned).ok_or_else(|| wrong_type("tags", "a list of texts", item));
     match &node.content {

@@ -7,9 +7,10 @@ use super::document::{parse, Document};
 use super::exception::{apply, Exception};
 use super::find::{find, Found, FILE_SIZE_BYTES_MAX, FOLDER_DEPTH_MAX};
 use super::host::refuse_unsupplied;
+use super::link::link;
 use super::rejection::{At, Kind, Reason, Rejection};
-use crate::image::{compile_for, CompileError, Source as Compiled, Target};
-use crate::rule::Rule;
+use crate::image::{compile_for, CompileError, Target};
+use crate::rule::{Correlation, Rule};
 
 /// A rule file held in memory: embedded content.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,21 @@ pub struct Loaded {
     pub file: String,
     /// The line its document begins at, from 1.
     pub line: usize,
+    /// The name that correlations may call it by.
+    pub name: Option<String>,
+}
+
+/// A correlation and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedCorrelation {
+    /// The correlation.
+    pub correlation: Correlation,
+    /// The file it is in.
+    pub file: String,
+    /// The line its document begins at, from 1.
+    pub line: usize,
+    /// The name that others may call it by.
+    pub name: Option<String>,
 }
 
 /// A filter or an exception, and where it came from.
@@ -47,6 +63,8 @@ pub struct LoadedException {
 pub struct Library {
     /// The rules that were understood. In the order of their files.
     pub rules: Vec<Loaded>,
+    /// The correlations that were understood. What they refer to is looked up when all is compiled.
+    pub correlations: Vec<LoadedCorrelation>,
     /// What is left out of them; it is put into them when they are compiled. In the order of its files.
     pub exceptions: Vec<LoadedException>,
     /// The documents that were refused.
@@ -128,18 +146,41 @@ impl Library {
     fn compiled(&mut self, target: Target) -> Result<Vec<u8>, CompileError> {
         loop {
             let applied = apply(&self.rules, &self.exceptions);
-            let with = self.rules.iter().zip(&applied.rules);
-            let sources = with.map(|(Loaded { file, line, .. }, rule)| Compiled { rule, file, line: *line });
-            let error = match compile_for(target, sources) {
+            let linked = link(&self.rules, &applied.rules, &self.correlations);
+            if !linked.failed.is_empty() {
+                let mut failed = linked.failed;
+                failed.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
+                for (position, at) in failed {
+                    self.refuse_correlation(position, at);
+                }
+                continue; // others may stand on them
+            }
+            let error = match compile_for(target, linked.sources, &linked.correlations) {
                 Err(error) => error,
                 compiled => return compiled,
             };
-            let position = error.rule().and_then(|id| self.rules.iter().position(|loaded| loaded.rule.id == id));
-            let Some(position) = position else { return Err(error) };
-            let Loaded { rule, file, line } = self.rules.remove(position);
+            // A stage's rule has the id of its correlation, and its own name behind it.
+            let id = error.rule().map(|id| id.split_once('#').map_or(id, |(id, _)| id));
             let reason = Reason::NotCompiled { what: error.to_string() };
-            self.reject(Kind::Rule, rule.id, &file, reason.at(line));
+            let rule = id.and_then(|id| self.rules.iter().position(|loaded| loaded.rule.id == id));
+            let correlation = id.and_then(|id| self.correlations.iter().position(|one| one.correlation.id == id));
+            match (rule, correlation) {
+                (Some(position), _) => {
+                    let Loaded { rule, file, line, .. } = self.rules.remove(position);
+                    self.reject(Kind::Rule, rule.id, &file, reason.at(line));
+                }
+                (None, Some(position)) => {
+                    let line = self.correlations.get(position).map_or(0, |one| one.line);
+                    self.refuse_correlation(position, reason.at(line));
+                }
+                (None, None) => return Err(error),
+            }
         }
+    }
+
+    fn refuse_correlation(&mut self, position: usize, at: At) {
+        let LoadedCorrelation { correlation, file, .. } = self.correlations.remove(position);
+        self.reject(Kind::Correlation, correlation.id, &file, at);
     }
 
     /// Moves the rules that demand an action of those who can't take it to the rejections: nobody is to believe that it would be.
@@ -147,9 +188,15 @@ impl Library {
         let (kept, refused) =
             std::mem::take(&mut self.rules).into_iter().partition(|loaded| !loaded.rule.response.is_enforced);
         self.rules = kept;
-        for Loaded { rule, file, line } in refused {
+        for Loaded { rule, file, line, .. } in refused {
             let at = Reason::CantEnforce { action: rule.response.action.name() }.at(line);
             self.reject(Kind::Rule, rule.id, &file, at);
+        }
+        let is_enforced = |loaded: &LoadedCorrelation| loaded.correlation.response.is_enforced;
+        while let Some(position) = self.correlations.iter().position(is_enforced) {
+            let action = self.correlations.get(position).map_or("", |one| one.correlation.response.action.name());
+            let line = self.correlations.get(position).map_or(0, |one| one.line);
+            self.refuse_correlation(position, Reason::CantEnforce { action }.at(line));
         }
     }
 
@@ -162,7 +209,7 @@ impl Library {
 
     /// How many rules, and things that should have been rules, there are so far.
     fn seen(&self) -> usize {
-        let read = self.rules.len().saturating_add(self.exceptions.len());
+        let read = self.rules.len().saturating_add(self.correlations.len()).saturating_add(self.exceptions.len());
         read.saturating_add(self.rejections.len()).saturating_add(self.unreadable.len())
     }
 }
@@ -233,6 +280,7 @@ impl Loader {
             let (kind, id) = match &parsed.document {
                 Document::Rule(rule) => (Kind::Rule, rule.id.clone()),
                 Document::Exception(exception) => (Kind::Exception, exception.id.clone()),
+                Document::Correlation(correlation) => (Kind::Correlation, correlation.id.clone()),
             };
             if let Some(other) = self.file_of_id.get(&same_id(&id)) {
                 let reason = Reason::DuplicateId { id: id.clone(), other: other.clone() };
@@ -240,11 +288,15 @@ impl Loader {
                 continue;
             }
             self.file_of_id.insert(same_id(&id), file.to_owned());
-            let (file, line) = (file.to_owned(), parsed.line);
+            let (file, line, name) = (file.to_owned(), parsed.line, parsed.name);
             match parsed.document {
-                Document::Rule(rule) => self.library.rules.push(Loaded { rule: *rule, file, line }),
+                Document::Rule(rule) => self.library.rules.push(Loaded { rule: *rule, file, line, name }),
                 Document::Exception(exception) => {
                     self.library.exceptions.push(LoadedException { exception: *exception, file, line });
+                }
+                Document::Correlation(correlation) => {
+                    let correlation = *correlation;
+                    self.library.correlations.push(LoadedCorrelation { correlation, file, line, name });
                 }
             }
         }

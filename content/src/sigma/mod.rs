@@ -9,6 +9,7 @@
 //! is looked for inside every value of the event, except that a number as keyword must be a whole value.
 
 mod condition;
+mod correlation;
 pub mod detect;
 mod detection;
 pub mod diagnostic;
@@ -18,21 +19,25 @@ mod event;
 pub mod exception;
 mod find;
 pub mod host;
+mod link;
 mod load;
 mod modifier;
+mod moment;
 mod place;
 mod reason;
 mod rejection;
 mod response;
 mod value;
 pub mod verdict;
+mod verdict_together;
 pub(crate) mod yaml;
 
 pub use document::{parse, Document, Parsed};
 pub use event::{JsonEvent, Slots};
 pub use find::{find, Found};
 pub use load::{
-    load_dir, load_dirs, load_found, load_texts, same_id, Library, LoadError, Loaded, LoadedException, Source,
+    load_dir, load_dirs, load_found, load_texts, same_id, Library, LoadError, Loaded, LoadedCorrelation,
+    LoadedException, Source,
 };
 pub use place::Span;
 pub use reason::reference_page;

@@ -14,6 +14,8 @@ pub enum Kind {
     Rule,
     /// A filter, or an exception of ours.
     Exception,
+    /// A correlation, or a sequence of ours.
+    Correlation,
 }
 
 /// A rule, or a whole file, that is refused.

@@ -13,7 +13,7 @@ use watertight_engine::image::layout::TYPE_ANY;
 
 use super::condition::fits;
 use super::exception::{apply, Exception, FoundIn};
-use super::{Kind, Library, Loaded, Rejection};
+use super::{verdict_together, Kind, Library, Loaded, Rejection};
 
 /// Most fields that a reason names.
 const NAMED_FIELDS_MAX: usize = 5;
@@ -111,8 +111,13 @@ pub fn rows(library: &Library, supply: &Supply) -> Vec<Row> {
         let (rule, file) = (loaded.exception.id.clone(), loaded.file.clone());
         (loaded.line, Row { kind: Kind::Exception, rule, file, verdict, reason, refusal: None })
     });
+    let together = library.correlations.iter().zip(verdict_together::verdicts(library, &applied, supply));
+    let together = together.map(|(loaded, (verdict, reason))| {
+        let (rule, file) = (loaded.correlation.id.clone(), loaded.file.clone());
+        (loaded.line, Row { kind: Kind::Correlation, rule, file, verdict, reason, refusal: None })
+    });
     let rejected = library.rejections.iter().map(|rejection| (rejection.line, rejected(rejection)));
-    let mut rows: Vec<(usize, Row)> = accepted.chain(exceptions).chain(rejected).collect();
+    let mut rows: Vec<(usize, Row)> = accepted.chain(together).chain(exceptions).chain(rejected).collect();
     rows.sort_by(|(left_line, left), (right_line, right)| (&left.file, left_line).cmp(&(&right.file, right_line)));
     rows.into_iter().map(|(_, row)| row).collect()
 }
@@ -230,7 +235,7 @@ impl Supplied {
         self.fields.contains(field) && self.types.get(field).is_none_or(|known| known & types != 0)
     }
 
-    fn serves(&self, wanted: &LogSource) -> bool {
+    pub(super) fn serves(&self, wanted: &LogSource) -> bool {
         let agrees = |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
         let has_service = wanted
             .service

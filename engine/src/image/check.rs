@@ -61,7 +61,7 @@ pub enum ImageError {
 }
 
 /// A complaint about a record of a table.
-type Complaint = &'static str;
+pub(super) type Complaint = &'static str;
 
 pub(super) fn check(image: &Image<'_>) -> Result<(), ImageError> {
     if image.flags & !FLAG_FOREIGN != 0 {
@@ -79,10 +79,11 @@ pub(super) fn check(image: &Image<'_>) -> Result<(), ImageError> {
     each("automaton", image.automata, |automaton| check_automaton(image, automaton))?;
     check_nodes(image)?;
     each("group", image.groups, |group| check_group(image, group))?;
-    each("rule", image.rules, |rule| check_rule(image, rule))
+    each("rule", image.rules, |rule| check_rule(image, rule))?;
+    super::correlation::check(image)
 }
 
-fn each<T>(
+pub(super) fn each<T>(
     table: &'static str,
     records: &[T],
     mut check: impl FnMut(&T) -> Result<(), Complaint>,
@@ -90,7 +91,7 @@ fn each<T>(
     numbered(table, records, |_, record| check(record))
 }
 
-fn numbered<T>(
+pub(super) fn numbered<T>(
     table: &'static str,
     records: &[T],
     mut check: impl FnMut(u32, &T) -> Result<(), Complaint>,
@@ -103,20 +104,20 @@ fn numbered<T>(
     Ok(())
 }
 
-fn must(holds: bool, what: Complaint) -> Result<(), Complaint> {
+pub(super) fn must(holds: bool, what: Complaint) -> Result<(), Complaint> {
     holds.then_some(()).ok_or(what)
 }
 
-fn within<T>(table: &[T], range: Range, what: Complaint) -> Result<(), Complaint> {
+pub(super) fn within<T>(table: &[T], range: Range, what: Complaint) -> Result<(), Complaint> {
     let end = u64::from(range.first.get()).saturating_add(u64::from(range.count.get()));
     must(end <= table.len() as u64, what)
 }
 
-fn is_in<T>(table: &[T], position: u32) -> bool {
+pub(super) fn is_in<T>(table: &[T], position: u32) -> bool {
     u64::from(position) < table.len() as u64
 }
 
-fn text(image: &Image<'_>, range: Range) -> Result<(), Complaint> {
+pub(super) fn text(image: &Image<'_>, range: Range) -> Result<(), Complaint> {
     within(image.bytes, range, "a text lies outside")?;
     must(std::str::from_utf8(image.bytes_of(range)).is_ok(), "a text is not UTF-8")
 }
@@ -142,7 +143,7 @@ fn text_or_unset(image: &Image<'_>, range: Range) -> Result<(), Complaint> {
     }
 }
 
-fn slot(image: &Image<'_>, slot: u32, what: Complaint) -> Result<(), Complaint> {
+pub(super) fn slot(image: &Image<'_>, slot: u32, what: Complaint) -> Result<(), Complaint> {
     must(is_in(image.fields, slot) && slot <= u32::from(u16::MAX), what)
 }
 
@@ -249,7 +250,7 @@ fn check_predicate(image: &Image<'_>, position: u32, predicate: &PredicateRecord
 }
 
 /// Numbers in `Words`, each below `limit`.
-fn list_of(image: &Image<'_>, range: Range, limit: usize, what: Complaint) -> Result<(), Complaint> {
+pub(super) fn list_of(image: &Image<'_>, range: Range, limit: usize, what: Complaint) -> Result<(), Complaint> {
     within(image.words, range, what)?;
     must(image.words_of(range).iter().all(|number| u64::from(number.get()) < limit as u64), what)
 }

@@ -5,6 +5,7 @@
 
 mod budget;
 mod check;
+pub(crate) mod correlation;
 pub mod layout;
 mod response;
 
@@ -13,12 +14,13 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 pub use budget::Budget;
 pub use check::{is_plain, ImageError, CONDITION_DEPTH_MAX, PROGRAM_STEPS_MAX};
+pub use correlation::{CHAIN_MAX, STATES_BYTES_MAX, STATE_BYTES_MAX};
 pub use response::{Action, Response};
 
 use layout::{
-    AutomatonRecord, CodeRecord, ExpressionRecord, FieldRecord, GroupRecord, Header, NodeRecord, OutputRecord,
-    PartRecord, PredicateRecord, QuestionRecord, Range, RuleRecord, Section, SectionRecord, SelectionRecord,
-    StepRecord, FLAG_FOREIGN, MAGIC, VERSION,
+    AutomatonRecord, CodeRecord, CorrelationRecord, ExpressionRecord, FieldRecord, GroupRecord, Header, InputRecord,
+    NodeRecord, OutputRecord, PartRecord, PredicateRecord, QuestionRecord, Range, RuleRecord, Section, SectionRecord,
+    SelectionRecord, StepRecord, FLAG_FOREIGN, MAGIC, VERSION,
 };
 
 /// Compiled content, checked.
@@ -44,6 +46,9 @@ pub struct Image<'i> {
     pub(crate) expressions: &'i [ExpressionRecord],
     pub(crate) tables: &'i [U16],
     pub(crate) programs: &'i [StepRecord],
+    pub(crate) correlations: &'i [CorrelationRecord],
+    pub(crate) inputs: &'i [InputRecord],
+    pub(crate) silenced: &'i [U32],
 }
 
 /// How grave a hit is.
@@ -166,6 +171,9 @@ impl<'i> Image<'i> {
             expressions: open.table(Section::Expressions, "expressions")?,
             tables: open.table(Section::Tables, "tables")?,
             programs: open.table(Section::Programs, "programs")?,
+            correlations: open.table(Section::Correlations, "correlations")?,
+            inputs: open.table(Section::Inputs, "inputs")?,
+            silenced: open.table(Section::Silenced, "silenced")?,
         })
     }
 
@@ -267,6 +275,12 @@ impl<'i> Rule<'i> {
     /// The slots of the fields that it asks for, ascending.
     pub fn fields(&self) -> impl Iterator<Item = u32> + 'i {
         self.image.words_of(self.record.fields).iter().map(|slot| slot.get())
+    }
+
+    /// Whether it is a stage of a sequence, which is there for that alone: its id is that of the sequence and its own name.
+    #[must_use]
+    pub fn is_stage(&self) -> bool {
+        self.id().contains('#')
     }
 
     pub(crate) fn record(&self) -> &'i RuleRecord {

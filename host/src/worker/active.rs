@@ -54,6 +54,11 @@ impl Active {
         &mut self.rules
     }
 
+    /// Whether a correlation may fire without another event.
+    pub fn is_waiting(&self) -> bool {
+        self.rules.is_waiting()
+    }
+
     /// What it is.
     pub fn given(&self) -> Option<&Given> {
         self.given.as_ref()

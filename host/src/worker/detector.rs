@@ -28,7 +28,7 @@ use crate::account::ring::ring_counts;
 use crate::account::{HookCounts, SourceCounts};
 use crate::live::{Facts, Live};
 use crate::loss::{self, Losses};
-use crate::output::{Output, Summary};
+use crate::output::{boot_ns_now, Output, Summary};
 use crate::printable::printable;
 use crate::tree::Tree;
 use crate::users::Names;
@@ -36,6 +36,8 @@ use crate::whole_lines::Untaken;
 
 /// How long events may lie in a ring before they are looked for: the kernel side wakes only at a ring's fill limit.
 const LOOK_EVERY_NS: i64 = 20_000_000;
+/// How long an event may be on its way here after it happened, and still be judged in its order by what needs several.
+const SETTLE_NS: u64 = 100_000_000;
 /// Bytes taken from a pipe at once.
 const PIPE_BYTES: usize = 256 << 10;
 /// Lines of the sources that are taken before the rings are looked at again.
@@ -205,6 +207,7 @@ impl Detector {
         }
         self.finish_previous()?;
         loop {
+            let started_ns = boot_ns_now();
             self.tally.beat();
             let taken = self.take()?;
             self.change_over();
@@ -221,6 +224,7 @@ impl Detector {
                     Message::Process(_) | Message::Go => {} // said before `go`
                 }
             }
+            self.correlate(started_ns)?;
             if control.is_ended() {
                 return Ok(1); // the supervisor died: what is in the rings stays for the next run
             }
@@ -233,6 +237,13 @@ impl Detector {
                 self.wait(control);
             }
         }
+    }
+
+    /// What correlations make of everything until this time: all of it has been read, unless a program was held up on its way
+    /// into a ring, or another source is behind.
+    fn correlate(&mut self, read_until_ns: u64) -> Result<()> {
+        let Self { output, active, tree, .. } = self;
+        Ok(output.advance(active.rules(), tree, read_until_ns.saturating_sub(SETTLE_NS)).map_err(OutputGone)?)
     }
 
     fn prepare(&mut self, given: Given) {
@@ -385,7 +396,7 @@ impl Detector {
         // A poll that a signal cut short only makes the next pass an empty one.
         while poll(&mut fds, Some(&look)) == Ok(0) && self.reader.is_empty() && !self.output.is_live() {
             self.tally.beat();
-            if self.changes.is_awaited {
+            if self.changes.is_awaited || self.active.is_waiting() {
                 return;
             }
         }
@@ -394,6 +405,7 @@ impl Detector {
     /// The programs are detached: what is in the rings and the pipe is all there will be.
     fn finish(&mut self, ending: &Ending) -> Result<u8> {
         while self.take()? > 0 || self.sources.is_some() {}
+        self.correlate(boot_ns_now().saturating_add(SETTLE_NS))?;
         self.tell_losses(&loss::by_ring(&ending.kernel))?;
         self.flush()?; // what was told counts once it is written
         let account = self.reader.account();

@@ -3,6 +3,7 @@
 mod active;
 pub mod budget;
 pub mod content;
+pub mod correlations;
 pub mod detector;
 pub mod fault;
 pub mod mapping;

@@ -10,9 +10,12 @@ use anyhow::{bail, Context as _, Result};
 use watertight_content::sigma::diagnostic::render;
 use watertight_content::sigma::{find, load_found, load_texts, same_id, Found, Library, LoadError, Source};
 use watertight_engine::{
-    Explanation, Field as RuleField, Fields, Image, Limits, LogSource, Plan, Rule, Scratch, Tally, Value as RuleValue,
+    CorrelationLimits, Explanation, Field as RuleField, Fields, HashKey, Image, Limits, LogSource, Moment, Plan, Rule,
+    Scratch, Tally, Value as RuleValue,
 };
 use watertight_event::{sigma_types, Event, Field, Kind, Value};
+
+use super::correlations::{CorrelationAlert, Correlations};
 
 /// Rules, ready for events.
 pub struct Rules<'i> {
@@ -22,6 +25,9 @@ pub struct Rules<'i> {
     by_kind: Vec<Option<KindRules<'i>>>,
     scratch: Scratch,
     hits: Vec<u32>,
+    correlations: Option<Correlations<'i>>,
+    /// Events so far.
+    count: u64,
 }
 
 struct KindRules<'i> {
@@ -64,9 +70,16 @@ pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
 /// As [`load`].
 pub fn compiled(found: impl IntoIterator<Item = Found>) -> Result<Loaded> {
     let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
-    let Library { rules: shipped, exceptions: mut excepted, rejections: mut refused, mut texts, .. } =
-        load_texts(shipped);
-    let Library { rules: own, exceptions, rejections, unreadable, texts: own_texts, .. } = load_found(found);
+    let Library {
+        rules: shipped,
+        correlations: mut together,
+        exceptions: mut excepted,
+        rejections: mut refused,
+        mut texts,
+        ..
+    } = load_texts(shipped);
+    let Library { rules: own, correlations, exceptions, rejections, unreadable, texts: own_texts, .. } =
+        load_found(found);
     excepted.extend(exceptions);
     texts.extend(own_texts);
     refused.extend(rejections);
@@ -82,10 +95,19 @@ pub fn compiled(found: impl IntoIterator<Item = Found>) -> Result<Loaded> {
     let (replaced, mut rules): (Vec<_>, Vec<_>) =
         shipped.into_iter().partition(|loaded| taken.contains(&same_id(&loaded.rule.id)));
     rules.extend(own);
-    let mut library = Library { rules, exceptions: excepted, texts, ..Library::default() };
+    let before = together.len();
+    let is_taken = |id: &str| {
+        let id = same_id(id);
+        taken.contains(&id) || correlations.iter().any(|own| same_id(&own.correlation.id) == id)
+    };
+    together.retain(|shipped| !is_taken(&shipped.correlation.id));
+    let replaced = replaced.len().saturating_add(before.saturating_sub(together.len()));
+    together.extend(correlations);
+    let mut library = Library { rules, correlations: together, exceptions: excepted, texts, ..Library::default() };
     let image = library.host_image().context("putting the rules together")?;
     refused.extend(library.rejections.iter().map(|refused| render(refused, false)));
-    Ok(Loaded { image, rules: library.rules.len(), refused, replaced: replaced.len() })
+    let rules = library.rules.len().saturating_add(library.correlations.len());
+    Ok(Loaded { image, rules, refused, replaced })
 }
 
 /// Opens an image as a host does: one that is for another sensor, or asks for what this one's events do not have, is refused whole.
@@ -145,13 +167,15 @@ impl<'i> Rules<'i> {
     pub fn of(image: Image<'i>) -> Self {
         let mut plans = HashMap::new();
         let by_kind = Kind::ALL.iter().map(|kind| KindRules::of(*kind, image, &mut plans)).collect();
-        Self { image: Some(image), by_kind, scratch: Scratch::new(), hits: Vec::new() }
+        let correlations = Some(Correlations::of(image, fresh_key()));
+        Self { image: Some(image), by_kind, scratch: Scratch::new(), hits: Vec::new(), correlations, count: 0 }
     }
 
     /// None at all.
     #[must_use]
     pub fn none() -> Self {
-        Self { image: None, by_kind: Vec::new(), scratch: Scratch::new(), hits: Vec::new() }
+        let (by_kind, hits) = (Vec::new(), Vec::new());
+        Self { image: None, by_kind, scratch: Scratch::new(), hits, correlations: None, count: 0 }
     }
 
     /// Notes here from now on which rule is looked at.
@@ -174,7 +198,7 @@ impl<'i> Rules<'i> {
     /// How many rules there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.image.map_or(0, |image| image.rules().len())
+        self.image.map_or(0, |image| image.rules().filter(|rule| !rule.is_stage()).count())
     }
 
     /// Whether there is none.
@@ -196,14 +220,44 @@ impl<'i> Rules<'i> {
         self.image?.rule(position).map(|rule| rule.id())
     }
 
-    /// Calls `alert` for each rule that fires on the event. What could not be found out within the budget is counted.
+    /// Calls `alert` for each rule that fires on the event by itself. What could not be found out within the budget is counted.
     pub fn evaluate(&mut self, event: &Event, alert: &mut dyn FnMut(Alert<'_>)) -> Limits {
-        let Self { image, by_kind, scratch, hits } = self;
+        self.evaluate_next(event, alert, &mut |_| {})
+    }
+
+    /// Calls `alert` for each rule that fires on the event, the next of a run. What it completes is told by [`Self::advance`];
+    /// what can't wait for that, because too much does already, is told to `together`.
+    pub fn evaluate_next(
+        &mut self,
+        event: &Event,
+        alert: &mut dyn FnMut(Alert<'_>),
+        together: &mut dyn FnMut(CorrelationAlert<'_>),
+    ) -> Limits {
+        self.count = self.count.saturating_add(1);
+        let moment = Moment { time_ns: event.boot_ns, number: self.count };
+        self.evaluate_at(event, moment, alert, together)
+    }
+
+    /// The same for an event whose time and number the caller knows better.
+    pub fn evaluate_at(
+        &mut self,
+        event: &Event,
+        moment: Moment,
+        alert: &mut dyn FnMut(Alert<'_>),
+        together: &mut dyn FnMut(CorrelationAlert<'_>),
+    ) -> Limits {
+        let Self { image, by_kind, scratch, hits, correlations, .. } = self;
         let Some(Some(rules)) = by_kind.get(event.kind as usize) else { return Limits::default() };
         let fields = TypedEvent::new(event, &rules.field_by_slot);
         hits.clear();
         let limits = rules.plan.evaluate(&fields, scratch, &mut |position| hits.push(position));
         for position in hits.iter().copied() {
+            if let Some(correlations) = correlations {
+                correlations.on_hit(position, (&fields, event), moment, together);
+            }
+            if image.is_some_and(|image| image.is_silenced(position)) {
+                continue;
+            }
             let explanation = rules.plan.explain(position, &fields, scratch);
             if let Some(rule) = image.and_then(|image| image.rule(position)) {
                 alert(Alert { rule, explanation });
@@ -211,6 +265,33 @@ impl<'i> Rules<'i> {
         }
         limits
     }
+}
+
+impl Rules<'_> {
+    /// All events until this time have been read: correlations that they complete fire, and those whose time is over.
+    pub fn advance(&mut self, now_ns: u64, together: &mut dyn FnMut(CorrelationAlert<'_>)) {
+        if let Some(correlations) = &mut self.correlations {
+            correlations.advance(now_ns, together);
+        }
+    }
+
+    /// Whether a correlation may fire without another event.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.correlations.as_ref().is_some_and(Correlations::is_waiting)
+    }
+
+    /// What correlations could not do within their bounds.
+    #[must_use]
+    pub fn limits(&self) -> CorrelationLimits {
+        self.correlations.as_ref().map(Correlations::limits).unwrap_or_default()
+    }
+}
+
+/// A key that nobody knows. Without the kernel's random numbers it is the process's own secret of the same origin.
+fn fresh_key() -> HashKey {
+    use std::hash::{BuildHasher as _, RandomState};
+    HashKey([RandomState::new().hash_one(0_u8), RandomState::new().hash_one(1_u8)])
 }
 
 /// The fields that hold addresses.
