@@ -329,6 +329,23 @@ fn content_with_which_the_supervisor_went_down_twice_is_not_tried_a_third_time()
 }
 
 #[test]
+fn content_that_lives_through_its_last_try_is_trusted() {
+    if !sees() {
+        return;
+    }
+    let host = Host::new();
+    assert_eq!(host.install(&pack("good", 7, "Quiet")).0, Some(0));
+    let mut first = host.run(&["--trial", "1h"]);
+    assert_eq!(first.detector().1["slot"], "candidate");
+    first.signal(Signal::KILL);
+    first.child.wait().expect("it ends");
+    let second = host.run(&["--trial", "10ms"]);
+    assert_eq!(second.detector().1["slot"], "candidate");
+    host.trigger_until_next_is("last-known-good");
+    second.end();
+}
+
+#[test]
 fn a_second_pack_takes_the_place_of_one_that_is_on_trial() {
     let host = Host::new();
     let run = host.run(&["--trial", "1h"]);

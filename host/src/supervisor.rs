@@ -165,6 +165,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let sources = sources::start(&mut found)?;
     let mut keeper = Keeper::start(&options.state, loader.map(Loader::executable), found.has_lsm());
     found.deny_by_fanotify = keeper.outcome();
+    let has_denied = matches!(found.deny_by_fanotify, Some(Ok(_)));
     let matrix = found.matrix(&Mend::of_this_machine());
     show_matrix(&matrix, options.format)?;
     // Put back when this function is left, whatever became of the detector.
@@ -191,6 +192,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let mut links = Links::of(found.kernel.as_ref());
     let ended = wait(options, &mut crew, pressure.as_mut(), &mut links, &mut keeper);
     crew.tell_end();
+    let is_denial_lost = has_denied && matches!(keeper.outcome(), Some(Err(_)));
     let denials = keeper.finish();
     if ended.is_err() {
         drop(terminal); // before anything is said about it
@@ -208,7 +210,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     if let Some(pressure) = &mut pressure {
         crew.tell(pressure.finish()?)?;
     }
-    let is_short = crew.is_short() || !links.is_whole();
+    let is_short = crew.is_short() || !links.is_whole() || is_denial_lost;
     let code = crew.finish(&kernel_account(pins.as_ref(), guard.as_ref(), started)?)?;
     Ok(if code == 0 && (!matrix.is_whole() || is_short) { 3 } else { code })
 }

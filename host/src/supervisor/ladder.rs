@@ -159,8 +159,10 @@ impl Ladder {
         }
         let before = active.choice?;
         loop {
+            // On its last try none is left to begin, and it is still the one on trial.
+            let is_on_trial = before.slot() == Slot::Candidate && self.is_candidate(before.id());
             let choice = self.choose();
-            if choice.id() == before.id() {
+            if is_on_trial || choice.id() == before.id() {
                 return None;
             }
             match self.take(choice) {
@@ -305,6 +307,13 @@ impl Ladder {
         if let Some(tried) = tried {
             self.note(Event::Refused(tried, &why));
         }
+    }
+
+    /// Whether this is the youngest candidate, and not in quarantine.
+    fn is_candidate(&self, id: Option<ContentId>) -> bool {
+        let Some(Ok(state)) = self.slots.as_ref().map(Slots::state) else { return false };
+        let youngest = state.candidates.last().map(|held| held.id);
+        youngest.is_some() && youngest == id && !youngest.is_some_and(|id| state.quarantined.contains(&id))
     }
 
     fn is_quarantined(&self, id: ContentId) -> bool {
