@@ -83,7 +83,7 @@ impl<'r> Crew<'r> {
             for refusal in &header.refused {
                 crate::say!("watertight: {}", printable_lines(refusal));
             }
-            crate::say!("watertight: {}", rules_in_words(header.rules.len(), header.replaced));
+            crate::say!("watertight: {}", rules_in_words(header.rule_count, header.replaced));
         }
         let mut crew = Self {
             ship,
@@ -351,7 +351,7 @@ impl<'r> Crew<'r> {
         if let Some(fields) = line.as_object_mut() {
             let header = self.active.content.as_ref().map(|content| &content.header);
             fields.insert("kind".into(), "content".into());
-            fields.insert("rules".into(), header.map_or(0, |header| header.rules.len()).into());
+            fields.insert("rules".into(), header.map_or(0, |header| header.rule_count).into());
             fields.insert("canaries".into(), header.map_or(0, |header| header.canaries).into());
         }
         let shown = match self.ship.options.format {

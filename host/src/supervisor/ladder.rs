@@ -77,7 +77,7 @@ impl Active {
             id: self.id().map(|id| id.to_string()),
             name: header.map(|header| header.name.clone()),
             version: header.map(|header| header.version),
-            rules: header.map_or(0, |header| header.rules.len()),
+            rules: header.map_or(0, |header| header.rule_count),
             rejected: header.map_or(0, |header| header.refused.len()),
         }
     }

@@ -31,8 +31,10 @@ pub struct Header {
     pub name: String,
     /// Its number.
     pub version: u64,
-    /// The id of each rule, by its position.
+    /// The id of each rule of the image, stages of sequences too, by its position.
     pub rules: Vec<String>,
+    /// How many rules there are to whoever wrote them.
+    pub rule_count: usize,
     /// Rules that were refused and folders without rules, by name: they are never skipped in silence.
     pub refused: Vec<String>,
     /// Shipped rules whose place one of the user's took.
@@ -114,6 +116,7 @@ fn header_of(image: &[u8]) -> std::result::Result<Header, String> {
     let opened = rules::open(image).map_err(|error| format!("{error:#}"))?;
     Ok(Header {
         rules: opened.rules().map(|rule| rule.id().to_owned()).collect(),
+        rule_count: opened.rules().filter(|rule| !rule.is_stage()).count(),
         image_bytes: image.len() as u64,
         digest: ContentId::of(image).to_string(),
         ..Header::default()
