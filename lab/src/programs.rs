@@ -134,7 +134,7 @@ fn build_product(target_dir: &Path) -> Result<()> {
     tool::run(cargo.arg("--target-dir").arg(target_dir))
 }
 
-fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     cargo

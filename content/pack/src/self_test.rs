@@ -90,8 +90,8 @@ impl<'p> Runner<'_, 'p> {
             let id = image.rule(rule).map(|rule| rule.id());
             fired.extend(id.and_then(|id| self.pack.listed.position(id)));
         };
-        // Each canary begins with nothing in the state of correlations.
-        let mut correlator: Correlator<'_> = image.correlator(CANARY_KEY);
+        // Each canary begins with nothing in the state of correlations. That may be large, and few canaries concern it.
+        let mut correlator: Option<Correlator<'_>> = None;
         for (number, event) in (0_u64..).zip(canary.events()) {
             let logsource = event.logsource();
             if self.plans.len() >= PLANS_MAX && !self.plans.contains_key(&logsource) {
@@ -102,12 +102,17 @@ impl<'p> Runner<'_, 'p> {
             let limits = plan.evaluate(&event, &mut self.scratch, &mut |rule| found.push(rule));
             let moment = Moment { time_ns: BEGIN_NS.saturating_add(event.at_ms().saturating_mul(MS_NS)), number };
             for rule in &found {
-                correlator.on_hit(*rule, &event, moment, &mut |hit| note(&mut fired, hit.rule));
+                if image.is_listened_to(*rule) {
+                    let correlator = correlator.get_or_insert_with(|| image.correlator(CANARY_KEY));
+                    correlator.on_hit(*rule, &event, moment, &mut |hit| note(&mut fired, hit.rule));
+                }
                 if !image.is_silenced(*rule) {
                     note(&mut fired, *rule);
                 }
             }
-            correlator.advance(moment.time_ns, &mut |hit| note(&mut fired, hit.rule));
+            if let Some(correlator) = &mut correlator {
+                correlator.advance(moment.time_ns, &mut |hit| note(&mut fired, hit.rule));
+            }
             if limits.undecided_rules > 0 {
                 let (canary, rules) = (canary.name().to_owned(), limits.undecided_rules);
                 return Err(PackError::Undecided { canary, rules });

@@ -26,6 +26,12 @@ impl<'i> Image<'i> {
         self.silenced.binary_search_by_key(&rule, |silenced| silenced.get()).is_ok()
     }
 
+    /// Whether hits of this rule are of use to some correlation.
+    #[must_use]
+    pub fn is_listened_to(&self, rule: u32) -> bool {
+        self.inputs.iter().any(|input| input.rule.get() == rule)
+    }
+
     /// Whether the rule at this position is a correlation.
     #[must_use]
     pub fn is_correlation(&self, rule: u32) -> bool {

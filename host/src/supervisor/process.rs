@@ -12,6 +12,7 @@ use rustix::pipe::{pipe_with, PipeFlags};
 
 use crate::signals::spawn_sheltered;
 use crate::worker::report::{Report, Reports};
+use crate::worker::sandbox::LOADER_CPU_S_VARIABLE;
 use crate::worker::sandbox::{call_name, Sandbox};
 
 /// How long a worker may take until it is confined: far more than the largest content and a busy machine need together.
@@ -59,8 +60,11 @@ impl Worker {
         let (reports, report) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
         let mut command = Command::new("/proc/self/exe");
         command.args(["worker", name, "--report-fd", &report.as_raw_fd().to_string()]).args(arguments);
-        // No variable of whoever started us reaches a worker: LD_PRELOAD, RUST_BACKTRACE and their like.
+        // No other variable of whoever started us reaches a worker: LD_PRELOAD, RUST_BACKTRACE and their like.
         command.env_clear().stdin(stdin).stdout(stdout);
+        if let Some(seconds) = std::env::var_os(LOADER_CPU_S_VARIABLE) {
+            command.env(LOADER_CPU_S_VARIABLE, seconds);
+        }
         let mut given: Vec<BorrowedFd<'_>> = inherited.to_vec();
         given.push(report.as_fd());
         for fd in &given {

@@ -15,6 +15,14 @@ pub const GROWTH_MIB_MAX: f64 = 2.0;
 /// Two runs of the same work differ by this; a ratio may be above its bar by as much before it is one.
 pub const NOISE: f64 = 0.004;
 
+/// What rules may cost: by the name of a scene, microseconds an event, how many times faster than `rsigma-eval`, KiB, and
+/// milliseconds to load.
+pub const DETECTION: [(&str, f64, f64, u64, f64); 3] = [
+    ("linux process_creation rules", 0.6, 2.0, 4 << 10, 10.0),
+    ("all linux rules", 1.5, 3.0, 4 << 10, 10.0),
+    ("all rules", 5.0, 3.0, 32 << 10, 50.0),
+];
+
 /// How much the work may cost with our sensor, as a multiple of what it costs without any.
 pub fn ratio_max(sensor: Sensor, workload: Workload) -> Option<f64> {
     match (sensor, workload) {

@@ -3,6 +3,7 @@
 //! ```text
 //! guest.rs     a guest a sensor and kernel, time counted in instructions -> findings
 //! machine.rs   this machine: memory, events a second
+//! rivals.rs    the detection engine beside others
 //! page.rs      findings -> the page, each figure beside its bar
 //! ```
 //! What was measured is kept in the cache, so that a part can be measured again without the rest.
@@ -14,6 +15,7 @@ mod machine;
 mod packages;
 mod page;
 mod policy;
+mod rivals;
 
 use crate::kernel::Series;
 use crate::lab;
@@ -39,8 +41,11 @@ pub struct BenchArgs {
     /// Leave the guests out
     #[arg(long, conflicts_with = "guests_only")]
     machine_only: bool,
-    /// Measure nothing: write the page from what was measured before
+    /// Only the detection engine beside others
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only"])]
+    rivals_only: bool,
+    /// Measure nothing: write the page from what was measured before
+    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only"])]
     page_only: bool,
     /// Short processes that memory is measured after
     #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
@@ -80,6 +85,12 @@ pub fn run(args: &BenchArgs, accelerator: &str) -> Result<ExitCode> {
 }
 
 fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) -> Result<()> {
+    if !args.guests_only && !args.machine_only {
+        rivals::measure(&results.join("rivals.json"))?;
+    }
+    if args.rivals_only {
+        return Ok(());
+    }
     let programs = Programs::build(&args.product)?;
     let bench = BenchPrograms::build()?;
     if !args.machine_only {

@@ -61,7 +61,7 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<u8> {
         (true, Some(pid)) => format!("process {pid} goes over to it; `watertight status` tells how it fares"),
         (true, None) => "no run is at work: the next one tries it".to_owned(),
     };
-    let (name, version, rules) = (&header.name, header.version, header.rules.len());
+    let (name, version, rules) = (&header.name, header.version, header.rule_count);
     let text = format!("{name} version {version}, {rules} rules, {} canaries ({id}): {who}\n", header.canaries);
     let line = json!({
         "id": id.to_string(), "name": name, "version": version, "rules": rules, "canaries": header.canaries,

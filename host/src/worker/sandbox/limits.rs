@@ -20,6 +20,10 @@ const SOURCES_FILES_MAX: u64 = 4_096;
 const LOADER_BYTES_MAX: u64 = 64 << 20;
 /// Processor time of the loader: a hundred times what the largest pack takes.
 const LOADER_CPU_S_MAX: u64 = 2;
+/// Where that is not enough because the processor itself is emulated, whoever starts the run may name more seconds here.
+pub const LOADER_CPU_S_VARIABLE: &str = "WATERTIGHT_LOADER_CPU_S";
+/// And no more than this: a loader that spins must come to an end.
+const LOADER_CPU_S_MOST: u64 = 30;
 /// Private memory of the compiler: three times what a large public collection of rules took.
 const COMPILER_BYTES_MAX: u64 = 512 << 20;
 /// Processor time of the compiler: ten times what that collection took without optimization.
@@ -42,7 +46,7 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
     let mut bounds =
         vec![(Resource::Core, 0), (Resource::Nproc, 0), (Resource::Data, memory), (Resource::Nofile, files)];
     match profile {
-        Profile::Loader => bounds.push((Resource::Cpu, LOADER_CPU_S_MAX)),
+        Profile::Loader => bounds.push((Resource::Cpu, loader_cpu_s())),
         Profile::Compiler => bounds.push((Resource::Cpu, COMPILER_CPU_S_MAX)),
         Profile::Detector | Profile::Sources { .. } => {}
     }
@@ -50,6 +54,12 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
         bounds.push((Resource::As, mapped_bytes()?.saturating_add(memory)));
     }
     Ok(bounds)
+}
+
+/// What is named, within reason; what is no number is as good as nothing.
+fn loader_cpu_s() -> u64 {
+    let named = std::env::var(LOADER_CPU_S_VARIABLE).ok().and_then(|named| named.parse().ok());
+    named.unwrap_or(LOADER_CPU_S_MAX).clamp(1, LOADER_CPU_S_MOST)
 }
 
 /// Sets the bounds.

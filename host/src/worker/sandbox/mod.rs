@@ -6,6 +6,7 @@ mod filesystem;
 mod limits;
 mod privileges;
 
+pub use limits::LOADER_CPU_S_VARIABLE;
 use std::io;
 use std::os::fd::BorrowedFd;
 
