@@ -134,6 +134,15 @@ fn build_product(target_dir: &Path) -> Result<()> {
     tool::run(cargo.arg("--target-dir").arg(target_dir))
 }
 
+/// The product with debug assertions: only there some content does to the engine what its name says.
+pub fn killable() -> Result<PathBuf> {
+    let target_dir = target_dir()?;
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "-p", "watertight-cli", "--bin", "watertight", "--target-dir"]).arg(&target_dir);
+    tool::run(&mut cargo)?;
+    Ok(target_dir.join("debug/watertight"))
+}
+
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));

@@ -49,6 +49,15 @@ pub struct Alert<'r> {
 /// It is no image, or not one for this host; the error names rule, field and line.
 pub fn open(image: &[u8]) -> Result<Image<'_>> {
     let image = Image::open(image).context("opening the rules")?;
+    check(&image)?;
+    Ok(image)
+}
+
+/// Whether an image that is open is one for this host.
+///
+/// # Errors
+/// As [`open`], but for its form.
+pub fn check(image: &Image<'_>) -> Result<()> {
     if image.is_foreign() {
         bail!("the content was compiled for any sensor's events: compile it for a host (`watertight content build`)");
     }
@@ -60,7 +69,7 @@ pub fn open(image: &[u8]) -> Result<Image<'_>> {
             rule.id()
         );
     }
-    Ok(image)
+    Ok(())
 }
 
 /// The types of a field in this host's events of a log source.
