@@ -116,8 +116,11 @@ impl<'p> Pack<'p> {
     }
 }
 
+/// Bytes, and their SHA-256.
+type Digested<'p> = (&'p [u8], [u8; 32]);
+
 /// The bytes of each section with their digest, which is right.
-fn sections(bytes: &[u8]) -> Result<[(&[u8], [u8; 32]); Section::ALL.len()], PackError> {
+fn sections(bytes: &[u8]) -> Result<[Digested<'_>; Section::ALL.len()], PackError> {
     let found = bytes.len() as u64;
     if found > PACK_SIZE_BYTES_MAX {
         return Err(PackError::TooLarge { found });

@@ -15,6 +15,7 @@ use crate::loading::{compile, load_pack, Content, LoadError};
 use crate::printable::printable;
 use crate::slots::{Choice, ContentId, Event, InForce, Slot, Slots, SlotsError, State, Tries, Watch};
 use crate::worker::content::Header;
+use crate::worker::correlation_loss::LIMITS;
 use crate::worker::protocol::Given;
 
 /// The content of this executable.
@@ -67,9 +68,9 @@ impl Active {
         })
     }
 
-    /// For `status`.
+    /// For `status`, with what correlations could not do.
     #[must_use]
-    pub fn in_force(&self) -> InForce {
+    pub fn in_force(&self, limits: [u64; LIMITS.len()]) -> InForce {
         let header = self.content.as_ref().map(|content| &content.header);
         InForce {
             run: std::process::id(),
@@ -79,6 +80,7 @@ impl Active {
             version: header.map(|header| header.version),
             rules: header.map_or(0, |header| header.rule_count),
             rejected: header.map_or(0, |header| header.refused.len()),
+            correlations: LIMITS.into_iter().map(str::to_owned).zip(limits).collect(),
         }
     }
 

@@ -223,6 +223,12 @@ impl Rules<'_> {
         self.correlations.as_ref().is_some_and(Correlations::is_waiting)
     }
 
+    /// Events that correlations have listened to and that are still at hand.
+    #[must_use]
+    pub fn correlated(&self) -> u64 {
+        self.correlations.as_ref().map_or(0, Correlations::kept)
+    }
+
     /// What correlations could not do within their bounds.
     #[must_use]
     pub fn limits(&self) -> CorrelationLimits {
