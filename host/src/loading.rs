@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -25,6 +25,8 @@ const IMAGE_BYTES_MAX: u64 = 64 << 20;
 /// From a worker's start to its end, by the clock on the wall: its processor time is bounded by itself, and a machine may be busy.
 const LOADER_MAX: Duration = Duration::from_secs(30);
 const COMPILER_MAX: Duration = Duration::from_secs(300);
+/// Between the end of a worker's pipe and its own.
+const END_MAX: Duration = Duration::from_secs(1);
 /// Bytes taken from the pipe at once.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -102,7 +104,7 @@ fn made_by(name: &str, input: &[u8], most: Duration) -> Result<(Header, OwnedFd)
         return Err(LoadError::Refused(refused));
     }
     // It may still be there: its answer made no sense, or did not come. Then the end that it gets is ours.
-    let ended = worker.child.try_wait().map_err(|error| host(error.into()))?;
+    let ended = end_of(&mut worker).map_err(host)?;
     let _ = worker.child.kill(); // it is ours; a failure means that it has ended
     let status = worker.child.wait().map_err(|error| host(error.into()))?;
     Err(match worker.death_by(status) {
@@ -112,6 +114,18 @@ fn made_by(name: &str, input: &[u8], most: Duration) -> Result<(Header, OwnedFd)
         }
         _ => LoadError::Fatal(format!("the {name} worker {why}")),
     })
+}
+
+/// How a worker has ended whose pipe is closed; none if it is still there.
+fn end_of(worker: &mut Worker) -> Result<Option<ExitStatus>> {
+    let until = Instant::now() + END_MAX;
+    loop {
+        let status = worker.child.try_wait().context("waiting for it")?;
+        if status.is_some() || Instant::now() >= until {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Why the worker does not take the content, if it has said so.
