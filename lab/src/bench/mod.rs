@@ -21,7 +21,7 @@ mod rivals;
 
 use crate::kernel::Series;
 use crate::lab;
-use crate::programs::{killable, BenchPrograms, ProductArgs, Programs};
+use crate::programs::{BenchPrograms, ProductArgs, Programs};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,9 +49,6 @@ pub struct BenchArgs {
     /// Only content: recovery, changes, loading
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only"])]
     content_only: bool,
-    /// The `watertight` with debug assertions, which content may kill, instead of building it
-    #[arg(long, value_name = "FILE")]
-    killable: Option<PathBuf>,
     /// Measure nothing: write the page from what was measured before
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only"])]
     page_only: bool,
@@ -102,9 +99,13 @@ fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) ->
     let programs = Programs::build(&args.product)?;
     if !args.guests_only {
         let product = programs.product_file("watertight").context("there is no product to measure")?;
-        let killable = args.killable.clone().map_or_else(killable, Ok)?;
-        let found = content::measure(product, &killable).context("measuring what a host bears of content")?;
-        keep(&results.join("content.json"), &found)?;
+        match programs.product_file("watertight-killable") {
+            Some(killable) => {
+                let found = content::measure(product, killable).context("measuring what a host bears of content")?;
+                keep(&results.join("content.json"), &found)?;
+            }
+            None => eprintln!("   skipped: content, for want of a product that it can kill (--killable)"),
+        }
     }
     if args.content_only {
         return Ok(());
