@@ -43,7 +43,8 @@ connection over loopback, is nobody's processor time and not in the figures.
 
 - The work is done by `lab/bench/driver.c`, a static process without libc that has nothing to do with BPF. Each figure is its own
   processor time and that of the children it waited for: what a hook does in the caller's place is in it, what the sensor's
-  processes do is not. That is told apart, in a table of its own.
+  processes do is not. That is told apart, in a table of its own, and counted until they have been at rest for half a second; what
+  they use in such a half second without work before it is taken off, and told as a row.
 - In each guest every workload runs without the sensor, with it, and without it again. A ratio is to the mean of the two; the
   column `spread` is how far these two were apart at most. auditd is compared with the run before it alone, because what it turns
   on in the kernel stays on for the rest of the boot.
@@ -192,6 +193,12 @@ impl Page {
             }
             self.line(&format!("{row}|"));
         }
+        let mut row = "| nothing, for half a second ".to_owned();
+        for found in kernel.measured() {
+            let rests: Vec<u64> = Workload::ALL.iter().filter_map(|work| Some(with(found, *work)?.rest_ns)).collect();
+            let _ = write!(row, "| {:.0} ", each(rests.iter().sum(), rests.len() as u64));
+        }
+        self.line(&format!("{row}|"));
     }
 
     fn events(&mut self, kernel: &KernelFindings) {
