@@ -26,6 +26,7 @@ mod patience;
 pub mod pressure;
 pub mod previous;
 pub mod printable;
+pub mod publisher;
 pub mod resume;
 pub mod say;
 pub mod signals;

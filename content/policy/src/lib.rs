@@ -4,6 +4,7 @@
 //! JSON. That is why the YAML lies behind the feature `yaml`: the loader is built without it.
 
 mod check;
+mod owned;
 mod policy;
 mod sha256;
 pub mod vital;
@@ -11,6 +12,7 @@ pub mod vital;
 pub mod yaml;
 
 pub use check::PolicyError;
+pub use owned::{Owned, Owner, PACK_ID_CHARACTERS_MAX};
 pub use policy::{
     Action, Mode, Operation, Policy, Rule, Target, ID_CHARACTERS_MAX, PATH_BYTES_MAX, RULES_MAX, VERSION,
 };

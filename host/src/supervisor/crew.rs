@@ -24,6 +24,8 @@ use crate::loading::Content;
 use crate::output::{content, no_content, sensor_event};
 use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
+use crate::publisher::plan::Standing;
+use crate::publisher::Publisher;
 use crate::whole_lines::line_end;
 use crate::worker::protocol::{Format, Message};
 use crate::worker::rules::rules_in_words;
@@ -67,6 +69,8 @@ pub struct Crew<'r> {
     mailbox: OwnedFd,
     sources: Option<Sources>,
     sources_restarts: Restarts,
+    /// Puts the deny rules of the content in force.
+    publisher: Publisher,
     /// Events of the sensor itself that no detector has written yet. The next detector is told them again.
     untold: VecDeque<Event>,
     /// How many of them were written and are no longer kept.
@@ -76,7 +80,13 @@ pub struct Crew<'r> {
 impl<'r> Crew<'r> {
     /// Starts the detector beside the sources that are open already. `there` are the processes that are, `first` events of the
     /// sensor itself.
-    pub fn start(ship: Ship<'r>, sources: Option<Sources>, there: Option<Snapshot>, first: Vec<Event>) -> Result<Self> {
+    pub fn start(
+        ship: Ship<'r>,
+        sources: Option<Sources>,
+        there: Option<Snapshot>,
+        first: Vec<Event>,
+        publisher: Publisher,
+    ) -> Result<Self> {
         let Options { slots, rules, trial, .. } = ship.options;
         let (ladder, active) = Ladder::begin(slots, rules, *trial)?;
         if let Some(Content { header, .. }) = active.content.as_ref().filter(|_| !rules.is_empty()) {
@@ -97,11 +107,17 @@ impl<'r> Crew<'r> {
             mailbox: memfd_create("watertight-mailbox", MemfdFlags::CLOEXEC).context("making a mailbox")?,
             sources,
             sources_restarts: Restarts::default(),
+            publisher,
             untold: first.into(),
             written: 0,
         };
         if let Some(sources) = &crew.sources {
             crew.tell_sandbox("sources", sources.pid(), &sources.sandbox)?;
+        }
+        if crew.publisher.knows_no_rules() && matches!(crew.active.offer().standing, Standing::Trial | Standing::Urgent)
+        {
+            // The machine was started anew: what the pack before has proved is in force while this one is on trial.
+            crew.ladder.trusted_policy().into_iter().for_each(|policy| crew.publisher.prove(policy));
         }
         crew.start_detector(there)?;
         Ok(crew)
@@ -122,6 +138,7 @@ impl<'r> Crew<'r> {
             self.replace_detector(death)?;
         }
         self.look_after_content()?;
+        self.look_after_policy()?;
         if let Some(death) = self.sources.as_mut().and_then(Sources::death) {
             self.replace_sources(&death)?;
         }
@@ -171,6 +188,7 @@ impl<'r> Crew<'r> {
     /// Tells the detector the kernel's half of the account and waits for its summary. Returns its exit code.
     pub fn finish(&mut self, stop: &Message) -> Result<u8> {
         let code = self.detector.as_mut().context("there is no detector")?.finish(stop, &self.tally)?;
+        self.publisher.finish();
         self.ladder.end(self.next.as_ref().unwrap_or(&self.active));
         Ok(code)
     }
@@ -180,6 +198,7 @@ impl<'r> Crew<'r> {
     pub fn is_short(&self) -> bool {
         self.sources.as_ref().is_some_and(|sources| sources.pid().is_none())
             || self.ladder.has_stepped_down()
+            || self.publisher.is_short()
             || self.active.content.is_none()
     }
 
@@ -206,7 +225,21 @@ impl<'r> Crew<'r> {
         let _ = detector.go(self.untold.iter(), &self.tally);
         self.detector = Some(detector);
         self.beats = Beats::from(Instant::now());
-        Ok(())
+        self.offer_policy()
+    }
+
+    /// The content in force says what is denied, from here on.
+    fn offer_policy(&mut self) -> Result<()> {
+        let told = self.publisher.offer(self.active.offer());
+        self.tell(told)
+    }
+
+    /// Goes on with the deny rules. They are confirmed by a detector that works with the content that they are from.
+    fn look_after_policy(&mut self) -> Result<()> {
+        let is_at_work = self.detector.is_some()
+            && (self.active.word() == 0 || self.tally.content().load(Ordering::SeqCst) == self.active.word());
+        let told = self.publisher.look(is_at_work.then(|| self.tally.progress().load(Ordering::Relaxed)));
+        self.tell(told)
     }
 
     fn replace_detector(&mut self, mut death: Death) -> Result<()> {
@@ -295,7 +328,8 @@ impl<'r> Crew<'r> {
     /// Goes over to content that was installed, and trusts what has lived.
     fn look_after_content(&mut self) -> Result<()> {
         if let Some(event) = self.note_change() {
-            return self.tell(vec![event]);
+            self.tell(vec![event])?;
+            return self.offer_policy();
         }
         let Some(next) = self.next.take() else {
             if let Some(next) = self.ladder.look(&self.active) {
@@ -305,6 +339,7 @@ impl<'r> Crew<'r> {
             if self.ladder.lives(&mut self.active, evaluated) {
                 self.leave_word();
                 let message = format!("content has lived through its trial: {}", self.active.in_words());
+                self.offer_policy()?;
                 return self.tell(vec![sensor_event(Kind::SensorMode, "content", &message)]);
             }
             return Ok(());

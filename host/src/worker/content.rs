@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use watertight_content::sigma::Found;
+use watertight_policy::Policy;
 
 use super::fault;
 use super::mapping::Mapping;
@@ -21,8 +22,8 @@ use super::rules::{self, Loaded};
 use super::sandbox::{self, Profile};
 use crate::slots::ContentId;
 
-/// Longest header: a pack of the most rules that the format allows, each with its id.
-pub const HEADER_BYTES_MAX: u64 = 8 << 20;
+/// Longest header: a pack of the most rules that the format allows, each with its id, and a policy of the most paths.
+pub const HEADER_BYTES_MAX: u64 = 16 << 20;
 
 /// What an image is, for those who do not look into it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -41,6 +42,12 @@ pub struct Header {
     pub replaced: usize,
     /// Canaries that came out as they must.
     pub canaries: u64,
+    /// Its deny rules, checked as every policy is.
+    #[serde(default)]
+    pub policy: Option<Policy>,
+    /// Its new deny rules and actions are in force at once.
+    #[serde(default)]
+    pub is_urgent: bool,
     /// Bytes of the image.
     pub image_bytes: u64,
     /// SHA-256 of them.
@@ -69,6 +76,8 @@ pub fn load(report: RawFd) -> Result<u8> {
             name: manifest.name.to_owned(),
             version: manifest.version,
             canaries: test.canaries,
+            policy: pack.policy().cloned(),
+            is_urgent: manifest.is_urgent,
             ..header_of(pack.image())?
         };
         Ok((header, Cow::Borrowed(pack.image())))

@@ -84,6 +84,7 @@ const LONG: &[&[Test]] = &[
     tamper::TESTS,
     guard::upgrade::TESTS,
     guard::together::TESTS,
+    guard::packs::TESTS,
 ];
 
 /// Why a test could not be tried; neither passed nor failed.

@@ -3,6 +3,7 @@
 pub mod exec;
 pub mod files;
 pub mod others;
+pub mod packs;
 pub mod remains;
 pub mod together;
 pub mod upgrade;
