@@ -23,6 +23,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use watertight_engine::Action;
 use watertight_event::{Event, Kind};
 
 use self::crew::{Crew, Ship};
@@ -78,6 +79,8 @@ pub struct Options {
     pub slots: PathBuf,
     /// How long new content has to live before it is trusted.
     pub trial: Duration,
+    /// Actions that rules may have carried out.
+    pub actions: Vec<Action>,
     /// File and network events that are not wanted.
     pub filters: Vec<Filter>,
     /// Load no guard: nothing is denied, but by a policy that is in force already.

@@ -5,6 +5,7 @@
 //! without that the kernel goes back by itself. The loader's work is waited for by a thread of its own: the workers are looked
 //! after meanwhile.
 
+mod next;
 pub mod plan;
 pub mod word;
 
@@ -13,13 +14,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use watertight_event::{Event, Kind};
-use watertight_policy::{Owned, Owner, Policy, Rule};
+use watertight_policy::{Owned, Owner, Policy, Rule, VERSION};
 
+use self::next::Next;
 use self::plan::{Plan, Standing};
 use self::word::{Progress, Release, Word};
+use crate::actions::{Outcome, Wanted};
 use crate::guard::{Applied, GuardError, Shown, ShownRule, State};
 use crate::loader::Loader;
-use crate::output::sensor_event;
+use crate::output::{boot_ns_now, sensor_event};
 use crate::printable::printable;
 
 /// How long the kernel waits for a confirmation. A start under emulation takes seconds; a machine on which nothing works any more
@@ -49,11 +52,19 @@ enum Stage {
     /// They differ from what the kernel has.
     Due { not_before: Instant },
     /// The loader publishes these.
-    Publishing { rules: Owned, work: JoinHandle<Result<Applied, Failure>> },
+    Publishing { work: JoinHandle<Result<Published, Failure>> },
     /// In force until the deadline.
     Trial { rules: Owned, generation: u64, since: Instant, progress: Option<u64> },
     /// The loader confirms them.
     Confirming { rules: Owned, work: JoinHandle<Result<Shown, Failure>> },
+}
+
+/// What the loader has taken.
+struct Published {
+    applied: Applied,
+    rules: Owned,
+    /// Executables that it does not deny, and why.
+    left_out: Vec<(String, String)>,
 }
 
 /// Why rules did not come into force.
@@ -73,11 +84,15 @@ pub struct Publisher {
     offer: Offer,
     /// Rules of packs that were trusted.
     proven: Vec<Rule>,
+    /// Executables that are not to start again.
+    next: Next,
     /// What the kernel has, as far as this run knows.
     settled: Owned,
     wanted: Owned,
     stage: Stage,
     tries: u8,
+    /// It was tried often enough.
+    is_final: bool,
     word: Word,
 }
 
@@ -89,6 +104,7 @@ impl Publisher {
             let rules = shown.rules.iter().filter(|rule| Owner::of(&rule.id) == owner);
             rules.map(|rule| rule_of(owner, rule)).collect()
         };
+        let next = Next::of(shown, Word::read(state).as_ref());
         let settled = Owned { pack: of(Owner::Pack), trial: of(Owner::Trial), next: of(Owner::Next) };
         let word = Word { run: std::process::id(), trial_s: trial.as_secs(), ..Word::default() };
         let mut publisher = Self {
@@ -96,10 +112,12 @@ impl Publisher {
             state: state.to_owned(),
             offer: Offer::default(),
             proven: settled.pack.clone(),
+            next,
             wanted: settled.clone(),
             settled,
             stage: Stage::Settled,
             tries: 0,
+            is_final: false,
             word,
         };
         publisher.word.generation = shown.generation;
@@ -124,21 +142,44 @@ impl Publisher {
         if self.offer.standing == Standing::Trusted {
             self.proven.clone_from(&pack);
         }
-        self.want(Owned { pack, trial, next: self.wanted.next.clone() })
+        self.want(Owned { pack, trial, next: self.next.rules().to_vec() })
+    }
+
+    /// Has an executable not started again. What becomes of it is told once the loader has answered.
+    pub fn deny(&mut self, wanted: Wanted) -> Outcome {
+        if let Err(why) = &self.loader {
+            return Outcome::Refused(format!("nothing can be denied: {why}"));
+        }
+        if self.is_final {
+            return Outcome::Refused(format!("nothing can be denied: {}", self.word.why));
+        }
+        let Wanted { deny, path, rule } = wanted;
+        let is_known = self.settled.next.contains(&deny);
+        if let Err(why) = self.next.add(deny, path.to_string_lossy().into_owned(), rule) {
+            return Outcome::Refused(why);
+        }
+        let told = self.want(Owned { next: self.next.rules().to_vec(), ..self.wanted.clone() });
+        debug_assert!(told.is_empty(), "only without a loader is anything told here");
+        if is_known {
+            Outcome::Done
+        } else {
+            Outcome::Asked
+        }
     }
 
     /// Goes on with what is to be done. `progress` is the detector's beat while it works with the content in force.
     pub fn look(&mut self, progress: Option<u64>) -> Vec<Event> {
+        let now_ns = boot_ns_now();
+        if self.next.is_due(now_ns) {
+            self.next.remove(|denied| denied.until_boot_ns <= now_ns);
+            let _ = self.want(Owned { next: self.next.rules().to_vec(), ..self.wanted.clone() });
+            // tells nothing: a loader is there
+        }
         let stage = std::mem::replace(&mut self.stage, Stage::Settled);
         let (stage, told) = match stage {
             Stage::Due { not_before } if Instant::now() >= not_before => (self.publish(), None),
-            Stage::Publishing { rules, work } if work.is_finished() => match joined(work) {
-                Ok(applied) if applied.state == State::Trial => {
-                    let generation = applied.generation;
-                    self.say_word(Progress::OnTrial, "", generation);
-                    (Stage::Trial { rules, generation, since: Instant::now(), progress }, None)
-                }
-                Ok(applied) => self.settle(rules, applied.generation),
+            Stage::Publishing { work } if work.is_finished() => match joined(work) {
+                Ok(published) => self.published(published, progress),
                 Err(failure) => self.failed(&failure),
             },
             Stage::Trial { rules, generation, since, progress: before } => {
@@ -157,7 +198,7 @@ impl Publisher {
     /// Waits for what the loader does at this moment. What is on trial goes back by itself.
     pub fn finish(&mut self) {
         match std::mem::replace(&mut self.stage, Stage::Settled) {
-            Stage::Publishing { work, .. } => drop(joined(work)),
+            Stage::Publishing { work } => drop(joined(work)),
             Stage::Confirming { work, .. } => drop(joined(work)),
             Stage::Settled | Stage::Due { .. } | Stage::Trial { .. } => {}
         }
@@ -179,6 +220,7 @@ impl Publisher {
         }
         if is_new {
             self.tries = 0;
+            self.is_final = false;
         }
         match &self.stage {
             Stage::Settled if self.is_settled() => self.say_word(self.at_rest(), "", self.word.generation),
@@ -200,15 +242,27 @@ impl Publisher {
         let Ok(loader) = &self.loader else { return Stage::Settled };
         self.tries = self.tries.saturating_add(1);
         let (loader, rules) = (loader.clone(), self.wanted.clone());
-        let published = rules.clone();
-        let work = std::thread::spawn(move || {
-            // A run has put a guard in force: who took it away wants nothing to be denied.
-            if loader.guard_show().map_err(Failure::Refused)?.state == State::None {
-                return Err(Failure::Unsealed);
-            }
-            loader.guard_publish(&rules, CONFIRM_WITHIN_S).map_err(Failure::Refused)
+        let known = self.settled.next.clone();
+        Stage::Publishing { work: std::thread::spawn(move || publish(&loader, rules, &known)) }
+    }
+
+    /// The loader has answered: what it left out is told.
+    fn published(&mut self, published: Published, progress: Option<u64>) -> (Stage, Option<Event>) {
+        let Published { applied, rules, left_out } = published;
+        let told = (!left_out.is_empty()).then(|| {
+            let words: Vec<String> =
+                left_out.iter().map(|(path, why)| format!("{path} is not denied: {why}")).collect();
+            self.told(&words.join("; "))
         });
-        Stage::Publishing { rules: published, work }
+        self.next.remove(|denied| left_out.iter().any(|(path, _)| *path == denied.path));
+        self.wanted.next = self.next.rules().to_vec();
+        let generation = applied.generation;
+        if applied.state != State::Trial {
+            let (stage, settled) = self.settle(rules, generation);
+            return (stage, told.or(settled));
+        }
+        self.say_word(Progress::OnTrial, "", generation);
+        (Stage::Trial { rules, generation, since: Instant::now(), progress }, told)
     }
 
     /// Confirms once the detector has gone on with its work, unless other rules are wanted by now.
@@ -266,6 +320,7 @@ impl Publisher {
             Failure::Refused(error) => (error.to_string(), self.tries >= TRIES_MAX),
             Failure::Panicked => ("the thread that waits for the loader ended".to_owned(), self.tries >= TRIES_MAX),
         };
+        self.is_final = is_final;
         let event = self.say_refused(&why);
         let stage = match is_final {
             true => Stage::Settled,
@@ -317,9 +372,28 @@ impl Publisher {
         self.word.generation = generation;
         self.word.from.clone_from(&self.offer.release);
         self.word.rules = self.wanted.pack.len();
+        self.word.next = self.next.denied().to_vec();
         self.word.audit = self.wanted.trial.iter().map(|rule| rule.id.clone()).collect();
         let _ = self.word.leave(&self.state);
     }
+}
+
+/// An executable that the machine needs is left out; the rules of packs are not asked about one by one, because a pack is taken whole.
+fn publish(loader: &Loader, mut rules: Owned, known: &[Rule]) -> Result<Published, Failure> {
+    // A run has put a guard in force: who took it away wants nothing to be denied.
+    if loader.guard_show().map_err(Failure::Refused)?.state == State::None {
+        return Err(Failure::Unsealed);
+    }
+    let mut left_out = Vec::new();
+    for rule in rules.next.clone().into_iter().filter(|rule| !known.contains(rule)) {
+        let alone = Policy { version: VERSION, fallback_deny: false, rules: vec![rule.clone()] };
+        if let Err(GuardError::Refused(why)) = loader.guard_check(&alone) {
+            rules.next.retain(|other| other.id != rule.id);
+            left_out.push((rule.target.to_string(), why));
+        }
+    }
+    let applied = loader.guard_publish(&rules, CONFIRM_WITHIN_S).map_err(Failure::Refused)?;
+    Ok(Published { applied, rules, left_out })
 }
 
 fn joined<T>(work: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {

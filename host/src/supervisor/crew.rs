@@ -1,5 +1,7 @@
 //! The workers of a run, looked after: who dies is started again, and what that cost is told.
 
+mod content;
+
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -19,9 +21,11 @@ use super::process::Death;
 use super::restarts::Restarts;
 use super::sources::Sources;
 use super::{ending, Options};
+use crate::actions::request::{channel, Requests};
+use crate::actions::Actor;
 use crate::loader::{Loader, Snapshot};
 use crate::loading::Content;
-use crate::output::{content, no_content, sensor_event};
+use crate::output::sensor_event;
 use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
 use crate::publisher::plan::Standing;
@@ -71,6 +75,10 @@ pub struct Crew<'r> {
     sources_restarts: Restarts,
     /// Puts the deny rules of the content in force.
     publisher: Publisher,
+    /// Carries out what rules demand; `None` where the owner of the machine allows nothing of it.
+    actor: Option<Actor>,
+    /// What the detector asks for.
+    requests: Option<Requests>,
     /// Events of the sensor itself that no detector has written yet. The next detector is told them again.
     untold: VecDeque<Event>,
     /// How many of them were written and are no longer kept.
@@ -95,6 +103,9 @@ impl<'r> Crew<'r> {
             }
             crate::say!("watertight: {}", rules_in_words(header.rule_count, header.replaced));
         }
+        let loader = ship.loader.map(Loader::executable);
+        let actions = &ship.options.actions;
+        let actor = (!actions.is_empty()).then(|| Actor::new(actions, loader));
         let mut crew = Self {
             ship,
             tally: Tally::create().context("making the page of shared counts")?,
@@ -108,6 +119,8 @@ impl<'r> Crew<'r> {
             sources,
             sources_restarts: Restarts::default(),
             publisher,
+            actor,
+            requests: None,
             untold: first.into(),
             written: 0,
         };
@@ -139,6 +152,7 @@ impl<'r> Crew<'r> {
         }
         self.look_after_content()?;
         self.look_after_policy()?;
+        self.look_after_actions()?;
         if let Some(death) = self.sources.as_mut().and_then(Sources::death) {
             self.replace_sources(&death)?;
         }
@@ -146,7 +160,7 @@ impl<'r> Crew<'r> {
         let Some(detector) = &mut self.detector else { return Ok(false) };
         // One that died while it was spoken to is noticed at the next look.
         let _ = detector.tell_within(Duration::ZERO);
-        Ok(detector.is_quit_within(most))
+        Ok(detector.is_quit_within(most, self.requests.as_ref()))
     }
 
     /// Shows events of the sensor itself; they wait while the detector does not read, and are said again after its death.
@@ -204,6 +218,12 @@ impl<'r> Crew<'r> {
 
     fn start_detector(&mut self, there: Option<Snapshot>) -> Result<()> {
         let sources_pid = self.sources.as_ref().and_then(Sources::pid);
+        // One socket a detector: what a dead one has asked for is nobody's wish any more.
+        let (requests, asks) = match &self.actor {
+            Some(_) => channel().map(|(requests, asks)| (Some(requests), Some(asks))).context("making a socket")?,
+            None => (None, None),
+        };
+        self.requests = requests;
         let feed = Feed {
             own_pids: [Some(std::process::id()), sources_pid, self.ship.deny_pid].into_iter().flatten().collect(),
             pins: self.ship.pins,
@@ -215,6 +235,7 @@ impl<'r> Crew<'r> {
             deaths: self.detector_restarts.total(),
             active: &self.active,
             mailbox: self.mailbox.as_fd(),
+            asks: asks.as_ref().map(|asks| asks.as_fd()),
         };
         self.tally.enter(Phase::Elsewhere);
         self.tally.evaluated().store(0, Ordering::SeqCst);
@@ -226,20 +247,6 @@ impl<'r> Crew<'r> {
         self.detector = Some(detector);
         self.beats = Beats::from(Instant::now());
         self.offer_policy()
-    }
-
-    /// The content in force says what is denied, from here on.
-    fn offer_policy(&mut self) -> Result<()> {
-        let told = self.publisher.offer(self.active.offer());
-        self.tell(told)
-    }
-
-    /// Goes on with the deny rules. They are confirmed by a detector that works with the content that they are from.
-    fn look_after_policy(&mut self) -> Result<()> {
-        let is_at_work = self.detector.is_some()
-            && (self.active.word() == 0 || self.tally.content().load(Ordering::SeqCst) == self.active.word());
-        let told = self.publisher.look(is_at_work.then(|| self.tally.progress().load(Ordering::Relaxed)));
-        self.tell(told)
     }
 
     fn replace_detector(&mut self, mut death: Death) -> Result<()> {
@@ -323,77 +330,6 @@ impl<'r> Crew<'r> {
             }
         };
         Some(Blame { words: format!(" {what}: {}", self.active.in_words()), is_of_next: false })
-    }
-
-    /// Goes over to content that was installed, and trusts what has lived.
-    fn look_after_content(&mut self) -> Result<()> {
-        if let Some(event) = self.note_change() {
-            self.tell(vec![event])?;
-            return self.offer_policy();
-        }
-        let Some(next) = self.next.take() else {
-            if let Some(next) = self.ladder.look(&self.active) {
-                return self.go_over_to(next);
-            }
-            let evaluated = self.tally.evaluated().load(Ordering::Relaxed);
-            if self.ladder.lives(&mut self.active, evaluated) {
-                self.leave_word();
-                let message = format!("content has lived through its trial: {}", self.active.in_words());
-                self.offer_policy()?;
-                return self.tell(vec![sensor_event(Kind::SensorMode, "content", &message)]);
-            }
-            return Ok(());
-        };
-        if self.tally.refused().swap(0, Ordering::SeqCst) == next.word() {
-            let instead = self.ladder.give_up(&next, "the detector could not make it ready");
-            if instead.id() != self.active.id() {
-                return self.go_over_to(instead);
-            }
-            return Ok(());
-        }
-        self.next = Some(next);
-        Ok(())
-    }
-
-    /// The detector has gone over to other content, if it has; gives the event that tells of it.
-    fn note_change(&mut self) -> Option<Event> {
-        let word = self.tally.content().load(Ordering::SeqCst);
-        let next = self.next.take_if(|next| next.word() == word)?;
-        let message = format!("content changed from {} to {}", self.active.in_words(), next.in_words());
-        self.active = next.begun_now();
-        self.leave_word();
-        Some(sensor_event(Kind::SensorMode, "content", &message))
-    }
-
-    fn go_over_to(&mut self, next: Active) -> Result<()> {
-        if let Some(detector) = &mut self.detector {
-            detector.hand_over(&next, &self.mailbox)?;
-        }
-        self.next = Some(next);
-        Ok(())
-    }
-
-    /// For `status`; without it that says that it does not know.
-    fn leave_word(&self) {
-        let _ = self.active.in_force().leave(&self.ship.options.state);
-    }
-
-    /// Says which content is in force, as a line of its own before a detector's first event.
-    fn tell_content(&self) -> Result<()> {
-        self.leave_word();
-        let given = self.active.given(0);
-        let mut line = given.as_ref().map_or_else(no_content, content);
-        if let Some(fields) = line.as_object_mut() {
-            let header = self.active.content.as_ref().map(|content| &content.header);
-            fields.insert("kind".into(), "content".into());
-            fields.insert("rules".into(), header.map_or(0, |header| header.rule_count).into());
-            fields.insert("canaries".into(), header.map_or(0, |header| header.canaries).into());
-        }
-        let shown = match self.ship.options.format {
-            Format::Live => format!("  content: {}\n", self.active.in_words()),
-            _ => format!("{line}\n"),
-        };
-        ending::put(&shown).map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
     }
 
     fn replace_sources(&mut self, death: &Death) -> Result<()> {

@@ -77,10 +77,7 @@ pub fn run(arguments: &[&str]) -> Result<Watertight> {
 
 /// Waits until the run says this of the policy.
 pub fn wait_policy(run: &Watertight, words: &str) -> Result<()> {
-    let fits = |event: &Value| {
-        let message = event.pointer("/sensor/message").and_then(Value::as_str).unwrap_or_default();
-        message.contains(words)
-    };
+    let fits = |event: &Value| event["message"].as_str().is_some_and(|message| message.contains(words));
     run.wait_for("sensor.mode", fits, WAIT_MAX).with_context(|| format!("waiting for {words:?}")).map(drop)
 }
 

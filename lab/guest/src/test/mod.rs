@@ -85,6 +85,7 @@ const LONG: &[&[Test]] = &[
     guard::upgrade::TESTS,
     guard::together::TESTS,
     guard::packs::TESTS,
+    guard::actions::TESTS,
 ];
 
 /// Why a test could not be tried; neither passed nor failed.
