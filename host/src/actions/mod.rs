@@ -12,7 +12,7 @@ pub mod rate;
 pub mod request;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use watertight_engine::Action;
@@ -79,7 +79,8 @@ pub struct InForce<'c> {
 /// Judges requests, and acts.
 pub struct Actor {
     enforced: BTreeSet<&'static str>,
-    judge: Judge,
+    /// Our loader's executable.
+    loader: Option<PathBuf>,
     rate: Rate,
 }
 
@@ -97,9 +98,9 @@ pub struct Wanted {
 impl Actor {
     /// Takes these actions and no others. `loader` is our own one's executable.
     #[must_use]
-    pub fn new(enforced: &[Action], loader: Option<&std::path::Path>) -> Self {
+    pub fn new(enforced: &[Action], loader: Option<&Path>) -> Self {
         let enforced = enforced.iter().map(|action| action.name()).collect();
-        Self { enforced, judge: Judge::of_this_machine(loader), rate: Rate::default() }
+        Self { enforced, loader: loader.map(Path::to_owned), rate: Rate::default() }
     }
 
     /// Answers what the detector has asked for since the last look. `deny` puts a deny rule in force, or says why not.
@@ -137,11 +138,16 @@ impl Actor {
         }
         match request.action {
             request::Demand::Kill => self.kill(request),
-            request::Demand::DenyNext => match deny::wanted(request, &self.judge) {
+            request::Demand::DenyNext => match deny::wanted(request, &self.judge()) {
                 Ok(wanted) => deny(wanted),
                 Err(outcome) => outcome,
             },
         }
+    }
+
+    /// Looked up anew each time: an upgrade gives a program another identity.
+    fn judge(&self) -> Judge {
+        Judge::of_this_machine(self.loader.as_deref())
     }
 
     fn kill(&mut self, request: &Request) -> Outcome {
@@ -149,7 +155,7 @@ impl Actor {
             Ok(target) => target,
             Err(outcome) => return outcome,
         };
-        if let Some(why) = self.judge.refusal(target.seen()) {
+        if let Some(why) = self.judge().refusal(target.seen()) {
             return Outcome::Refused(why);
         }
         if !self.rate.has_room(Instant::now()) {

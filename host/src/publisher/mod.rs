@@ -276,7 +276,8 @@ impl Publisher {
         let is_over = since.elapsed() > Duration::from_secs(CONFIRM_WITHIN_S.saturating_add(1));
         let lives = progress.is_some() && progress != before && since.elapsed() >= LIVES_MIN;
         match &self.loader {
-            Ok(loader) if lives && rules == self.wanted && !is_over => {
+            // More executables are published next; rules of other content are not confirmed by what runs now.
+            Ok(loader) if lives && self.is_same_content(&rules) && !is_over => {
                 let loader = loader.clone();
                 let work = std::thread::spawn(move || loader.guard_confirm(generation).map_err(Failure::Refused));
                 (Stage::Confirming { rules, work }, None)
@@ -312,7 +313,7 @@ impl Publisher {
     fn failed(&mut self, failure: &Failure) -> (Stage, Option<Event>) {
         let (why, is_final) = match failure {
             Failure::Unsealed => {
-                let next = "the next start of `watertight run`, or other content, puts them in force again";
+                let next = "the next start of `watertight run` puts them in force again";
                 self.settled = Owned::default();
                 (format!("`policy unseal` took policy and guard away; {next}"), true)
             }
@@ -331,6 +332,10 @@ impl Publisher {
 
     fn is_settled(&self) -> bool {
         self.settled == self.wanted
+    }
+
+    fn is_same_content(&self, rules: &Owned) -> bool {
+        (&rules.pack, &rules.trial) == (&self.wanted.pack, &self.wanted.trial)
     }
 
     fn at_rest(&self) -> Progress {
@@ -375,6 +380,13 @@ impl Publisher {
         self.word.next = self.next.denied().to_vec();
         self.word.audit = self.wanted.trial.iter().map(|rule| rule.id.clone()).collect();
         let _ = self.word.leave(&self.state);
+    }
+}
+
+/// Whatever ends a run, what the loader was told to do is done before the guard is let go.
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 
