@@ -1,7 +1,7 @@
 //! What an event costs the detector, step by step, over made-up records: for a profiler that counts instructions.
 //!
 //! `event_cost COUNT read|translate|tree|json|rules|together [open|exec|fork]`: each step includes those before it, json and rules both
-//! come after tree, and together is rules with what correlations make of their hits, an event each tenth of a millisecond. The difference between two counts is the cost without the start.
+//! come after tree, and together is both and what correlations make of the hits, an event each tenth of a millisecond. The difference between two counts is the cost without the start.
 
 use std::hint::black_box;
 
@@ -10,6 +10,7 @@ use watertight_engine::Image;
 use watertight_event::JsonLines;
 use watertight_host::tree::Tree;
 use watertight_host::users::Names;
+use watertight_host::worker::correlations::CorrelationAlert;
 use watertight_host::worker::rules;
 use watertight_sensor_abi::{
     Exec, File, Fork, Header, Hook, Process, Record, RecordType, ABI_VERSION, FLAG_HAS_PROCESS,
@@ -74,8 +75,11 @@ fn main() -> Result<()> {
             "together" => {
                 event.boot_ns = now_ns;
                 now_ns += APART_NS;
-                black_box(rules.evaluate(&event, &mut |alert| eprintln!("{}", alert.rule.title())));
-                rules.advance(now_ns.saturating_sub(SETTLE_NS), &mut |alert| eprintln!("{}", alert.rule.title()));
+                line.clear();
+                lines.write(&event, &mut line);
+                let mut told = |alert: CorrelationAlert<'_>| eprintln!("{}", alert.rule.title());
+                black_box(rules.evaluate_next(&event, &line, &mut |_| {}, &mut told));
+                rules.advance(now_ns.saturating_sub(SETTLE_NS), &mut told);
             }
             other => bail!("{other:?} is no step"),
         }

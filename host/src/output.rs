@@ -120,12 +120,13 @@ impl Output {
         debug_assert_eq!(event.foreign_fields().next(), None, "the table does not give it to {}", event.kind.native());
         let count = self.events.entry(event.kind).or_insert(0);
         *count = count.saturating_add(1);
+        let mut native = std::mem::take(&mut self.line);
+        native.clear();
         match (self.view(), &mut self.live) {
             (Some(View::Native), _) => {
-                self.line.clear();
-                self.lines.write(event, &mut self.line);
-                self.line.push(b'\n');
-                self.out.write_all(&self.line)?;
+                self.lines.write(event, &mut native);
+                native.push(b'\n');
+                self.out.write_all(&native)?;
             }
             (Some(view), _) => writeln!(self.out, "{}", view.render(event))?,
             (None, Some(live)) => live.event(event.kind.class(), || line(event)),
@@ -152,7 +153,8 @@ impl Output {
                 together = shared.borrow_mut().correlation(&alert, tree);
             }
         };
-        let limits = rules.evaluate_next(event, &mut alert, &mut complete);
+        let limits = rules.evaluate_next(event, &native, &mut alert, &mut complete);
+        self.line = native;
         self.tally.enter(Phase::Elsewhere);
         written.and(together)?;
         let given_up = limits.first_undecided.and_then(|position| rules.id(position));

@@ -3,6 +3,7 @@
 //! The types cross from the command, which reads the file, to the loader, which is root and reads nothing but this form in
 //! JSON. That is why the YAML lies behind the feature `yaml`: the loader is built without it.
 
+mod by_name;
 mod check;
 mod owned;
 mod policy;
@@ -11,6 +12,7 @@ pub mod vital;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 
+pub use by_name::{refuse_vital_by_name, StopsByName};
 pub use check::PolicyError;
 pub use owned::{Owned, Owner, PACK_ID_CHARACTERS_MAX};
 pub use policy::{

@@ -17,7 +17,7 @@ impl Output {
     /// An alert of a correlation is told with its last event, and lists all that led to it.
     pub(super) fn correlation(&mut self, alert: &CorrelationAlert<'_>, tree: &Tree) -> io::Result<()> {
         self.alerts = self.alerts.saturating_add(1);
-        let last = alert.stages.iter().rev().find_map(|stage| stage.event).cloned();
+        let last = alert.stages.iter().rev().find_map(|stage| stage.event.clone());
         let last = last.unwrap_or_else(|| {
             sensor_event(Kind::SensorGap, "correlation", "the events that led to this alert are no longer at hand")
         });
@@ -30,8 +30,10 @@ impl Output {
         let mut lines = alert_lines(&told, level_name(alert.rule.level()));
         let at = lines.len().min(2);
         for stage in alert.stages.iter().rev() {
-            let what =
-                stage.event.map_or_else(|| "no longer at hand".to_owned(), |event| line(event).trim().to_owned());
+            let what = stage
+                .event
+                .as_ref()
+                .map_or_else(|| "no longer at hand".to_owned(), |event| line(event).trim().to_owned());
             let text = format!("    stage     {}: {what}", clean(stage.stage));
             lines.insert(at, Line { part: Part::Why, text });
         }
@@ -81,7 +83,7 @@ fn stages_json(alert: &CorrelationAlert<'_>) -> Json {
         .stages
         .iter()
         .map(|stage| {
-            let event = stage.event.map(|event| {
+            let event = stage.event.as_ref().map(|event| {
                 json!({
                     "kind": event.kind.native(),
                     "boot_ns": event.boot_ns,

@@ -148,26 +148,28 @@ impl<'i> Rules<'i> {
 
     /// Calls `alert` for each rule that fires on the event by itself. What could not be found out within the budget is counted.
     pub fn evaluate(&mut self, event: &Event, alert: &mut dyn FnMut(Alert<'_>)) -> Limits {
-        self.evaluate_next(event, alert, &mut |_| {})
+        self.evaluate_next(event, &[], alert, &mut |_| {})
     }
 
     /// Calls `alert` for each rule that fires on the event, the next of a run. What it completes is told by [`Self::advance`];
-    /// what can't wait for that, because too much does already, is told to `together`.
+    /// what can't wait for that, because too much does already, is told to `together`. `line` is the event as it was written,
+    /// or empty.
     pub fn evaluate_next(
         &mut self,
         event: &Event,
+        line: &[u8],
         alert: &mut dyn FnMut(Alert<'_>),
         together: &mut dyn FnMut(CorrelationAlert<'_>),
     ) -> Limits {
         self.count = self.count.saturating_add(1);
         let moment = Moment { time_ns: event.boot_ns, number: self.count };
-        self.evaluate_at(event, moment, alert, together)
+        self.evaluate_at((event, line), moment, alert, together)
     }
 
     /// The same for an event whose time and number the caller knows better.
     pub fn evaluate_at(
         &mut self,
-        event: &Event,
+        (event, line): (&Event, &[u8]),
         moment: Moment,
         alert: &mut dyn FnMut(Alert<'_>),
         together: &mut dyn FnMut(CorrelationAlert<'_>),
@@ -179,7 +181,7 @@ impl<'i> Rules<'i> {
         let limits = rules.plan.evaluate(&fields, scratch, &mut |position| hits.push(position));
         for position in hits.iter().copied() {
             if let Some(correlations) = correlations {
-                correlations.on_hit(position, (&fields, event), moment, together);
+                correlations.on_hit(position, (&fields, event, line), moment, together);
             }
             if image.is_some_and(|image| image.is_silenced(position)) {
                 continue;
