@@ -7,6 +7,8 @@
 
 mod next;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 pub mod word;
 
 use std::path::{Path, PathBuf};
