@@ -303,8 +303,8 @@ impl Publisher {
         self.say_word(self.at_rest(), "", generation);
         let Owned { pack, trial, next } = &self.settled;
         let message = format!(
-            "deny rules of packs in force as generation {generation}: {} as declared, {} in audit until their pack is trusted; {} \
-             executables are not started again",
+            "deny rules of packs in force as generation {generation}: {} as declared, {} in audit until their pack is trusted; \
+             executables not started again: {}",
             pack.len(),
             trial.len(),
             next.len()

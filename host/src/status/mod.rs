@@ -3,6 +3,7 @@
 
 mod guard;
 mod sources;
+mod workers;
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -54,6 +55,8 @@ pub struct Status {
     pub content: Option<InForce>,
     /// The deny rules of packs, as that run says.
     pub policy: Option<Word>,
+    /// What the run at work says holds its workers.
+    pub workers: Vec<workers::Held>,
 }
 
 impl Status {
@@ -94,7 +97,8 @@ impl Status {
         let slots = Overview::of(&Slots::at(slots, factory()));
         let content = run.and_then(|run| InForce::of_run(state, run));
         let policy = run.and_then(|run| Word::of_run(state, run));
-        Ok(Self { run, build, hooks, matrix, muted, deny, slots, content, policy })
+        let workers = workers::of_run(state, run);
+        Ok(Self { run, build, hooks, matrix, muted, deny, slots, content, policy, workers })
     }
 
     /// Whether everything is seen and read.
@@ -124,6 +128,7 @@ impl Status {
             "content": self.content,
             "pack_policy": self.policy,
             "slots": self.slots,
+            "workers": self.workers,
         })
     }
 
@@ -145,6 +150,9 @@ impl Status {
         }
         text.push_str(&self.policy.as_ref().map(Word::to_text).unwrap_or_default());
         text.push_str(&self.slots.to_text());
+        for workers::Held { worker, pid, sandbox } in &self.workers {
+            let _ = writeln!(text, "{worker}: process {pid}, {sandbox}");
+        }
         for filter in &self.muted {
             let _ = writeln!(text, "muted: {filter}");
         }

@@ -31,6 +31,7 @@ use crate::printable::{printable, printable_lines};
 use crate::publisher::plan::Standing;
 use crate::publisher::Publisher;
 use crate::whole_lines::line_end;
+use crate::worker::correlation_loss::LIMITS;
 use crate::worker::protocol::{Format, Message};
 use crate::worker::rules::rules_in_words;
 use crate::worker::sandbox::Sandbox;
@@ -83,6 +84,8 @@ pub struct Crew<'r> {
     untold: VecDeque<Event>,
     /// How many of them were written and are no longer kept.
     written: u64,
+    /// What correlations could not do, as `status` was told last.
+    limits: [u64; LIMITS.len()],
 }
 
 impl<'r> Crew<'r> {
@@ -123,6 +126,7 @@ impl<'r> Crew<'r> {
             requests: None,
             untold: first.into(),
             written: 0,
+            limits: [0; LIMITS.len()],
         };
         if let Some(sources) = &crew.sources {
             crew.tell_sandbox("sources", sources.pid(), &sources.sandbox)?;
@@ -259,6 +263,10 @@ impl<'r> Crew<'r> {
             ending::put(line_end(std::io::stdout(), self.tally.line()))
                 .map_err(|error| anyhow!("{}", output_gone(&error.to_string())))?;
             let lost = self.tally.write_off();
+            let begun = match self.tally.correlated().swap(0, Ordering::Relaxed) {
+                0 => String::new(),
+                events => format!(", and so is what correlations had begun on up to {events} events"),
+            };
             let changed = self.note_change();
             self.untold.extend(changed);
             let blame = self.blame(&death);
@@ -268,7 +276,7 @@ impl<'r> Crew<'r> {
             self.after_death(blame.map(|blame| blame.is_of_next), &cause)?;
             let message = format!(
                 "the detector {cause} and was started again with {}; the rings held the events meanwhile, what it had read and \
-                 not written is lost",
+                 not written is lost{begun}",
                 self.active.in_words()
             );
             self.untold.push_back(sensor_event(Kind::SensorGap, "detector", &message).with(Field::Count, lost));

@@ -4,6 +4,7 @@ mod active;
 pub(crate) mod asks;
 pub mod budget;
 pub mod content;
+pub mod correlation_loss;
 pub mod correlations;
 pub mod detector;
 pub mod fault;

@@ -46,6 +46,9 @@ impl Crew<'_> {
             self.tell(vec![event])?;
             return self.offer_policy();
         }
+        if std::mem::replace(&mut self.limits, self.tally.correlation_limits()) != self.limits {
+            self.leave_word();
+        }
         let Some(next) = self.next.take() else {
             if let Some(next) = self.ladder.look(&self.active) {
                 return self.go_over_to(next);
@@ -90,7 +93,7 @@ impl Crew<'_> {
 
     /// For `status`; without it that says that it does not know.
     pub(super) fn leave_word(&self) {
-        let _ = self.active.in_force().leave(&self.ship.options.state);
+        let _ = self.active.in_force(self.tally.correlation_limits()).leave(&self.ship.options.state);
     }
 
     /// Says which content is in force, as a line of its own before a detector's first event.

@@ -66,7 +66,7 @@ fn said(events: &Events, words: &str) -> Result<()> {
 fn kill() -> Result<()> {
     fresh()?;
     let path = format!("{}/sleeper", folder("actions-kill")?);
-    program_of_its_own("/bin/sleep", &path)?;
+    program_of_its_own("/usr/bin/sleep", &path)?;
     let run = enforcing(&rules("actions-kill-rules", "process_creation", "Image", &path, "kill")?, "kill")?;
     let mut child = sleeper(&path)?;
     let told = outcome(&run, ": done")?;
@@ -94,7 +94,7 @@ fn kill() -> Result<()> {
 fn not_allowed() -> Result<()> {
     fresh()?;
     let path = format!("{}/sleeper", folder("actions-audit")?);
-    program_of_its_own("/bin/sleep", &path)?;
+    program_of_its_own("/usr/bin/sleep", &path)?;
     let rules = rules("actions-audit-rules", "process_creation", "Image", &path, "kill")?;
     let run = enforcing(&rules, "deny_next")?;
     let mut child = sleeper(&path)?;
@@ -131,7 +131,7 @@ fn deny_next() -> Result<()> {
     let run = enforcing(&rules("actions-deny-rules", "process_creation", "Image", &path, "deny_next")?, "deny_next")?;
     ensure!(starts(&path)?, "it does not start a first time");
     outcome(&run, "asked of the loader")?;
-    wait_policy(&run, "1 executables are not started again")?;
+    wait_policy(&run, "executables not started again: 1")?;
     ensure!(!starts(&path)?, "it starts a second time: {}", show()?);
     let status = crate::product::watertight(&["status"])?;
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
