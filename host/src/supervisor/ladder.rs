@@ -257,7 +257,7 @@ impl Ladder {
         let slots = self.slots.as_ref()?;
         let state = slots.state().ok()?;
         let held = state.goods.into_iter().rev().find(|held| !state.quarantined.contains(&held.id))?;
-        load_pack(&slots.read(&Choice::Good(held)).ok()?).ok()?.header.policy
+        load_pack(&slots.read(&Choice::Good(held)).ok()?, held.id).ok()?.header.policy
     }
 
     /// Whether content was given up in this run.
