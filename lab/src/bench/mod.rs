@@ -4,6 +4,7 @@
 //! guest.rs     a guest a sensor and kernel, time counted in instructions -> findings
 //! machine.rs   this machine: memory, events a second
 //! rivals.rs    the detection engine beside others
+//! mutants.rs   a million mutants of packs
 //! page.rs      findings -> the page, each figure beside its bar
 //! ```
 //! What was measured is kept in the cache, so that a part can be measured again without the rest.
@@ -12,6 +13,7 @@ mod bars;
 mod guest;
 mod image;
 mod machine;
+mod mutants;
 mod packages;
 mod page;
 mod policy;
@@ -44,8 +46,11 @@ pub struct BenchArgs {
     /// Only the detection engine beside others
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only"])]
     rivals_only: bool,
-    /// Measure nothing: write the page from what was measured before
+    /// Only the mutants of packs
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only"])]
+    mutants_only: bool,
+    /// Measure nothing: write the page from what was measured before
+    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "mutants_only"])]
     page_only: bool,
     /// Short processes that memory is measured after
     #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
@@ -85,6 +90,12 @@ pub fn run(args: &BenchArgs, accelerator: &str) -> Result<ExitCode> {
 }
 
 fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) -> Result<()> {
+    if !args.guests_only && !args.machine_only && !args.rivals_only {
+        mutants::measure(&results.join("mutants.json"))?;
+    }
+    if args.mutants_only {
+        return Ok(());
+    }
     if !args.guests_only && !args.machine_only {
         rivals::measure(&results.join("rivals.json"))?;
     }
