@@ -84,6 +84,21 @@ fn correlated() -> Vec<u8> {
     built(&release(), RULES, tests, None).expect("good sources").bytes
 }
 
+/// A pack with so many words that not every state of its automaton has a full row.
+fn many_words() -> Vec<u8> {
+    let mut numbers = mutants::Numbers(mutants::SEED);
+    let mut word =
+        || -> String { (0..30).map(|_| char::from(b"abcdefghijklmnopqrstuvwxyz"[numbers.below(26)])).collect() };
+    let words: Vec<String> = (0..300).map(|_| word()).collect();
+    let rules = format!(
+        "title: Words\nid: 00000000-0000-4000-8000-000000000001\nlogsource: {{category: c}}\ndetection: {{s: {{A|contains: [{}]}}, \
+         condition: s}}\n",
+        words.join(", ")
+    );
+    let tests = format!("fires: [{{category: c, event: {{A: {}}}}}]", words[7]);
+    built(&release(), &rules, &tests, None).expect("good sources").bytes
+}
+
 #[test]
 fn a_section_that_claims_the_size_of_a_bomb_is_refused_before_it_is_read() {
     let good = pack();
@@ -133,12 +148,14 @@ fn tables_that_lead_in_circles_are_refused() {
     let needs = |predicates: &mut [PredicateRecord]| predicates[0].needs = 0.into();
     refused_table(&with_table(&good, Table::Predicates, needs), "predicate");
     // An automaton that falls back to itself: searching would never end.
+    let large = many_words();
+    assert!(Pack::open(&large).is_ok());
     let mut automata = Vec::new();
-    with_table(&good, Table::Automata, |all: &mut [AutomatonRecord]| automata.extend_from_slice(all));
+    with_table(&large, Table::Automata, |all: &mut [AutomatonRecord]| automata.extend_from_slice(all));
     let mut is_found = false;
     let back =
         |states: &mut [zerocopy::little_endian::U32]| is_found = automata.iter().any(|one| turn_back(states, one));
-    let circle = with_table(&good, Table::States, back);
+    let circle = with_table(&large, Table::States, back);
     assert!(is_found, "no automaton has a state that falls back");
     refused_table(&circle, "automaton");
     // A correlation that listens to the one that listens to it.

@@ -12,6 +12,7 @@ use crate::account::{guard_rows, hook_rows, HookCounts, Receipts, SourceCounts};
 use crate::loss;
 use crate::patience;
 use crate::whole_lines::NOT_READ;
+use crate::worker::correlation_loss::{self, LIMITS};
 use crate::worker::protocol::{Format, Given};
 use crate::worker::rules::rules_in_words;
 
@@ -53,6 +54,8 @@ pub struct Summary<'s> {
     pub changes: u64,
     /// Longest time for which that kept events waiting.
     pub pause_ns_max: u64,
+    /// What correlations could not do within their bounds.
+    pub correlation_limits: [u64; LIMITS.len()],
 }
 
 impl Output {
@@ -109,6 +112,7 @@ impl Output {
             "content": summary.content.map_or_else(no_content, content),
             "content_changes": summary.changes,
             "content_pause_ns_max": summary.pause_ns_max,
+            "correlations": correlation_loss::named(summary.correlation_limits),
         });
         if let Some(live) = &mut self.live {
             if !live.close(&|since_ms| patience::wait(&self.tally, since_ms))? {
@@ -174,6 +178,11 @@ impl Output {
                 number("received"),
                 format!("{}x", number("overflows"))
             )?;
+        }
+        for (name, count) in line.get("correlations").and_then(Json::as_object).into_iter().flatten() {
+            if count.as_u64() > Some(0) {
+                writeln!(self.out, "  correlations: {count} {}", name.replace('_', " "))?;
+            }
         }
         Ok(())
     }

@@ -95,6 +95,11 @@ impl<'i> Correlations<'i> {
         self.correlator.is_waiting()
     }
 
+    /// Events that they have listened to and that are still at hand.
+    pub fn kept(&self) -> u64 {
+        self.kept.sizes.len() as u64
+    }
+
     /// What could not be done so far.
     pub fn limits(&self) -> CorrelationLimits {
         self.correlator.limits()

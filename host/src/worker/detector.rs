@@ -27,6 +27,7 @@ use self::ending::Ending;
 use self::lines::Lines;
 use self::unwritten::Unwritten;
 use super::active::Active;
+use super::correlation_loss::{self, LIMITS};
 use super::preparer::Preparer;
 use super::protocol::{Given, Message};
 use super::tally::Tally;
@@ -73,6 +74,8 @@ struct Detector {
     source_counts: Vec<SourceCounts>,
     /// Lines from the sources that are no events.
     malformed: u64,
+    /// Of the content in force, as far as it is in the shared page.
+    limits: [u64; LIMITS.len()],
     /// What was shown and is not written yet.
     unwritten: Unwritten,
     is_adopted: bool,
@@ -113,7 +116,7 @@ impl Detector {
             let started_ns = boot_ns_now();
             self.tally.beat();
             let taken = self.take()?;
-            self.change_over();
+            self.change_over()?;
             while let Some(line) = control.ready_line()? {
                 match read(&line)? {
                     Message::Stop { kernel, sequences, guard, is_guard_new, seconds } => {
@@ -157,16 +160,16 @@ impl Detector {
     }
 
     /// Goes over to other content if it has become ready: between two events, none of which waits for more than this.
-    fn change_over(&mut self) {
+    fn change_over(&mut self) -> Result<()> {
         let begun = Instant::now();
-        let Some(preparer) = &self.preparer else { return };
+        let Some(preparer) = &self.preparer else { return Ok(()) };
         let active = match preparer.ready() {
-            None => return,
+            None => return Ok(()),
             Some((word, Err(error))) => {
                 self.changes.is_awaited = false;
                 self.tally.refused().store(word, Ordering::SeqCst);
                 crate::say!("watertight: the detector keeps its content: {}", printable(&format!("{error:#}")));
-                return;
+                return Ok(());
             }
             Some((_, Ok(mut active))) => {
                 active.rules().leave_trail(self.trail.rule());
@@ -174,12 +177,28 @@ impl Detector {
             }
         };
         self.changes.is_awaited = false;
-        let before = std::mem::replace(&mut self.active, active);
+        let mut before = std::mem::replace(&mut self.active, active);
         self.output.go_over_to(self.active.counts());
         self.tally.evaluated().store(0, Ordering::SeqCst);
         self.tally.content().store(self.active.word(), Ordering::SeqCst);
         self.changes.note(begun.elapsed());
+        let (dropped, limits) = (correlation_loss::dropped(before.rules().correlated()), before.rules().limits());
         preparer.forget(before);
+        self.note_limits(correlation_loss::counts(&limits));
+        self.limits = [0; LIMITS.len()];
+        let Self { output, active, tree, .. } = self;
+        for mut event in dropped {
+            output.event(&mut event, active.rules(), tree).map_err(OutputGone)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves in the shared page what correlations could not do, these being the counts of the content that was in force.
+    fn note_limits(&mut self, now: [u64; LIMITS.len()]) {
+        let mut more = now;
+        more.iter_mut().zip(self.limits).for_each(|(more, before)| *more = more.saturating_sub(before));
+        self.tally.note_correlation_limits(more);
+        self.limits = now;
     }
 
     /// Hands everything on, and notes what would no longer be lost with this process.
@@ -188,6 +207,10 @@ impl Detector {
         self.output.note(&self.tally);
         self.tally.settle();
         std::mem::take(&mut self.unwritten).note(&self.tally);
+        let rules = self.active.rules();
+        let (correlated, limits) = (rules.correlated(), correlation_loss::counts(&rules.limits()));
+        self.tally.correlated().store(correlated, Ordering::Relaxed);
+        self.note_limits(limits);
         Ok(())
     }
 

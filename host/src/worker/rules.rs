@@ -49,6 +49,15 @@ pub struct Alert<'r> {
 /// It is no image, or not one for this host; the error names rule, field and line.
 pub fn open(image: &[u8]) -> Result<Image<'_>> {
     let image = Image::open(image).context("opening the rules")?;
+    check(&image)?;
+    Ok(image)
+}
+
+/// Whether an image that is open is one for this host.
+///
+/// # Errors
+/// As [`open`], but for its form.
+pub fn check(image: &Image<'_>) -> Result<()> {
     if image.is_foreign() {
         bail!("the content was compiled for any sensor's events: compile it for a host (`watertight content build`)");
     }
@@ -60,7 +69,7 @@ pub fn open(image: &[u8]) -> Result<Image<'_>> {
             rule.id()
         );
     }
-    Ok(image)
+    Ok(())
 }
 
 /// The types of a field in this host's events of a log source.
@@ -214,6 +223,12 @@ impl Rules<'_> {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.correlations.as_ref().is_some_and(Correlations::is_waiting)
+    }
+
+    /// Events that correlations have listened to and that are still at hand.
+    #[must_use]
+    pub fn correlated(&self) -> u64 {
+        self.correlations.as_ref().map_or(0, Correlations::kept)
     }
 
     /// What correlations could not do within their bounds.

@@ -17,6 +17,7 @@ use crate::output::Output;
 use crate::tree::Tree;
 use crate::users::Names;
 use crate::worker::active::Active;
+use crate::worker::correlation_loss::LIMITS;
 use crate::worker::mapping::Mapping;
 use crate::worker::preparer::Preparer;
 use crate::worker::protocol::{Format, Given, InheritedRing, Setup};
@@ -113,6 +114,7 @@ impl Detector {
             is_line_broken: setup.is_restart,
             source_counts: Vec::new(),
             malformed: 0,
+            limits: [0; LIMITS.len()],
             unwritten: Unwritten::default(),
             is_adopted: setup.is_adopted,
             losses: Losses::default(),

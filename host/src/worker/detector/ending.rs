@@ -49,6 +49,7 @@ impl Detector {
             content: self.active.given(),
             changes: self.changes.count,
             pause_ns_max: self.changes.pause_ns_max,
+            correlation_limits: self.tally.correlation_limits(),
         };
         let is_balanced = self.output.summary(&summary).map_err(OutputGone)?;
         self.flush()?;
