@@ -5,6 +5,7 @@ mod content;
 use super::bars;
 use super::guest;
 use super::machine;
+use super::mutants;
 use super::rivals;
 use crate::kernel::Series;
 use anyhow::{Context, Result};
@@ -93,6 +94,9 @@ impl Page {
         }
         if let Some(scenes) = read::<Vec<rivals::Scene>>(&folder.join("rivals.json"))? {
             page.rivals(&scenes);
+        }
+        if let Some(found) = read::<mutants::Found>(&folder.join("mutants.json"))? {
+            page.mutants(&found);
         }
         Ok(page)
     }
@@ -284,6 +288,24 @@ impl Page {
         self.line(&format!(
             "| `watertight detect`, events a second of one processor | {:.0} | |",
             rate(events, seconds)
+        ));
+    }
+
+    fn mutants(&mut self, found: &mutants::Found) {
+        self.line("\n## Hostile packs\n");
+        self.line(&format!(
+            "{} mutants of seed {:#x} in {} s, by `watertight-lab bench --mutants-only`: each is opened, its canaries run, and what is taken \
+             evaluates events as on a host.\n",
+            found.mutants, found.seed, found.seconds
+        ));
+        self.line("| refused by name | fail their canaries | taken | taken, then fail | panics |");
+        self.line("|--:|--:|--:|--:|--:|");
+        let (failed, panics) = (found.accepted_then_failed, found.panics);
+        let is_tried = found.refused > 0 && found.fail_canaries > 0 && found.accepted > 0;
+        let (of_failed, of_panics) = (self.verdict(is_tried && failed == 0), self.verdict(is_tried && panics == 0));
+        self.line(&format!(
+            "| {} | {} | {} | {failed} {of_failed} [0] | {panics} {of_panics} [0] |",
+            found.refused, found.fail_canaries, found.accepted
         ));
     }
 
