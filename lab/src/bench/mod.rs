@@ -4,11 +4,13 @@
 //! guest.rs     a guest a sensor and kernel, time counted in instructions -> findings
 //! machine.rs   this machine: memory, events a second
 //! rivals.rs    the detection engine beside others
-//! page.rs      findings -> the page, each figure beside its bar
+//! engine.rs    the detection engine by itself: hostile events, correlations, sequences
+//! page/        findings -> the page, each figure beside its bar
 //! ```
 //! What was measured is kept in the cache, so that a part can be measured again without the rest.
 
 mod bars;
+mod engine;
 mod guest;
 mod image;
 mod machine;
@@ -87,6 +89,7 @@ pub fn run(args: &BenchArgs, accelerator: &str) -> Result<ExitCode> {
 fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) -> Result<()> {
     if !args.guests_only && !args.machine_only {
         rivals::measure(&results.join("rivals.json"))?;
+        keep(&results.join("engine.json"), &engine::measure().context("measuring the engine by itself")?)?;
     }
     if args.rivals_only {
         return Ok(());
