@@ -7,7 +7,7 @@ mod closed;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use watertight_cli::command::{content, detect, doctor, policy, rules, run, status, worker};
+use watertight_cli::command::{content, detect, doctor, policy, rules, run, status, triage, worker};
 use watertight_host::printable::printable;
 
 /// Endpoint security that a bad update cannot sink.
@@ -27,6 +27,7 @@ enum Command {
     Rules(rules::RulesArgs),
     Policy(policy::PolicyArgs),
     Content(content::ContentArgs),
+    Triage(triage::TriageArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
 }
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Rules(args) => rules::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Content(args) => content::run(args),
+        Command::Triage(args) => triage::run(args),
         Command::Worker(args) => worker::run(args),
     };
     match outcome {

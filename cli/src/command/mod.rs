@@ -11,4 +11,5 @@ pub mod rules;
 pub mod run;
 pub mod status;
 pub mod supply;
+pub mod triage;
 pub mod worker;

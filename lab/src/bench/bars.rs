@@ -33,6 +33,16 @@ pub const CORRELATED_PER_S_MIN: f64 = 1e6;
 pub const CORRELATION_KIB_MAX: u64 = 16 << 10;
 /// What a sequence may cost, nanoseconds for each event that is a stage of it.
 pub const SEQUENCE_NS_MAX: f64 = 200.0;
+/// From the install of content that kills the engine to the detector that is back on known content, ms: 99 of 100 times.
+pub const RECOVERY_MS_MAX: f64 = 5_000.0;
+/// For how long a change of content may keep events waiting, us.
+pub const PAUSE_US_MAX: f64 = 1_000.0;
+/// Memory of the child that loads content, MiB.
+pub const LOADER_MIB_MAX: f64 = 64.0;
+/// Its processor time, s.
+pub const LOADER_CPU_S_MAX: f64 = 2.0;
+/// System calls that it may make.
+pub const LOADER_CALLS_MAX: u64 = 30;
 
 /// How much the work may cost with our sensor, as a multiple of what it costs without any.
 pub fn ratio_max(sensor: Sensor, workload: Workload) -> Option<f64> {

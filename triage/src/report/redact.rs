@@ -1,0 +1,47 @@
+//! A report without what may be secret: words of the stack that point at no code may be keys or passwords, memory and registers
+//! too; a process may carry its arguments in its name.
+
+use super::Report;
+
+impl Report {
+    /// Leaves out what may be secret. Frames, modules and the fault itself stay.
+    pub fn redact(&mut self) {
+        for frame in &mut self.frames {
+            frame.words.retain(|word| word.in_module);
+        }
+        self.memory.clear();
+        let address = self.access.as_ref().map(|access| access.address);
+        self.registers.forget(|name, register| {
+            let is_place = matches!(name, "rip" | "rsp" | "rbp" | "pc" | "sp" | "eip" | "esp" | "ebp");
+            !is_place && Some(register.value) != address
+        });
+        if let Some(process) = &mut self.process {
+            if let Some((name, _arguments)) = process.split_once(' ') {
+                *process = name.to_owned();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::report::{Access, Frame, Hex, Kind, MemoryLine, Report, StackWord};
+
+    #[test]
+    fn a_redacted_report_holds_no_word_that_points_at_no_code() {
+        let mut report = Report::of(Kind::WindowsKernel);
+        let word = |value, in_module| StackWord { value: Hex(value), in_module };
+        report.frames.push(Frame { words: vec![word(0x5ec2e7, false), word(0xfff0, true)], ..Frame::default() });
+        report.memory.push(MemoryLine { address: Hex(16), bytes: "5e c2 e7".to_owned() });
+        report.registers.set("rax", 0x5ec2e7, true);
+        report.registers.set("r8", 0xbad, true);
+        report.registers.set("rip", 0xfff0, true);
+        report.access = Some(Access { address: Hex(0xbad), ..Access::default() });
+        report.process = Some("mysqld --password=hunter2".to_owned());
+        report.redact();
+        let json = serde_json::to_string(&report).expect("a report is JSON");
+        assert!(!json.contains("5ec2e7") && !json.contains("5e c2") && !json.contains("hunter2"), "{json}");
+        assert!(json.contains("0xfff0") && json.contains("mysqld"), "{json}");
+        assert!(report.registers.get("r8").is_some() && report.registers.get("rax").is_none());
+    }
+}
