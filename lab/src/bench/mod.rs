@@ -5,13 +5,15 @@
 //! machine.rs   this machine: memory, events a second
 //! content.rs   this machine: content that kills, that changes, that is loaded
 //! rivals.rs    the detection engine beside others
+//! engine.rs    the detection engine by itself: hostile events, correlations, sequences
 //! mutants.rs   a million mutants of packs
-//! page.rs      findings -> the page, each figure beside its bar
+//! page/        findings -> the page, each figure beside its bar
 //! ```
 //! What was measured is kept in the cache, so that a part can be measured again without the rest.
 
 mod bars;
 mod content;
+mod engine;
 mod guest;
 mod image;
 mod machine;
@@ -103,6 +105,7 @@ fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) ->
     }
     if !args.guests_only && !args.machine_only && !args.content_only {
         rivals::measure(&results.join("rivals.json"))?;
+        keep(&results.join("engine.json"), &engine::measure().context("measuring the engine by itself")?)?;
     }
     if args.rivals_only {
         return Ok(());

@@ -1,8 +1,10 @@
 //! The page of benchmarks: findings as tables, each figure beside its bar.
 
 mod content;
+mod detection;
 
 use super::bars;
+use super::engine;
 use super::guest;
 use super::machine;
 use super::mutants;
@@ -61,14 +63,6 @@ connection over loopback, is nobody's processor time and not in the figures.
 
 ";
 
-const RIVALS: &str = "
-## The detection engine beside others
-
-By `WATERTIGHT_CORPORA=DIR watertight-lab bench --rivals-only`: the public Sigma rules over the same events in each engine, on the machine
-above. The engines take turns, each in a process of its own; the median of five counts. Parsing of events is in nobody's time. What
-ours loads is the compiled image; `content/rivals` has the rest of the method, and `compare` there holds the hits of all three equal.
-";
-
 impl Page {
     /// Makes the page from the files that the measurements left.
     pub fn from_results(folder: &Path) -> Result<Self> {
@@ -97,6 +91,9 @@ impl Page {
         }
         if let Some(found) = read::<mutants::Found>(&folder.join("mutants.json"))? {
             page.mutants(&found);
+        }
+        if let Some(found) = read::<engine::Found>(&folder.join("engine.json"))? {
+            page.engine(&found);
         }
         Ok(page)
     }
@@ -307,34 +304,6 @@ impl Page {
             "| {} | {} | {} | {failed} {of_failed} [0] | {panics} {of_panics} [0] |",
             found.refused, found.fail_canaries, found.accepted
         ));
-    }
-
-    fn rivals(&mut self, scenes: &[rivals::Scene]) {
-        self.line(RIVALS);
-        self.line("| rules | engine | rules | us an event | of ours | hits | of events | ms to load | rules, MiB |");
-        self.line("|---|---|--:|--:|--:|--:|--:|--:|--:|");
-        for rivals::Scene { scene, engines } in scenes {
-            let bar = bars::DETECTION.iter().find(|(name, ..)| name == scene);
-            let Some((ours, others)) = engines.split_first() else { continue };
-            for one in engines {
-                let times = one.us_per_event / ours.us_per_event.max(f64::MIN_POSITIVE);
-                let (mut us, mut load) = (format!("{:.2}", one.us_per_event), format!("{:.1}", one.load_ms));
-                let (mut ratio, mut mib) = (format!("{times:.1}x"), format!("{:.1}", one.rules_kib as f64 / 1024.0));
-                if let Some((_, us_max, times_min, kib_max, load_ms_max)) = bar {
-                    if one.engine == ours.engine {
-                        let _ = write!(us, " {} [{us_max}]", self.verdict(one.us_per_event <= *us_max));
-                        let _ = write!(load, " {} [{load_ms_max:.0}]", self.verdict(one.load_ms <= *load_ms_max));
-                        let _ = write!(mib, " {} [{}]", self.verdict(one.rules_kib <= *kib_max), kib_max >> 10);
-                    } else if others.first().is_some_and(|first| first.engine == one.engine) {
-                        let _ = write!(ratio, " {} [{times_min:.0}x]", self.verdict(times >= *times_min));
-                    }
-                }
-                self.line(&format!(
-                    "| {scene} | {} | {} | {us} | {ratio} | {} | {} | {load} | {mib} |",
-                    one.engine, one.rules, one.hits, one.events
-                ));
-            }
-        }
     }
 
     fn verdict(&mut self, is_met: bool) -> &'static str {
