@@ -132,3 +132,17 @@ fn one_line_of_megabytes_is_no_trouble() {
     let text = format!("BUG: KASAN: {} in frob+0x1/0x2\n{}", "a-".repeat(2 << 20), "[".repeat(1 << 20));
     reports(text.as_bytes());
 }
+
+#[test]
+fn headlines_of_thousands_of_callers_mixed_line_by_line_end_by_a_count() {
+    let mut text = String::new();
+    for number in 0..40_000_u32 {
+        let caller = format!("T{}", number % 997);
+        text.push_str(&format!(
+            "[    1.000000][{caller:>6}] WARNING: CPU: 0 PID: 1 at fs/frob.c:{number} frob_{caller}+0x1/0x2\n"
+        ));
+    }
+    let found = reports(text.as_bytes());
+    assert!(found.len() < 1_000, "{}", found.len());
+    assert!(found.last().expect("reports").warnings.iter().any(|warning| warning.contains("the rest is left out")));
+}

@@ -14,6 +14,9 @@ use super::subject::is_trace;
 /// Lines below a headline of a format that is not known in which its stack must begin.
 const EVIDENCE_LINES: usize = 30;
 
+/// Lines of any caller that are looked at for it, so that a log of headlines alone costs no more than its length.
+const LOOKED_AT_MAX: usize = 500;
+
 /// What may stand between the start of a message and a headline.
 const FRONTS: &[&str] = &["[", "rcu:", "watchdog:", "NMI watchdog:", "Oops:", "traps:", "NMI backtrace", "login:"];
 
@@ -105,8 +108,11 @@ impl Headlines {
     /// Whether a stack begins soon below, printed by the same caller and before another headline. Only then are words of an unknown
     /// format taken for a report; those of a line that was cut off are not.
     fn has_stack_below(&self, text: &str, line: &Line<'_>) -> bool {
-        let below =
-            lines_from(text, line.start).skip(1).filter(|below| below.context == line.context).take(EVIDENCE_LINES);
+        let below = lines_from(text, line.start)
+            .skip(1)
+            .take(LOOKED_AT_MAX)
+            .filter(|below| below.context == line.context)
+            .take(EVIDENCE_LINES);
         below
             .take_while(|below| !self.is_headline(below) || FOLLOW_UPS.iter().any(|words| below.text.contains(words)))
             .any(|below| is_trace(below.text))

@@ -31,6 +31,8 @@ pub(super) struct Region<'a> {
     pub(super) lines: Vec<Line<'a>>,
     /// The same with the frames that the kernel itself does not trust.
     pub(super) whole: Vec<&'a str>,
+    /// Lines that were looked at, those of others too.
+    pub(super) looked_at: usize,
     /// The byte behind the last line.
     pub(super) end: usize,
 }
@@ -38,7 +40,7 @@ pub(super) struct Region<'a> {
 impl<'a> Region<'a> {
     /// The report whose headline is the line that starts there.
     pub(super) fn at(text: &'a str, start: usize, headlines: &Headlines) -> Self {
-        let mut region = Self { lines: Vec::new(), whole: Vec::new(), end: start };
+        let mut region = Self { lines: Vec::new(), whole: Vec::new(), looked_at: 0, end: start };
         let mut lines = lines_from(text, start);
         let Some(first) = lines.next() else { return region };
         region.end = first.end;
@@ -47,6 +49,7 @@ impl<'a> Region<'a> {
         let (mut shows_all_processors, mut has_stack) = (false, false);
         let (mut quiet_lines, mut foreign_lines) = (0_usize, 0_usize);
         for line in lines.take(LINES_MAX) {
+            region.looked_at = region.looked_at.saturating_add(1);
             let is_own = line.context == first.context || shows_all_processors && line.context.is_processor();
             let begins = headlines.is_headline(&line) && !FOLLOW_UPS.iter().any(|words| line.text.contains(words));
             let intrudes = BYSTANDERS.iter().any(|words| line.text.contains(words));
