@@ -187,7 +187,7 @@ impl Detector {
         self.note_limits(correlation_loss::counts(&limits));
         self.limits = [0; LIMITS.len()];
         let Self { output, active, tree, .. } = self;
-        for mut event in dropped {
+        if let Some(mut event) = dropped {
             output.event(&mut event, active.rules(), tree).map_err(OutputGone)?;
         }
         Ok(())
