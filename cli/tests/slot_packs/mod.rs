@@ -18,7 +18,7 @@ pub fn pack(name: &str, version: u64, title: &str) -> Vec<u8> {
 pub fn correlating_pack(version: u64) -> Vec<u8> {
     let correlation = format!(
         "---\ntitle: Many\nid: 7d1c1f0e-5f1b-4c5e-9a55-0c7d6f1f2a04\ncorrelation:\n  type: event_count\n  rules: {RULE}\n  \
-         group-by: [TargetFilename]\n  timespan: 1h\n  generate: true\n  condition: {{gte: 1000000}}\n"
+         group-by: [TargetFilename]\n  timespan: 1h\n  generate: true\n  condition: {{gte: 1000}}\n"
     );
     pack_with("together", version, "Quiet", &correlation)
 }
