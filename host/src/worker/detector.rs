@@ -178,7 +178,7 @@ impl Detector {
         };
         self.changes.is_awaited = false;
         let mut before = std::mem::replace(&mut self.active, active);
-        self.output.go_over_to(self.active.counts());
+        self.output.go_over_to(self.active.counts(), self.active.word());
         self.tally.evaluated().store(0, Ordering::SeqCst);
         self.tally.content().store(self.active.word(), Ordering::SeqCst);
         self.changes.note(begun.elapsed());
