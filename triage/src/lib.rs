@@ -15,12 +15,15 @@
     )
 )]
 
+pub mod bucket;
 mod error;
 mod examine;
 mod format;
 pub mod linux;
 pub mod report;
 pub mod source;
+#[cfg(feature = "store")]
+pub mod store;
 
 pub use error::Error;
 pub use examine::{examine, Examined, Options};

@@ -7,6 +7,7 @@ use super::bars;
 use super::engine;
 use super::guest;
 use super::machine;
+use super::mutants;
 use super::rivals;
 use crate::kernel::Series;
 use anyhow::{Context, Result};
@@ -45,7 +46,8 @@ connection over loopback, is nobody's processor time and not in the figures.
 
 - The work is done by `lab/bench/driver.c`, a static process without libc that has nothing to do with BPF. Each figure is its own
   processor time and that of the children it waited for: what a hook does in the caller's place is in it, what the sensor's
-  processes do is not. That is told apart, in a table of its own.
+  processes do is not. That is told apart, in a table of its own, and counted until they have been at rest for half a second; what
+  they use in such a half second without work before it is taken off, and told as a row.
 - In each guest every workload runs without the sensor, with it, and without it again. A ratio is to the mean of the two; the
   column `spread` is how far these two were apart at most. auditd is compared with the run before it alone, because what it turns
   on in the kernel stays on for the rest of the boot.
@@ -86,6 +88,9 @@ impl Page {
         }
         if let Some(scenes) = read::<Vec<rivals::Scene>>(&folder.join("rivals.json"))? {
             page.rivals(&scenes);
+        }
+        if let Some(found) = read::<mutants::Found>(&folder.join("mutants.json"))? {
+            page.mutants(&found);
         }
         if let Some(found) = read::<engine::Found>(&folder.join("engine.json"))? {
             page.engine(&found);
@@ -189,6 +194,12 @@ impl Page {
             }
             self.line(&format!("{row}|"));
         }
+        let mut row = "| nothing, for half a second ".to_owned();
+        for found in kernel.measured() {
+            let rests: Vec<u64> = Workload::ALL.iter().filter_map(|work| Some(with(found, *work)?.rest_ns)).collect();
+            let _ = write!(row, "| {:.0} ", each(rests.iter().sum(), rests.len() as u64));
+        }
+        self.line(&format!("{row}|"));
     }
 
     fn events(&mut self, kernel: &KernelFindings) {
@@ -274,6 +285,24 @@ impl Page {
         self.line(&format!(
             "| `watertight detect`, events a second of one processor | {:.0} | |",
             rate(events, seconds)
+        ));
+    }
+
+    fn mutants(&mut self, found: &mutants::Found) {
+        self.line("\n## Hostile packs\n");
+        self.line(&format!(
+            "{} mutants of seed {:#x} in {} s, by `watertight-lab bench --mutants-only`: each is opened, its canaries run, and what is taken \
+             evaluates events as on a host.\n",
+            found.mutants, found.seed, found.seconds
+        ));
+        self.line("| refused by name | fail their canaries | taken | taken, then fail | panics |");
+        self.line("|--:|--:|--:|--:|--:|");
+        let (failed, panics) = (found.accepted_then_failed, found.panics);
+        let is_tried = found.refused > 0 && found.fail_canaries > 0 && found.accepted > 0;
+        let (of_failed, of_panics) = (self.verdict(is_tried && failed == 0), self.verdict(is_tried && panics == 0));
+        self.line(&format!(
+            "| {} | {} | {} | {failed} {of_failed} [0] | {panics} {of_panics} [0] |",
+            found.refused, found.fail_canaries, found.accepted
         ));
     }
 
