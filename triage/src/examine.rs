@@ -53,10 +53,14 @@ pub fn examine(path: &Path, options: &Options, report: &mut dyn FnMut(Report)) -
 }
 
 /// Calls the reader of the file's format.
-fn read(path: &Path, _report: &mut dyn FnMut(Report)) -> Result<(), Error> {
+fn read(path: &Path, report: &mut dyn FnMut(Report)) -> Result<(), Error> {
     let source = FileSource::open(path)?;
     match Format::of(&source.bytes(0, HEAD_BYTES)?) {
         Format::Text => Ok(()),
+        Format::WindowsKernel64 => {
+            report(crate::windows::read(&source)?);
+            Ok(())
+        }
         format => Err(Error::NoReader { format }),
     }
 }

@@ -20,6 +20,7 @@ mod examine;
 mod format;
 pub mod report;
 pub mod source;
+pub mod windows;
 
 pub use error::Error;
 pub use examine::{examine, Examined, Options};
