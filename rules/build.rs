@@ -8,6 +8,7 @@ use std::{env, fs, io};
 
 use watertight_content::pack::{build, parse_release, Release, Sources};
 use watertight_content::sigma::Source;
+use watertight_content_pack::Pack;
 
 /// Ending of the file that holds the events a rule must and must not fire on.
 const TESTS_ENDING: &str = ".tests.yml";
@@ -48,7 +49,9 @@ fn main() -> io::Result<()> {
     }
     table.push_str("]\n");
     fs::write(out.join("shipped.rs"), table)?;
-    fs::write(out.join("factory.pack"), factory(&read(&root, &root.join(MANIFEST))?, &rules, &tests)?)
+    let pack = factory(&read(&root, &root.join(MANIFEST))?, &rules, &tests)?;
+    fs::write(out.join("factory.id"), Pack::open(&pack).map_err(io::Error::other)?.id())?;
+    fs::write(out.join("factory.pack"), pack)
 }
 
 /// The rules as a pack, whose events have come out as they must.

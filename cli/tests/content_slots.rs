@@ -362,7 +362,7 @@ fn a_second_pack_takes_the_place_of_one_that_is_on_trial() {
 }
 
 #[test]
-fn a_pack_that_its_loader_does_not_survive_is_not_installed() {
+fn a_pack_that_its_loader_does_not_survive_is_put_into_quarantine_and_one_that_it_refuses_is_not() {
     let mut ways = vec![("", "no content pack", b"no pack at all".to_vec())];
     let good = pack("good", 7, "Quiet");
     let mut flipped = good.clone();
@@ -382,7 +382,22 @@ fn a_pack_that_its_loader_does_not_survive_is_not_installed() {
         let (code, words) = host.install(&bytes);
         assert_eq!(code, Some(5), "{way}: {words}");
         assert!(words.contains(why) && words.contains("not installed"), "{way}: {words}");
-        assert_eq!(host.stands(), ("factory".to_owned(), Vec::new()), "{way}");
+        let (next, quarantine) = host.stands();
+        assert_eq!(next, "factory", "{way}");
+        if way.is_empty() {
+            assert!(quarantine.is_empty(), "it is damaged, and nothing died of it: {quarantine:?}");
+            assert_eq!(host.install(&bytes).0, Some(5), "as before");
+            continue;
+        }
+        // Its loader died of it: that is not tried again.
+        assert_eq!(quarantine, [id_of(&bytes)], "{way}");
+        let record = &host.slots()["quarantine"][0];
+        assert_eq!(record["slot"], "not installed", "{record}");
+        assert!(record["cause"].as_str().is_some_and(|cause| cause.contains(why)), "{way}: {record}");
+        let (code, words) = host.install(&bytes);
+        assert!(code == Some(6) && words.contains("in quarantine"), "{way}: {code:?} {words}");
+        assert_eq!(host.content(&["forget", &id_of(&bytes)]).status.code(), Some(0), "{way}");
+        assert_eq!(host.stands().1, Vec::<String>::new(), "{way}");
     }
 }
 
@@ -453,41 +468,36 @@ fn an_install_that_is_killed_at_any_time_leaves_slots_that_can_be_used() {
     assert_eq!(left, 2, "the candidate and the lock");
 }
 
-/// `cargo test -p watertight-cli --test content_slots -- --ignored --nocapture recovery`: from the event that first kills the engine to
-/// the detector that is back on known content, both deaths between them.
+/// The limit of deaths within a minute is for a detector that dies of everything, not for a host that is sent one bad pack after the
+/// other. How long it takes is measured by `watertight-lab bench --content-only`.
 #[test]
-#[ignore = "a measurement: two hundred tries take minutes"]
-fn recovery_from_content_that_kills_is_measured() {
-    const TRIES: u64 = 200;
+fn one_pack_after_the_other_that_kills_the_engine_ends_in_quarantine_and_the_run_goes_on() {
+    const PACKS: u64 = 8;
     if !sees() || !cfg!(debug_assertions) {
         return;
     }
     let host = Host::new();
     let run = host.run(&["--trial", "1h"]);
     run.detector();
-    let mut took_ms: Vec<u128> = Vec::new();
-    for version in 1..=TRIES {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let events = {
+        let (folder, is_over) = (host.state.path().to_owned(), Arc::clone(&is_over));
+        std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                trigger(&folder);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        })
+    };
+    for version in 1..=PACKS {
+        // The line of the change may come late, from the detector after the one that went over and died.
         assert_eq!(host.install(&pack("bad", version, "fault-abort")).0, Some(0), "{}", host.words());
-        run.until(|line| is_change_to(line, "candidate"));
-        let began = Instant::now();
-        let is_over = Arc::new(AtomicBool::new(false));
-        let events = {
-            let (folder, is_over) = (host.state.path().to_owned(), Arc::clone(&is_over));
-            std::thread::spawn(move || {
-                while !is_over.load(Ordering::Relaxed) {
-                    trigger(&folder);
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-            })
-        };
-        while run.detector().1["slot"] != "factory" {}
-        took_ms.push(began.elapsed().as_millis());
-        is_over.store(true, Ordering::Relaxed);
-        events.join().expect("it only writes files");
+        run.until(|line| line["kind"] == "content" && line["slot"] == "candidate" && line["version"] == version);
+        run.until(|line| line["kind"] == "content" && line["slot"] == "factory");
     }
-    took_ms.sort_unstable();
-    let at = |share: usize| took_ms[(took_ms.len() - 1) * share / 100];
-    println!("{TRIES} recoveries: p50 {} ms, p99 {} ms, longest {} ms", at(50), at(99), at(100));
+    is_over.store(true, Ordering::Relaxed);
+    events.join().expect("it only writes files");
     let (summary, _) = run.end();
-    assert_eq!(summary["detector_deaths"].as_u64(), Some(2 * TRIES), "{summary}");
+    assert_eq!(summary["detector_deaths"].as_u64(), Some(2 * PACKS), "{summary}");
+    assert_eq!(host.stands().1.len() as u64, PACKS, "{}", host.slots());
 }

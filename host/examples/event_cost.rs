@@ -1,7 +1,7 @@
 //! What an event costs the detector, step by step, over made-up records: for a profiler that counts instructions.
 //!
-//! `event_cost COUNT read|translate|tree|json|rules [open|exec|fork]`: each step includes those before it, json and rules both
-//! come after tree. The difference between two counts is the cost without the start.
+//! `event_cost COUNT read|translate|tree|json|rules|together [open|exec|fork]`: each step includes those before it, json and rules both
+//! come after tree, and together is both and what correlations make of the hits, an event each tenth of a millisecond. The difference between two counts is the cost without the start.
 
 use std::hint::black_box;
 
@@ -10,6 +10,7 @@ use watertight_engine::Image;
 use watertight_event::JsonLines;
 use watertight_host::tree::Tree;
 use watertight_host::users::Names;
+use watertight_host::worker::correlations::CorrelationAlert;
 use watertight_host::worker::rules;
 use watertight_sensor_abi::{
     Exec, File, Fork, Header, Hook, Process, Record, RecordType, ABI_VERSION, FLAG_HAS_PROCESS,
@@ -18,6 +19,9 @@ use watertight_sensor_reader::{translate, ProcessIds};
 
 /// When the machine was booted, nanoseconds since 1970.
 const NOW_NS: u64 = 1_763_726_400_123_456_789;
+/// Between two events, and how long the detector lets them settle.
+const APART_NS: u64 = 100_000;
+const SETTLE_NS: u64 = 100_000_000;
 /// As long as a real boot's id.
 const BOOT_ID: &str = "0123456789abcdef0123456789abcdef";
 /// Tags of attachments, as in the ABI.
@@ -42,6 +46,7 @@ fn main() -> Result<()> {
     let mut ids = ProcessIds::new(BOOT_ID);
     let (mut line, mut lines) = (Vec::new(), JsonLines::default());
     // An exec comes first, so that the process is known.
+    let mut now_ns = 77_000_000_000;
     for bytes in std::iter::once(&exec()).chain(std::iter::repeat_n(&repeated, count)) {
         let record = Record::read(bytes).context("a record of our own")?;
         if step == "read" {
@@ -66,6 +71,15 @@ fn main() -> Result<()> {
             }
             "rules" => {
                 black_box(rules.evaluate(&event, &mut |alert| eprintln!("{}", alert.rule.title())));
+            }
+            "together" => {
+                event.boot_ns = now_ns;
+                now_ns += APART_NS;
+                line.clear();
+                lines.write(&event, &mut line);
+                let mut told = |alert: CorrelationAlert<'_>| eprintln!("{}", alert.rule.title());
+                black_box(rules.evaluate_next(&event, &line, &mut |_| {}, &mut told));
+                rules.advance(now_ns.saturating_sub(SETTLE_NS), &mut told);
             }
             other => bail!("{other:?} is no step"),
         }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use watertight_content::sigma::{find, Found};
 
 use crate::slots::ContentId;
-use crate::supervisor::process::Worker;
+use crate::supervisor::process::{Death, Worker};
 use crate::worker::content::{Header, Texts, HEADER_BYTES_MAX};
 use crate::worker::report::Report;
 
@@ -25,6 +25,8 @@ const IMAGE_BYTES_MAX: u64 = 64 << 20;
 /// From a worker's start to its end, by the clock on the wall: its processor time is bounded by itself, and a machine may be busy.
 const LOADER_MAX: Duration = Duration::from_secs(30);
 const COMPILER_MAX: Duration = Duration::from_secs(300);
+/// Between the end of a worker's pipe and its own.
+const END_MAX: Duration = Duration::from_secs(1);
 /// Bytes taken from the pipe at once.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -42,21 +44,24 @@ pub struct Content {
 /// Why there is no image.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LoadError {
-    /// By the content's fault: it was refused, or the worker did not survive it.
+    /// The worker looked at the content and does not take it.
     #[error("{0}")]
-    Content(String),
-    /// By this machine's.
+    Refused(String),
+    /// The worker did not survive the content, or gave no answer that makes sense.
+    #[error("{0}")]
+    Fatal(String),
+    /// By this machine's fault, or somebody's who ended the worker: it says nothing about the content.
     #[error("{0}")]
     Host(String),
 }
 
-/// The image of a pack, from a loader of its own.
+/// The image of a pack, from a loader of its own; the caller has found out that its bytes are those of this id.
 ///
 /// # Errors
 /// The loader refuses the pack or does not survive it, or none can be started.
-pub fn load_pack(pack: &[u8]) -> Result<Content, LoadError> {
+pub fn load_pack(pack: &[u8], id: ContentId) -> Result<Content, LoadError> {
     let (header, image) = made_by("load", pack, LOADER_MAX)?;
-    Ok(Content { id: ContentId::of(pack), image, header })
+    Ok(Content { id, image, header })
 }
 
 /// The image of the shipped rules and those in these folders, from a compiler of its own.
@@ -88,20 +93,39 @@ fn made_by(name: &str, input: &[u8], most: Duration) -> Result<(Header, OwnedFd)
         Some(pipe) => answer(&mut Pipe { pipe: File::from(OwnedFd::from(pipe)), until }),
         None => Err("it has no pipe".to_owned()),
     };
-    if answered.is_err() {
-        let said = refusal(&mut worker);
-        let _ = worker.child.kill(); // it is ours; a failure means that it has ended
-        let status = worker.child.wait().map_err(|error| host(error.into()))?;
-        let cause = worker.death_by(status).words().to_owned();
-        let why = answered.err().unwrap_or_default();
-        return Err(LoadError::Content(said.unwrap_or_else(|| match status.code() {
-            Some(0) => format!("the {name} worker {why}"),
-            _ => format!("the {name} worker {cause} ({why})"),
-        })));
+    let Err(why) = answered else {
+        let _ = worker.child.kill(); // all that it had to say is here
+        let _ = worker.child.wait(); // its exit says nothing more
+        return answered.map_err(LoadError::Fatal);
+    };
+    if let Some(refused) = refusal(&mut worker) {
+        let _ = worker.child.kill(); // as above
+        let _ = worker.child.wait();
+        return Err(LoadError::Refused(refused));
     }
-    let _ = worker.child.kill(); // all that it had to say is here
-    let _ = worker.child.wait(); // its exit says nothing more
-    answered.map_err(LoadError::Content)
+    // It may still be there: its answer made no sense, or did not come. Then the end that it gets is ours.
+    let ended = end_of(&mut worker).map_err(host)?;
+    let _ = worker.child.kill(); // it is ours; a failure means that it has ended
+    let status = worker.child.wait().map_err(|error| host(error.into()))?;
+    Err(match worker.death_by(status) {
+        Death::Killed(cause) if ended.is_some() => LoadError::Host(format!("the {name} worker {cause} from outside")),
+        death if ended.is_some_and(|status| !status.success()) => {
+            LoadError::Fatal(format!("the {name} worker {} ({why})", death.words()))
+        }
+        _ => LoadError::Fatal(format!("the {name} worker {why}")),
+    })
+}
+
+/// How a worker has ended whose pipe is closed; none if it is still there.
+fn end_of(worker: &mut Worker) -> Result<Option<ExitStatus>> {
+    let until = Instant::now() + END_MAX;
+    loop {
+        let status = worker.child.try_wait().context("waiting for it")?;
+        if status.is_some() || Instant::now() >= until {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Why the worker does not take the content, if it has said so.

@@ -5,6 +5,7 @@
 mod crew;
 mod detector;
 mod ending;
+mod group;
 mod guard;
 mod hang;
 mod ladder;
@@ -107,7 +108,9 @@ pub fn run(options: &Options) -> Result<u8> {
     signals::accept().context("accepting signals")?;
     let found = Found { filters: options.filters.clone(), ..found };
     let is_guarded = matches!(found.guard, Some(Ok(_)));
+    group::begin();
     let ended = watch(options, loader.as_ref().ok(), found);
+    group::end();
     // Telemetry ends with the run, whatever ended it; the guard stays if it has a policy.
     if let (Ok(loader), true) = (&loader, rustix::process::geteuid().is_root()) {
         let unloaded = loader.unload().map_err(|error| format!("{error:#}"));

@@ -31,9 +31,28 @@ pub struct ProductArgs {
     /// The `watertight-loader` to put into the guest instead of building it
     #[arg(long, env = "WATERTIGHT_LAB_LOADER", value_name = "FILE")]
     loader: Option<PathBuf>,
+    /// The `watertight` with debug assertions, which some content kills
+    #[arg(long, env = "WATERTIGHT_LAB_KILLABLE", value_name = "FILE")]
+    killable: Option<PathBuf>,
     /// Boot a guest without the product
     #[arg(long)]
     no_product: bool,
+}
+
+impl ProductArgs {
+    /// The product with debug assertions: only there some content does to the engine what its name says. Without what a debugger
+    /// wants, which is four fifths of it.
+    fn killable(&self, target_dir: &Path) -> Result<PathBuf> {
+        if let Some(given) = &self.killable {
+            return Ok(given.clone());
+        }
+        let mut cargo = cargo();
+        cargo.args(["build", "--quiet", "-p", "watertight-cli", "--bin", "watertight", "--target-dir"]).arg(target_dir);
+        tool::run(&mut cargo)?;
+        let stripped = target_dir.join("lab-guest").join("watertight-killable");
+        tool::run(Command::new("strip").arg("-o").arg(&stripped).arg(target_dir.join("debug/watertight")))?;
+        Ok(stripped)
+    }
 }
 
 impl Programs {
@@ -49,8 +68,12 @@ impl Programs {
         let nothing = build_nothing(&target_dir)?;
         let mut product = Vec::new();
         if !args.no_product {
-            if args.watertight.is_none() || args.loader.is_none() {
+            let is_built = args.watertight.is_none() || args.loader.is_none();
+            if is_built {
                 build_product(&target_dir)?;
+            }
+            if is_built || args.killable.is_some() {
+                product.push(("watertight-killable", args.killable(&target_dir)?));
             }
             let release = target_dir.join("release");
             for (name, given) in [("watertight", &args.watertight), ("watertight-loader", &args.loader)] {

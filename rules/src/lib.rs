@@ -28,3 +28,9 @@ pub fn shipped() -> &'static [Shipped] {
 pub fn factory_pack() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/factory.pack"))
 }
+
+/// Its identity, SHA-256 of these bytes: a host that has only this pack need not count it at every start.
+#[must_use]
+pub fn factory_id() -> [u8; 32] {
+    *include_bytes!(concat!(env!("OUT_DIR"), "/factory.id"))
+}

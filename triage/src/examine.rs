@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use crate::format::{Format, HEAD_BYTES};
+use crate::linux;
 use crate::report::Report;
 use crate::source::{FileSource, Source};
 use crate::Error;
+
+/// Longest text that is read: 256 MiB. A log is read whole, because a report may begin anywhere in it.
+const TEXT_BYTES_MAX: usize = 256 << 20;
 
 /// How to examine.
 #[derive(Clone, Debug, Default)]
@@ -56,11 +60,32 @@ pub fn examine(path: &Path, options: &Options, report: &mut dyn FnMut(Report)) -
 fn read(path: &Path, report: &mut dyn FnMut(Report)) -> Result<(), Error> {
     let source = FileSource::open(path)?;
     match Format::of(&source.bytes(0, HEAD_BYTES)?) {
-        Format::Text => Ok(()),
+        Format::Text => read_text(&source, report),
         Format::WindowsKernel64 => {
             report(crate::windows::read(&source)?);
             Ok(())
         }
         format => Err(Error::NoReader { format }),
     }
+}
+
+/// Reads a text and looks for what a Linux kernel printed.
+fn read_text(source: &FileSource, report: &mut dyn FnMut(Report)) -> Result<(), Error> {
+    let text = text(source.bytes(0, TEXT_BYTES_MAX)?);
+    let is_cut = source.size_bytes() > u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX);
+    linux::read(&text, &mut |mut one| {
+        if is_cut {
+            one.warnings.push(format!("only the first {TEXT_BYTES_MAX} bytes were read: cut the log into parts"));
+        }
+        report(one);
+    });
+    Ok(())
+}
+
+/// Bytes as text, each at its place: what is no letter becomes `?`.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let bytes = error.into_bytes();
+        bytes.into_iter().map(|byte| if byte.is_ascii() { char::from(byte) } else { '?' }).collect()
+    })
 }

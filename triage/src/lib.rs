@@ -18,6 +18,7 @@
 mod error;
 mod examine;
 mod format;
+pub mod linux;
 pub mod report;
 pub mod source;
 pub mod windows;

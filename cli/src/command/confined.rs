@@ -27,6 +27,8 @@ pub enum Call {
     Type,
     /// Signal another process.
     Kill,
+    /// Load a program into the kernel.
+    Bpf,
     /// Use memory without end.
     Memory,
 }
@@ -49,6 +51,7 @@ pub fn run(call: Call) -> anyhow::Result<()> {
         Call::Code => map_code(),
         Call::Type => type_letter(&report),
         Call::Kill => drop(rustix::process::test_kill_process(rustix::process::Pid::INIT)),
+        Call::Bpf => load_program(),
         Call::Memory => {
             let mut hoard: Vec<Vec<u8>> = Vec::new();
             loop {
@@ -64,6 +67,12 @@ fn map_code() {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a fresh mapping at an address of the kernel's choice, which nobody uses.
     unsafe { libc::mmap(std::ptr::null_mut(), 4_096, wanted, flags, -1, 0) };
+}
+
+fn load_program() {
+    const BPF_PROG_LOAD: libc::c_long = 5;
+    // SAFETY: the kernel refuses a program without attributes before it reads any.
+    unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, std::ptr::null::<u8>(), 0) };
 }
 
 fn type_letter(terminal: &OwnedFd) {

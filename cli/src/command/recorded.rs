@@ -192,7 +192,7 @@ impl<'i> Recorded<'i> {
             hits.push(Hit { rule: alert.rule.id().to_owned(), event: number, explanation, led: None });
         };
         let mut complete = |alert: CorrelationAlert<'_>| together.extend(Hit::of_correlation(&image, alert.correlated));
-        rules.evaluate_at(event, Moment { time_ns, number }, &mut alert, &mut complete);
+        rules.evaluate_at((event, &[]), Moment { time_ns, number }, &mut alert, &mut complete);
         rules.advance(settled_ns, &mut complete);
         hits.sort_by(|left, right| left.rule.cmp(&right.rule));
         hits.append(&mut together);

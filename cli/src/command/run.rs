@@ -144,7 +144,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     })
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
     if digits.is_empty() {
         return Err(format!("{text:?} begins with no number: write 30s, 5m or 2h"));

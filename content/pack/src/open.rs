@@ -16,9 +16,9 @@ use crate::policy;
 /// A pack, checked.
 #[derive(Clone, Debug)]
 pub struct Pack<'p> {
-    id: [u8; 32],
-    size_bytes: usize,
+    bytes: &'p [u8],
     image_bytes: &'p [u8],
+    image_sha256: [u8; 32],
     image: Image<'p>,
     pub(crate) listed: Listed<'p>,
     pub(crate) canaries: Canaries<'p>,
@@ -31,7 +31,7 @@ impl<'p> Pack<'p> {
     /// # Errors
     /// They are no pack, exceed a limit, are damaged, are for other engines, or refer to what is not there.
     pub fn open(bytes: &'p [u8]) -> Result<Self, PackError> {
-        let [manifest, image_bytes, canaries, policy] = sections(bytes)?;
+        let [(manifest, _), (image_bytes, image_sha256), (canaries, _), (policy, _)] = sections(bytes)?;
         let listed = Listed::read(manifest)?;
         let engines = listed.manifest.engines;
         if !engines.contain(watertight_engine::VERSION) {
@@ -40,9 +40,9 @@ impl<'p> Pack<'p> {
         let image = Image::open(image_bytes)?;
         check_rules(&image, &listed)?;
         Ok(Self {
-            id: Sha256::digest(bytes).into(),
-            size_bytes: bytes.len(),
+            bytes,
             image_bytes,
+            image_sha256,
             image,
             canaries: Canaries::read(canaries, listed.manifest.document_count)?,
             listed,
@@ -50,16 +50,16 @@ impl<'p> Pack<'p> {
         })
     }
 
-    /// The pack's identity: SHA-256 of the whole file.
+    /// The pack's identity: SHA-256 of the whole file. Counted anew each time: who loads a pack has been told.
     #[must_use]
     pub fn id(&self) -> [u8; 32] {
-        self.id
+        Sha256::digest(self.bytes).into()
     }
 
     /// Its size.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.size_bytes
+        self.bytes.len()
     }
 
     /// What the release is.
@@ -77,6 +77,12 @@ impl<'p> Pack<'p> {
     #[must_use]
     pub fn image(&self) -> &'p [u8] {
         self.image_bytes
+    }
+
+    /// SHA-256 of these bytes, which was found right when the pack was opened.
+    #[must_use]
+    pub fn image_sha256(&self) -> [u8; 32] {
+        self.image_sha256
     }
 
     /// The same, opened.
@@ -110,8 +116,11 @@ impl<'p> Pack<'p> {
     }
 }
 
-/// The bytes of each section, whose digests are right.
-fn sections(bytes: &[u8]) -> Result<[&[u8]; Section::ALL.len()], PackError> {
+/// Bytes, and their SHA-256.
+type Digested<'p> = (&'p [u8], [u8; 32]);
+
+/// The bytes of each section with their digest, which is right.
+fn sections(bytes: &[u8]) -> Result<[Digested<'_>; Section::ALL.len()], PackError> {
     let found = bytes.len() as u64;
     if found > PACK_SIZE_BYTES_MAX {
         return Err(PackError::TooLarge { found });
@@ -132,16 +141,17 @@ fn sections(bytes: &[u8]) -> Result<[&[u8]; Section::ALL.len()], PackError> {
     }
     let (records, mut rest) =
         <[SectionRecord]>::ref_from_prefix_with_elems(rest, Section::ALL.len()).map_err(|_| directory())?;
-    let mut parts = [bytes; Section::ALL.len()];
-    for ((section, record), part) in Section::ALL.into_iter().zip(records).zip(&mut parts) {
+    let mut parts = [(bytes, [0; 32]); Section::ALL.len()];
+    for ((section, record), (part, sha256)) in Section::ALL.into_iter().zip(records).zip(&mut parts) {
         let offset = found.saturating_sub(rest.len() as u64);
         (*part, rest) = take(section, record, offset, rest)?;
+        *sha256 = record.sha256;
     }
     if !rest.is_empty() {
         return Err(PackError::Section { section: "directory", what: "leaves bytes over behind the last section" });
     }
-    for ((section, record), part) in Section::ALL.into_iter().zip(records).zip(parts) {
-        if <[u8; 32]>::from(Sha256::digest(part)) != record.sha256 {
+    for (section, (part, sha256)) in Section::ALL.into_iter().zip(parts) {
+        if <[u8; 32]>::from(Sha256::digest(part)) != sha256 {
             return Err(PackError::Digest { section: section.name() });
         }
     }

@@ -3,6 +3,7 @@
 //! The types cross from the command, which reads the file, to the loader, which is root and reads nothing but this form in
 //! JSON. That is why the YAML lies behind the feature `yaml`: the loader is built without it.
 
+mod by_name;
 mod check;
 mod policy;
 mod sha256;
@@ -10,6 +11,7 @@ pub mod vital;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 
+pub use by_name::{refuse_vital_by_name, StopsByName};
 pub use check::PolicyError;
 pub use policy::{
     Action, Mode, Operation, Policy, Rule, Target, ID_CHARACTERS_MAX, PATH_BYTES_MAX, RULES_MAX, VERSION,

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 use watertight_content_pack::{write, Document, Kind, Pack, PackError, Parts};
+use watertight_policy::{refuse_vital_by_name, StopsByName};
 
 pub use folder::{read_folder, Folder, FolderError, MANIFEST, POLICY};
 pub use release::{parse_release, Release};
@@ -66,6 +67,9 @@ pub enum BuildError {
     /// The compiler refused the rules together.
     #[error("compiling the rules: {0}")]
     Compile(#[from] CompileError),
+    /// A deny rule would stop what machines are started or mended with.
+    #[error("the policy: {0}")]
+    Vital(#[from] StopsByName),
     /// What was built is none that a host would take.
     #[error("{0}")]
     Pack(#[from] PackError),
@@ -108,6 +112,7 @@ pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
         canaries,
         policy: sources.policy,
     };
+    sources.policy.map_or(Ok(()), refuse_vital_by_name)?;
     let bytes = write(&parts)?;
     let pack = Pack::open(&bytes)?;
     pack.self_test()?;

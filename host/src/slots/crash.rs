@@ -239,6 +239,7 @@ fn after_a_power_cut_at_any_write_the_host_starts_on_a_valid_slot() {
     next(&mut disk, Event::Begun(held(third)));
     let begun = candidate(&disk);
     next(&mut disk, Event::Lived(begun));
+    next(&mut disk, Event::Fatal(ContentId::of(b"killer"), "it aborts"));
     next(&mut disk, Event::Installed { version: 4, bytes: b"four" });
     for _ in 0..2 {
         let tried = candidate(&disk);

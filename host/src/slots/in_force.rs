@@ -1,5 +1,6 @@
 //! The word that a run leaves of the content that it has in force, for `status`. It is the run's own: believed as long as that is at work.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -27,6 +28,9 @@ pub struct InForce {
     pub rules: usize,
     /// Rules that were refused.
     pub rejected: usize,
+    /// What correlations could not do within their bounds since the run began.
+    #[serde(default)]
+    pub correlations: BTreeMap<String, u64>,
 }
 
 impl InForce {
@@ -58,7 +62,11 @@ impl fmt::Display for InForce {
         let (Some(id), Some(name), Some(version)) = (id, name, version) else {
             return write!(f, "{slot}: no rules are evaluated, events are collected and handed on");
         };
-        write!(f, "{slot}: {name} version {version}, {rules} rules, {rejected} rejected ({id})")
+        write!(f, "{slot}: {name} version {version}, {rules} rules, {rejected} rejected ({id})")?;
+        let limits = self.correlations.iter().filter(|(_, count)| **count > 0);
+        limits
+            .into_iter()
+            .try_for_each(|(name, count)| write!(f, ", {count} {} of correlations", name.replace('_', " ")))
     }
 }
 

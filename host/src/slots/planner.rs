@@ -11,6 +11,9 @@ use super::disk::Op;
 use super::entry::{Entry, Held};
 use super::tries::Tries;
 
+/// Where content was that its loader did not survive.
+const NO_SLOT: &str = "not installed";
+
 /// Where the content comes from that is in force. Each is stepped down from to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
@@ -114,6 +117,8 @@ pub enum Event<'e> {
     Refused(Choice, &'e str),
     /// It has lived long enough to be trusted.
     Lived(Choice),
+    /// The loader did not survive this content, which is in no slot.
+    Fatal(ContentId, &'e str),
     /// The administrator lets it be tried again.
     Forgotten(ContentId),
 }
@@ -214,6 +219,7 @@ pub fn plan(state: &State, event: Event<'_>) -> Result<Vec<Op>, Refusal> {
         Event::Died(choice, cause) => Ok(died(state, choice, cause)),
         Event::Refused(choice, cause) => Ok(quarantine(state, choice, cause)),
         Event::Lived(choice) => Ok(lived(state, choice)),
+        Event::Fatal(id, cause) => Ok(fatal(state, id, cause)),
         Event::Forgotten(id) if state.quarantined.contains(&id) => {
             let marker = state.factory_tries.iter().filter(|_| id == state.factory);
             let gone = marker.map(|tries| Entry::Factory(id, *tries)).chain([Entry::Quarantine(id)]);
@@ -311,6 +317,15 @@ fn quarantine(state: &State, choice: Choice, cause: &str) -> Vec<Op> {
     };
     ops.extend(removed(gone));
     ops
+}
+
+/// It never got as far as a slot. What is in one has been loaded before, and its slot says how it fares.
+fn fatal(state: &State, id: ContentId, cause: &str) -> Vec<Op> {
+    let is_held = state.candidates.iter().chain(&state.goods).any(|held| held.id == id);
+    if is_held || id == state.factory || state.quarantined.contains(&id) {
+        return Vec::new();
+    }
+    put(&Entry::Quarantine(id), format!("{NO_SLOT}\n{cause}\n").as_bytes())
 }
 
 /// A new file: whole and durable before it has a name that counts.
@@ -442,6 +457,18 @@ mod tests {
         assert_eq!(names.choice().slot(), Slot::Candidate);
         let unknown = plan(&names.state(), Event::Forgotten(id("other")));
         assert_eq!(unknown, Err(Refusal::NotQuarantined { id: id("other") }));
+    }
+
+    #[test]
+    fn content_that_its_loader_did_not_survive_is_refused_and_what_is_in_a_slot_stays() {
+        let mut names = folder();
+        names.after(Event::Installed { version: 1, bytes: b"good" });
+        names.after(Event::Fatal(id("bad"), "it aborts")).after(Event::Fatal(id("bad"), "it aborts"));
+        let install = Event::Installed { version: 1, bytes: b"bad" };
+        assert_eq!(plan(&names.state(), install), Err(Refusal::Quarantined { id: id("bad") }));
+        names.after(Event::Fatal(id("good"), "memory")).after(Event::Fatal(id("factory"), "memory"));
+        assert_eq!(names.state().quarantined, [id("bad")].into());
+        assert_eq!(names.choice().id(), Some(id("good")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod guard;
 mod sources;
+mod workers;
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -51,6 +52,8 @@ pub struct Status {
     pub slots: Overview,
     /// The content that the run at work says it has in force.
     pub content: Option<InForce>,
+    /// What the run at work says holds its workers.
+    pub workers: Vec<workers::Held>,
 }
 
 impl Status {
@@ -90,7 +93,8 @@ impl Status {
         let muted = directory.as_deref().map_or(Ok(Vec::new()), in_force::muted)?;
         let slots = Overview::of(&Slots::at(slots, factory()));
         let content = run.and_then(|run| InForce::of_run(state, run));
-        Ok(Self { run, build, hooks, matrix, muted, deny, slots, content })
+        let workers = workers::of_run(state, run);
+        Ok(Self { run, build, hooks, matrix, muted, deny, slots, content, workers })
     }
 
     /// Whether everything is seen and read.
@@ -117,6 +121,7 @@ impl Status {
             "deny_by_fanotify": self.deny,
             "content": self.content,
             "slots": self.slots,
+            "workers": self.workers,
         })
     }
 
@@ -137,6 +142,9 @@ impl Status {
             (None, None) => {}
         }
         text.push_str(&self.slots.to_text());
+        for workers::Held { worker, pid, sandbox } in &self.workers {
+            let _ = writeln!(text, "{worker}: process {pid}, {sandbox}");
+        }
         for filter in &self.muted {
             let _ = writeln!(text, "muted: {filter}");
         }

@@ -25,6 +25,7 @@ use crate::output::{content, no_content, sensor_event};
 use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
 use crate::whole_lines::line_end;
+use crate::worker::correlation_loss::LIMITS;
 use crate::worker::protocol::{Format, Message};
 use crate::worker::rules::rules_in_words;
 use crate::worker::sandbox::Sandbox;
@@ -71,6 +72,8 @@ pub struct Crew<'r> {
     untold: VecDeque<Event>,
     /// How many of them were written and are no longer kept.
     written: u64,
+    /// What correlations could not do, as `status` was told last.
+    limits: [u64; LIMITS.len()],
 }
 
 impl<'r> Crew<'r> {
@@ -99,6 +102,7 @@ impl<'r> Crew<'r> {
             sources_restarts: Restarts::default(),
             untold: first.into(),
             written: 0,
+            limits: [0; LIMITS.len()],
         };
         if let Some(sources) = &crew.sources {
             crew.tell_sandbox("sources", sources.pid(), &sources.sandbox)?;
@@ -219,6 +223,10 @@ impl<'r> Crew<'r> {
             ending::put(line_end(std::io::stdout(), self.tally.line()))
                 .map_err(|error| anyhow!("{}", output_gone(&error.to_string())))?;
             let lost = self.tally.write_off();
+            let begun = match self.tally.correlated().swap(0, Ordering::Relaxed) {
+                0 => String::new(),
+                events => format!(", and so is what correlations had begun on up to {events} events"),
+            };
             let changed = self.note_change();
             self.untold.extend(changed);
             let blame = self.blame(&death);
@@ -228,7 +236,7 @@ impl<'r> Crew<'r> {
             self.after_death(blame.map(|blame| blame.is_of_next), &cause)?;
             let message = format!(
                 "the detector {cause} and was started again with {}; the rings held the events meanwhile, what it had read and \
-                 not written is lost",
+                 not written is lost{begun}",
                 self.active.in_words()
             );
             self.untold.push_back(sensor_event(Kind::SensorGap, "detector", &message).with(Field::Count, lost));
@@ -297,6 +305,9 @@ impl<'r> Crew<'r> {
         if let Some(event) = self.note_change() {
             return self.tell(vec![event]);
         }
+        if std::mem::replace(&mut self.limits, self.tally.correlation_limits()) != self.limits {
+            self.leave_word();
+        }
         let Some(next) = self.next.take() else {
             if let Some(next) = self.ladder.look(&self.active) {
                 return self.go_over_to(next);
@@ -340,7 +351,7 @@ impl<'r> Crew<'r> {
 
     /// For `status`; without it that says that it does not know.
     fn leave_word(&self) {
-        let _ = self.active.in_force().leave(&self.ship.options.state);
+        let _ = self.active.in_force(self.tally.correlation_limits()).leave(&self.ship.options.state);
     }
 
     /// Says which content is in force, as a line of its own before a detector's first event.

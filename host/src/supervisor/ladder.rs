@@ -15,12 +15,13 @@ use crate::loading::{compile, load_pack, Content, LoadError};
 use crate::printable::printable;
 use crate::slots::{Choice, ContentId, Event, InForce, Slot, Slots, SlotsError, State, Tries, Watch};
 use crate::worker::content::Header;
+use crate::worker::correlation_loss::LIMITS;
 use crate::worker::protocol::Given;
 
 /// The content of this executable.
 #[must_use]
 pub fn factory() -> ContentId {
-    ContentId::of(watertight_rules::factory_pack())
+    ContentId::counted(watertight_rules::factory_id())
 }
 
 /// Content that a detector has, or is to get.
@@ -67,9 +68,9 @@ impl Active {
         })
     }
 
-    /// For `status`.
+    /// For `status`, with what correlations could not do.
     #[must_use]
-    pub fn in_force(&self) -> InForce {
+    pub fn in_force(&self, limits: [u64; LIMITS.len()]) -> InForce {
         let header = self.content.as_ref().map(|content| &content.header);
         InForce {
             run: std::process::id(),
@@ -79,6 +80,7 @@ impl Active {
             version: header.map(|header| header.version),
             rules: header.map_or(0, |header| header.rule_count),
             rejected: header.map_or(0, |header| header.refused.len()),
+            correlations: LIMITS.into_iter().map(str::to_owned).zip(limits).collect(),
         }
     }
 
@@ -275,17 +277,19 @@ impl Ladder {
         let choice = self.begun(choice).map_err(Unfit::here)?;
         let content = match choice {
             Choice::CollectOnly => return Ok(Active::new(Some(choice), None)),
-            Choice::Factory(_) => load_pack(watertight_rules::factory_pack()),
-            Choice::Candidate(_) | Choice::Good(_) => match self.slots.as_ref().map(|slots| slots.read(&choice)) {
-                Some(Ok(pack)) => load_pack(&pack),
-                Some(Err(error @ SlotsError::Damaged { .. })) => Err(LoadError::Content(error.to_string())),
-                Some(Err(error)) => Err(LoadError::Host(error.to_string())),
-                None => Err(LoadError::Host("there is no folder of slots".into())),
-            },
+            Choice::Factory(_) => load_pack(watertight_rules::factory_pack(), self.factory),
+            Choice::Candidate(held) | Choice::Good(held) => {
+                match self.slots.as_ref().map(|slots| slots.read(&choice)) {
+                    Some(Ok(pack)) => load_pack(&pack, held.id),
+                    Some(Err(error @ SlotsError::Damaged { .. })) => Err(LoadError::Refused(error.to_string())),
+                    Some(Err(error)) => Err(LoadError::Host(error.to_string())),
+                    None => Err(LoadError::Host("there is no folder of slots".into())),
+                }
+            }
         };
         match content {
             Ok(content) => Ok(Active::new(Some(choice), Some(content))),
-            Err(LoadError::Content(why)) => Err(Unfit { choice: Some(choice), why }),
+            Err(LoadError::Refused(why) | LoadError::Fatal(why)) => Err(Unfit { choice: Some(choice), why }),
             Err(LoadError::Host(why)) => Err(Unfit { choice: None, why }),
         }
     }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use rustix::io::{fcntl_setfd, FdFlags};
 use rustix::pipe::{pipe_with, PipeFlags};
 
+use super::group::Member;
 use crate::signals::spawn_sheltered;
 use crate::worker::report::{Report, Reports};
 use crate::worker::sandbox::LOADER_CPU_S_VARIABLE;
@@ -24,6 +25,7 @@ pub struct Worker {
     reports: Option<Reports>,
     /// What it said after it was set up, as far as that was listened to.
     heard: Vec<String>,
+    member: Member,
 }
 
 /// How a worker ended.
@@ -75,7 +77,9 @@ impl Worker {
         for fd in &given {
             fcntl_setfd(fd, FdFlags::CLOEXEC).context("taking a descriptor back")?;
         }
-        Ok(Self { child: child?, reports: Some(Reports::new(reports)), heard: Vec::new() })
+        let child = child?;
+        let member = Member::put(name, child.id());
+        Ok(Self { child, reports: Some(Reports::new(reports)), heard: Vec::new(), member })
     }
 
     /// Waits until the worker is set up and confined; what it says before goes to `hear`.
@@ -99,7 +103,7 @@ impl Worker {
                 anyhow::bail!("it {} before it was set up", cause(status, &[]));
             };
             match serde_json::from_str(&line).with_context(|| format!("a worker said {line:?}"))? {
-                Report::Ready { sandbox } => return Ok(sandbox),
+                Report::Ready { sandbox } => return Ok(Sandbox { group: self.member.words.clone(), ..sandbox }),
                 other => hear(other),
             }
         }
@@ -128,8 +132,10 @@ impl Worker {
             _ => None,
         });
         let is_killed = status.signal().is_some_and(|signal| FROM_OUTSIDE.contains(&signal));
+        let by_group = if is_killed { self.member.end() } else { None };
         match output {
             Some(why) => Death::Output(why),
+            None if by_group.is_some() => Death::Other(by_group.unwrap_or_default()),
             None if is_killed => Death::Killed(cause(status, &said)),
             None => Death::Other(cause(status, &said)),
         }

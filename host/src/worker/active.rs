@@ -45,6 +45,8 @@ impl Active {
     /// # Errors
     /// It is not the image that it is said to be.
     pub fn copied(given: Given, bytes: Vec<u8>) -> Result<Self> {
+        // What was handed over sealed was compared before. This was not sealed.
+        ensure!(ContentId::of(&bytes).to_string() == given.digest, "the content has another digest than it was told");
         let rules = ready(&given, &bytes)?;
         Ok(Self { rules, given: Some(given), _memory: Memory::Copied { _bytes: bytes } })
     }
@@ -78,7 +80,6 @@ impl Active {
 
 /// Rules over these bytes, which the caller keeps with them.
 fn ready(given: &Given, bytes: &[u8]) -> Result<Rules<'static>> {
-    ensure!(ContentId::of(bytes).to_string() == given.digest, "the content has another digest than it was told");
     fault::meet(&given.name);
     // SAFETY: `Active` alone holds these rules, keeps the bytes where they are as long as it lives, and drops the rules first;
     // it lends them for no longer than itself.

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use watertight_content::sigma::Found;
+use watertight_engine::Image;
 
 use super::fault;
 use super::mapping::Mapping;
@@ -69,7 +70,9 @@ pub fn load(report: RawFd) -> Result<u8> {
             name: manifest.name.to_owned(),
             version: manifest.version,
             canaries: test.canaries,
-            ..header_of(pack.image())?
+            image_bytes: pack.image().len() as u64,
+            digest: ContentId::counted(pack.image_sha256()).to_string(),
+            ..header_of(&pack.rules())?
         };
         Ok((header, Cow::Borrowed(pack.image())))
     })
@@ -84,7 +87,10 @@ pub fn compile(report: RawFd) -> Result<u8> {
         let texts: Texts = serde_json::from_slice(input).map_err(|error| format!("the texts: {error}"))?;
         let found = texts.folders.into_iter().map(|(path, texts)| Found { path, texts, ..Found::default() });
         let Loaded { image, refused, replaced, .. } = rules::compiled(found).map_err(|error| format!("{error:#}"))?;
-        let header = Header { name: "local rules".into(), refused, replaced, ..header_of(&image)? };
+        let opened = Image::open(&image).map_err(|error| error.to_string())?;
+        let (image_bytes, digest) = (image.len() as u64, ContentId::of(&image).to_string());
+        let name = "local rules".into();
+        let header = Header { name, refused, replaced, image_bytes, digest, ..header_of(&opened)? };
         Ok((header, Cow::Owned(image)))
     })
 }
@@ -112,13 +118,12 @@ fn answer(report: RawFd, profile: Profile, make: &dyn for<'i> Fn(&'i [u8]) -> An
     Ok(0)
 }
 
-fn header_of(image: &[u8]) -> std::result::Result<Header, String> {
-    let opened = rules::open(image).map_err(|error| format!("{error:#}"))?;
+/// What an image says of itself, if it is one for this host.
+fn header_of(image: &Image<'_>) -> std::result::Result<Header, String> {
+    rules::check(image).map_err(|error| format!("{error:#}"))?;
     Ok(Header {
-        rules: opened.rules().map(|rule| rule.id().to_owned()).collect(),
-        rule_count: opened.rules().filter(|rule| !rule.is_stage()).count(),
-        image_bytes: image.len() as u64,
-        digest: ContentId::of(image).to_string(),
+        rules: image.rules().map(|rule| rule.id().to_owned()).collect(),
+        rule_count: image.rules().filter(|rule| !rule.is_stage()).count(),
         ..Header::default()
     })
 }

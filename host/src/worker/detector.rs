@@ -1,10 +1,15 @@
 //! The worker that reads events and evaluates rules: no capabilities, no network, no paths but standard output. What it can
 //! harm when it dies is itself; the rings hold the events meanwhile.
 
+mod begin;
+mod ending;
+mod lines;
+mod unwritten;
+
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read};
-use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::io::{self, BufReader};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,37 +18,32 @@ use anyhow::{Context as _, Result};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use serde::Deserialize;
 use serde_json::Value as Json;
-use watertight_event::{Event, Field, Kind};
-use watertight_sensor_abi::{Hook, Ring, HOOKS};
+use watertight_event::Event;
+use watertight_sensor_abi::Hook;
 use watertight_sensor_reader::{read_snapshot, Reader};
 
+pub use self::begin::run;
+use self::ending::Ending;
+use self::lines::Lines;
+use self::unwritten::Unwritten;
 use super::active::Active;
-use super::mapping::Mapping;
+use super::correlation_loss::{self, LIMITS};
 use super::preparer::Preparer;
-use super::protocol::{Format, Given, InheritedRing, Message, Setup};
-use super::report::{Report, Reporter};
-use super::sandbox::{self, Profile};
-use super::tally::{Phase, Tally};
-use crate::account::ring::ring_counts;
-use crate::account::{HookCounts, SourceCounts};
-use crate::live::{Facts, Live};
-use crate::loss::{self, Losses};
-use crate::output::{boot_ns_now, Output, Summary};
+use super::protocol::{Given, Message};
+use super::tally::Tally;
+use crate::account::SourceCounts;
+use crate::live::Facts;
+use crate::loss::Losses;
+use crate::output::{boot_ns_now, Output};
 use crate::printable::printable;
 use crate::tree::Tree;
-use crate::users::Names;
-use crate::whole_lines::Untaken;
 
 /// How long events may lie in a ring before they are looked for: the kernel side wakes only at a ring's fill limit.
 const LOOK_EVERY_NS: i64 = 20_000_000;
 /// How long an event may be on its way here after it happened, and still be judged in its order by what needs several.
 const SETTLE_NS: u64 = 100_000_000;
-/// Bytes taken from a pipe at once.
-const PIPE_BYTES: usize = 256 << 10;
 /// Lines of the sources that are taken before the rings are looked at again.
 const LINES_MAX: usize = 1_024;
-/// Longest line that the pipe of the sources may bring: an event's largest strings, escaped.
-const LINE_BYTES_MAX: usize = 1 << 20;
 /// Exit code when nobody takes the output: starting again would not help.
 pub const EXIT_OUTPUT: u8 = 74;
 
@@ -51,57 +51,6 @@ pub const EXIT_OUTPUT: u8 = 74;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct OutputGone(#[from] io::Error);
-
-/// Runs until the supervisor says stop or is gone; what holds it is said on `report` before the first event. Returns the exit
-/// code: 0, 3 when the accounts do not balance, [`EXIT_OUTPUT`] when nobody takes what it writes.
-///
-/// # Errors
-/// The set-up is damaged or a rule folder can't be read.
-pub fn run(report: RawFd) -> Result<u8> {
-    let mut reporter = Reporter::inherit(report).context("taking the report pipe")?;
-    sandbox::die_with_parent().context("tying this worker to the supervisor")?;
-    crate::say::prepare();
-    let mut control = Lines::new(io::stdin().lock());
-    let setup = control.wait_line()?.context("the supervisor ended before it said anything")?;
-    let mut setup: Setup = serde_json::from_slice(&setup).context("reading the set-up")?;
-    watertight_event::name_device(&rustix::system::uname().nodename().to_string_lossy());
-    // SAFETY: the supervisor passes these descriptors to this process alone, each once.
-    let (tally, mailbox) = unsafe { (OwnedFd::from_raw_fd(setup.tally_fd), File::from_raw_fd(setup.mailbox_fd)) };
-    let tally = Arc::new(Tally::map(tally).context("mapping the shared counts")?);
-    let active = open(setup.content.take(), &tally)?;
-    // The terminal belongs to who logged in: it is opened before, too. Plain lines do where it can't be.
-    let is_live = setup.is_terminal && setup.format == Format::Live;
-    let live = if is_live { Live::open(setup.has_colour, &setup.own_pids).ok() } else { None };
-    let mut detector = Detector::new(setup, active, Arc::clone(&tally), live)?;
-    let (sandbox, preparer) =
-        sandbox::enter_with(Profile::Detector, reporter.as_fd(), || Preparer::start(mailbox, tally))
-            .context("giving up privileges: the detector does not run with them")?;
-    detector.preparer = Some(preparer);
-    reporter.say(&Report::Ready { sandbox }).context("speaking to the supervisor")?;
-    match detector.run(&mut control) {
-        Err(error) => match error.downcast_ref::<OutputGone>() {
-            Some(gone) => {
-                reporter.say(&Report::Output { why: gone.to_string() }).context("speaking to the supervisor")?;
-                Ok(EXIT_OUTPUT)
-            }
-            None => Err(error),
-        },
-        ended => ended,
-    }
-}
-
-/// The content to begin with. A death while it is opened is its fault.
-fn open(content: Option<Given>, tally: &Tally) -> Result<Active> {
-    let Some(given) = content else { return Ok(Active::none()) };
-    tally.content().store(given.word, Ordering::SeqCst);
-    tally.enter(Phase::Opening);
-    // SAFETY: the supervisor passes this descriptor to this process alone, once.
-    let image = unsafe { OwnedFd::from_raw_fd(given.fd) };
-    let mapping = Mapping::of(image.as_fd()).context("mapping the content")?;
-    let active = Active::mapped(given, mapping)?;
-    tally.enter(Phase::Elsewhere);
-    Ok(active)
-}
 
 struct Detector {
     reader: Reader,
@@ -125,6 +74,8 @@ struct Detector {
     source_counts: Vec<SourceCounts>,
     /// Lines from the sources that are no events.
     malformed: u64,
+    /// Of the content in force, as far as it is in the shared page.
+    limits: [u64; LIMITS.len()],
     /// What was shown and is not written yet.
     unwritten: Unwritten,
     is_adopted: bool,
@@ -136,51 +87,6 @@ struct Detector {
 }
 
 impl Detector {
-    fn new(setup: Setup, active: Active, tally: Arc<Tally>, live: Option<Live>) -> Result<Self> {
-        let mut previous = Vec::new();
-        for build in setup.previous.chunks(Ring::ALL.len()) {
-            previous.push(Reader::new(take_rings(build)?, &setup.boot_id)?);
-        }
-        // SAFETY: the supervisor passes these descriptors to this process alone, each once.
-        let sources = setup.events_fd.map(|fd| Lines::new(unsafe { File::from_raw_fd(fd) }));
-        // SAFETY: as above.
-        let quit = setup.quit_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-        // SAFETY: as above.
-        let there = setup.processes_fd.map(|fd| unsafe { File::from_raw_fd(fd) });
-        let trail: &'static Tally = Box::leak(Box::new(Arc::clone(&tally)));
-        let mut active = active;
-        active.rules().leave_trail(trail.rule());
-        let mut output = Output::new(setup.format, setup.has_colour, live, active.counts(), Arc::clone(&tally));
-        output.resume(&tally);
-        let mut reader = Reader::new(take_rings(&setup.rings)?, &setup.boot_id)?;
-        if let Some(verdicts) = &setup.verdicts {
-            // SAFETY: as above.
-            reader.add_verdicts(unsafe { OwnedFd::from_raw_fd(verdicts.fd) }, verdicts.bytes)?;
-        }
-        Ok(Self {
-            reader,
-            previous,
-            there,
-            boot_id: setup.boot_id,
-            tree: Tree::new(Names::of_this_machine()),
-            output,
-            tally,
-            trail,
-            active,
-            preparer: None,
-            changes: Changes::default(),
-            sources,
-            is_line_broken: setup.is_restart,
-            source_counts: Vec::new(),
-            malformed: 0,
-            unwritten: Unwritten::default(),
-            is_adopted: setup.is_adopted,
-            losses: Losses::default(),
-            deaths: setup.deaths,
-            quit,
-        })
-    }
-
     fn run(&mut self, control: &mut Lines<io::StdinLock<'_>>) -> Result<u8> {
         // Processes that were there before come first: the first event may already name one. The rings hold it meanwhile.
         if let Some(records) = self.there.take() {
@@ -210,7 +116,7 @@ impl Detector {
             let started_ns = boot_ns_now();
             self.tally.beat();
             let taken = self.take()?;
-            self.change_over();
+            self.change_over()?;
             while let Some(line) = control.ready_line()? {
                 match read(&line)? {
                     Message::Stop { kernel, sequences, guard, is_guard_new, seconds } => {
@@ -254,16 +160,16 @@ impl Detector {
     }
 
     /// Goes over to other content if it has become ready: between two events, none of which waits for more than this.
-    fn change_over(&mut self) {
+    fn change_over(&mut self) -> Result<()> {
         let begun = Instant::now();
-        let Some(preparer) = &self.preparer else { return };
+        let Some(preparer) = &self.preparer else { return Ok(()) };
         let active = match preparer.ready() {
-            None => return,
+            None => return Ok(()),
             Some((word, Err(error))) => {
                 self.changes.is_awaited = false;
                 self.tally.refused().store(word, Ordering::SeqCst);
                 crate::say!("watertight: the detector keeps its content: {}", printable(&format!("{error:#}")));
-                return;
+                return Ok(());
             }
             Some((_, Ok(mut active))) => {
                 active.rules().leave_trail(self.trail.rule());
@@ -271,12 +177,28 @@ impl Detector {
             }
         };
         self.changes.is_awaited = false;
-        let before = std::mem::replace(&mut self.active, active);
+        let mut before = std::mem::replace(&mut self.active, active);
         self.output.go_over_to(self.active.counts());
         self.tally.evaluated().store(0, Ordering::SeqCst);
         self.tally.content().store(self.active.word(), Ordering::SeqCst);
         self.changes.note(begun.elapsed());
+        let (dropped, limits) = (correlation_loss::dropped(before.rules().correlated()), before.rules().limits());
         preparer.forget(before);
+        self.note_limits(correlation_loss::counts(&limits));
+        self.limits = [0; LIMITS.len()];
+        let Self { output, active, tree, .. } = self;
+        for mut event in dropped {
+            output.event(&mut event, active.rules(), tree).map_err(OutputGone)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves in the shared page what correlations could not do, these being the counts of the content that was in force.
+    fn note_limits(&mut self, now: [u64; LIMITS.len()]) {
+        let mut more = now;
+        more.iter_mut().zip(self.limits).for_each(|(more, before)| *more = more.saturating_sub(before));
+        self.tally.note_correlation_limits(more);
+        self.limits = now;
     }
 
     /// Hands everything on, and notes what would no longer be lost with this process.
@@ -285,6 +207,10 @@ impl Detector {
         self.output.note(&self.tally);
         self.tally.settle();
         std::mem::take(&mut self.unwritten).note(&self.tally);
+        let rules = self.active.rules();
+        let (correlated, limits) = (rules.correlated(), correlation_loss::counts(&rules.limits()));
+        self.tally.correlated().store(correlated, Ordering::Relaxed);
+        self.note_limits(limits);
         Ok(())
     }
 
@@ -401,44 +327,6 @@ impl Detector {
             }
         }
     }
-
-    /// The programs are detached: what is in the rings and the pipe is all there will be.
-    fn finish(&mut self, ending: &Ending) -> Result<u8> {
-        while self.take()? > 0 || self.sources.is_some() {}
-        self.correlate(boot_ns_now().saturating_add(SETTLE_NS))?;
-        self.tell_losses(&loss::by_ring(&ending.kernel))?;
-        self.flush()?; // what was told counts once it is written
-        let account = self.reader.account();
-        let (received, lost) = self.tally.by_hook();
-        let aggregated = self.tally.aggregated();
-        let summary = Summary {
-            kernel: &ending.kernel,
-            guard: &ending.guard,
-            verdicts: &account.verdicts,
-            is_guard_exact: ending.is_guard_new && self.deaths == 0,
-            received: &received,
-            lost_with_detector: &lost,
-            deaths: self.deaths,
-            aggregated: &aggregated,
-            rings: ring_counts(&ending.kernel, &ending.sequences, &account.taken),
-            malformed: account.malformed.saturating_add(self.malformed),
-            missing_sequences: account.missing,
-            is_exact: !self.is_adopted,
-            sources: &self.source_counts,
-            seconds: ending.seconds,
-            processes: self.tree.len(),
-            content: self.active.given(),
-            changes: self.changes.count,
-            pause_ns_max: self.changes.pause_ns_max,
-        };
-        let is_balanced = self.output.summary(&summary).map_err(OutputGone)?;
-        self.flush()?;
-        if let Some(Untaken { why, lines }) = self.output.tell_untaken() {
-            let lines_in_words = format!("{why}; {lines} lines are not in it, the account is on standard error");
-            return Err(OutputGone(io::Error::other(lines_in_words)).into());
-        }
-        Ok(if is_balanced { 0 } else { 3 })
-    }
 }
 
 /// The times that the content was changed.
@@ -455,52 +343,6 @@ impl Changes {
     fn note(&mut self, pause: Duration) {
         self.count = self.count.saturating_add(1);
         self.pause_ns_max = self.pause_ns_max.max(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
-    }
-}
-
-/// What the supervisor says at the end.
-struct Ending {
-    kernel: Vec<HookCounts>,
-    sequences: Vec<Vec<u64>>,
-    guard: Vec<HookCounts>,
-    is_guard_new: bool,
-    seconds: f64,
-}
-
-/// The descriptors of a build's rings.
-fn take_rings(inherited: &[InheritedRing]) -> Result<Vec<(Ring, OwnedFd, u32)>> {
-    let mut rings = Vec::with_capacity(inherited.len());
-    for one in inherited {
-        let ring = Ring::ALL.get(one.ring).copied().context("the set-up names a ring that does not exist")?;
-        // SAFETY: the supervisor passes these descriptors to this process alone, each once.
-        let fd = unsafe { OwnedFd::from_raw_fd(one.fd) };
-        rings.push((ring, fd, one.bytes));
-    }
-    Ok(rings)
-}
-
-/// Events of the supervisor since the last flush: it says those again to the next detector that this one takes with it.
-#[derive(Default)]
-struct Unwritten {
-    events: u64,
-    /// Operations that they told as counted by process, by hook.
-    aggregated: Vec<(Hook, u64)>,
-}
-
-impl Unwritten {
-    fn add(&mut self, event: &Event) {
-        self.events = self.events.saturating_add(1);
-        if event.kind == Kind::SensorAggregated {
-            let hook = HOOKS.iter().find(|hook| event.text(Field::Of).as_deref() == Some(hook.program()));
-            self.aggregated.extend(hook.map(|hook| (*hook, event.number(Field::Count).unwrap_or(0))));
-        }
-    }
-
-    fn note(self, tally: &Tally) {
-        for (hook, count) in self.aggregated {
-            tally.note_aggregated(hook, count);
-        }
-        tally.shown().fetch_add(self.events, Ordering::Release);
     }
 }
 
@@ -523,79 +365,5 @@ enum SourceLine {
 impl SourceLine {
     fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
-    }
-}
-
-/// Lines from a descriptor, without ever blocking where `ready_line` is called.
-struct Lines<R> {
-    reader: BufReader<R>,
-    pending: Vec<u8>,
-    is_ended: bool,
-}
-
-impl<R: Read + std::os::fd::AsFd> Lines<R> {
-    fn new(reader: R) -> Self {
-        Self { reader: BufReader::with_capacity(PIPE_BYTES, reader), pending: Vec::new(), is_ended: false }
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.reader.get_ref().as_fd()
-    }
-
-    fn is_ended(&self) -> bool {
-        self.is_ended && self.pending.is_empty()
-    }
-
-    /// The next whole line that is there already.
-    fn ready_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            if let Some(line) = self.buffered_line()? {
-                return Ok(Some(line));
-            }
-            let mut fds = [PollFd::from_borrowed_fd(self.reader.get_ref().as_fd(), PollFlags::IN)];
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            if self.is_ended || poll(&mut fds, Some(&now))? == 0 {
-                return Ok(None);
-            }
-            self.fill()?;
-        }
-    }
-
-    /// The next line, waiting for it; `None` at the end.
-    fn wait_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            if let Some(line) = self.buffered_line()? {
-                return Ok(Some(line));
-            }
-            if self.is_ended {
-                return Ok(None);
-            }
-            self.fill()?;
-        }
-    }
-
-    fn fill(&mut self) -> io::Result<()> {
-        if self.reader.fill_buf()?.is_empty() {
-            self.is_ended = true;
-            self.pending.clear(); // half a line of a writer that died
-        }
-        Ok(())
-    }
-
-    fn buffered_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let buffer = self.reader.buffer();
-        if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            let mut line = std::mem::take(&mut self.pending);
-            line.extend(buffer.iter().take(end));
-            self.reader.consume(end.saturating_add(1));
-            return Ok(Some(line));
-        }
-        let whole = buffer.len();
-        self.pending.extend_from_slice(buffer);
-        self.reader.consume(whole);
-        if self.pending.len() > LINE_BYTES_MAX {
-            return Err(io::Error::other("a line without end on a pipe of ours"));
-        }
-        Ok(None)
     }
 }

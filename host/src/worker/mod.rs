@@ -3,6 +3,7 @@
 mod active;
 pub mod budget;
 pub mod content;
+pub mod correlation_loss;
 pub mod correlations;
 pub mod detector;
 pub mod fault;

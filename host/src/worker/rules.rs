@@ -1,20 +1,20 @@
 //! The shipped rules and those of the user, over typed events: the event answers from its own fields, nothing is copied.
 
-use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
-use std::path::PathBuf;
+mod compile;
+mod typed;
+
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 use anyhow::{bail, Context as _, Result};
-use watertight_content::sigma::diagnostic::render;
-use watertight_content::sigma::{find, load_found, load_texts, same_id, Found, Library, LoadError, Source};
 use watertight_engine::{
-    CorrelationLimits, Explanation, Field as RuleField, Fields, HashKey, Image, Limits, LogSource, Moment, Plan, Rule,
-    Scratch, Tally, Value as RuleValue,
+    CorrelationLimits, Explanation, HashKey, Image, Limits, LogSource, Moment, Plan, Rule, Scratch, Tally,
 };
-use watertight_event::{sigma_types, Event, Field, Kind, Value};
+use watertight_event::{sigma_types, Event, Field, Kind};
 
+pub use self::compile::{compiled, load, Loaded};
+use self::typed::TypedEvent;
 use super::correlations::{CorrelationAlert, Correlations};
 
 /// Rules, ready for events.
@@ -43,79 +43,21 @@ pub struct Alert<'r> {
     pub explanation: Option<Explanation>,
 }
 
-/// The rules of a run, and what became of those that were read for it.
-pub struct Loaded {
-    /// The rules, compiled.
-    pub image: Vec<u8>,
-    /// How many they are.
-    pub rules: usize,
-    /// Rules that were refused and folders without rules, by name: they are never skipped in silence.
-    pub refused: Vec<String>,
-    /// Shipped rules whose place one of the user's took, because it has the same id.
-    pub replaced: usize,
-}
-
-/// Reads the rules: the shipped ones and each folder's. The user's word is the last: a rule with the id of a shipped one takes
-/// its place. One that is refused does not, and an id that the user gives twice is refused the second time.
-///
-/// # Errors
-/// A file or folder can't be read, or the rules together exceed what the engine takes.
-pub fn load(folders: &[PathBuf]) -> Result<Loaded> {
-    compiled(folders.iter().map(|folder| find(folder)))
-}
-
-/// The same of texts that another has read.
-///
-/// # Errors
-/// As [`load`].
-pub fn compiled(found: impl IntoIterator<Item = Found>) -> Result<Loaded> {
-    let shipped = watertight_rules::shipped().iter().map(|rule| Source { file: rule.path, text: rule.source });
-    let Library {
-        rules: shipped,
-        correlations: mut together,
-        exceptions: mut excepted,
-        rejections: mut refused,
-        mut texts,
-        ..
-    } = load_texts(shipped);
-    let Library { rules: own, correlations, exceptions, rejections, unreadable, texts: own_texts, .. } =
-        load_found(found);
-    excepted.extend(exceptions);
-    texts.extend(own_texts);
-    refused.extend(rejections);
-    let mut refused: Vec<String> = refused.iter().map(|refused| render(refused, false)).collect();
-    for error in unreadable {
-        match error {
-            // A folder that an update left empty is told, and ends no run.
-            LoadError::NoRules { .. } => refused.push(error.to_string()),
-            _ => return Err(error).context("reading rules"),
-        }
-    }
-    let taken: HashSet<String> = own.iter().map(|loaded| same_id(&loaded.rule.id)).collect();
-    let (replaced, mut rules): (Vec<_>, Vec<_>) =
-        shipped.into_iter().partition(|loaded| taken.contains(&same_id(&loaded.rule.id)));
-    rules.extend(own);
-    let before = together.len();
-    let is_taken = |id: &str| {
-        let id = same_id(id);
-        taken.contains(&id) || correlations.iter().any(|own| same_id(&own.correlation.id) == id)
-    };
-    together.retain(|shipped| !is_taken(&shipped.correlation.id));
-    let replaced = replaced.len().saturating_add(before.saturating_sub(together.len()));
-    together.extend(correlations);
-    let mut library = Library { rules, correlations: together, exceptions: excepted, texts, ..Library::default() };
-    let image = library.host_image().context("putting the rules together")?;
-    refused.extend(library.rejections.iter().map(|refused| render(refused, false)));
-    let rules = library.rules.len().saturating_add(library.correlations.len());
-    Ok(Loaded { image, rules, refused, replaced })
-}
-
 /// Opens an image as a host does: one that is for another sensor, or asks for what this one's events do not have, is refused whole.
 ///
 /// # Errors
 /// It is no image, or not one for this host; the error names rule, field and line.
 pub fn open(image: &[u8]) -> Result<Image<'_>> {
     let image = Image::open(image).context("opening the rules")?;
+    check(&image)?;
+    Ok(image)
+}
+
+/// Whether an image that is open is one for this host.
+///
+/// # Errors
+/// As [`open`], but for its form.
+pub fn check(image: &Image<'_>) -> Result<()> {
     if image.is_foreign() {
         bail!("the content was compiled for any sensor's events: compile it for a host (`watertight content build`)");
     }
@@ -127,7 +69,7 @@ pub fn open(image: &[u8]) -> Result<Image<'_>> {
             rule.id()
         );
     }
-    Ok(image)
+    Ok(())
 }
 
 /// The types of a field in this host's events of a log source.
@@ -222,26 +164,28 @@ impl<'i> Rules<'i> {
 
     /// Calls `alert` for each rule that fires on the event by itself. What could not be found out within the budget is counted.
     pub fn evaluate(&mut self, event: &Event, alert: &mut dyn FnMut(Alert<'_>)) -> Limits {
-        self.evaluate_next(event, alert, &mut |_| {})
+        self.evaluate_next(event, &[], alert, &mut |_| {})
     }
 
     /// Calls `alert` for each rule that fires on the event, the next of a run. What it completes is told by [`Self::advance`];
-    /// what can't wait for that, because too much does already, is told to `together`.
+    /// what can't wait for that, because too much does already, is told to `together`. `line` is the event as it was written,
+    /// or empty.
     pub fn evaluate_next(
         &mut self,
         event: &Event,
+        line: &[u8],
         alert: &mut dyn FnMut(Alert<'_>),
         together: &mut dyn FnMut(CorrelationAlert<'_>),
     ) -> Limits {
         self.count = self.count.saturating_add(1);
         let moment = Moment { time_ns: event.boot_ns, number: self.count };
-        self.evaluate_at(event, moment, alert, together)
+        self.evaluate_at((event, line), moment, alert, together)
     }
 
     /// The same for an event whose time and number the caller knows better.
     pub fn evaluate_at(
         &mut self,
-        event: &Event,
+        (event, line): (&Event, &[u8]),
         moment: Moment,
         alert: &mut dyn FnMut(Alert<'_>),
         together: &mut dyn FnMut(CorrelationAlert<'_>),
@@ -253,7 +197,7 @@ impl<'i> Rules<'i> {
         let limits = rules.plan.evaluate(&fields, scratch, &mut |position| hits.push(position));
         for position in hits.iter().copied() {
             if let Some(correlations) = correlations {
-                correlations.on_hit(position, (&fields, event), moment, together);
+                correlations.on_hit(position, (&fields, event, line), moment, together);
             }
             if image.is_some_and(|image| image.is_silenced(position)) {
                 continue;
@@ -281,6 +225,12 @@ impl Rules<'_> {
         self.correlations.as_ref().is_some_and(Correlations::is_waiting)
     }
 
+    /// Events that correlations have listened to and that are still at hand.
+    #[must_use]
+    pub fn correlated(&self) -> u64 {
+        self.correlations.as_ref().map_or(0, Correlations::kept)
+    }
+
     /// What correlations could not do within their bounds.
     #[must_use]
     pub fn limits(&self) -> CorrelationLimits {
@@ -294,76 +244,14 @@ fn fresh_key() -> HashKey {
     HashKey([RandomState::new().hash_one(0_u8), RandomState::new().hash_one(1_u8)])
 }
 
-/// The fields that hold addresses.
-const ADDRESSES: [Field; 2] = [Field::LocalAddress, Field::RemoteAddress];
-
-/// An event as rules see it.
-struct TypedEvent<'e> {
-    event: &'e Event,
-    field_by_slot: &'e [Option<Field>],
-    /// Addresses as text; only network events have any.
-    addresses: Vec<(Field, String)>,
-}
-
-impl<'e> TypedEvent<'e> {
-    fn new(event: &'e Event, field_by_slot: &'e [Option<Field>]) -> Self {
-        let address = |field: &Field| match event.get(*field)? {
-            Value::Address(address) => Some((*field, shown(*address))),
-            _ => None,
-        };
-        Self { event, field_by_slot, addresses: ADDRESSES.iter().filter_map(address).collect() }
-    }
-
-    fn values<'s>(&'s self, field: Field, value: &'s Value, each: &mut dyn FnMut(RuleValue<'s>)) {
-        match value {
-            Value::Bool(is) => each(RuleValue::Bool(*is)),
-            Value::Number(number) => each(RuleValue::Int(i64::try_from(*number).unwrap_or(i64::MAX))),
-            Value::Signed(number) => each(RuleValue::Int(*number)),
-            Value::Text(text) => each(RuleValue::Text(&text.bytes)),
-            Value::List(items) | Value::CutList(items) => {
-                items.iter().for_each(|item| each(RuleValue::Text(&item.bytes)))
-            }
-            Value::Address(_) => {
-                let text = self.addresses.iter().find(|(name, _)| *name == field);
-                text.iter().for_each(|(_, text)| each(RuleValue::Text(text.as_bytes())));
-            }
-        }
-    }
-}
-
-/// IPv4 in IPv6 clothes is IPv4 to a rule: `::ffff:10.0.0.1` would pass every IPv4 filter.
-fn shown(address: IpAddr) -> String {
-    address.to_canonical().to_string()
-}
-
-impl Fields for TypedEvent<'_> {
-    fn get<'s>(&'s self, field: RuleField<'_>, each: &mut dyn FnMut(RuleValue<'s>)) {
-        let Some(Some(name)) = self.field_by_slot.get(usize::from(field.slot)) else { return };
-        if let Some(value) = self.event.get(*name) {
-            self.values(*name, value, each);
-        }
-    }
-
-    fn all<'s>(&'s self, each: &mut dyn FnMut(Option<u16>, &'s str, RuleValue<'s>)) {
-        for (field, value) in self.event.fields() {
-            let name = self.event.kind.sigma_name(field);
-            if !name.is_empty() {
-                let slot = self.field_by_slot.iter().position(|at| *at == Some(field));
-                let slot = slot.and_then(|slot| u16::try_from(slot).ok());
-                self.values(field, value, &mut |value| each(slot, name, value));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use watertight_content::sigma::Source as RuleSource;
+pub(in crate::worker::rules) mod tests {
+    use watertight_content::sigma::{load_texts, Source as RuleSource};
     use watertight_event::{Outcome, Source};
 
     use super::*;
 
-    fn ready(image: &[u8]) -> Rules<'_> {
+    pub fn ready(image: &[u8]) -> Rules<'_> {
         Rules::of(Image::open(image).expect("compiled here"))
     }
 
@@ -385,12 +273,6 @@ mod tests {
     }
 
     #[test]
-    fn every_field_with_an_address_is_shown_to_rules() {
-        let are = |field: &Field| field.value_type() == watertight_event::Type::Address;
-        assert_eq!(Field::ALL.iter().copied().filter(are).collect::<Vec<_>>(), ADDRESSES);
-    }
-
-    #[test]
     fn a_quiet_event_fires_nothing() {
         let Loaded { image, .. } = load(&[]).expect("the shipped rules");
         let mut rules = ready(&image);
@@ -401,56 +283,11 @@ mod tests {
     }
 
     /// A rule with the id of a shipped one, which fires on every program.
-    fn instead_of(id: &str, title: &str) -> String {
+    pub fn instead_of(id: &str, title: &str) -> String {
         format!(
             "title: {title}\nid: {id}\nlogsource: {{category: process_creation, product: linux}}\n\
              detection:\n  selection:\n    Image|startswith: /\n  condition: selection\n"
         )
-    }
-
-    #[test]
-    fn a_rule_of_the_users_takes_the_place_of_the_shipped_one_with_its_id() {
-        let Loaded { image: shipped, .. } = load(&[]).expect("the shipped rules");
-        let shipped = ready(&shipped);
-        let [first, second, third] = [0, 1, 2]
-            .map(|at| shipped.image.expect("opened").rule(at).expect("there are more than three").id().to_owned());
-        let folder = tempfile::tempdir().expect("a folder");
-        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("a file");
-        write("mine.yml", instead_of(&first.to_uppercase(), "Mine"));
-        write("twice.yml", instead_of(&first, "Twice"));
-        write("other.yml", instead_of(&second, "Other"));
-        write("refused.yml", instead_of(&third, "Refused").replace("startswith", "no_such_modifier"));
-        write("new.yml", instead_of("11111111-2222-4333-8444-555555555555", "New"));
-        let Loaded { image, refused, replaced, .. } = load(&[folder.path().to_owned()]).expect("rules");
-        let mut rules = ready(&image);
-        assert_eq!((rules.len(), replaced), (shipped.len() + 1, 2));
-        assert_eq!(refused.len(), 2, "{refused:?}");
-        let twice = refused.iter().find(|words| words.contains("twice.yml")).expect("named by its file");
-        assert!(twice.contains("already that of the rule in") && twice.contains("mine.yml"), "{twice}");
-        assert!(
-            rules.image.expect("opened").rules().any(|rule| rule.id() == third),
-            "the shipped one stays where the user's is refused"
-        );
-        let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1).with(Field::Executable, "/bin/true");
-        let mut fired = Vec::new();
-        rules.evaluate(&event, &mut |alert| fired.push(alert.rule.title().to_owned()));
-        fired.sort();
-        assert_eq!(fired, ["Mine", "New", "Other"]);
-        assert!(rules_in_words(rules.len(), replaced).contains(" 2 of them from --rules"));
-    }
-
-    #[test]
-    fn a_rule_that_demands_what_no_worker_can_do_is_refused_by_name_and_one_in_audit_is_not() {
-        let folder = tempfile::tempdir().expect("a folder");
-        for (mode, is_in) in [("audit", true), ("enforce", false)] {
-            let text =
-                instead_of("11111111-2222-4333-8444-555555555555", "Killer") + "action: kill\nmode: " + mode + "\n";
-            std::fs::write(folder.path().join("rule.yml"), text).expect("a file");
-            let Loaded { image, refused, .. } = load(&[folder.path().to_owned()]).expect("rules");
-            let rules = ready(&image);
-            assert_eq!(rules.image.expect("opened").rules().any(|rule| rule.title() == "Killer"), is_in, "{mode}");
-            assert_eq!(refused.iter().any(|words| words.contains("WT0504") && words.contains("rule.yml")), !is_in);
-        }
     }
 
     #[test]
@@ -471,52 +308,5 @@ mod tests {
         let ours = load_texts([RuleSource { file: "ours.yml", text: &text.replace("OriginalFileName", "Image") }])
             .host_image();
         assert!(open(&ours.expect("a rule")).is_ok());
-    }
-
-    #[test]
-    fn an_exception_of_the_users_is_put_into_a_shipped_rule() {
-        let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1)
-            .with(Field::Executable, "memfd:x")
-            .with(Field::IsMemfd, true)
-            .with(Field::User, "builder")
-            .with(Field::CommandLine, "x");
-        let fired = |folders: &[PathBuf]| {
-            let Loaded { image, .. } = load(folders).expect("rules");
-            let mut fired = Vec::new();
-            ready(&image).evaluate(&event, &mut |alert| fired.push(alert.rule.id().to_owned()));
-            fired
-        };
-        let shipped = fired(&[]);
-        let first = shipped.first().expect("a program from memory is told");
-        let folder = tempfile::tempdir().expect("a folder");
-        let text = format!(
-            "title: The builder\nid: mine\nexception:\n  rules: [{first}]\n  selection: {{User: builder}}\n  condition: selection\n"
-        );
-        std::fs::write(folder.path().join("exception.yml"), text).expect("a file");
-        let left = fired(&[folder.path().to_owned()]);
-        assert_eq!(left, shipped[1..]);
-    }
-
-    #[test]
-    fn a_folder_without_rules_is_told_and_ends_no_run() {
-        let shipped = load(&[]).expect("the shipped rules").rules;
-        let folder = tempfile::tempdir().expect("a folder");
-        let Loaded { rules, refused, .. } = load(&[folder.path().to_owned()]).expect("rules");
-        assert_eq!(rules, shipped);
-        let [told] = refused.as_slice() else { panic!("{refused:?}") };
-        assert!(told.contains("no rules in") && told.contains(&folder.path().display().to_string()), "{told}");
-    }
-
-    #[test]
-    fn an_id_in_two_folders_is_refused_the_second_time_and_both_files_are_named() {
-        let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
-        let id = "11111111-2222-4333-8444-555555555555";
-        for (folder, name) in folders.iter().zip(["first.yml", "second.yml"]) {
-            std::fs::write(folder.path().join(name), instead_of(id, name)).expect("a file");
-        }
-        let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path().to_owned()).collect();
-        let Loaded { refused, .. } = load(&paths).expect("rules");
-        let [refusal] = refused.as_slice() else { panic!("{refused:?}") };
-        assert!(refusal.contains("second.yml") && refusal.contains("first.yml"), "{refusal}");
     }
 }

@@ -10,6 +10,8 @@ use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 use watertight_event::Kind;
 use watertight_sensor_abi::{Hook, HOOKS};
 
+use super::correlation_loss;
+
 /// Counts by hook: read from a ring; of these, written out; and lost with a detector that died in between. Then operations
 /// that written events told as counted by process.
 const BY_HOOK: usize = 4;
@@ -18,8 +20,8 @@ const WRITTEN: usize = 1;
 const LOST: usize = 2;
 const AGGREGATED: usize = 3;
 /// Words beside those by hook and by kind: how standard output stands, alerts, events of the supervisor that were written, how
-/// long the reader of the output is waited for, and what the detector does with which content.
-const OTHERS: usize = 14;
+/// long the reader of the output is waited for, what the detector does with which content, and what correlations lose.
+const OTHERS: usize = 15 + correlation_loss::LIMITS.len();
 
 /// What a detector does with its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +218,25 @@ impl Tally {
         self.other(13)
     }
 
+    /// Events that correlations have listened to, as far as they are still at hand: what is lost of them with the detector.
+    #[must_use]
+    pub fn correlated(&self) -> &AtomicU64 {
+        self.other(14)
+    }
+
+    /// What correlations of all contents and detectors of this run could not do within their bounds: see [`correlation_loss::LIMITS`].
+    #[must_use]
+    pub fn correlation_limits(&self) -> [u64; correlation_loss::LIMITS.len()] {
+        std::array::from_fn(|at| self.other(at.saturating_add(15)).load(Ordering::Relaxed))
+    }
+
+    /// Adds to them.
+    pub fn note_correlation_limits(&self, more: [u64; correlation_loss::LIMITS.len()]) {
+        for (at, more) in (15..).zip(more) {
+            self.other(at).fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
     /// The detector lives. It alone writes this word, so no other's count is lost.
     pub fn beat(&self) {
         let progress = self.progress();
@@ -295,14 +316,19 @@ mod tests {
         let waits = [tally.asked(), tally.asked_again(), tally.moved(), tally.waiting()];
         waits.iter().zip(5..).for_each(|(word, count)| word.store(count, Ordering::Relaxed));
         HOOKS.iter().for_each(|hook| tally.note_aggregated(*hook, 2));
+        tally.note_correlation_limits([9, 10, 11, 12, 13, 14]);
         assert!(Kind::ALL.iter().all(|kind| tally.events(*kind).load(Ordering::Relaxed) == 1));
         assert_eq!(tally.by_hook(), (vec![1; HOOKS.len()], vec![0; HOOKS.len()]));
         assert_eq!(tally.aggregated(), vec![2; HOOKS.len()]);
         let others = [tally.alerts(), tally.shown(), tally.line()].map(|word| word.load(Ordering::Relaxed));
         assert_eq!(others, [1, 3, 4]);
         assert_eq!(waits.map(|word| word.load(Ordering::Relaxed)), [5, 6, 7, 8]);
+        assert_eq!(tally.correlation_limits(), [9, 10, 11, 12, 13, 14]);
         let contents =
             [tally.content(), tally.preparing(), tally.refused(), tally.phase(), tally.evaluated(), tally.rule()];
-        assert!(contents.iter().chain(&[tally.progress()]).all(|word| word.load(Ordering::Relaxed) == 0));
+        assert!(contents
+            .iter()
+            .chain(&[tally.progress(), tally.correlated()])
+            .all(|word| word.load(Ordering::Relaxed) == 0));
     }
 }

@@ -23,6 +23,17 @@ pub const DETECTION: [(&str, f64, f64, u64, f64); 3] = [
     ("all rules", 5.0, 3.0, 32 << 10, 50.0),
 ];
 
+/// From the install of content that kills the engine to the detector that is back on known content, ms: 99 of 100 times.
+pub const RECOVERY_MS_MAX: f64 = 5_000.0;
+/// For how long a change of content may keep events waiting, us.
+pub const PAUSE_US_MAX: f64 = 1_000.0;
+/// Memory of the child that loads content, MiB.
+pub const LOADER_MIB_MAX: f64 = 64.0;
+/// Its processor time, s.
+pub const LOADER_CPU_S_MAX: f64 = 2.0;
+/// System calls that it may make.
+pub const LOADER_CALLS_MAX: u64 = 30;
+
 /// How much the work may cost with our sensor, as a multiple of what it costs without any.
 pub fn ratio_max(sensor: Sensor, workload: Workload) -> Option<f64> {
     match (sensor, workload) {

@@ -241,10 +241,11 @@ fn describe() -> Result<String> {
 }
 
 /// Removed when dropped.
-struct TemporaryFolder(PathBuf);
+pub struct TemporaryFolder(pub PathBuf);
 
 impl TemporaryFolder {
-    fn make() -> Result<Self> {
+    /// Makes it.
+    pub fn make() -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("watertight-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         Ok(Self(folder))

@@ -3,12 +3,14 @@
 //! ```text
 //! guest.rs     a guest a sensor and kernel, time counted in instructions -> findings
 //! machine.rs   this machine: memory, events a second
+//! content.rs   this machine: content that kills, that changes, that is loaded
 //! rivals.rs    the detection engine beside others
 //! page.rs      findings -> the page, each figure beside its bar
 //! ```
 //! What was measured is kept in the cache, so that a part can be measured again without the rest.
 
 mod bars;
+mod content;
 mod guest;
 mod image;
 mod machine;
@@ -44,8 +46,11 @@ pub struct BenchArgs {
     /// Only the detection engine beside others
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only"])]
     rivals_only: bool,
-    /// Measure nothing: write the page from what was measured before
+    /// Only content: recovery, changes, loading
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only"])]
+    content_only: bool,
+    /// Measure nothing: write the page from what was measured before
+    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only"])]
     page_only: bool,
     /// Short processes that memory is measured after
     #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
@@ -85,13 +90,26 @@ pub fn run(args: &BenchArgs, accelerator: &str) -> Result<ExitCode> {
 }
 
 fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) -> Result<()> {
-    if !args.guests_only && !args.machine_only {
+    if !args.guests_only && !args.machine_only && !args.content_only {
         rivals::measure(&results.join("rivals.json"))?;
     }
     if args.rivals_only {
         return Ok(());
     }
     let programs = Programs::build(&args.product)?;
+    if !args.guests_only {
+        let product = programs.product_file("watertight").context("there is no product to measure")?;
+        match programs.product_file("watertight-killable") {
+            Some(killable) => {
+                let found = content::measure(product, killable).context("measuring what a host bears of content")?;
+                keep(&results.join("content.json"), &found)?;
+            }
+            None => eprintln!("   skipped: content, for want of a product that it can kill (--killable)"),
+        }
+    }
+    if args.content_only {
+        return Ok(());
+    }
     let bench = BenchPrograms::build()?;
     if !args.machine_only {
         let place = guest::Place { programs: &programs, bench: &bench, cache, accelerator };

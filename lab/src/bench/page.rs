@@ -1,5 +1,7 @@
 //! The page of benchmarks: findings as tables, each figure beside its bar.
 
+mod content;
+
 use super::bars;
 use super::guest;
 use super::machine;
@@ -84,6 +86,9 @@ impl Page {
         }
         if let Some(found) = read::<machine::Found>(&folder.join("machine.json"))? {
             page.machine(&found);
+        }
+        if let Some(found) = read::<super::content::Found>(&folder.join("content.json"))? {
+            page.content(&found);
         }
         if let Some(scenes) = read::<Vec<rivals::Scene>>(&folder.join("rivals.json"))? {
             page.rivals(&scenes);

@@ -1,10 +1,11 @@
 //! `watertight content fetch`: refresh from a web server or a folder, say how fresh it is, fetch packs, and what the director wants.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
-use watertight_content_repo::client::{Client, Freshness, Health, Limits, Versions};
+use watertight_content_repo::client::{spread, Client, Freshness, Health, Limits, Versions};
 use watertight_content_repo::director::{decide, fetch_plan, Host, Seen, Verdict};
 use watertight_content_repo::release::{signed_packs, ContentId, SignedPack};
 use watertight_content_repo::source::{FolderSource, HttpLimits, HttpSource};
@@ -13,6 +14,7 @@ use watertight_content_repo::time::Moment;
 use watertight_host::printable::printable;
 
 use super::{answer, read, Form, INPUT_SIZE_BYTES_MAX, NOT_FOUND, OK, PARTIAL};
+use crate::command::run::duration;
 
 /// Refresh from a repository and fetch packs.
 #[derive(Debug, clap::Args)]
@@ -35,6 +37,9 @@ pub struct FetchArgs {
     /// Fetch only packs of this name; the newest of each name is fetched.
     #[arg(long)]
     name: Vec<String>,
+    /// Wait a part of this time first, each host its own (`10m`): hosts that were started together then don't ask together.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    spread: Option<Duration>,
     #[command(flatten)]
     host: Option<HostArgs>,
     /// Form of the answer.
@@ -96,6 +101,7 @@ struct Row {
 
 /// Exit code 0; 3 if the refresh failed and what was trusted before still is good, or the plan is refused; 4 if a name has no pack.
 pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
+    wait_for_our_turn(args);
     let now = Moment::now();
     let mut client = open(args)?;
     let refreshed = client.refresh(now);
@@ -136,6 +142,18 @@ pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
     } else {
         OK
     })
+}
+
+/// Without a name that the fleet knows, the machine's own stands for the host.
+fn wait_for_our_turn(args: &FetchArgs) {
+    let Some(most) = args.spread else { return };
+    let machine =
+        || std::fs::read_to_string("/etc/machine-id").or_else(|_| std::fs::read_to_string("/proc/sys/kernel/hostname"));
+    let host = args.host.as_ref().map(|args| args.host.clone());
+    let host = host.unwrap_or_else(|| machine().unwrap_or_default().trim().to_owned());
+    let wait = spread::wait(&host, Moment::now(), most);
+    watertight_host::say!("watertight: asks in {:.1} s, at its own time of {} s", wait.as_secs_f64(), most.as_secs());
+    std::thread::sleep(wait);
 }
 
 fn open(args: &FetchArgs) -> anyhow::Result<Client> {

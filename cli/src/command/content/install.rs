@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::json;
 use watertight_host::loading::{load_pack, Content, LoadError};
 use watertight_host::lock::RunLock;
-use watertight_host::slots::{Event, Refusal, Slots, SlotsError, PACK_SIZE_BYTES_MAX};
+use watertight_host::slots::{ContentId, Event, Refusal, Slots, SlotsError, PACK_SIZE_BYTES_MAX};
 use watertight_host::supervisor::factory;
 
 use super::{answer, read, Form, CONFLICT, FORBIDDEN, OK};
@@ -27,22 +27,34 @@ pub struct InstallArgs {
     output: Form,
 }
 
-/// Exit code 0 if it is on trial now or was there already, 5 if the loader refuses it, 6 if it is in quarantine.
+/// Exit code 0 if it is on trial now or was there already, 5 if the loader refuses it or does not survive it, 6 if it is in quarantine:
+/// that is found out before it is loaded.
 ///
 /// # Errors
 /// The file can't be read, or the slots can't be written.
 pub fn run(args: &InstallArgs) -> anyhow::Result<u8> {
     let InstallArgs { pack, state, output } = args;
     let bytes = read(pack, PACK_SIZE_BYTES_MAX)?;
-    let Content { id, header, .. } = match load_pack(&bytes) {
-        Ok(content) => content,
-        Err(LoadError::Content(why)) => {
+    let mut slots = Slots::make(&slots_of(state.as_deref()), factory())?;
+    let id = ContentId::of(&bytes);
+    if slots.state()?.quarantined.contains(&id) {
+        watertight_host::say!("watertight: {}", Refusal::Quarantined { id });
+        return Ok(CONFLICT);
+    }
+    let header = match load_pack(&bytes, id) {
+        Ok(Content { header, .. }) => header,
+        Err(LoadError::Refused(why)) => {
             watertight_host::say!("watertight: {}: {why}: it is not installed", pack.display());
+            return Ok(FORBIDDEN);
+        }
+        Err(LoadError::Fatal(why)) => {
+            slots.after(Event::Fatal(id, &why))?;
+            let pack = pack.display();
+            watertight_host::say!("watertight: {pack}: {why}: it is not installed, and put into quarantine ({id})");
             return Ok(FORBIDDEN);
         }
         Err(error) => return Err(error).with_context(|| pack.display().to_string()),
     };
-    let mut slots = Slots::make(&slots_of(state.as_deref()), factory())?;
     let (is_new, code) = match slots.after(Event::Installed { version: header.version, bytes: &bytes }) {
         Ok(_) => (true, OK),
         Err(SlotsError::Refused(refusal @ Refusal::There { .. })) => {

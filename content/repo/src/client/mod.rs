@@ -8,6 +8,7 @@ mod error;
 mod floor;
 mod freshness;
 mod search;
+pub mod spread;
 
 use sigstore_tuf::{Error as Core, TrustedMetadataSet};
 

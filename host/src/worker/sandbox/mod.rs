@@ -45,6 +45,9 @@ pub struct Sandbox {
     pub calls: usize,
     /// What Landlock holds: `files and network (ABI 4)`, `partly (ABI 2)`, or why nothing.
     pub landlock: String,
+    /// What its control group bounds, or `none` and why: the supervisor's word, which alone can make one.
+    #[serde(default)]
+    pub group: String,
 }
 
 impl Profile {
@@ -102,7 +105,7 @@ pub fn enter_with<T>(
     let uid = rustix::process::geteuid().as_raw();
     let capabilities = privileges::names(privileges::effective()?);
     let calls = calls::restrict(profile, report)?;
-    Ok((Sandbox { uid, capabilities, calls, landlock }, started))
+    Ok((Sandbox { uid, capabilities, calls, landlock, group: String::new() }, started))
 }
 
 impl Sandbox {
@@ -115,8 +118,11 @@ impl Sandbox {
 
 impl std::fmt::Display for Sandbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { uid, capabilities, calls, landlock } = self;
+        let Self { uid, capabilities, calls, landlock, group } = self;
         let capabilities = if capabilities.is_empty() { "none".to_owned() } else { capabilities.join(" ") };
-        write!(f, "uid {uid}, capabilities {capabilities}, {calls} system calls, Landlock {landlock}")
+        write!(
+            f,
+            "uid {uid}, capabilities {capabilities}, {calls} system calls, Landlock {landlock}, control group {group}"
+        )
     }
 }

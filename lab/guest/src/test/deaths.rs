@@ -37,7 +37,7 @@ pub const TESTS: &[Test] = &[
     },
     Test {
         name: "deaths.loader",
-        claim: "the loader is killed at eight points of its work: the next run has every hook once, and a true account",
+        claim: "the loader is killed at four points of its work: the next run has every hook once, and a true account",
         run: loader,
     },
 ];
@@ -50,8 +50,8 @@ const BEFORE: Duration = Duration::from_millis(700);
 const REPLACED_MAX: Duration = Duration::from_secs(60);
 /// How long the kernel may take to end a process.
 const END_MAX: Duration = Duration::from_secs(30);
-/// Parts into which a load is cut; it is killed at the end of each.
-const BLOWS: u32 = 8;
+/// Parts into which a load is cut; it is killed at the end of each. A whole load is some twenty seconds in emulation.
+const BLOWS: u32 = 4;
 
 /// Kills during a storm of processes, all of which must come to their end.
 fn under_load(blow: impl FnOnce() -> Result<()>) -> Result<Act> {

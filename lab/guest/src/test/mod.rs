@@ -4,6 +4,7 @@ mod account;
 mod actions;
 mod boot;
 mod bypass;
+mod content;
 mod deaths;
 mod fields;
 mod guard;
@@ -73,6 +74,7 @@ const ALONE: &[&[Test]] = &[
     pins::TESTS,
     overflow::TESTS,
     deaths::TESTS,
+    content::TESTS,
     guard::remains::TESTS,
 ];
 /// As long as all others together.

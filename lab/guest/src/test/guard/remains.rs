@@ -29,7 +29,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// How many moments of a load, and of an unseal, are tried.
-const MOMENTS: u32 = 3;
+const MOMENTS: u32 = 2;
 
 fn unseal() -> Result<()> {
     let output = watertight(&["policy", "unseal"])?;

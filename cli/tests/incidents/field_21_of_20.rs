@@ -1,0 +1,61 @@
+//! A rule that asks for a field which the sensor does not supply: 21 were declared, 20 came, and whoever read the 21st read beyond.
+
+use watertight_content::sigma::{JsonEvent, Slots};
+use watertight_engine::image::layout::{Range, RuleRecord, Section};
+use watertight_engine::{Image, Limits, LogSource, Scratch};
+
+use super::place::{Desk, Host};
+use super::raw::{image_without_the_compilers_check, pack_of, records, rule, RULE};
+
+/// The 21st field: no event of this sensor has it.
+const FIELD: &str = "PipeName21";
+
+fn asks_for_it() -> String {
+    rule(&format!("{FIELD}|endswith: pipe"))
+}
+
+/// The rule as an image that does not even tell what it asks for.
+fn image_that_tells_nothing() -> Vec<u8> {
+    let mut image = image_without_the_compilers_check(&asks_for_it());
+    records::<RuleRecord>(&mut image, Section::Rules)[0].asks = Range::default();
+    image
+}
+
+#[test]
+fn the_compiler_alone_refuses_it_by_rule_field_and_line() {
+    Desk::new(&asks_for_it(), &format!("{{{FIELD}: a/pipe}}")).refuses(&[RULE, FIELD, "rule.yml:6"]);
+}
+
+#[test]
+fn the_host_alone_refuses_it_by_rule_field_and_line() {
+    let image = image_without_the_compilers_check(&asks_for_it());
+    let pack = pack_of(&image, &[(FIELD, "a/pipe")], None);
+    Host::new().refuses(&pack, &[RULE, FIELD, "line 6", "not supplied"]);
+}
+
+#[test]
+fn the_engine_alone_reads_nothing_beyond_the_twenty_and_goes_on() {
+    let bytes = image_that_tells_nothing();
+    let pack = pack_of(&bytes, &[(FIELD, "a/pipe")], None);
+    let host = Host::new();
+    assert_eq!(host.install(&pack).code, Some(0), "neither of the layers before sees it");
+    let image = Image::open(&bytes).expect("every reference is right");
+    let plan = image.plan(&LogSource { category: Some("process_creation"), product: Some("linux"), service: None });
+    let mut scratch = Scratch::new();
+    let hits = |count: usize, with_it: bool, scratch: &mut Scratch| {
+        let mut event: serde_json::Map<_, _> =
+            (0..count).map(|field| (format!("Field{field}"), format!("value {field}").into())).collect();
+        if with_it {
+            event.insert(FIELD.to_owned(), "a/pipe".into());
+        }
+        let event = event.into();
+        let mut hits = 0;
+        let limits = plan.evaluate(&JsonEvent::new(&event, &Slots::of(&image)), scratch, &mut |_| hits += 1);
+        assert_eq!(limits, Limits::default());
+        hits
+    };
+    for fields in 0..=20 {
+        assert_eq!(hits(fields, false, &mut scratch), 0, "{fields} fields");
+    }
+    assert_eq!(hits(20, true, &mut scratch), 1, "the rule is not simply dead");
+}

@@ -1,0 +1,222 @@
+//! A publisher's folder and a host's state: what is built, installed and run in these tests.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{channel, Receiver};
+use std::time::{Duration, Instant};
+
+use rustix::process::{kill_process, Pid, Signal};
+use serde_json::Value;
+use tempfile::TempDir;
+use watertight_host::slots::ContentId;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
+/// Far beyond what anything here takes on a busy machine.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// A run without kernel programs, whatever machine this is.
+const RUN: [&str; 5] = ["run", "-o", "json", "--loader", "/nonexistent/watertight-loader"];
+
+/// What a command said.
+pub struct Said {
+    pub code: Option<i32>,
+    pub words: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: output.status.code(), words: text(&output.stderr) }
+    }
+}
+
+/// A folder with the sources of a pack.
+pub struct Desk(TempDir);
+
+impl Desk {
+    /// One rule and an event that must fire it.
+    pub fn new(rule: &str, fires: &str) -> Self {
+        let desk = Self(TempDir::new().expect("a folder"));
+        desk.write("pack.yml", "name: museum\nversion: 1\n");
+        desk.write("rule.yml", rule);
+        desk.write("rule.tests.yml", &format!("fires:\n  - {{category: process_creation, event: {fires}}}\n"));
+        desk
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        let folder = self.0.path().join("source");
+        std::fs::create_dir_all(&folder).expect("our own folder");
+        std::fs::write(folder.join(name), text).expect("our own folder");
+    }
+
+    pub fn pack(&self) -> PathBuf {
+        self.0.path().join("museum.pack")
+    }
+
+    pub fn build(&self) -> Said {
+        let mut command = Command::new(BINARY);
+        command.args(["content", "build", "source", "-o", "museum.pack"]).current_dir(self.0.path());
+        command.output().expect("our own executable starts").into()
+    }
+
+    /// It is refused by every one of these words, and there is no pack.
+    pub fn refuses(&self, words: &[&str]) {
+        let said = self.build();
+        assert_eq!(said.code, Some(1), "{}", said.words);
+        assert!(words.iter().all(|word| said.words.contains(word)), "{words:?}: {}", said.words);
+        assert!(!self.pack().exists(), "nothing is written");
+    }
+}
+
+/// A host's state folder.
+pub struct Host {
+    state: TempDir,
+}
+
+impl Host {
+    pub fn new() -> Self {
+        Self { state: TempDir::new().expect("a folder") }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.state.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).arg("--state").arg(self.state.path()).stdin(Stdio::null());
+        command
+    }
+
+    pub fn install(&self, pack: &[u8]) -> Said {
+        let file = self.path("pack");
+        std::fs::write(&file, pack).expect("our own folder");
+        let file = file.to_str().expect("text");
+        self.command(&["content", "install", file]).output().expect("our own executable starts").into()
+    }
+
+    /// The slot that the next start takes.
+    pub fn next(&self) -> String {
+        self.slots()["next"].as_str().expect("a slot").to_owned()
+    }
+
+    pub fn slots(&self) -> Value {
+        let output = self.command(&["content", "slots", "-o", "json"]).output().expect("our own executable starts");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    pub fn is_in_quarantine(&self, pack: &[u8]) -> bool {
+        let slots = self.slots();
+        let mut quarantine = slots["quarantine"].as_array().expect("a list").iter();
+        quarantine.any(|one| one["id"] == ContentId::of(pack).to_string().as_str())
+    }
+
+    /// The pack is refused by every one of these words, and what is in force stays.
+    pub fn refuses(&self, pack: &[u8], words: &[&str]) {
+        let before = self.next();
+        let said = self.install(pack);
+        assert_eq!(said.code, Some(5), "{}", said.words);
+        assert!(words.iter().all(|word| said.words.contains(word)), "{words:?}: {}", said.words);
+        assert_eq!(self.next(), before, "what was before stays");
+    }
+
+    /// Puts the pack where an installed one lies, past whoever installs.
+    pub fn place(&self, pack: &[u8]) {
+        let folder = self.path("slots");
+        std::fs::create_dir_all(&folder).expect("our own folder");
+        let name = format!("candidate-1-v1-{}+2-0", ContentId::of(pack));
+        std::fs::write(folder.join(name), pack).expect("our own folder");
+        assert_eq!(self.next(), "candidate");
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        self.start(self.command(&RUN), arguments)
+    }
+
+    /// In a network of its own, without anybody in it.
+    pub fn run_without_network(&self, arguments: &[&str]) -> Run {
+        let mut command = Command::new("unshare");
+        command.args(["--net", BINARY]).args(RUN).arg("--state").arg(self.state.path()).stdin(Stdio::null());
+        self.start(command, arguments)
+    }
+
+    fn start(&self, mut command: Command, arguments: &[&str]) -> Run {
+        let (from, to) = std::io::pipe().expect("a pipe");
+        command.args(arguments).stdout(to);
+        command.stderr(std::fs::File::create(self.path("words")).expect("our own folder"));
+        let child = command.spawn().expect("our own executable starts");
+        drop(command); // its end of the pipe
+        let (told, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines() {
+                // A detector that dies leaves half a line or an empty one.
+                if let Ok(line) = serde_json::from_str(&line.expect("text")) {
+                    let _ = told.send(line); // the test may have seen enough
+                }
+            }
+        });
+        Run { child, lines }
+    }
+
+    /// Makes a file of this name again and again until `is_done`.
+    pub fn touch_until(&self, name: &str, mut is_done: impl FnMut() -> bool) {
+        let until = Instant::now() + WAIT_MAX;
+        while !is_done() {
+            assert!(Instant::now() < until, "it never came to that: {}", self.words());
+            touch(&self.path(name));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn words(&self) -> String {
+        std::fs::read_to_string(self.path("words")).unwrap_or_default()
+    }
+}
+
+pub fn touch(file: &Path) {
+    std::fs::write(file, "x").expect("our own folder");
+    std::fs::remove_file(file).expect("our own file");
+}
+
+/// A run on a host.
+pub struct Run {
+    child: Child,
+    lines: Receiver<Value>,
+}
+
+impl Run {
+    pub fn until(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + WAIT_MAX;
+        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if fits(&line) {
+                return line;
+            }
+        }
+        panic!("the output ended without the line, or it never came")
+    }
+
+    /// The next detector, and the content that it began with.
+    pub fn detector(&self) -> (i64, Value) {
+        let content = self.until(|line| line["kind"] == "content");
+        let line = self.until(|line| line["kind"] == "sandbox" && line["worker"] == "detector");
+        (line["pid"].as_i64().expect("a process id"), content)
+    }
+
+    /// Ends it in good order: the summary and the exit code.
+    pub fn end(mut self) -> (Value, Option<i32>) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("not zero");
+        kill_process(pid, Signal::INT).expect("it is our child");
+        let summary = self.until(|line| line["kind"] == "summary");
+        (summary, self.child.wait().expect("it ends").code())
+    }
+}
+
+/// Whether the sources of a run see anything; without root they don't.
+pub fn sees() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        println!("skipped: needs root, no source sees anything without");
+    }
+    is_root
+}

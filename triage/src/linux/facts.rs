@@ -1,0 +1,328 @@
+//! What a report says besides its stack: processor, process, release, taint, registers, modules, code.
+
+use crate::report::{Access, Frame, Hex, Instruction, Module, Operation, Report, Trust};
+
+use super::frame::{calls, pointer, Pointer};
+use super::region::Region;
+use super::subject::{is_trace, starts_stack};
+
+/// Frames of a report, at most.
+const FRAMES_MAX: usize = 512;
+
+/// Modules of a report, at most.
+const MODULES_MAX: usize = 2048;
+
+/// Registers of a report, at most.
+const REGISTERS_MAX: usize = 64;
+
+/// Fills in what the lines say.
+pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
+    let mut lines = region.texts().peekable();
+    while let Some(text) = lines.next() {
+        process(report, text);
+        registers(report, text);
+        code(report, text);
+        address(report, text);
+        if let Some(rest) = text.trim_start().strip_prefix("Modules linked in:") {
+            modules(report, rest);
+            // A long list goes on in the next lines, which begin with a space.
+            while let Some(more) = lines.next_if(|text| is_module_list(text)) {
+                modules(report, more);
+            }
+        }
+    }
+    report.frames = frames(region);
+}
+
+/// The stack at the fault: the instruction pointer if there is one, then the first stack that has frames.
+fn frames(region: &Region<'_>) -> Vec<Frame> {
+    let texts: Vec<&str> = region.texts().collect();
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut in_stack = false;
+    let mut stack: Option<&str> = None;
+    for text in texts.iter().skip(1) {
+        if starts_stack(text) {
+            if in_stack && frames.iter().any(|frame| frame.trust != Trust::Context) {
+                break;
+            }
+            in_stack |= is_trace(text) || text.contains("backtrace");
+            continue;
+        }
+        if let Some(Pointer::At(call)) = pointer(text) {
+            if !in_stack && frames.is_empty() {
+                frames.push(Frame { is_fault: true, ..call.frame(0, Trust::Context) });
+            }
+            continue;
+        }
+        for (open, close, name) in [("<IRQ>", "</IRQ>", "IRQ"), ("<NMI>", "</NMI>", "NMI"), ("<#DF>", "</#DF>", "#DF")]
+        {
+            if text.contains(close) {
+                stack = None;
+            } else if text.contains(open) {
+                stack = Some(name);
+            }
+        }
+        if !in_stack && !frames.is_empty() {
+            continue;
+        }
+        for call in calls(text).take(2) {
+            if frames.len() >= FRAMES_MAX {
+                return frames;
+            }
+            let repeats = frames.last().is_some_and(|last| {
+                last.trust == Trust::Context
+                    && last.function.as_deref() == Some(call.name)
+                    && last.function_offset == Some(Hex(call.offset))
+            });
+            if !repeats {
+                let frame = call.frame(frames.len(), Trust::Unwind);
+                frames.push(Frame { stack: stack.map(str::to_owned), ..frame });
+            }
+        }
+    }
+    frames
+}
+
+/// `CPU: 1 UID: 0 PID: 2148 Comm: frob Tainted: G W 6.12.23-frob #1`.
+fn process(report: &mut Report, text: &str) {
+    let Some((front, rest)) = text.split_once("Comm: ") else { return };
+    if !front.contains("PID:") || report.os_build.is_some() {
+        return;
+    }
+    let number =
+        |name: &str| front.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next()?.parse::<u64>().ok());
+    report.cpu = number("CPU: ").and_then(|cpu| u32::try_from(cpu).ok());
+    report.pid = number(" PID: ").or_else(|| number("PID: "));
+    report.thread = report.pid.map(|pid| pid.to_string());
+    let (comm, rest) = match (rest.split_once(" Not tainted "), rest.split_once(" Tainted: ")) {
+        (Some((comm, build)), _) => (comm, Some(build)),
+        (None, Some((comm, tail))) => (comm, Some(tainted(report, tail))),
+        (None, None) => (rest, None),
+    };
+    report.process = Some(comm.trim().to_owned());
+    report.os_build =
+        rest.map(|build| build.trim_end_matches([' ', ']']).trim().to_owned()).filter(|build| !build.is_empty());
+}
+
+/// Flags of `Tainted:`, up to the release behind them.
+fn tainted<'a>(report: &mut Report, tail: &'a str) -> &'a str {
+    let mut rest = tail.trim_start();
+    // Later kernels name the flags: `Tainted: [W]=WARN, [O]=OOT_MODULE`.
+    while let Some((word, after)) = rest.split_once([' ', ',']).or(Some((rest, ""))) {
+        let letters = word.trim_start_matches('[').split(']').next().unwrap_or_default();
+        let is_flags = !word.is_empty() && letters.bytes().all(|byte| byte.is_ascii_uppercase()) && letters.len() <= 20;
+        if !is_flags {
+            break;
+        }
+        for flag in letters.chars() {
+            let name = TAINT
+                .iter()
+                .find(|(letter, _)| *letter == flag)
+                .map_or_else(|| flag.to_string(), |(_, name)| (*name).to_owned());
+            // `G` says that nothing proprietary is loaded: the opposite of taint.
+            if flag != 'G' && !report.taint.contains(&name) {
+                report.taint.push(name);
+            }
+        }
+        rest = after.trim_start_matches([' ', ',']);
+        if rest.is_empty() {
+            break;
+        }
+    }
+    rest
+}
+
+/// Letters of taint.
+const TAINT: &[(char, &str)] = &[
+    ('P', "proprietary module"),
+    ('F', "module loaded by force"),
+    ('S', "processor out of specification"),
+    ('R', "module unloaded by force"),
+    ('M', "machine check"),
+    ('B', "bad page"),
+    ('U', "asked for by a user"),
+    ('D', "died before"),
+    ('A', "ACPI table overridden"),
+    ('W', "warned before"),
+    ('C', "staging driver"),
+    ('I', "firmware workaround"),
+    ('O', "module out of tree"),
+    ('E', "module without signature"),
+    ('L', "soft lockup before"),
+    ('K', "live patched"),
+    ('X', "auxiliary"),
+    ('T', "structure layout randomised"),
+    ('N', "in-kernel test"),
+];
+
+/// Registers of x86 (`RAX: 0000000000000000`), arm64 (`x29: ffff`), ARM (`r10: c0010000`), s390 and PowerPC (`GPR00:` in fours).
+fn registers(report: &mut Report, text: &str) {
+    if report.registers.iter().count() >= REGISTERS_MAX {
+        return;
+    }
+    let mut words = text.split_whitespace().peekable();
+    while let Some(word) = words.next() {
+        let Some(name) = word.strip_suffix(':').or_else(|| (word == "sp" || word == "pc").then_some(word)) else {
+            continue;
+        };
+        let mut value = words.peek().copied();
+        if value == Some(":") {
+            words.next();
+            value = words.peek().copied();
+        }
+        let Some(value) = value else { return };
+        let digits = value.split_once(':').map_or(value, |(_, digits)| digits);
+        let is_value = matches!(digits.len(), 8 | 16) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_value || !is_register(name) {
+            continue;
+        }
+        if let Ok(value) = u64::from_str_radix(digits, 16) {
+            let name = name.to_ascii_lowercase();
+            // Of several sets the first is the fault's; the last may be a program's.
+            if report.registers.get(&name).is_none() {
+                report.registers.set(&name, value, true);
+            }
+        }
+        words.next();
+    }
+}
+
+/// Whether it is a register's name.
+fn is_register(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let number = lower
+        .strip_prefix(['r', 'x', 'a', 's', 't'])
+        .is_some_and(|rest| (1..=2).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_digit()));
+    number
+        || matches!(
+            lower.as_str(),
+            "rax"
+                | "rbx"
+                | "rcx"
+                | "rdx"
+                | "rsi"
+                | "rdi"
+                | "rbp"
+                | "rsp"
+                | "rip"
+                | "eax"
+                | "ebx"
+                | "ecx"
+                | "edx"
+                | "esi"
+                | "edi"
+                | "ebp"
+                | "esp"
+                | "eip"
+                | "cr0"
+                | "cr2"
+                | "cr3"
+                | "cr4"
+                | "sp"
+                | "pc"
+                | "lr"
+                | "fp"
+                | "ip"
+                | "epc"
+                | "ra"
+                | "gp"
+                | "tp"
+                | "badaddr"
+                | "cause"
+                | "status"
+                | "pstate"
+        )
+}
+
+/// `Code: 48 89 <0f> 0b`: the instruction at the fault begins at the marked byte.
+fn code(report: &mut Report, text: &str) {
+    let Some(rest) = text.trim_start().strip_prefix("Code: ") else { return };
+    if report.instruction.is_some() {
+        return;
+    }
+    let marked = rest.split_whitespace().skip_while(|word| !word.starts_with(['<', '(']));
+    let bytes: String =
+        marked.map(|word| word.trim_matches(['<', '>', '(', ')'])).filter(|word| is_hex(word)).take(15).collect();
+    if !bytes.is_empty() {
+        report.instruction = Some(Instruction { bytes, ..Instruction::default() });
+    }
+}
+
+fn is_hex(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The address that was used: of a page fault, or of a sanitizer's report.
+fn address(report: &mut Report, text: &str) {
+    if report.access.is_some() {
+        return;
+    }
+    let number = |word: &str| {
+        let digits = word.trim_end_matches([',', ']', '.']).trim_start_matches("0x");
+        (digits.len() >= 4 && is_hex(digits)).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+    };
+    let following = |words: &str| text.split_once(words).and_then(|(_, rest)| number(rest.split_whitespace().next()?));
+    let found =
+        ["for address: ", "virtual address ", "dereference, address: ", "dereference at ", "request at ", " at addr "]
+            .iter()
+            .find_map(|words| following(words));
+    let Some(address) = found else { return };
+    let operation = if text.contains("Write") { Operation::Write } else { Operation::Read };
+    report.access = Some(Access {
+        operation,
+        address: Hex(address),
+        class: class_of(address).map(str::to_owned),
+        ..Access::default()
+    });
+}
+
+/// What kind of address it is.
+fn class_of(address: u64) -> Option<&'static str> {
+    const PAGE_BYTES: u64 = 4096;
+    const USER_MAX: u64 = 0x0000_7fff_ffff_ffff;
+    const KERNEL_MIN: u64 = 0xff00_0000_0000_0000;
+    match address {
+        0..PAGE_BYTES => Some("null page"),
+        0x5a5a_5a5a_5a5a_5a5a | 0x6b6b_6b6b_6b6b_6b6b => Some("freed memory's pattern"),
+        0xdead_0000_0000_0000..=0xdead_0000_0000_ffff => Some("poisoned list"),
+        PAGE_BYTES..=0xffff_ffff => None, // on a 32-bit machine it may be either
+        0x1_0000_0000..=USER_MAX => Some("user"),
+        _ if address < KERNEL_MIN => Some("non-canonical"),
+        _ => Some("kernel"),
+    }
+}
+
+/// Names of `Modules linked in:`, each with what taints in parentheses.
+fn modules(report: &mut Report, text: &str) {
+    for word in text.split_whitespace().take_while(|word| !word.starts_with("[last")) {
+        if report.modules.len() >= MODULES_MAX {
+            return;
+        }
+        let (name, taint) =
+            word.split_once('(').map_or((word, None), |(name, taint)| (name, Some(taint.trim_end_matches(')'))));
+        if is_module(name) {
+            report.modules.push(Module { name: name.to_owned(), taint: taint.map(str::to_owned), ..Module::default() });
+        }
+    }
+    if let Some((_, last)) = text.split_once("[last unloaded: ") {
+        let name = last.split([']', ' ', '(']).next().unwrap_or_default();
+        if is_module(name) {
+            report.unloaded.push(Module { name: name.to_owned(), ..Module::default() });
+        }
+    }
+}
+
+fn is_module(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// Whether a line holds nothing but modules, and begins with a space as the rest of a list does.
+fn is_module_list(text: &str) -> bool {
+    text.starts_with(' ')
+        && text
+            .split_whitespace()
+            .take_while(|word| !word.starts_with("[last"))
+            .all(|word| is_module(word.split('(').next().unwrap_or_default()))
+}

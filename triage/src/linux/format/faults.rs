@@ -1,0 +1,100 @@
+//! Faults that the processor raises: page faults, general protection, bad instructions.
+
+use super::{Class, Format, Step, PLAIN, POINTER_THEN_TRACE};
+
+const OTHERS: &[&str] = &["bad-access in {s}"];
+const POINTER: &[Step] = &[Step::Pointer];
+const DOS: Class = Class::Is("DoS");
+const NULL: Class = Class::Is("NULL-POINTER-DEREFERENCE");
+const PAGING: Class = Class::Is("MEMORY_SAFETY_BUG");
+
+const FAULT: Format = Format { steps: POINTER_THEN_TRACE, others: OTHERS, class: DOS, ..PLAIN };
+
+pub(super) const FORMATS: &[Format] = &[
+    Format {
+        anchor: "BUG:",
+        headline: "BUG: (?:unable to handle kernel paging request|unable to handle page fault for address|Unable to handle kernel data access)",
+        title: "BUG: unable to handle kernel paging request in {s}",
+        class: PAGING,
+        ..FAULT
+    },
+    Format {
+        anchor: "BUG:",
+        headline: "BUG: (?:unable to handle kernel NULL|kernel NULL|Kernel NULL) pointer dereference",
+        title: "BUG: unable to handle kernel NULL pointer dereference in {s}",
+        class: NULL,
+        ..FAULT
+    },
+    // The address is printed by a second call, which may be lost or mixed with other lines.
+    Format {
+        anchor: "BUG:",
+        headline: "BUG: (?:unable|Unable) to handle kernel",
+        title: "BUG: unable to handle kernel",
+        class: Class::Is("UNKNOWN"),
+        steps: &[],
+        others: &[],
+        is_remnant: true,
+        ..FAULT
+    },
+    // arm, arm64, MIPS, RISC-V, s390
+    Format {
+        anchor: "Unable to handle kernel",
+        headline: "Unable to handle kernel (NULL pointer dereference)",
+        title: "BUG: unable to handle kernel {1} in {s}",
+        class: NULL,
+        ..FAULT
+    },
+    Format {
+        anchor: "Unable to handle kernel",
+        headline: "Unable to handle kernel (paging request)",
+        title: "BUG: unable to handle kernel {1} in {s}",
+        class: PAGING,
+        ..FAULT
+    },
+    Format {
+        anchor: "Unable to handle kernel",
+        headline: "Unable to handle kernel (access to user memory)",
+        title: "BUG: unable to handle kernel {1} in {s}",
+        class: Class::Is("UNKNOWN"),
+        ..FAULT
+    },
+    Format {
+        anchor: "Unable to handle kernel",
+        headline: "Unable to handle kernel (?:pointer dereference|data access|instruction fetch)",
+        title: "BUG: unable to handle kernel paging request in {s}",
+        class: PAGING,
+        ..FAULT
+    },
+    Format {
+        anchor: "general protection fault",
+        headline: "general protection fault.*:",
+        title: "general protection fault in {s}",
+        ..FAULT
+    },
+    Format { anchor: "stack segment: ", headline: "stack segment: ", title: "stack segment fault in {s}", others: &[], ..FAULT },
+    Format { anchor: "PANIC: double fault", headline: "PANIC: double fault", title: "PANIC: double fault in {s}", others: &[], steps: POINTER, ..FAULT },
+    Format { anchor: "double fault: ", headline: "double fault: ", title: "PANIC: double fault in {s}", others: &[], steps: POINTER, ..FAULT },
+    Format { anchor: "divide error:", headline: "divide error: ", title: "divide error in {s}", others: &[], steps: POINTER, ..FAULT },
+    Format { anchor: "divide_error:", headline: "divide_error: ", title: "divide error in {s}", others: &[], steps: POINTER, ..FAULT },
+    Format { anchor: "invalid opcode:", headline: "invalid opcode: ", title: "invalid opcode in {s}", others: &[], steps: POINTER, ..FAULT },
+    Format { anchor: "alignment check:", headline: "alignment check: 0", title: "alignment check in {s}", others: &[], ..FAULT },
+    Format { anchor: "Internal error:", headline: "Internal error:", title: "Internal error in {s}", ..FAULT },
+    Format { anchor: "Unhandled fault:", headline: "Unhandled fault:", title: "Unhandled fault in {s}", ..FAULT },
+    Format { anchor: "Alignment trap:", headline: "Alignment trap:", title: "Alignment trap in {s}", others: &[], ..FAULT },
+    // s390 and PowerPC name the exception, MIPS the instruction.
+    Format {
+        anchor: "Oops:",
+        headline: "Oops: Kernel access of bad area",
+        title: "BUG: unable to handle kernel paging request in {s}",
+        class: PAGING,
+        ..FAULT
+    },
+    Format {
+        anchor: "ernel bug detected",
+        headline: "ernel bug detected",
+        title: "kernel BUG in {s}",
+        others: &[],
+        class: Class::Is("BUG"),
+        ..FAULT
+    },
+];

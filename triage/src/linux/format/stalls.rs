@@ -1,0 +1,81 @@
+//! What does not go on: lockups, stalls, hung tasks.
+
+use super::{Class, Format, Pick, Step, PLAIN, POINTER_THEN_TRACE, TRACE};
+use crate::linux::skip::Skip::Has;
+
+const HANG: Class = Class::Is("HANG");
+
+/// A stall is told by the timer's interrupt, whose frames come first; what was interrupted stands below its registers.
+const INTERRUPTED: &[Step] = &[Step::Line(&["apic_timer_interrupt"]), Step::Pointer, Step::Frames];
+const INTERRUPTED_ELSEWHERE: &[Step] =
+    &[Step::Line(&["apic_timer_interrupt", "Exception stack", "el1h_64_irq"]), Step::Frames];
+
+pub(super) const FORMATS: &[Format] = &[
+    Format {
+        anchor: "BUG:",
+        headline: "BUG: soft lockup",
+        title: "BUG: soft lockup in {s}",
+        others: &["stall in {s}"],
+        steps: POINTER_THEN_TRACE,
+        pick: Pick::Stall,
+        class: HANG,
+        ..PLAIN
+    },
+    Format {
+        anchor: "Watchdog detected hard LOCKUP",
+        headline: "Watchdog detected hard LOCKUP",
+        title: "hard lockup in {s}",
+        others: &["stall in {s}"],
+        steps: POINTER_THEN_TRACE,
+        pick: Pick::Stall,
+        class: HANG,
+        ..PLAIN
+    },
+    Format {
+        anchor: "BUG:",
+        headline: "BUG: workqueue lockup",
+        title: "BUG: workqueue lockup",
+        has_stack: false,
+        ..PLAIN
+    },
+    Format {
+        anchor: "INFO:",
+        headline: "INFO: rcu_(?:preempt|sched|bh|tasks)[a-z_]* (?:self-)?detected(?: expedited)? stall",
+        title: "INFO: rcu detected stall in {s}",
+        others: &["stall in {s}"],
+        steps: INTERRUPTED,
+        otherwise: INTERRUPTED_ELSEWHERE,
+        skip: &[Has("apic_timer_interrupt"), Has("rcu")],
+        pick: Pick::Stall,
+        class: HANG,
+        ..PLAIN
+    },
+    Format {
+        anchor: "INFO:",
+        headline: "INFO: task .* blocked for more than [0-9]+ seconds",
+        title: "INFO: task hung in {s}",
+        others: &["hang in {s}"],
+        steps: TRACE,
+        pick: Pick::Hang,
+        class: HANG,
+        ..PLAIN
+    },
+    Format {
+        anchor: "INFO:",
+        headline: "INFO: task .* can't die for more than .* seconds",
+        title: "INFO: task can't die in {s}",
+        others: &["hang in {s}"],
+        steps: TRACE,
+        skip: &[Has("schedule")],
+        class: HANG,
+        ..PLAIN
+    },
+    Format {
+        anchor: "unregister_netdevice: waiting for",
+        headline: "unregister_netdevice: waiting for .* to become free",
+        title: "unregister_netdevice: waiting for DEV to become free",
+        has_stack: false,
+        class: Class::Is("DoS"),
+        ..PLAIN
+    },
+];

@@ -1,0 +1,189 @@
+//! Finds headlines in a log: by their words first, which is fast, and then by where they stand.
+//!
+//! A headline begins a message. The same words in the middle of one are a program's, a file system's or a mount option's.
+
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use regex::Regex;
+
+use super::format::{self, Format, HARMLESS};
+use super::line::{lines_from, Line};
+
+/// Lines below a headline of a format that is not known in which its stack must begin.
+const EVIDENCE_LINES: usize = 30;
+
+/// What may stand between the start of a message and a headline.
+const FRONTS: &[&str] = &["[", "rcu:", "watchdog:", "NMI watchdog:", "Oops:", "traps:", "NMI backtrace", "login:"];
+
+/// A headline that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The line's first byte.
+    pub(super) start: usize,
+    /// Where in the message its words begin.
+    pub(super) at: usize,
+    /// Its anchor, by number.
+    anchor: usize,
+}
+
+/// Formats with their expressions compiled, by anchor.
+#[derive(Debug)]
+pub(super) struct Headlines {
+    search: AhoCorasick,
+    /// By anchor: its words, and the formats in the order in which they are tried.
+    anchors: Vec<(&'static str, Vec<(&'static Format, Regex)>)>,
+}
+
+static HEADLINES: LazyLock<Headlines> = LazyLock::new(Headlines::new);
+
+/// The tables, compiled when they are first used.
+pub(super) fn headlines() -> &'static Headlines {
+    &HEADLINES
+}
+
+impl Headlines {
+    fn new() -> Self {
+        let mut anchors: Vec<(&'static str, Vec<(&'static Format, Regex)>)> = Vec::new();
+        for format in format::all() {
+            let source = format
+                .headline
+                .replace("{F}", "(?P<f>[a-zA-Z0-9_]+)[.+]")
+                .replace("{SRC}", "[a-zA-Z0-9_/.-]+\\.[a-z]+:[0-9]+");
+            #[allow(clippy::expect_used)] // a test compiles them all
+            let regex = Regex::new(&source).expect("every headline of the tables is a regular expression");
+            match anchors.iter_mut().find(|(anchor, _)| *anchor == format.anchor) {
+                Some((_, formats)) => formats.push((format, regex)),
+                None => anchors.push((format.anchor, vec![(format, regex)])),
+            }
+        }
+        #[allow(clippy::expect_used)] // fixed words, far below the limits
+        let search = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostFirst)
+            .build(anchors.iter().map(|(anchor, _)| anchor))
+            .expect("the anchors of the tables are few");
+        Self { search, anchors }
+    }
+
+    /// The next headline from a line's start on.
+    pub(super) fn next(&self, text: &str, from: usize) -> Option<Found> {
+        let mut from = from;
+        loop {
+            let found = self.search.find(text.get(from..)?.as_bytes())?;
+            let place = from.saturating_add(found.start());
+            let start = memchr::memrchr(b'\n', text.get(..place)?.as_bytes()).map_or(0, |end| end.saturating_add(1));
+            let line = lines_from(text, start).next()?;
+            if let Some(headline) = self.read(&line) {
+                if self.formats(&headline, &line).next().is_some() || has_stack_below(text, &line) {
+                    return Some(headline);
+                }
+            }
+            from = memchr::memchr(b'\n', text.get(place..)?.as_bytes())
+                .and_then(|length| place.checked_add(length)?.checked_add(1))
+                .unwrap_or(text.len());
+        }
+    }
+
+    /// Whether the line is a headline, as far as the line tells.
+    pub(super) fn is_headline(&self, line: &Line<'_>) -> bool {
+        self.read(line).is_some()
+    }
+
+    /// The line's headline: its first words that are an anchor's and stand where a headline does.
+    fn read(&self, line: &Line<'_>) -> Option<Found> {
+        for found in self.search.find_iter(line.text.as_bytes()) {
+            let front = line.text.get(..found.start())?;
+            if is_front(front) && !HARMLESS.iter().any(|harmless| line.text.contains(harmless)) {
+                return Some(Found { start: line.start, at: found.start(), anchor: found.pattern().as_usize() });
+            }
+        }
+        None
+    }
+
+    /// The words of the headline's anchor.
+    pub(super) fn anchor(&self, found: &Found) -> &'static str {
+        self.anchors.get(found.anchor).map_or("", |(anchor, _)| anchor)
+    }
+
+    /// The formats that the headline fits, the special before the general, with what their groups hold.
+    pub(super) fn formats<'t>(
+        &self,
+        found: &Found,
+        line: &Line<'t>,
+    ) -> impl Iterator<Item = (&'static Format, regex::Captures<'t>)> + use<'_, 't> {
+        let text = line.text.get(found.at..).unwrap_or_default();
+        let formats = self.anchors.get(found.anchor).map(|(_, formats)| formats.as_slice()).unwrap_or_default();
+        formats.iter().filter_map(move |(format, regex)| Some((*format, regex.captures(text)?)))
+    }
+}
+
+/// Whether a headline may follow these words.
+fn is_front(front: &str) -> bool {
+    let front = front.trim();
+    front.is_empty()
+        || FRONTS.iter().any(|words| front.ends_with(words))
+        || front.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'/' | b':' | b' ' | b'-' | b'.'))
+        || ends_with_timestamp(front)
+        || front.strip_prefix("CPU ").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether another message was cut off by this one: `allocation failure: 12 bytes[   76.471107]`.
+fn ends_with_timestamp(front: &str) -> bool {
+    front
+        .strip_suffix(']')
+        .and_then(|front| front.rsplit_once('['))
+        .and_then(|(_, stamp)| stamp.trim_start().split_once('.'))
+        .is_some_and(|(seconds, fraction)| {
+            [seconds, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+        })
+}
+
+/// Whether a stack begins soon below, printed by the same caller. Only then are words of an unknown format taken for a report.
+fn has_stack_below(text: &str, line: &Line<'_>) -> bool {
+    lines_from(text, line.start).skip(1).filter(|below| below.context == line.context).take(EVIDENCE_LINES).any(
+        |below| {
+            below.text.contains("Call Trace:")
+                || below.text.contains("Call trace:")
+                || below.text.contains("Backtrace:")
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> bool {
+        headlines().next(text, 0).is_some()
+    }
+
+    #[test]
+    fn every_headline_of_the_tables_compiles() {
+        assert!(headlines().anchors.iter().map(|(_, formats)| formats.len()).sum::<usize>() > 80);
+    }
+
+    #[test]
+    fn a_headline_begins_a_message() {
+        for text in [
+            "[    1.000000] BUG: KASAN: use-after-free in frob_open+0x10/0x20",
+            "[    1.000000][  T12] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+            "[    1.000000] [ INFO: possible recursive locking detected ]",
+            "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [frob:12]",
+            "frob0: vmalloc: allocation failure: 12 bytes[    1.000000] BUG: unable to handle kernel paging request at ff",
+            "host login: Unable to handle kernel paging request at virtual address fc14ef08",
+        ] {
+            assert!(found(text), "{text}");
+        }
+        for text in [
+            "FROB (loop4): WARNING: Reset something",
+            "DEBUG: #15 pc 0000",
+            "CAM_INFO: frob",
+            "[    1.000000] INFO: lockdep is turned off.",
+            "[    1.000000] WARNING: the frob option is old",
+            "[    1.000000] frob: parameter 'BUG: KASAN: x' unknown",
+            "traps: frob[12] general protection fault ip:7f00 sp:7f00 error:0 in libfrob.so[7f00+1000]",
+        ] {
+            assert!(!found(text), "{text}");
+        }
+    }
+}

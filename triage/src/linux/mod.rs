@@ -1,0 +1,91 @@
+//! Crash text of a Linux kernel: any log, from a dmesg to a serial console, a journal, pstore.
+//!
+//! 1. `headline.rs` finds where reports begin, `region.rs` which lines are theirs, `line.rs` takes off what stands in front.
+//! 2. `format/` are the kernel's messages as tables. `naming.rs` fills one in; `subject.rs` finds the function that it is about, past
+//!    those that do what others ask (`skip.rs`) or hand over to others (`dispatch.rs`).
+//! 3. `facts.rs` reads the rest: process, release, registers, frames, modules.
+
+mod class;
+mod dispatch;
+mod facts;
+mod format;
+mod frame;
+mod headline;
+mod line;
+mod naming;
+mod region;
+mod skip;
+mod subject;
+mod title;
+
+use crate::report::{Blamed, Kind, Report, Span};
+
+use headline::{headlines, Found};
+use region::Region;
+
+/// Reports of one text, at most; a kernel that warns in a loop prints thousands of the same.
+const REPORTS_MAX: usize = 1_000;
+
+/// Finds every crash in a text, in its order.
+pub fn read(text: &str, report: &mut dyn FnMut(Report)) {
+    let headlines = headlines();
+    let mut from = 0;
+    for number in 1..=REPORTS_MAX {
+        let Some(found) = headlines.next(text, from) else { return };
+        let region = Region::at(text, found.start, headlines);
+        let mut one = examined(&found, &region);
+        // Reports of callers that are mixed line by line overlap. The next one is looked for behind this one's headline then, and
+        // otherwise behind this one.
+        let first_end = region.lines.first().map_or(found.start, |line| line.end);
+        let caller = region.lines.first().is_some_and(|line| line.context.is_caller());
+        from = if caller { next_line(text, first_end) } else { next_line(text, region.end) };
+        if number == REPORTS_MAX {
+            one.warnings.push(format!("the file has more than {REPORTS_MAX} reports: the rest is left out"));
+        }
+        report(one);
+    }
+}
+
+/// The start of the line behind that byte.
+fn next_line(text: &str, from: usize) -> usize {
+    text.get(from..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| from.saturating_add(at).saturating_add(1))
+}
+
+/// One crash as a report.
+fn examined(found: &Found, region: &Region<'_>) -> Report {
+    let mut report = Report::of(Kind::LinuxOops);
+    let byte = |at: usize| u64::try_from(at).unwrap_or(u64::MAX);
+    report.span = Some(Span { start: byte(found.start), end: byte(region.end) });
+    facts::fill(&mut report, region);
+    if let Some(name) = naming::name(headlines(), found, region) {
+        report.cause = Some(class::cause(name.class, name.subject.as_deref(), &name.title));
+        report.title = Some(name.title);
+        report.alt_titles = name.others;
+        report.type_ = Some(name.class.to_owned());
+        report.corrupted = name.corrupted.is_some();
+        report.warnings.extend(name.corrupted.map(str::to_owned));
+        if let Some(subject) = name.subject {
+            let module = report
+                .frames
+                .iter()
+                .find(|frame| frame.function.as_ref() == Some(&subject))
+                .and_then(|frame| frame.module.clone());
+            report.guilty = Some(subject.clone());
+            report.blamed = Some(Blamed {
+                module: Some(module.unwrap_or_else(|| "kernel".to_owned())),
+                function: Some(subject),
+                why: name.why,
+            });
+        }
+        if let (Some("write"), Some(access)) = (name.access, &mut report.access) {
+            access.operation = crate::report::Operation::Write;
+        }
+    }
+    report
+}
+
+/// Whether the text has a crash at all, without naming it.
+#[must_use]
+pub fn has_crash(text: &str) -> bool {
+    headlines().next(text, 0).is_some()
+}
