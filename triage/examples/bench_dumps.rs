@@ -3,10 +3,13 @@
 //! `cargo run --release -p watertight-triage --example bench_dumps`. A dump of yours: give its file.
 
 #[path = "../tests/windows/machine.rs"]
+#[allow(dead_code)] // the tests use the rest of it
 mod machine;
 #[path = "../tests/windows/scene.rs"]
+#[allow(dead_code)] // the tests use the rest of it
 mod scene;
 #[path = "../tests/windows/writer.rs"]
+#[allow(dead_code)] // the tests use the rest of it
 mod writer;
 
 use std::io::Write as _;
@@ -66,7 +69,8 @@ fn measure(name: &str, path: &Path) -> std::io::Result<()> {
     }
     let ms = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1000.0);
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
     let peak: f64 = peak.unwrap_or(0.0) / 1024.0;
     let bytes = std::fs::metadata(path)?.len();
     let (min, max) = (ms(times.iter().min()), ms(times.iter().max()));
