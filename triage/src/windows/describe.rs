@@ -1,5 +1,7 @@
 //! From what was found to the report: title, cause, facts, and whose code it was.
 
+use std::path::PathBuf;
+
 use super::bugcheck;
 use super::code;
 use super::context::{Cpu, Machine};
@@ -8,6 +10,7 @@ use super::fault::Fault;
 use super::modules::Loaded;
 use super::paging::Outcome;
 use super::stack;
+use super::symbols;
 use crate::report::{
     Access, Blamed, Bugcheck, Exception, Fact, Frame, Hex, Instruction, Kind, MemoryLine, Operation, Report, Trust,
     WalkLevel,
@@ -23,8 +26,9 @@ const NULL_BYTES: u64 = 0x1_0000;
 const TRANSPARENT: [&str; 6] = ["nt", "hal", "Wdf01000", "VerifierExt", "ntdll", "CI"];
 
 /// Makes the report.
-pub(super) fn report(mut dump: Dump<'_>, mut fault: Fault) -> Report {
-    let stack = stack::walk(&dump, &fault);
+pub(super) fn report(mut dump: Dump<'_>, mut fault: Fault, folders: &[PathBuf]) -> Report {
+    let mut stack = stack::walk(&dump, &fault);
+    stack.warnings.extend(symbols::name_frames(&dump, folders, &mut stack.frames));
     dump.warnings.extend(stack.warnings);
     if let Some(cpu) = &mut fault.cpu {
         for (name, value) in stack.recovered {
@@ -171,17 +175,18 @@ fn blamed(dump: &Dump<'_>, fault: &Fault, frames: &[Frame]) -> Option<Blamed> {
     if let Some((module, _)) = fault.ip.and_then(|ip| dump.modules.find(ip)) {
         if is_opaque(module.name()) {
             let why = "the instruction that faulted is its own".to_owned();
-            return Some(Blamed { module: Some(module.name().to_owned()), function: None, why });
+            let function = frames.iter().find(|frame| frame.is_fault).and_then(|frame| frame.function.clone());
+            return Some(Blamed { module: Some(module.name().to_owned()), function, why });
         }
     }
     let from = frames.iter().position(|frame| frame.is_fault).unwrap_or(0);
     let trusted = frames.iter().skip(from).filter(|frame| frame.trust > Trust::Scan);
-    let named = trusted.filter_map(|frame| Some((frame.n, frame.module.as_deref()?)));
+    let named = trusted.filter_map(|frame| Some((frame, frame.module.as_deref()?)));
     let mut named = named.collect::<Vec<_>>().into_iter();
     let first = named.clone().next();
-    if let Some((n, module)) = named.find(|(_, module)| is_opaque(module)) {
-        let why = format!("frame {n} is the first from the fault on outside the kernel's own plumbing");
-        return Some(Blamed { module: Some(module.to_owned()), function: None, why });
+    if let Some((frame, module)) = named.find(|(_, module)| is_opaque(module)) {
+        let why = format!("frame {} is the first from the fault on outside the kernel's own plumbing", frame.n);
+        return Some(Blamed { module: Some(module.to_owned()), function: frame.function.clone(), why });
     }
     let (_, module) = first?;
     let why = "no other module is on the part of the stack that can be trusted".to_owned();

@@ -122,7 +122,9 @@ fn paged<'a>(
         warnings
             .push(format!("the file is cut short: {size} bytes of {}; pages behind its end are missing", pages.end()));
     }
-    let paging = Paging { machine: header.machine, root: header.directory_base, levels: 4, self_map: None };
+    // The lower bits say which address space it is, not where.
+    let root = header.directory_base & !0xfff;
+    let paging = Paging { machine: header.machine, root, levels: 4, self_map: None };
     let mut memory = Memory::of_pages(source, pages, paging);
     for levels in [4, 5] {
         memory.set_levels(levels);

@@ -2,6 +2,7 @@
 //! machine; the true one is reached through the stop code's parameters, through a trap frame, or by looking for one on the stack.
 
 use super::bugcheck::{self, Meaning};
+use super::bytes::u64_at;
 use super::context::{is_trap_frame, Cpu, Machine, CONTEXT_BYTES, TRAP_FRAME_BYTES};
 use super::dump::Dump;
 use super::header::ExceptionRecord;
@@ -15,8 +16,10 @@ const IN_PAGE_ERROR: u32 = 0xc000_0006;
 const BREAKPOINT: u32 = 0x8000_0003;
 /// Bytes of the stack that are looked through for a trap frame.
 pub(super) const STACK_BYTES_MAX: usize = 512 << 10;
-/// Where a trap frame holds the address of a page fault.
+/// Where a trap frame holds the address of a page fault, the instruction and the stack pointer.
 const TRAP_FAULT_ADDRESS: usize = 0xd0;
+const TRAP_IP: usize = 0x168;
+const TRAP_SP: usize = 0x180;
 
 /// What faulted.
 #[derive(Debug, Default)]
@@ -144,9 +147,12 @@ impl Fault {
         let stop = dump.stop.as_ref();
         let (low, high) = stack_bounds(dump, stop.map(|stop| stop.sp)?);
         let is_stack = |sp: u64| (low..=high).contains(&sp);
+        // One that is named only has to fit; one that is found has to look like one in every way.
         let is_one = |at: u64| {
-            trap_frame_bytes(dump, at)
-                .is_some_and(|bytes| is_trap_frame(&bytes, self.ip, is_stack) && self.fits(&bytes))
+            let bytes = trap_frame_bytes(dump, at).unwrap_or_default();
+            let word = |at| u64_at(&bytes, at);
+            let is_here = self.ip.is_some() && word(TRAP_IP) == self.ip && word(TRAP_SP).is_some_and(is_stack);
+            (is_here || is_trap_frame(&bytes, self.ip, is_stack)) && self.fits(&bytes)
         };
         let argument = stop.and_then(|stop| stop.value("r9"));
         let home = stop.and_then(|stop| dump.memory.u64_at(stop.sp.checked_add(0x20)?));
@@ -169,7 +175,7 @@ impl Fault {
 
     /// Whether a trap frame holds the address of the fault, where that is known.
     fn fits(&self, frame: &[u8]) -> bool {
-        let noted = super::bytes::u64_at(frame, TRAP_FAULT_ADDRESS).unwrap_or_default();
+        let noted = u64_at(frame, TRAP_FAULT_ADDRESS).unwrap_or_default();
         self.access.is_none_or(|(_, address)| noted == 0 || noted == address)
     }
 

@@ -23,18 +23,21 @@ mod paging;
 mod physical;
 mod small;
 mod stack;
+mod symbols;
 mod unwind;
+
+use std::path::PathBuf;
 
 use crate::report::Report;
 use crate::source::Source;
 use crate::Error;
 
-/// Reads a 64-bit kernel dump.
+/// Reads a 64-bit kernel dump. Functions get names from PDB files in the folders of `symbols`.
 ///
 /// # Errors
 /// When the file can't be read, or is of a machine that is not known.
-pub fn read(source: &dyn Source) -> Result<Report, Error> {
+pub fn read(source: &dyn Source, symbols: &[PathBuf]) -> Result<Report, Error> {
     let mut dump = dump::Dump::open(source)?;
     let fault = fault::Fault::find(&mut dump);
-    Ok(describe::report(dump, fault))
+    Ok(describe::report(dump, fault, symbols))
 }

@@ -13,7 +13,7 @@ const DRIVERS_MAX: u64 = 4096;
 const BLOCKS_MAX: u64 = 1 << 16;
 /// Longest driver name.
 const NAME_CHARS_MAX: u64 = 512;
-/// Size of the copies of KPRCB, EPROCESS and ETHREAD that are looked at.
+/// How much is looked at of the copies of EPROCESS and ETHREAD.
 const RECORD_BYTES_MAX: u64 = 0x1_0000;
 
 /// A small dump's own records.
@@ -84,23 +84,26 @@ impl Small {
         }
     }
 
-    /// KPRCB names the thread, the thread its process; each is a copy that lies in the file in front of the next.
+    /// KPRCB names the thread, the thread its process; of each there is a copy in the file, up to whatever lies behind it.
     fn add_records(&mut self, source: &dyn Source, table: &Table, debugger_block: u64) {
-        let (prcb, process, thread, stack) = (table.at(0x1c), table.at(0x20), table.at(0x24), table.at(0x28));
+        let (prcb, process, thread) = (table.at(0x1c), table.at(0x20), table.at(0x24));
+        let others = [0x08, 0x18, 0x1c, 0x20, 0x24, 0x28, 0x30, 0x38, 0x68, 0x70, 0x78].map(|at| table.at(at));
+        let size_of = |offset: u64| {
+            let behind = others.into_iter().filter(|other| *other > offset).min().unwrap_or(u64::MAX);
+            behind.saturating_sub(offset).min(RECORD_BYTES_MAX)
+        };
         if prcb != 0 {
             let head = source.bytes(prcb, 0x28).unwrap_or_default();
             self.thread = u64_at(&head, 8).filter(|thread| *thread != 0);
             self.cpu = u32_at(&head, 0x24);
         }
         if let (Some(address), true) = (self.thread, thread != 0) {
-            let size = stack.saturating_sub(thread).min(RECORD_BYTES_MAX);
-            self.blocks.push(Block { address, size, offset: thread });
+            self.blocks.push(Block { address, size: size_of(thread), offset: thread });
             let head = source.bytes(thread, 0xc0).unwrap_or_default();
             self.process = u64_at(&head, 0xb8).filter(|process| *process != 0);
         }
         if let (Some(address), true) = (self.process, process != 0) {
-            let size = thread.saturating_sub(process).min(RECORD_BYTES_MAX);
-            self.blocks.push(Block { address, size, offset: process });
+            self.blocks.push(Block { address, size: size_of(process), offset: process });
         }
         let (offset, size) = (table.at(0x70), table.at(0x74));
         if offset != 0 && size != 0 {

@@ -29,6 +29,7 @@ pub struct Unloaded {
 #[derive(Clone, Default)]
 pub struct Machine {
     pub pages: BTreeMap<u64, Box<[u8; PAGE as usize]>>,
+    pub is_arm64: bool,
     pub build: u32,
     pub bugcheck: u32,
     pub parameters: [u64; 4],

@@ -1,10 +1,13 @@
 //! Windows kernel dumps: one real small dump where the corpora are, and dumps by a writer of ours, which knows nothing of the
 //! reader. That the writer is right is checked by somebody else's reader.
 
+mod arm64;
+mod compiled;
 mod driver;
 mod hostile;
 mod machine;
 mod partial;
+mod processor;
 mod real;
 mod scene;
 mod seed;

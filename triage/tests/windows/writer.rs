@@ -28,7 +28,7 @@ fn header(machine: &Machine, kind: u32, root: u64) -> Vec<u8> {
     put_u64(&mut file, 0x10, root);
     put_u64(&mut file, 0x18, 0);
     put_u64(&mut file, 0x20, machine.module_list);
-    put_u32(&mut file, 0x30, 0x8664);
+    put_u32(&mut file, 0x30, if machine.is_arm64 { 0xaa64 } else { 0x8664 });
     put_u32(&mut file, 0x34, machine.processors);
     put_u32(&mut file, 0x38, machine.bugcheck);
     for (number, parameter) in machine.parameters.iter().enumerate() {
