@@ -7,7 +7,7 @@ mod closed;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use watertight_cli::command::{content, detect, doctor, policy, rules, run, status, triage, worker};
+use watertight_cli::command::{content, crash, detect, doctor, policy, rules, run, status, triage, worker};
 use watertight_host::printable::printable;
 
 /// Endpoint security that a bad update cannot sink.
@@ -28,6 +28,7 @@ enum Command {
     Policy(policy::PolicyArgs),
     Content(content::ContentArgs),
     Triage(triage::TriageArgs),
+    Crash(crash::CrashArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
 }
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::Content(args) => content::run(args),
         Command::Triage(args) => triage::run(args),
+        Command::Crash(args) => crash::run(args),
         Command::Worker(args) => worker::run(args),
     };
     match outcome {

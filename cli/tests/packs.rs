@@ -177,3 +177,25 @@ fn a_replay_of_what_is_no_recording_is_refused_by_file_and_line() {
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).contains("events.jsonl:2"), "{}", words(&output));
 }
+
+#[test]
+fn a_rule_of_a_pack_is_explained_as_that_of_its_folder() {
+    let desk = Desk::new();
+    desk.json("build source -o a.pack --form json");
+    for (image, fires) in [("/bin/sh", true), ("/bin/true", false)] {
+        desk.write("event.json", &event(image, "x"));
+        let (of_pack, of_folder) = (
+            desk.json("explain 00000000-0000-4000-8000-000000000001 event.json --pack a.pack -o json"),
+            desk.json("explain 00000000-0000-4000-8000-000000000001 event.json --rules source/linux -o json"),
+        );
+        assert_eq!(of_pack["fires"], fires, "{of_pack}");
+        for part in ["fires", "selections", "in_the_way", "excluded", "line", "rule", "title"] {
+            assert_eq!(of_pack[part], of_folder[part], "{part}");
+        }
+    }
+    let none = desk.run("explain 00000000-0000-4000-8000-00000000000f event.json --pack a.pack");
+    assert_eq!(none.status.code(), Some(4), "{}", words(&none));
+    desk.write("no.pack", "no pack at all");
+    let none = desk.run("explain 00000000-0000-4000-8000-000000000001 event.json --pack no.pack");
+    assert!(none.status.code() == Some(1) && words(&none).contains("no.pack"), "{}", words(&none));
+}

@@ -1,5 +1,5 @@
 //! What the worst event costs that we know to make: a command line of 1 MB and 10,000 values of environment, against the rules of a
-//! folder. Says the time and what was cut: `cargo run --release --example adversarial -- RULES`.
+//! folder. Says the time and what was cut: `cargo run --release --example adversarial -- [--json] RULES`.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,15 +12,16 @@ use watertight_engine::{Image, LogSource, Scratch};
 const ROUNDS: usize = 21;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let rules = std::env::args().nth(1).ok_or("name a folder with rules")?;
-    let mut library = load_dir(Path::new(&rules));
+    let (options, args): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg == "--json");
+    let (is_json, rules) = (!options.is_empty(), args.first().ok_or("name a folder with rules")?);
+    let mut library = load_dir(Path::new(rules));
     let image = library.image()?;
     let image = Image::open(&image)?;
-    println!("{} rules, {} refused", image.rules().len(), library.rejections.len());
+    eprintln!("{} rules, {} refused", image.rules().len(), library.rejections.len());
     let plan = image.plan(&LogSource { category: Some("process_creation"), product: Some("linux"), service: None });
     let slots = Slots::of(&image);
     let mut scratch = Scratch::new();
-    println!("{} rules apply", plan.len());
+    eprintln!("{} rules apply", plan.len());
     for (name, event) in events() {
         let event = JsonEvent::new(&event, &slots);
         let mut times_us = Vec::new();
@@ -34,7 +35,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         times_us.remove(0);
         times_us.sort_unstable();
         let (median, worst) = (times_us[times_us.len() / 2], times_us[times_us.len() - 1]);
-        println!("{name:<28} median {median:>6} us, worst {worst:>6} us, {hits} hits, {limits:?}");
+        if is_json {
+            let cut = limits.cut_values + limits.undecided_rules;
+            println!("{}", json!({"name": name, "us": median, "cut": cut}));
+        } else {
+            println!("{name:<28} median {median:>6} us, worst {worst:>6} us, {hits} hits, {limits:?}");
+        }
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Tries mutants of packs as a host does: `cargo run --release --example pack_mutants -- [HOW_MANY] [SEED]`.
+//! Tries mutants of packs as a host does: `cargo run --release --example pack_mutants -- [HOW_MANY] [SEED]
+//! [--out FILE]`.
 //!
 //! Says how many were refused, failed their own canaries and were accepted; ends with an error if one was accepted and then
 //! failed, or panicked. The tests try the first ten thousand.
@@ -13,20 +14,46 @@ mod support;
 
 use std::io::Write as _;
 use std::panic::catch_unwind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use mutants::{other_pack, outcome, Mutants, Outcome, SEED};
+use serde_json::json;
+
+/// What is asked for.
+struct Asked {
+    how_many: u64,
+    seed: u64,
+    out: Option<PathBuf>,
+}
+
+fn asked() -> Option<Asked> {
+    let mut asked = Asked { how_many: 1_000_000, seed: SEED, out: None };
+    let mut numbers = 0;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), numbers) {
+            ("--out", _) => asked.out = Some(arguments.next()?.into()),
+            (number, 0) => asked.how_many = number.parse().ok()?,
+            (number, 1) => asked.seed = number.parse::<u64>().ok()?.max(1),
+            _ => return None,
+        }
+        numbers += usize::from(argument != "--out");
+    }
+    Some(asked)
+}
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
-    let (Ok(how_many), Ok(seed)) = (arguments.next().unwrap_or(Ok(1_000_000)), arguments.next().unwrap_or(Ok(SEED)))
-    else {
-        let _ = writeln!(std::io::stderr(), "usage: pack_mutants [HOW_MANY] [SEED], both whole numbers");
+    let Some(Asked { how_many, seed, out }) = asked() else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "usage: pack_mutants [HOW_MANY] [SEED] [--out FILE], the first two whole numbers"
+        );
         return ExitCode::from(2);
     };
     let began = Instant::now();
-    let mut mutants = Mutants::of(vec![support::pack(), other_pack()], seed.max(1));
+    let mut mutants = Mutants::of(vec![support::pack(), other_pack()], seed);
     let (mut refused, mut failed, mut accepted, mut escaped, mut panicked) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
     for number in 0..how_many {
         let mutant = mutants.next();
@@ -44,11 +71,19 @@ fn main() -> ExitCode {
             }
         }
     }
+    let seconds = began.elapsed().as_secs();
     let _ = writeln!(
         std::io::stdout(),
-        "{how_many} mutants in {:.0} s: {refused} refused, {failed} fail their canaries, {accepted} accepted; accepted and then \
-         failed {escaped}, panics {panicked}",
-        began.elapsed().as_secs_f64()
+        "{how_many} mutants in {seconds} s: {refused} refused, {failed} fail their canaries, {accepted} accepted; accepted and then \
+         failed {escaped}, panics {panicked}"
     );
+    let found = json!({
+        "mutants": how_many, "seed": seed, "refused": refused, "fail_canaries": failed, "accepted": accepted,
+        "accepted_then_failed": escaped, "panics": panicked, "seconds": seconds,
+    });
+    if let Some(Err(error)) = out.map(|out| std::fs::write(out, found.to_string())) {
+        let _ = writeln!(std::io::stderr(), "what was found can't be written: {error}");
+        return ExitCode::from(2);
+    }
     ExitCode::from(u8::from(escaped + panicked > 0))
 }

@@ -134,3 +134,31 @@ fn an_exception_is_a_document_of_the_pack_and_a_dangling_one_is_named() {
     let dangling = built(&release(), &with("00000000-0000-4000-8000-00000000000b"), TESTS, None).expect("good sources");
     assert!(dangling.warnings.iter().any(|words| words.contains("dangling")), "{:?}", dangling.warnings);
 }
+
+#[test]
+fn a_canary_for_an_absence_lets_the_time_pass_with_any_later_event() {
+    const WAITS: &str = "title: Waits\nid: 00000000-0000-4000-8000-000000000010\ncorrelation:\n  type: temporal_ordered\n  timespan: 30s\n  \
+        group-by: [Image]\n  stages:\n    - name: first\n      logsource: {category: process_creation, product: linux}\n      \
+        detection: {s: {CommandLine: begin}, condition: s}\n    - name: second\n      absent: 10s\n      \
+        logsource: {category: process_creation, product: linux}\n      detection: {s: {CommandLine: end}, condition: s}\n";
+    let event = |image: &str, line: &str, after_ms: u64| {
+        format!("      - {{category: process_creation, after_ms: {after_ms}, event: {{Image: {image}, CommandLine: {line}}}}}\n")
+    };
+    let events = |events: &[String]| format!("fires:\n  - events:\n{}", events.concat());
+    let begin = event("/a", "begin", 0);
+    for (case, fires) in [
+        (vec![begin.clone(), event("/b", "other", 10_001)], true),
+        (vec![begin.clone(), event("/b", "end", 5_000), event("/c", "other", 10_000)], true),
+        (vec![begin.clone(), event("/b", "other", 9_000)], false),
+        (vec![begin.clone(), event("/a", "end", 9_000), event("/b", "other", 9_000)], false),
+        // Nobody knows that the time is over before something is later.
+        (vec![begin], false),
+    ] {
+        let tests = events(&case);
+        let built = built(&release(), WAITS, &tests, None);
+        match (fires, &built) {
+            (true, Ok(_)) | (false, Err(BuildError::Pack(PackError::DidNotFire { .. }))) => {}
+            (_, other) => panic!("{tests}: {:?}", other.as_ref().map(|_| "built").map_err(ToString::to_string)),
+        }
+    }
+}

@@ -37,7 +37,8 @@ mod tally;
 mod timestamp;
 
 pub use correlate::{
-    capacity, Capacity, Correlated, CorrelationLimits, Correlator, HashKey, Moment, Occurrence, EVENTS_SHOWN_MAX,
+    capacity, Capacity, Correlated, CorrelationAccount, CorrelationExplainer, CorrelationLimits, Correlator, HashKey,
+    InputSeen, Moment, Occurrence, Step, Told, UnderWay, Verdict, EVENTS_SHOWN_MAX,
 };
 pub use event::{Field, Fields, Value};
 pub use explain::{Explanation, FieldMatch, Missing, SelectionMatch};

@@ -220,7 +220,7 @@ fields! {
     PolicyMode Text "policy.mode" "" "" "" "enforce or audit."
     PolicyMatched Text "policy.matched" "" "" "" "What of the rule matched: file, place, under, sha256, address; or too-deep, module-from-memory, guard."
     PolicyGeneration Number "policy.generation" "" "rule.version" "" "Number of the policy's generation."
-    ContentRule Text "content.rule" "" "" "" "Id of the rule of the content that was given up first."
+    ContentRule Text "content.rule" "" "" "" "Id of the rule of the content that it is about: that demanded the action, or was given up first."
 }
 
 macro_rules! kinds {
@@ -314,6 +314,7 @@ kinds! {
     TimeSet "time.set" System "kernel_event" ("host" "change") (1007 99) {} "The clock or the time zone is set." [Operations ClockTime]
     PolicyDenied "policy.denied" System "kernel_event" ("intrusion_detection" "denied") (1007 99) {} "The guard, or denial by fanotify, refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path IsPathInFileSystem Dev Inode Generation FileType Family RemoteAddress RemotePort]
     PolicyAudited "policy.audited" System "kernel_event" ("intrusion_detection" "info") (1007 99) {} "A rule in audit mode would have refused an operation." [Operations PolicyRule PolicyMode PolicyMatched PolicyGeneration Path IsPathInFileSystem Dev Inode Generation FileType Family RemoteAddress RemotePort]
+    ResponseAction "response.action" Sensor "" ("intrusion_detection" "info") (1007 99) {} "What became of an action that a rule demanded: carried out, refused, or only told." [Of ContentRule TargetPid TargetExecutable Message]
     SensorGap "sensor.gap" Sensor "" ("host" "info") (1007 99) {} "Events could not be delivered for a while." [Of Count Message]
     SensorOverflow "sensor.overflow" Sensor "" ("host" "info") (1007 99) {} "A source lost events." [Of Count Message]
     SensorLoss "sensor.loss" Sensor "" ("host" "info") (1007 99) {} "Events were lost in the kernel because a ring was full; how many is exact." [Of Count Message]

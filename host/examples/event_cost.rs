@@ -1,16 +1,16 @@
 //! What an event costs the detector, step by step, over made-up records: for a profiler that counts instructions.
+//! FILE is a recording of events: these take turns, and reading them is in every step.
 //!
-//! `event_cost COUNT read|translate|tree|json|rules|together [open|exec|fork]`: each step includes those before it, json and rules both
+//! `event_cost COUNT read|translate|tree|json|rules|together [open|exec|fork|FILE]`: each step includes those before it, json and rules both
 //! come after tree, and together is both and what correlations make of the hits, an event each tenth of a millisecond. The difference between two counts is the cost without the start.
 
 use std::hint::black_box;
 
 use anyhow::{bail, Context as _, Result};
 use watertight_engine::Image;
-use watertight_event::JsonLines;
+use watertight_event::{Event, JsonLines};
 use watertight_host::tree::Tree;
 use watertight_host::users::Names;
-use watertight_host::worker::correlations::CorrelationAlert;
 use watertight_host::worker::rules;
 use watertight_sensor_abi::{
     Exec, File, Fork, Header, Hook, Process, Record, RecordType, ABI_VERSION, FLAG_HAS_PROCESS,
@@ -34,57 +34,92 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let count: usize = arguments.next().context("usage: event_cost COUNT STEP [KIND]")?.parse()?;
     let step = arguments.next().context("usage: event_cost COUNT STEP [KIND]")?;
-    let repeated = match arguments.next().as_deref() {
-        None | Some("open") => open(),
-        Some("exec") => exec(),
-        Some("fork") => fork(),
-        Some(other) => bail!("{other:?} is none of open, exec, fork"),
+    let source = match arguments.next().as_deref() {
+        None | Some("open") => Repeated::Record(open()),
+        Some("exec") => Repeated::Record(exec()),
+        Some("fork") => Repeated::Record(fork()),
+        Some(file) => Repeated::events_of(file)?,
     };
     let image = rules::load(&[])?.image;
-    let mut rules = rules::Rules::of(Image::open(&image)?);
+    let rules = rules::Rules::of(Image::open(&image)?);
     let mut tree = Tree::new(Names::of_this_machine());
     let mut ids = ProcessIds::new(BOOT_ID);
-    let (mut line, mut lines) = (Vec::new(), JsonLines::default());
+    let mut steps = Steps { step, rules, line: Vec::new(), lines: JsonLines::default(), now_ns: 77_000_000_000 };
+    let repeated = match source {
+        Repeated::Events(events) => {
+            return events.iter().cycle().take(count).try_for_each(|event| steps.take(event.clone()))
+        }
+        Repeated::Record(bytes) => bytes,
+    };
     // An exec comes first, so that the process is known.
-    let mut now_ns = 77_000_000_000;
     for bytes in std::iter::once(&exec()).chain(std::iter::repeat_n(&repeated, count)) {
         let record = Record::read(bytes).context("a record of our own")?;
-        if step == "read" {
+        if steps.step == "read" {
             black_box(&record);
             continue;
         }
         let mut event = translate(&record, &mut ids);
-        if step == "translate" {
+        if steps.step == "translate" {
             black_box(&event);
             continue;
         }
         tree.enrich(&mut event);
         event.unix_ns = event.boot_ns.saturating_add(NOW_NS);
+        steps.take(event)?;
+    }
+    Ok(())
+}
+
+/// What is done again and again.
+enum Repeated {
+    Record(Vec<u8>),
+    Events(Vec<Event>),
+}
+
+impl Repeated {
+    fn events_of(file: &str) -> Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("{file:?} is none of open, exec, fork"))?;
+        let events: Result<Vec<Event>, _> = text.lines().map(Event::from_json).collect();
+        Ok(Self::Events(events.with_context(|| format!("reading {file}"))?))
+    }
+}
+
+/// What follows once an event is whole.
+struct Steps<'i> {
+    step: String,
+    rules: rules::Rules<'i>,
+    line: Vec<u8>,
+    lines: JsonLines,
+    now_ns: u64,
+}
+
+impl Steps<'_> {
+    fn take(&mut self, mut event: Event) -> Result<()> {
+        let Self { step, rules, line, lines, now_ns } = self;
         match step.as_str() {
             "tree" => {
                 black_box(&event);
             }
             "json" => {
                 line.clear();
-                lines.write(&event, &mut line);
+                lines.write(&event, line);
                 black_box(&line);
             }
             "rules" => {
-                black_box(rules.evaluate(&event, &mut |alert| eprintln!("{}", alert.rule.title())));
+                black_box(rules.evaluate(&event, &mut |_| {}));
             }
             "together" => {
-                event.boot_ns = now_ns;
-                now_ns += APART_NS;
+                event.boot_ns = *now_ns;
+                *now_ns += APART_NS;
                 line.clear();
-                lines.write(&event, &mut line);
-                let mut told = |alert: CorrelationAlert<'_>| eprintln!("{}", alert.rule.title());
-                black_box(rules.evaluate_next(&event, &line, &mut |_| {}, &mut told));
-                rules.advance(now_ns.saturating_sub(SETTLE_NS), &mut told);
+                lines.write(&event, line);
+                black_box(rules.evaluate_next(&event, line, &mut |_| {}, &mut |_| {}));
+                rules.advance(now_ns.saturating_sub(SETTLE_NS), &mut |_| {});
             }
             other => bail!("{other:?} is no step"),
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn exec() -> Vec<u8> {

@@ -2,8 +2,10 @@
 //! is a document of its own that holds the whole event, so that a receiver needs nothing else.
 
 use serde_json::{json, Map, Value as Json};
-use watertight_engine::{Action, Level, Response, Rule};
+use watertight_engine::{Level, Response, Rule};
 use watertight_event::{Event, Field, View};
+
+use crate::worker::asks::Answer;
 
 /// OCSF's Detection Finding, and its activity: a finding is made.
 const DETECTION_FINDING: u32 = 2004;
@@ -17,6 +19,8 @@ pub(crate) struct Alert<'a> {
     pub(crate) matches: &'a [(&'a str, &'a str, &'a str)],
     /// Executables, nearest first.
     pub(crate) ancestry: &'a [String],
+    /// What became of the action that it demands; `None` where it demands none.
+    pub(crate) answer: Option<Answer>,
 }
 
 /// The level as rules name it.
@@ -36,23 +40,13 @@ fn severity(level: Option<Level>) -> u32 {
     }
 }
 
-/// What the rule demands beside the alert, in words; `None` if nothing.
-pub(crate) fn response_words(rule: Rule<'_>) -> Option<String> {
-    let Response { action, is_enforced } = rule.response();
-    let what = match action {
-        Action::Alert => return None,
-        Action::Kill => "kill",
-        Action::DenyNext => "deny the next start",
-    };
-    // Rules that demand more than that are refused when they are loaded.
-    Some(if is_enforced { format!("{what}: demanded, and not taken") } else { format!("would {what}") })
-}
-
-fn response(rule: Rule<'_>) -> Option<Json> {
-    let words = response_words(rule)?;
+/// What the rule demands beside the alert, and what became of that; `None` if nothing.
+fn response(rule: Rule<'_>, answer: Option<Answer>) -> Option<Json> {
+    let answer = answer?;
     let Response { action, is_enforced } = rule.response();
     let mode = if is_enforced { "enforce" } else { "audit" };
-    Some(json!({ "action": action.name(), "mode": mode, "is_taken": false, "message": words }))
+    let is_asked = answer == Answer::Asked;
+    Some(json!({ "action": action.name(), "mode": mode, "is_asked": is_asked, "message": answer.words(action) }))
 }
 
 impl Alert<'_> {
@@ -93,7 +87,7 @@ impl Alert<'_> {
             "ancestry": self.ancestry,
             "event": self.event.to_json(),
         });
-        if let Some(response) = response(rule) {
+        if let Some(response) = response(rule, self.answer) {
             line["response"] = response;
         }
         line
@@ -135,7 +129,7 @@ impl Alert<'_> {
         if let Some(rule) = of_policy {
             own["policy_rule"] = rule;
         }
-        if let Some(response) = response(self.rule) {
+        if let Some(response) = response(self.rule, self.answer) {
             own["response"] = response;
         }
         document
@@ -179,7 +173,7 @@ impl Alert<'_> {
             },
             "evidences": [evidence],
             "unmapped": {
-                "matches": self.matches(), "ancestry": self.ancestry, "rule_tags": tags, "response": response(self.rule),
+                "matches": self.matches(), "ancestry": self.ancestry, "rule_tags": tags, "response": response(self.rule, self.answer),
             },
         })
     }
@@ -225,6 +219,7 @@ mod tests {
     use watertight_event::{Kind, Outcome, Source as EventSource};
 
     use super::*;
+    use crate::worker::asks::Asks;
 
     const RULE: &str = "
 title: Sudo policy written
@@ -256,7 +251,8 @@ detection:
         event.sequence = Some((1, 9));
         let (matches, ancestry) =
             ([("TargetFilename", "/etc/sudoers", "/etc/sudoers")], ["/usr/bin/tee (7)".to_owned()]);
-        let alert = Alert { event: &event, rule, matches: &matches, ancestry: &ancestry };
+        let answer = Asks::default().ask(&event, rule);
+        let alert = Alert { event: &event, rule, matches: &matches, ancestry: &ancestry, answer };
         alert.render(view)
     }
 
@@ -307,11 +303,20 @@ detection:
             [(View::Native, "/response"), (View::Ecs, "/watertight/response"), (View::Ocsf, "/unmapped/response")]
         {
             let alert = told_by(&rule, Kind::FileCreate, view);
-            let expected = json!({ "action": "kill", "mode": "audit", "is_taken": false, "message": "would kill" });
+            let expected = json!({ "action": "kill", "mode": "audit", "is_asked": false, "message": "would kill" });
             assert_eq!(alert.pointer(place), Some(&expected), "{view:?}");
             let alert = told(Kind::FileCreate, view);
             assert!(alert.pointer(place).is_none_or(Json::is_null), "{view:?}");
         }
+    }
+
+    #[test]
+    fn a_rule_that_demands_what_the_owner_does_not_allow_says_what_it_would_have_done_and_why_it_was_not() {
+        let rule = format!("{RULE}action: kill\nmode: enforce\n");
+        let response = &told_by(&rule, Kind::FileCreate, View::Native)["response"];
+        assert_eq!((&response["mode"], &response["is_asked"]), (&json!("enforce"), &json!(false)));
+        let message = "would kill (not enforced: the run is without --enforce-actions kill)";
+        assert_eq!(response["message"], message);
     }
 
     #[test]

@@ -9,9 +9,13 @@ use std::process::{Command, Stdio};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use watertight_policy::{Mode, Operation, Policy, Target};
+use watertight_policy::{Mode, Operation, Owned, Policy, Target};
 
 use crate::loader::Loader;
+use crate::signals::spawn_alone;
+
+/// For commands that take no rules.
+const NOTHING: Option<&Policy> = None;
 
 /// The loader's words where the kernel admits no LSM programs.
 const NO_BPF_LSM: &str = "refuses BPF LSM";
@@ -233,6 +237,16 @@ impl Loader {
         self.ask(&arguments, Some(policy))
     }
 
+    /// Puts the agent's own rules in force on trial, all of them, beside what was applied.
+    ///
+    /// # Errors
+    /// As [`Self::guard_check`]; what was in force before still is.
+    pub fn guard_publish(&self, owned: &Owned, confirm_within_s: u64) -> Result<Applied, GuardError> {
+        let ourselves = format!("/proc/{}/exe", std::process::id());
+        let seconds = confirm_within_s.to_string();
+        self.ask(&["guard", "publish", "--watertight", &ourselves, "--confirm-within", &seconds], Some(owned))
+    }
+
     /// Confirms the generation on trial, if the machine still works under it.
     ///
     /// # Errors
@@ -254,7 +268,7 @@ impl Loader {
     /// As the loader's own.
     pub fn guard_load(&self) -> Result<LoadedGuard, GuardError> {
         let ourselves = format!("/proc/{}/exe", std::process::id());
-        self.ask(&["guard", "load", "--watertight", &ourselves], None)
+        self.ask(&["guard", "load", "--watertight", &ourselves], NOTHING)
     }
 
     /// Takes the guard away, unless it has a policy.
@@ -270,7 +284,7 @@ impl Loader {
     /// # Errors
     /// As the loader's own.
     pub fn guard_show(&self) -> Result<Shown, GuardError> {
-        self.ask(&["guard", "show"], None)
+        self.ask(&["guard", "show"], NOTHING)
     }
 
     /// Takes policy and guard away.
@@ -281,8 +295,8 @@ impl Loader {
         self.call(&["guard", "unseal"], None).map(drop).map_err(|error| refused(&error))
     }
 
-    fn ask<A: DeserializeOwned>(&self, arguments: &[&str], policy: Option<&Policy>) -> Result<A, GuardError> {
-        let json = policy.map(serde_json::to_vec).transpose();
+    fn ask<A: DeserializeOwned>(&self, arguments: &[&str], rules: Option<&impl Serialize>) -> Result<A, GuardError> {
+        let json = rules.map(serde_json::to_vec).transpose();
         let json = json.map_err(|error| GuardError::Refused(format!("writing the policy: {error}")))?;
         let line = self.call(arguments, json.as_deref()).map_err(|error| refused(&error))?;
         serde_json::from_str(&line).map_err(|why| GuardError::Answer { line, why })
@@ -302,7 +316,9 @@ fn refused(error: &anyhow::Error) -> GuardError {
 fn all_start(programs: &[(&str, &[&str])]) -> Result<(), String> {
     for (program, arguments) in programs.iter().filter(|(program, _)| Path::new(program).exists()) {
         let quiet = || Stdio::null();
-        let ended = Command::new(program).args(*arguments).stdin(quiet()).stdout(quiet()).stderr(quiet()).status();
+        let mut command = Command::new(program);
+        command.args(*arguments).stdin(quiet()).stdout(quiet()).stderr(quiet());
+        let ended = spawn_alone(&mut command).and_then(|mut child| child.wait());
         match ended {
             Ok(status) if status.success() => {}
             Ok(status) => return Err(format!("{program} ends with {status}")),

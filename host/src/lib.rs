@@ -6,6 +6,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)] // they panic where the words go nowhere: see `say`
 
 pub mod account;
+pub mod actions;
 mod alert;
 mod by_number;
 pub mod deny;
@@ -26,6 +27,7 @@ mod patience;
 pub mod pressure;
 pub mod previous;
 pub mod printable;
+pub mod publisher;
 pub mod resume;
 pub mod say;
 pub mod signals;

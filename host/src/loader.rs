@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use watertight_sensor_abi::{HookClass, HOOKS};
 
 use crate::filter::Filter;
-use crate::signals::spawn_sheltered;
+use crate::signals::{spawn_alone, spawn_sheltered};
 
 /// What the loader says is in force.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -232,7 +232,7 @@ impl Loader {
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(stdout)
             .stderr(Stdio::piped());
-        let spawned = if self.is_sheltered { spawn_sheltered(&mut command) } else { command.spawn() };
+        let spawned = if self.is_sheltered { spawn_sheltered(&mut command) } else { spawn_alone(&mut command) };
         let mut child = spawned.map_err(|error| LoadersFault(self.in_words(&format!("can't be run ({error})"))))?;
         if let (Some(bytes), Some(mut pipe)) = (input, child.stdin.take()) {
             match pipe.write_all(bytes) {

@@ -14,6 +14,7 @@ use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use watertight_content::sigma::{find, Found};
+use watertight_policy::Owned;
 
 use crate::slots::ContentId;
 use crate::supervisor::process::{Death, Worker};
@@ -150,6 +151,14 @@ fn answer(pipe: &mut Pipe) -> Result<(Header, OwnedFd), String> {
     let mut header = vec![0; usize::try_from(size).unwrap_or(0)];
     pipe.fill(&mut header)?;
     let header: Header = serde_json::from_slice(&header).map_err(|error| format!("answers with no header: {error}"))?;
+    // Checked where it was read, and once more where nobody believes whoever read it.
+    if let Some(policy) = &header.policy {
+        let owned = Owned { pack: policy.rules.clone(), ..Owned::default() };
+        policy
+            .check()
+            .and_then(|()| owned.check())
+            .map_err(|error| format!("answers with a policy that is none: {error}"))?;
+    }
     if header.image_bytes > IMAGE_BYTES_MAX {
         let bytes = header.image_bytes;
         return Err(format!(
@@ -238,6 +247,8 @@ fn sealed(bytes: &[u8]) -> Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use watertight_policy::Policy;
+
     use super::*;
 
     fn heard(said: &[u8]) -> Result<(Header, OwnedFd), String> {
@@ -278,6 +289,7 @@ mod tests {
             (said(&Header { image_bytes: u64::MAX, ..header(image) }, image), "an image of 18446744073709551615 bytes"),
             (u64::MAX.to_le_bytes().to_vec(), "a header of 18446744073709551615 bytes"),
             ([&4_u64.to_le_bytes(), b"nope".as_slice()].concat(), "no header"),
+            (said(&Header { policy: Some(Policy::default()), ..header(image) }, image), "a policy that is none"),
         ] {
             let refused = heard(&wrong).expect_err(why);
             assert!(refused.contains(why), "{refused}");

@@ -21,6 +21,7 @@ use crate::slots::Slot;
 use crate::told::Told;
 use crate::tree::Tree;
 use crate::whole_lines::{NotedWriter, Untaken};
+use crate::worker::asks::Asks;
 use crate::worker::budget::OverBudget;
 use crate::worker::correlations::CorrelationAlert;
 use crate::worker::fault;
@@ -45,6 +46,7 @@ pub struct Output {
     told: Told,
     over_budget: OverBudget,
     rules: RuleCounts,
+    asks: Asks,
     /// When the machine began to run, nanoseconds since 1970.
     boot_unix_ns: u64,
     tally: Arc<Tally>,
@@ -92,10 +94,16 @@ impl Output {
             told: Told::default(),
             over_budget: OverBudget::default(),
             rules,
+            asks: Asks::default(),
             boot_unix_ns: nanoseconds(rustix::time::ClockId::Realtime).saturating_sub(boot_ns_now()),
             tally,
             account: None,
         }
+    }
+
+    /// Asks for the actions that rules demand.
+    pub fn ask_by(&mut self, asks: Asks) {
+        self.asks = asks;
     }
 
     /// Looks at the clocks: once for all events that are read together, because it may be two system calls.
@@ -174,8 +182,9 @@ impl Output {
     }
 
     /// Other rules are in force from here on.
-    pub fn go_over_to(&mut self, rules: RuleCounts) {
+    pub fn go_over_to(&mut self, rules: RuleCounts, word: u64) {
         self.rules = rules;
+        self.asks.go_over_to(word);
     }
 
     fn view(&self) -> Option<View> {

@@ -7,6 +7,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Each asks a run to end in good order.
 pub const ENDING: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
@@ -32,10 +33,34 @@ pub fn accept() -> io::Result<()> {
 /// # Errors
 /// The program can't be started, or the kernel refused to hold signals back.
 pub fn spawn_sheltered(command: &mut Command) -> io::Result<Child> {
+    let _alone = starting();
+    sheltered(command)
+}
+
+/// The same by whoever is [`starting`] already.
+///
+/// # Errors
+/// As [`spawn_sheltered`].
+pub fn sheltered(command: &mut Command) -> io::Result<Child> {
     let before = mask(libc::SIG_BLOCK)?;
     let child = command.spawn();
     restore(&before)?;
     child
+}
+
+/// Starts a process while no other thread does.
+///
+/// # Errors
+/// The program can't be started.
+pub fn spawn_alone(command: &mut Command) -> io::Result<Child> {
+    let _alone = starting();
+    command.spawn()
+}
+
+/// As long as this is held no other thread starts a process: none gets a descriptor that is meant for another.
+pub fn starting() -> MutexGuard<'static, ()> {
+    static STARTING: Mutex<()> = Mutex::new(());
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sets them aside for the rest of this process's life, and those that wait.

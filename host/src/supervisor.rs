@@ -24,6 +24,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use watertight_engine::Action;
 use watertight_event::{Event, Kind};
 
 use self::crew::{Crew, Ship};
@@ -34,7 +35,7 @@ use self::pins::Pins;
 use crate::deny::keeper::Keeper;
 use crate::descriptors::keep_to_ourselves;
 use crate::filter::Filter;
-use crate::guard::pinned_beside;
+use crate::guard::{pinned_beside, Shown};
 use crate::live::Saved;
 use crate::loader::{load_or_clear, Loader};
 use crate::lock::{LockError, RunLock, ALIVE};
@@ -43,6 +44,7 @@ use crate::output::sensor_event;
 use crate::pressure::Pressure;
 use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
+use crate::publisher::Publisher;
 use crate::resume;
 use crate::say::not_written;
 use crate::signals;
@@ -78,6 +80,8 @@ pub struct Options {
     pub slots: PathBuf,
     /// How long new content has to live before it is trusted.
     pub trial: Duration,
+    /// Actions that rules may have carried out.
+    pub actions: Vec<Action>,
     /// File and network events that are not wanted.
     pub filters: Vec<Filter>,
     /// Load no guard: nothing is denied, but by a policy that is in force already.
@@ -152,9 +156,7 @@ fn load(options: &Options, loader: Result<&Loader, &anyhow::Error>) -> Result<(R
 fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result<u8> {
     let pins = Pins::open(found.kernel.as_ref())?;
     let guard = open_guard(&mut found);
-    if let (Some(loader), Some(Ok(_))) = (loader, &found.guard) {
-        found.policy = loader.guard_show().map_or_else(|error| format!("unknown ({error})"), |shown| shown.in_words());
-    }
+    let publisher = publisher(options, loader, &mut found);
     let mut pressure = match &found.kernel {
         Some(report) => Some(Pressure::open(&report.directory, &detector::boot_id())?),
         None => None,
@@ -187,7 +189,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
         deny_pid: keeper.pid(),
     };
     first.extend(said);
-    let mut crew = Crew::start(ship, sources, there, first)?;
+    let mut crew = Crew::start(ship, sources, there, first, publisher)?;
     // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));
     let started = Instant::now();
@@ -216,6 +218,25 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let is_short = crew.is_short() || !links.is_whole() || is_denial_lost;
     let code = crew.finish(&kernel_account(pins.as_ref(), guard.as_ref(), started)?)?;
     Ok(if code == 0 && (!matrix.is_whole() || is_short) { 3 } else { code })
+}
+
+/// What the kernel has of deny rules, and who puts the content's in force; or why nobody does.
+fn publisher(options: &Options, loader: Option<&Loader>, found: &mut Found) -> Publisher {
+    let (loader, shown) = match (loader, &found.guard) {
+        (Some(loader), Some(Ok(_))) => match loader.guard_show() {
+            Ok(shown) => {
+                found.policy = shown.in_words();
+                (Ok(loader.clone()), shown)
+            }
+            Err(error) => {
+                found.policy = format!("unknown ({error})");
+                (Err(format!("what is in force is not known ({error})")), Shown::default())
+            }
+        },
+        (_, Some(Err(why))) if !why.is_empty() => (Err(why.clone()), Shown::default()),
+        _ => (Err("the kernel takes no guard: `watertight doctor` names the mend".to_owned()), Shown::default()),
+    };
+    Publisher::new(loader, &shown, &options.state, options.trial)
 }
 
 /// The kernel's half of the account: what its programs counted, now that they are at rest.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bucket;
 use crate::format::{Format, HEAD_BYTES};
 use crate::linux;
 use crate::report::Report;
@@ -40,6 +41,7 @@ pub fn examine(path: &Path, options: &Options, report: &mut dyn FnMut(Report)) -
     let outcome = read(path, options, &mut |mut one: Report| {
         found = found.saturating_add(1);
         one.file.clone_from(&file);
+        bucket::assign(&mut one);
         if options.redacts {
             one.redact();
         }

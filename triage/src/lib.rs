@@ -15,12 +15,15 @@
     )
 )]
 
+pub mod bucket;
 mod error;
 mod examine;
 mod format;
 pub mod linux;
 pub mod report;
 pub mod source;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod windows;
 
 pub use error::Error;

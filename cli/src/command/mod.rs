@@ -2,6 +2,7 @@
 
 mod confined;
 pub mod content;
+pub mod crash;
 pub mod detect;
 pub mod doctor;
 pub mod policy;

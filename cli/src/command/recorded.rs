@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::{Map, Value as Json};
 use watertight_content::sigma::detect::{parse, Detector, Hit};
-use watertight_engine::{CorrelationLimits, Cost, Explanation, Image, Moment};
-use watertight_event::{Event, Kind};
+use watertight_engine::{CorrelationAccount, CorrelationLimits, Cost, Explanation, Image, Moment};
+use watertight_event::{Event, Kind, View};
 use watertight_host::printable::printable;
 use watertight_host::worker::correlations::CorrelationAlert;
 use watertight_host::worker::rules::{Alert, Rules};
@@ -41,6 +41,16 @@ pub struct Recorded<'i> {
     latest_ns: u64,
     /// What was evaluated, if that is counted.
     counted: Option<Counted>,
+}
+
+/// What became of a correlation.
+pub struct Accounted {
+    /// How often the engine let it fire. One that is silenced for others fires for them alone.
+    pub hits: u64,
+    /// What the engine had no room for.
+    pub limits: CorrelationLimits,
+    /// How it came to that.
+    pub account: CorrelationAccount,
 }
 
 /// What was evaluated.
@@ -139,6 +149,46 @@ impl<'i> Recorded<'i> {
             }
             Line::PassedOver(what) => anyhow::bail!("no rule is asked about this line: {what}"),
         }
+    }
+
+    /// What the correlation at this position made of these lines, by number. Native events are shown to it by Sigma's names, so that
+    /// one account has them all.
+    ///
+    /// # Errors
+    /// A line is neither an event nor what a run writes beside events.
+    pub fn account<'l>(
+        image: Image<'i>,
+        position: u32,
+        lines: impl Iterator<Item = (u64, &'l [u8])>,
+    ) -> anyhow::Result<Accounted> {
+        let mut detector = Detector::with_slack(image, SLACK_NS).explaining(position);
+        let id = image.rule(position).map_or("", |rule| rule.id());
+        let mut hits = 0_u64;
+        let count =
+            |told: Vec<Hit>| told.iter().filter(|hit| hit.rule == id).fold(0_u64, |sum, _| sum.saturating_add(1));
+        let mut note = |told| hits = hits.saturating_add(count(told));
+        for (number, bytes) in lines {
+            let place = || format!("line {number}");
+            let json = std::str::from_utf8(bytes).context("this is not UTF-8").and_then(|text| Ok(parse(text)?));
+            let json = json.with_context(place)?;
+            match line(&json).with_context(place)? {
+                Line::Sigma => note(detector.parsed(number, &json, false).with_context(place)?),
+                Line::Native(object) => {
+                    let shown = View::Sigma.render(&Event::from_object(object).with_context(place)?);
+                    // One that answers to no log source is shown to no rule, live either.
+                    if shown.get("logsource").is_some() {
+                        note(detector.parsed(number, &shown, false).with_context(place)?);
+                    }
+                }
+                Line::PassedOver(_) => {}
+            }
+        }
+        note(detector.end());
+        let account = detector.account().context("the rule is no correlation")?;
+        if image.is_silenced(position) {
+            hits = account.fired;
+        }
+        Ok(Accounted { hits, limits: detector.limits(), account })
     }
 
     fn rules(&mut self) -> &mut Rules<'i> {
@@ -264,7 +314,7 @@ fn is_without_log_source(json: &Json) -> bool {
 }
 
 /// What correlations lost, if they lost anything.
-fn limits_in_words(limits: CorrelationLimits) -> Option<String> {
+pub fn limits_in_words(limits: CorrelationLimits) -> Option<String> {
     let counts = [
         (limits.evicted_groups, "groups let go for want of room"),
         (limits.cut_members, "events or values of a group let go"),

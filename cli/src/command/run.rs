@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use watertight_engine::Action;
 use watertight_host::filter::Filter;
 use watertight_host::supervisor::{self, Options};
 use watertight_host::worker::protocol::Format;
@@ -64,6 +65,10 @@ pub struct RunArgs {
     /// kernel events can't be left out.
     #[arg(long, value_name = "WHAT")]
     pub mute: Vec<Filter>,
+    /// Actions that rules may have carried out, where they say `mode: enforce`: `kill`, `deny_next`, or both with a comma. Without it
+    /// alerts only say what would have been done.
+    #[arg(long, value_name = "ACTIONS", value_delimiter = ',', value_enum)]
+    pub enforce_actions: Vec<ActionName>,
     /// Watch only: load no guard. What a policy denies that is in force already stays denied.
     #[arg(long)]
     pub observe: bool,
@@ -108,6 +113,25 @@ pub enum ViewName {
     Ocsf,
 }
 
+/// Actions that a rule may demand beside an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ActionName {
+    /// The process is killed.
+    Kill,
+    /// Its executable is not started again.
+    #[value(name = "deny_next")]
+    DenyNext,
+}
+
+impl ActionName {
+    fn action(self) -> Action {
+        match self {
+            Self::Kill => Action::Kill,
+            Self::DenyNext => Action::DenyNext,
+        }
+    }
+}
+
 /// Exit code 0 if the machine is protected as asked, 3 if a class or the enforcement is missing.
 ///
 /// # Errors
@@ -138,6 +162,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         state: state_of(args.state.as_deref()),
         slots: slots_of(args.state.as_deref()),
         trial: args.trial,
+        actions: args.enforce_actions.iter().map(|action| action.action()).collect(),
         filters: args.mute.clone(),
         is_observing: args.observe,
         resumed: args.resumed,

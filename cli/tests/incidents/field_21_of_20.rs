@@ -1,11 +1,12 @@
 //! A rule that asks for a field which the sensor does not supply: 21 were declared, 20 came, and whoever read the 21st read beyond.
 
-use watertight_content::sigma::{JsonEvent, Slots};
+use watertight_content::sigma::{load_texts, JsonEvent, Slots, Source};
+use watertight_content_pack::layout::Section as PackSection;
 use watertight_engine::image::layout::{Range, RuleRecord, Section};
 use watertight_engine::{Image, Limits, LogSource, Scratch};
 
 use super::place::{Desk, Host};
-use super::raw::{image_without_the_compilers_check, pack_of, records, rule, RULE};
+use super::raw::{good_pack, image_without_the_compilers_check, pack_of, records, rule, with, RULE};
 
 /// The 21st field: no event of this sensor has it.
 const FIELD: &str = "PipeName21";
@@ -31,6 +32,15 @@ fn the_host_alone_refuses_it_by_rule_field_and_line() {
     let image = image_without_the_compilers_check(&asks_for_it());
     let pack = pack_of(&image, &[(FIELD, "a/pipe")], None);
     Host::new().refuses(&pack, &[RULE, FIELD, "line 6", "not supplied"]);
+}
+
+#[test]
+fn the_host_alone_refuses_rules_for_any_sensor_by_what_they_are() {
+    // As `detect` compiles them: nobody asked whether this host supplies what they ask for, and the image says so itself.
+    let mut library = load_texts([Source { file: "museum.yml", text: &rule("Image|endswith: /museum") }]);
+    let foreign = library.image().expect("it compiles for any sensor");
+    let pack = with(&good_pack(None), PackSection::Image, |bytes| *bytes = foreign);
+    Host::new().refuses(&pack, &["were not compiled for this sensor's events", "watertight content build"]);
 }
 
 #[test]

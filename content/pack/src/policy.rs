@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use watertight_policy::{Action, Mode, Operation, Policy, Rule, Target, ID_CHARACTERS_MAX, PATH_BYTES_MAX, RULES_MAX};
+use watertight_policy::{
+    Action, Mode, Operation, Owned, Policy, Rule, Target, ID_CHARACTERS_MAX, PATH_BYTES_MAX, RULES_MAX,
+};
 use zerocopy::IntoBytes;
 
 use crate::error::PackError;
@@ -17,6 +19,9 @@ use crate::layout::{
 };
 use crate::section::{each, Complaint, Reader, Texts};
 use crate::write::Written;
+
+/// Most bytes of paths and ids together: what the file that they were written in may have.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 /// The policy of a section; none where the section is empty.
 pub(crate) fn read(bytes: &[u8]) -> Result<Option<Policy>, PackError> {
@@ -38,8 +43,34 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Policy>, PackError> {
     })?;
     let fallback_deny = head.flags.get() & FLAG_FALLBACK_DENY != 0;
     let policy = Policy { version: head.version.get(), fallback_deny, rules };
-    policy.check()?;
+    check(&policy)?;
     Ok(Some(policy))
+}
+
+/// Whether a host can put it in force: as any policy, with ids that leave room for whose they are, and in all no longer than a file.
+fn check(policy: &Policy) -> Result<(), PackError> {
+    policy.check()?;
+    Owned { pack: policy.rules.clone(), ..Owned::default() }.check()?;
+    let texts = policy.rules.iter().map(|rule| rule.id.len().saturating_add(path_bytes(&rule.target)));
+    let found = texts.fold(0_u64, |sum, bytes| sum.saturating_add(bytes as u64));
+    if found > TEXT_BYTES_MAX {
+        return Err(PackError::TooMany { what: "bytes of paths and ids in its policy", found, limit: TEXT_BYTES_MAX });
+    }
+    let is_text = |rule: &Rule| match &rule.target {
+        Target::File(path) | Target::Under(path) => path.to_str().is_some(),
+        Target::Sha256(_) | Target::Address { .. } => true,
+    };
+    let what = "names a path that is not UTF-8: name its folder";
+    let unnamed = policy.rules.iter().position(|rule| !is_text(rule));
+    let refused = |position| PackError::Record { section: Section::Policy.name(), table: "rule", position, what };
+    unnamed.map_or(Ok(()), |position| Err(refused(position)))
+}
+
+fn path_bytes(target: &Target) -> usize {
+    match target {
+        Target::File(path) | Target::Under(path) => path.as_os_str().len(),
+        Target::Sha256(_) | Target::Address { .. } => 0,
+    }
 }
 
 fn rule(texts: &Texts<'_>, record: &PolicyRuleRecord) -> Result<Rule, Complaint> {
@@ -112,7 +143,7 @@ fn address(record: &PolicyRuleRecord, kind: u32) -> Result<Target, Complaint> {
 
 /// The policy as a section.
 pub(crate) fn write(policy: &Policy) -> Result<Vec<u8>, PackError> {
-    policy.check()?;
+    check(policy)?;
     let mut texts = Written::default();
     let mut records = Vec::with_capacity(policy.rules.len());
     for rule in &policy.rules {

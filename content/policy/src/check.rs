@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
-use crate::{Operation, Policy, Rule, Target, ID_CHARACTERS_MAX, PATH_BYTES_MAX, RULES_MAX, VERSION};
+use crate::{
+    Operation, Policy, Rule, Target, ID_CHARACTERS_MAX, PACK_ID_CHARACTERS_MAX, PATH_BYTES_MAX, RULES_MAX, VERSION,
+};
 
 /// Why a policy can't be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +31,12 @@ pub enum PolicyError {
     /// A rule's id is blank or has other characters than an id.
     #[error("rule number {position} has no id that is one: use 1 to {ID_CHARACTERS_MAX} of the letters a to z, digits and `-`")]
     Id {
+        /// The rule, from 1.
+        position: usize,
+    },
+    /// A rule of the agent's has an id that leaves no room for whose it is.
+    #[error("rule number {position} has an id of more than {PACK_ID_CHARACTERS_MAX} characters: a pack's have at most that many, because `pack:` or `trial:` stands before them in the kernel; give it a shorter one")]
+    LongId {
         /// The rule, from 1.
         position: usize,
     },

@@ -5,6 +5,7 @@
 
 mod by_name;
 mod check;
+mod owned;
 mod policy;
 mod sha256;
 pub mod vital;
@@ -13,6 +14,7 @@ pub mod yaml;
 
 pub use by_name::{refuse_vital_by_name, StopsByName};
 pub use check::PolicyError;
+pub use owned::{Owned, Owner, PACK_ID_CHARACTERS_MAX};
 pub use policy::{
     Action, Mode, Operation, Policy, Rule, Target, ID_CHARACTERS_MAX, PATH_BYTES_MAX, RULES_MAX, VERSION,
 };

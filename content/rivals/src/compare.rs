@@ -11,7 +11,7 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result};
 
-use crate::engines::{Engine, Event, NAMES};
+use crate::engines::{compile, Engine, Event, NAMES};
 use crate::events;
 
 /// The explained differences.
@@ -36,7 +36,10 @@ pub fn run(corpora: &Path) -> Result<ExitCode> {
     let recorded = all.len();
     all.extend(events::linux(corpora, EVENTS)?);
     all.extend(events::windows(corpora, EVENTS)?);
-    let (ours, count) = Engine::load(NAMES[0], &rules)?;
+    let image = rules.with_extension("image");
+    compile(&rules, 1, &image)?;
+    let (ours, count) = Engine::load(NAMES[0], &image)?;
+    fs::remove_file(&image)?;
     println!("{} rules, {} events, {recorded} of them recorded", count, all.len());
     let explained = explained()?;
     let mut unexplained = 0;

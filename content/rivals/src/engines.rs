@@ -11,6 +11,8 @@ use watertight_content::rule::LogSource;
 use watertight_content::sigma::{load_dir, Slots};
 use watertight_engine::{Image, Plan, Scratch};
 
+use crate::copies;
+
 /// An event and where it comes from.
 pub struct Event {
     pub logsource: LogSource,
@@ -19,7 +21,7 @@ pub struct Event {
 
 /// Rules in an engine.
 pub enum Engine {
-    Watertight { bytes: &'static [u8], image: Image<'static>, slots: Slots },
+    Watertight { image: Image<'static>, slots: Slots },
     Rsigma(Box<rsigma_eval::Engine>),
     SigmaRust(Vec<(LogSource, sigma_rust::Rule)>),
 }
@@ -36,15 +38,15 @@ pub enum Ready<'e> {
 }
 
 impl Engine {
-    /// Reads the rules of a folder; how many it took.
+    /// Reads rules: the folder's, or for ours, which are compiled elsewhere, an image. How many it took.
     pub fn load(name: &str, rules_of: &Path) -> Result<(Self, usize)> {
         match name {
             "watertight" => {
-                let mut library = load_dir(rules_of);
-                let bytes: &'static [u8] = library.image()?.leak();
-                let image = Image::open(bytes)?;
+                let bytes = fs::read(rules_of).with_context(|| format!("reading {}", rules_of.display()))?;
+                let image = Image::open(bytes.leak())?;
                 let slots = Slots::of(&image);
-                Ok((Self::Watertight { bytes, image, slots }, library.rules.len()))
+                let count = image.rules().len();
+                Ok((Self::Watertight { image, slots }, count))
             }
             "rsigma-eval" => {
                 let mut engine = rsigma_eval::Engine::new();
@@ -152,6 +154,15 @@ fn theirs(logsource: &LogSource) -> rsigma_parser::LogSource {
         service: logsource.service.clone(),
         ..rsigma_parser::LogSource::default()
     }
+}
+
+/// Compiles the rules of a folder into an image, as a publisher does; so many times what they are. How many there are.
+pub fn compile(rules_of: &Path, times: u8, into: &Path) -> Result<usize> {
+    let mut library = load_dir(rules_of);
+    copies::multiply(&mut library, times);
+    let image = library.image()?;
+    fs::write(into, image).with_context(|| format!("writing {}", into.display()))?;
+    Ok(library.rules.len())
 }
 
 /// The files of rules below a folder, in order.

@@ -1,13 +1,15 @@
 //! The detection engine beside `rsigma-eval` and `sigma-rust`: the same rules, the same events, one machine.
 //!
 //! ```text
-//! rivals bench [--corpora DIR] [--out FILE]     time, memory and load, each engine in a process of its own
+//! rivals bench [--corpora DIR] [--out FILE]     time, memory and load, each engine in a process of its own; with `--keep DIR` rules
+//!                                               and events stay there, for `rivals measure` by hand
 //! rivals compare [--corpora DIR]                which rules fire where, each difference against `differences.csv`
 //! ```
 //! Without the public rules (`--corpora`, `WATERTIGHT_CORPORA`) there is nothing to compare, and it says so.
 
 mod bench;
 mod compare;
+mod copies;
 mod engines;
 mod events;
 
@@ -36,7 +38,10 @@ fn run(args: &[String]) -> Result<ExitCode> {
     };
     match args.first().map(String::as_str) {
         Some("bench") => match corpora()? {
-            Some(corpora) => bench::run(&corpora, option("--out").map(PathBuf::from).as_deref()),
+            Some(corpora) => {
+                let path = |name: &str| option(name).map(PathBuf::from);
+                bench::run(&corpora, path("--out").as_deref(), path("--keep"))
+            }
             None => Ok(skipped()),
         },
         Some("compare") => match corpora()? {

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use serde_json::Value as Json;
-use watertight_engine::{Correlated, Correlator, Explanation, HashKey, Image, Moment, Plan, Scratch, Tally};
+use watertight_engine::{
+    Correlated, CorrelationAccount, CorrelationExplainer, Correlator, Explanation, HashKey, Image, Moment, Plan,
+    Scratch, Tally,
+};
 
 use super::event::{JsonEvent, Slots};
 use super::moment::time_ns;
@@ -29,6 +32,8 @@ pub struct Detector<'i> {
     latest_ns: u64,
     /// Events so far.
     count: u64,
+    /// A correlation that somebody wants to understand.
+    explainer: Option<CorrelationExplainer<'i>>,
 }
 
 /// A rule that fired.
@@ -114,8 +119,21 @@ impl<'i> Detector<'i> {
     #[must_use]
     pub fn with_slack(image: Image<'i>, slack_ns: u64) -> Self {
         let (slots, correlator) = (Slots::of(&image), image.correlator(RECORDED_KEY));
-        let (plans, scratch) = (HashMap::new(), Scratch::new());
-        Self { image, slots, plans, scratch, correlator, slack_ns, latest_ns: 0, count: 0 }
+        let (plans, scratch, explainer) = (HashMap::new(), Scratch::new(), None);
+        Self { image, slots, plans, scratch, correlator, slack_ns, latest_ns: 0, count: 0, explainer }
+    }
+
+    /// The same, and it keeps account of the correlation whose rule is at this position.
+    #[must_use]
+    pub fn explaining(self, position: u32) -> Self {
+        let explainer = self.image.correlation_explainer(position, RECORDED_KEY);
+        Self { explainer, ..self }
+    }
+
+    /// What became of the correlation that it keeps account of.
+    #[must_use]
+    pub fn account(&self) -> Option<CorrelationAccount> {
+        self.explainer.as_ref()?.account()
     }
 
     /// The same, and it counts what each rule costs.
@@ -175,13 +193,16 @@ impl<'i> Detector<'i> {
         if self.plans.len() >= PLANS_MAX && !self.plans.contains_key(&logsource) {
             self.plans.clear();
         }
-        let Self { image, plans, scratch, correlator, .. } = self;
+        let Self { image, plans, scratch, correlator, explainer, .. } = self;
         let plan = plans.entry(logsource).or_insert_with_key(|logsource| image.plan(&logsource.lend()));
         let mut positions = Vec::new();
         plan.evaluate(&event, scratch, &mut |position| positions.push(position));
         let (mut hits, mut led) = (Vec::new(), Vec::new());
         for position in positions {
             correlator.on_hit(position, &event, moment, &mut |hit| led.extend(Hit::of_correlation(image, hit)));
+            if let Some(explainer) = explainer {
+                explainer.on_hit(position, &event, moment);
+            }
             if image.is_silenced(position) {
                 continue;
             }
@@ -197,6 +218,9 @@ impl<'i> Detector<'i> {
         let slack_ns = if has_time { self.slack_ns } else { 0 };
         let settled_ns = self.latest_ns.saturating_sub(slack_ns);
         correlator.advance(settled_ns, &mut |hit| led.extend(Hit::of_correlation(image, hit)));
+        if let Some(explainer) = explainer {
+            explainer.advance(settled_ns);
+        }
         hits.append(&mut led);
         hits
     }
@@ -206,6 +230,9 @@ impl<'i> Detector<'i> {
         self.latest_ns = self.latest_ns.max(time_ns);
         let (mut hits, image) = (Vec::new(), &self.image);
         self.correlator.advance(self.latest_ns, &mut |hit| hits.extend(Hit::of_correlation(image, hit)));
+        if let Some(explainer) = &mut self.explainer {
+            explainer.advance(self.latest_ns);
+        }
         hits
     }
 

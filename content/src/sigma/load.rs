@@ -139,7 +139,6 @@ impl Library {
     /// The compiler wrote what the engine does not read.
     pub fn host_image(&mut self) -> Result<Vec<u8>, CompileError> {
         refuse_unsupplied(self);
-        self.refuse_enforced();
         self.compiled(Target::Host)
     }
 
@@ -181,23 +180,6 @@ impl Library {
     fn refuse_correlation(&mut self, position: usize, at: At) {
         let LoadedCorrelation { correlation, file, .. } = self.correlations.remove(position);
         self.reject(Kind::Correlation, correlation.id, &file, at);
-    }
-
-    /// Moves the rules that demand an action of those who can't take it to the rejections: nobody is to believe that it would be.
-    fn refuse_enforced(&mut self) {
-        let (kept, refused) =
-            std::mem::take(&mut self.rules).into_iter().partition(|loaded| !loaded.rule.response.is_enforced);
-        self.rules = kept;
-        for Loaded { rule, file, line, .. } in refused {
-            let at = Reason::CantEnforce { action: rule.response.action.name() }.at(line);
-            self.reject(Kind::Rule, rule.id, &file, at);
-        }
-        let is_enforced = |loaded: &LoadedCorrelation| loaded.correlation.response.is_enforced;
-        while let Some(position) = self.correlations.iter().position(is_enforced) {
-            let action = self.correlations.get(position).map_or("", |one| one.correlation.response.action.name());
-            let line = self.correlations.get(position).map_or(0, |one| one.line);
-            self.refuse_correlation(position, Reason::CantEnforce { action }.at(line));
-        }
     }
 
     /// Notes that something which was read is refused after all.

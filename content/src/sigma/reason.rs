@@ -73,7 +73,6 @@ reasons! {
     UnknownAction { action: String, mend: String } "WT0501" "action {action:?} is unknown" "unknown action" "{mend}"
     UnknownMode { mode: String, mend: String } "WT0502" "mode {mode:?} is unknown" "unknown mode" "{mend}"
     ModeWithoutAction {} "WT0503" "mode says how an action is taken, but there is no action other than an alert" "of no action" "add `action: kill` or `action: deny_next`, or remove mode"
-    CantEnforce { action: &'static str } "WT0504" "the rule demands that {action} is enforced, which this build of the host can't" "can't be enforced" "write `mode: audit`: the alert then says what would have been done"
     Correlation { what: String, mend: String } "WT0701" "correlation: {what}" "here" "{mend}"
     NoSuchRule { reference: String } "WT0702" "correlation refers to {reference:?}, and no rule that was accepted has this id or name" "no such rule" "correct it, or load the folder that the rule is in too"
     AmbiguousRule { reference: String } "WT0703" "correlation refers to {reference:?}, which is the name of several rules" "the name of several" "use the id"

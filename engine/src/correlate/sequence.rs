@@ -6,9 +6,10 @@
 
 use super::capacity::Capacity;
 use super::key::{mixed, Digest};
+use super::machine::Shape;
 use super::table::{Table, NOWHERE};
 use super::window::{put, put_at};
-use super::{bit, CorrelationLimits, Fired, Given, Moment, Occurrence, Shape, PARTS};
+use super::{bit, CorrelationLimits, Fired, Given, Moment, Occurrence, PARTS};
 
 /// Most entries of one place of a sequence that one event is held against.
 const SAME_MAX: usize = 32;
@@ -52,6 +53,8 @@ pub(super) struct Sequence {
     under_way: Store,
     /// Those whose last stage must stay away, in the order of their deadlines.
     waiting: Option<Store>,
+    /// When the stages of the sequence at hand happened.
+    path: Vec<Moment>,
 }
 
 impl Sequence {
@@ -62,7 +65,8 @@ impl Sequence {
             parts: Vec::with_capacity(room.groups.saturating_mul(shape.parts)),
             moments: Vec::with_capacity(room.groups.saturating_mul(shape.inputs)),
         };
-        Self { shape, stages, absent_ns, under_way: store(), waiting: (absent_ns > 0).then(store) }
+        let path = Vec::with_capacity(shape.inputs);
+        Self { shape, stages, absent_ns, under_way: store(), waiting: (absent_ns > 0).then(store), path }
     }
 
     pub(super) fn take(
@@ -73,12 +77,10 @@ impl Sequence {
     ) -> Option<Fired> {
         let stage = *self.stages.get(given.stage as usize)?;
         if given.stage == 0 {
-            let mut moments = [Moment::default(); crate::image::layout::INPUTS_MAX as usize];
-            if let Some(first) = moments.first_mut() {
-                *first = given.moment;
-            }
+            self.path.clear();
+            self.path.push(given.moment);
             let partial = Partial { start_ns: given.moment.time_ns, stage: 0 };
-            return self.reach(partial, given.parts, &moments, given, events, limits);
+            return self.reach(partial, given.parts, given, events, limits);
         }
         let digest = lookup(given.stage.saturating_sub(1), &given.parts, stage.joins);
         if self.is_last(given.stage) && self.waiting.is_some() {
@@ -90,20 +92,19 @@ impl Sequence {
         for _ in 0..SAME_MAX {
             let Some(number) = entry else { return fired };
             entry = self.under_way.table.find_next(number);
-            let Some((partial, parts, mut moments)) = self.under_way.get(number, &self.shape) else { continue };
-            let is_expired = partial.start_ns.saturating_add(self.shape.timespan_ns) < given.moment.time_ns;
-            if is_expired {
+            let Some(partial) = self.under_way.partials.get(number as usize).copied() else { continue };
+            if partial.start_ns.saturating_add(self.shape.timespan_ns) < given.moment.time_ns {
                 self.under_way.table.remove(number);
                 continue;
             }
-            let before = moments.get(partial.stage as usize).map(|moment| moment.number);
-            let is_same_event = before == Some(given.moment.number);
-            if partial.stage.saturating_add(1) != given.stage || is_same_event || !stage.differs_in(&parts, given) {
+            let is_next = partial.stage.saturating_add(1) == given.stage;
+            if !is_next || !self.under_way.goes_on(number, partial.stage, stage, given, &self.shape) {
                 continue;
             }
-            if let Some(place) = moments.get_mut(given.stage as usize) {
-                *place = given.moment;
-            }
+            let parts = stage.merged(self.under_way.parts_of(number, &self.shape), given);
+            self.path.clear();
+            self.path.extend_from_slice(self.under_way.moments_of(number, partial.stage, &self.shape));
+            self.path.push(given.moment);
             let tells_more = stage.gives & !(stage.joins | stage.differs) != 0;
             if !tells_more || self.is_last(given.stage) {
                 self.under_way.table.remove(number);
@@ -111,9 +112,8 @@ impl Sequence {
             if fired.is_some() {
                 continue; // one alert an event
             }
-            let parts = stage.merged(parts, given);
             let reached = Partial { stage: given.stage, ..partial };
-            fired = self.reach(reached, parts, &moments, given, events, limits);
+            fired = self.reach(reached, parts, given, events, limits);
         }
         if entry.is_some() {
             limits.cut_members = limits.cut_members.saturating_add(1);
@@ -121,40 +121,44 @@ impl Sequence {
         fired
     }
 
-    /// A sequence has come to a stage: it is complete, waits for the last to stay away, or for the next.
+    /// The sequence at hand has come to a stage: it is complete, waits for the last to stay away, or for the next.
     fn reach(
         &mut self,
         partial: Partial,
         parts: [Digest; PARTS],
-        moments: &[Moment],
         given: &Given,
         events: &mut Vec<Occurrence>,
         limits: &mut CorrelationLimits,
     ) -> Option<Fired> {
         let next = partial.stage.saturating_add(1);
         if self.is_last(partial.stage) {
-            self.show(moments, partial.stage, events);
+            show(&self.path, &self.shape, events);
             let count = u64::from(next);
             return Some(Fired { parts, moment: given.moment, count, is_by_clock: false });
         }
         let joins = self.stages.get(next as usize).map_or(0, |stage| stage.joins);
         let digest = lookup(partial.stage, &parts, joins);
-        let (now_ns, shape) = (given.moment.time_ns, self.shape);
+        let (now_ns, shape, path) = (given.moment.time_ns, &self.shape, &self.path);
         match &mut self.waiting {
             Some(waiting) if self.stages.len() == (next as usize).saturating_add(1) => {
-                if waiting.same(digest, partial.stage, &parts, &shape).is_none() {
-                    waiting.keep(digest, now_ns, partial, &parts, moments, &shape, self.absent_ns, limits);
+                if waiting.same(digest, partial.stage, &parts, shape).is_none() {
+                    waiting.keep(digest, now_ns, partial, &parts, path, shape, self.absent_ns, limits);
                 }
             }
             _ => {
-                if let Some(known) = self.under_way.same(digest, partial.stage, &parts, &shape) {
-                    if self.under_way.partials.get(known as usize).is_some_and(|old| old.start_ns > partial.start_ns) {
+                let under_way = &mut self.under_way;
+                if let Some(known) = under_way.same(digest, partial.stage, &parts, shape) {
+                    if under_way.partials.get(known as usize).is_some_and(|old| old.start_ns > partial.start_ns) {
                         return None;
                     }
-                    self.under_way.table.remove(known);
+                    if under_way.table.is_first(known, digest) {
+                        under_way.table.touch(known, now_ns);
+                        under_way.put(known, partial, &parts, path, shape);
+                        return None;
+                    }
+                    under_way.table.remove(known);
                 }
-                let lives_ns = shape.timespan_ns;
-                self.under_way.keep(digest, now_ns, partial, &parts, moments, &shape, lives_ns, limits);
+                under_way.keep(digest, now_ns, partial, &parts, path, shape, shape.timespan_ns, limits);
             }
         }
         None
@@ -166,9 +170,7 @@ impl Sequence {
         let mut entry = waiting.table.find(digest);
         while let Some(number) = entry {
             entry = waiting.table.find_next(number);
-            let Some((_, parts, moments)) = waiting.get(number, &self.shape) else { continue };
-            let before = moments.get(given.stage.saturating_sub(1) as usize).map(|moment| moment.number);
-            if before != Some(given.moment.number) && stage.differs_in(&parts, given) {
+            if waiting.goes_on(number, given.stage.saturating_sub(1), stage, given, &self.shape) {
                 waiting.table.remove(number);
             }
         }
@@ -179,12 +181,14 @@ impl Sequence {
         let deadline = self.deadline().filter(|deadline| *deadline < now_ns)?;
         let waiting = self.waiting.as_mut()?;
         let (number, _) = waiting.table.oldest()?;
-        let (partial, parts, moments) = waiting.get(number, &self.shape)?;
+        let partial = *waiting.partials.get(number as usize)?;
+        let moments = waiting.moments_of(number, partial.stage, &self.shape);
+        let last = moments.last().map_or(0, |moment| moment.number);
+        show(moments, &self.shape, events);
+        let parts = waiting.parts_of(number, &self.shape);
         waiting.table.remove(number);
-        self.show(&moments, partial.stage, events);
-        let number = moments.get(partial.stage as usize).map_or(0, |moment| moment.number);
         let count = u64::from(partial.stage.saturating_add(1));
-        Some(Fired { parts, moment: Moment { time_ns: deadline, number }, count, is_by_clock: true })
+        Some(Fired { parts, moment: Moment { time_ns: deadline, number: last }, count, is_by_clock: true })
     }
 
     pub(super) fn has_clock(&self) -> bool {
@@ -199,16 +203,18 @@ impl Sequence {
     fn is_last(&self, stage: u32) -> bool {
         self.stages.len() == (stage as usize).saturating_add(1)
     }
+}
 
-    fn show(&self, moments: &[Moment], last: u32, events: &mut Vec<Occurrence>) {
-        for (stage, moment) in (0..=last).zip(moments) {
-            events.push(self.shape.occurrence(stage, *moment));
-        }
-    }
+/// The events of the stages that were reached.
+fn show(path: &[Moment], shape: &Shape, events: &mut Vec<Occurrence>) {
+    events.extend((0_u32..).zip(path).map(|(stage, moment)| shape.occurrence(stage, *moment)));
 }
 
 impl Stage {
-    fn differs_in(self, known: &[Digest; PARTS], given: &Given) -> bool {
+    fn differs_in(self, known: &[Digest], given: &Given) -> bool {
+        if self.differs == 0 {
+            return true;
+        }
         let pairs = (0_u32..).zip(known.iter().zip(&given.parts));
         let mut asked = pairs.filter(|(part, _)| self.differs & bit(*part) != 0);
         asked.all(|(_, (known, given))| known != given)
@@ -227,19 +233,32 @@ impl Stage {
 }
 
 impl Store {
-    #[allow(clippy::type_complexity)] // what belongs to an entry, taken out whole
-    fn get(&self, number: u32, shape: &Shape) -> Option<(Partial, [Digest; PARTS], [Moment; 32])> {
-        let mut parts = [0; PARTS];
-        let mut moments = [Moment::default(); 32];
+    /// The key of an entry.
+    fn known(&self, number: u32, shape: &Shape) -> &[Digest] {
         let first = (number as usize).saturating_mul(shape.parts);
-        for (to, from) in parts.iter_mut().take(shape.parts).zip(self.parts.iter().skip(first)) {
+        self.parts.get(first..first.saturating_add(shape.parts)).unwrap_or_default()
+    }
+
+    fn parts_of(&self, number: u32, shape: &Shape) -> [Digest; PARTS] {
+        let mut parts = [0; PARTS];
+        for (to, from) in parts.iter_mut().zip(self.known(number, shape)) {
             *to = *from;
         }
+        parts
+    }
+
+    /// When its stages up to this one happened.
+    fn moments_of(&self, number: u32, stage: u32, shape: &Shape) -> &[Moment] {
         let first = (number as usize).saturating_mul(shape.inputs);
-        for (to, from) in moments.iter_mut().take(shape.inputs).zip(self.moments.iter().skip(first)) {
-            *to = *from;
-        }
-        Some((*self.partials.get(number as usize)?, parts, moments))
+        let reached = first.saturating_add(stage as usize).saturating_add(1);
+        self.moments.get(first..reached).unwrap_or_default()
+    }
+
+    /// Whether an event that the entry waits for is another than its last, and differs where it must.
+    fn goes_on(&self, number: u32, reached: u32, stage: Stage, given: &Given, shape: &Shape) -> bool {
+        let before = self.moments_of(number, reached, shape).last();
+        let is_other = before.is_some_and(|before| before.number != given.moment.number);
+        is_other && stage.differs_in(self.known(number, shape), given)
     }
 
     /// An entry at this stage that agrees in all that is known.
@@ -247,10 +266,8 @@ impl Store {
         let mut entry = self.table.find(digest);
         for _ in 0..SAME_MAX {
             let number = entry?;
-            let first = (number as usize).saturating_mul(shape.parts);
-            let known = self.parts.iter().skip(first).take(shape.parts);
             let is_there = self.partials.get(number as usize).is_some_and(|partial| partial.stage == stage);
-            if is_there && known.eq(parts.iter().take(shape.parts)) {
+            if is_there && self.known(number, shape).iter().eq(parts.iter().take(shape.parts)) {
                 return Some(number);
             }
             entry = self.table.find_next(number);
@@ -265,7 +282,7 @@ impl Store {
         now_ns: u64,
         partial: Partial,
         parts: &[Digest; PARTS],
-        moments: &[Moment],
+        path: &[Moment],
         shape: &Shape,
         lives_ns: u64,
         limits: &mut CorrelationLimits,
@@ -280,20 +297,30 @@ impl Store {
         if number == NOWHERE {
             return;
         }
+        self.put(number, partial, parts, path, shape);
+    }
+
+    /// Writes what belongs to an entry.
+    fn put(&mut self, number: u32, partial: Partial, parts: &[Digest; PARTS], path: &[Moment], shape: &Shape) {
         put(&mut self.partials, number, partial);
         let first = (number as usize).saturating_mul(shape.parts);
         for (at, part) in parts.iter().take(shape.parts).enumerate() {
             put_at(&mut self.parts, first.saturating_add(at), *part);
         }
         let first = (number as usize).saturating_mul(shape.inputs);
-        for (at, moment) in moments.iter().take(shape.inputs).enumerate() {
-            put_at(&mut self.moments, first.saturating_add(at), *moment);
+        for at in 0..shape.inputs {
+            put_at(&mut self.moments, first.saturating_add(at), path.get(at).copied().unwrap_or_default());
         }
     }
 }
 
 /// Where what has reached a stage is found, by what the next must equal.
 fn lookup(stage: u32, parts: &[Digest; PARTS], joins: u32) -> Digest {
-    let asked = (0_u32..).zip(parts).filter(|(part, _)| joins & bit(*part) != 0);
-    mixed(u64::from(stage).wrapping_add(2), asked.map(|(_, digest)| *digest))
+    let mut left = joins;
+    let asked = std::iter::from_fn(|| {
+        let part = left.trailing_zeros();
+        left &= !bit(part);
+        parts.get(part as usize).copied()
+    });
+    mixed(u64::from(stage).wrapping_add(2), asked)
 }

@@ -53,6 +53,11 @@ impl Table {
         self.same(self.first(digest), digest)
     }
 
+    /// Whether the entry is what `find` begins with, among all of its place.
+    pub(super) fn is_first(&self, entry: u32, digest: Digest) -> bool {
+        self.first(digest) == entry
+    }
+
     /// The next entry with the same digest.
     pub(super) fn find_next(&self, entry: u32) -> Option<u32> {
         let Entry { chain, digest, .. } = self.entry(entry)?;

@@ -4,9 +4,10 @@
 //! not have happened is a list of masks, judged with every event over the timespan that ends with it.
 
 use super::capacity::Capacity;
+use super::machine::Shape;
 use super::table::Table;
 use super::window::{put, put_at};
-use super::{bit, CorrelationLimits, Fired, Given, Moment, Occurrence, Shape};
+use super::{bit, CorrelationLimits, Fired, Given, Moment, Occurrence};
 
 /// The state of a correlation of what happened, in any order.
 #[derive(Debug)]

@@ -6,8 +6,9 @@
 
 use super::capacity::Capacity;
 use super::key::{mixed, Digest};
+use super::machine::Shape;
 use super::table::{Table, NOWHERE};
-use super::{CorrelationLimits, Fired, Given, Moment, Occurrence, Shape, EVENTS_SHOWN_MAX};
+use super::{CorrelationLimits, Fired, Given, Moment, Occurrence, EVENTS_SHOWN_MAX};
 use crate::image::layout::{CORRELATE_AVERAGE, CORRELATE_GREATEST, CORRELATE_LEAST, CORRELATE_SUM, CORRELATE_VALUES};
 
 /// Keeps digests of values apart from those of groups.

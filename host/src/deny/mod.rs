@@ -18,7 +18,7 @@ mod notes;
 pub mod page;
 pub mod plan;
 pub mod store;
-mod vital;
+pub(crate) mod vital;
 mod watchdog;
 
 /// What passes this way of denying. `status` and `policy apply` list it.

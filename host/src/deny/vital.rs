@@ -38,14 +38,14 @@ const LIBRARY_FOLDERS: [&str; 6] =
 type Identity = (u64, u64);
 
 /// Identities that are never marked.
-pub(super) struct Vital {
+pub(crate) struct Vital {
     files: HashSet<Identity>,
     folders: HashSet<Identity>,
 }
 
 impl Vital {
     /// Looks up what this machine has of it; `loader` is our own one's executable.
-    pub(super) fn of_this_machine(loader: Option<&Path>) -> Self {
+    pub(crate) fn of_this_machine(loader: Option<&Path>) -> Self {
         let mut vital = Self { files: HashSet::new(), folders: HashSet::new() };
         vital.folders.extend(identity(Path::new("/")));
         vital.folders.extend(trees().chain(PROGRAM_FOLDERS).filter_map(|path| identity(Path::new(path))));
@@ -79,7 +79,7 @@ impl Vital {
     }
 
     /// Why this file or folder is not marked; `None` when it may be. `path` is where it really is, links resolved.
-    pub(super) fn refusal(&self, path: &Path, of: Identity, is_folder: bool) -> Option<String> {
+    pub(crate) fn refusal(&self, path: &Path, of: Identity, is_folder: bool) -> Option<String> {
         if self.files.contains(&of) {
             return Some("it is one of the programs that start, open or mend this machine".into());
         }

@@ -22,11 +22,12 @@ impl Output {
             sensor_event(Kind::SensorGap, "correlation", "the events that led to this alert are no longer at hand")
         });
         let ancestry = last.number(Field::Pid).map(|pid| tree.ancestry(pid)).unwrap_or_default();
-        let told = Alert { event: &last, rule: alert.rule, matches: &[], ancestry: &ancestry };
+        let answer = self.asks.ask(&last, alert.rule);
+        let told = Alert { event: &last, rule: alert.rule, matches: &[], ancestry: &ancestry, answer };
         if let Some(view) = self.view() {
             return writeln!(self.out, "{}", told.render_with(view, &stages_json(alert)));
         }
-        let mut lines = alert_lines(&last, alert.rule, level_name(alert.rule.level()), &[], &ancestry);
+        let mut lines = alert_lines(&told, level_name(alert.rule.level()));
         let at = lines.len().min(2);
         for stage in alert.stages.iter().rev() {
             let what = stage
@@ -53,11 +54,12 @@ impl Output {
             .flat_map(|selection| &selection.matches)
             .map(|found| (found.field.as_str(), found.value.as_deref().unwrap_or_default(), found.pattern.as_str()))
             .collect();
+        let answer = self.asks.ask(event, rule);
+        let alert = Alert { event, rule, matches: &matches, ancestry: &ancestry, answer };
         if let Some(view) = self.view() {
-            let alert = Alert { event, rule, matches: &matches, ancestry: &ancestry };
             return writeln!(self.out, "{}", alert.render(view));
         }
-        self.alert_lines(alert_lines(event, rule, level_name(rule.level()), &matches, &ancestry))
+        self.alert_lines(alert_lines(&alert, level_name(rule.level())))
     }
 
     fn alert_lines(&mut self, lines: Vec<Line>) -> io::Result<()> {

@@ -1,9 +1,8 @@
 //! Events and alerts as lines for people. Everything in them is another's text: nothing of it reaches a terminal raw or without end.
 
-use watertight_engine::Rule;
 use watertight_event::{Event, Field, Kind, Outcome, Value};
 
-use crate::alert::response_words;
+use crate::alert::Alert;
 use crate::live::{Line, Part};
 use crate::printable::printable_start;
 
@@ -13,21 +12,16 @@ const SHOWN_CHARS_MAX: usize = 160;
 const INDENT_MAX: u64 = 12;
 
 /// An alert for people: what, by which event, why, and where the process comes from, the eldest ancestor first.
-pub fn alert_lines(
-    event: &Event,
-    rule: Rule<'_>,
-    level: &str,
-    matches: &[(&str, &str, &str)],
-    ancestry: &[String],
-) -> Vec<Line> {
+pub fn alert_lines(alert: &Alert<'_>, level: &str) -> Vec<Line> {
+    let Alert { event, rule, matches, ancestry, answer } = alert;
     let mut lines = vec![Line { part: Part::Alert, text: format!("ALERT [{level}] {}", clean(rule.title())) }];
     let mut why = |text: String| lines.push(Line { part: Part::Why, text });
     why(format!("    event     {} {} {}", event.kind.native(), who(event), what(event)));
-    for (field, value, pattern) in matches {
+    for (field, value, pattern) in *matches {
         why(format!("    because   {} = {}   matches {}", clean(field), clean(value), clean(pattern)));
     }
-    if let Some(words) = response_words(rule) {
-        why(format!("    response  {words}"));
+    if let Some(answer) = answer {
+        why(format!("    response  {}", answer.words(rule.response().action)));
     }
     for (depth, name) in ancestry.iter().rev().enumerate() {
         let begin = if depth == 0 { "    ancestry  " } else { "              " };

@@ -21,6 +21,7 @@ use crate::in_force;
 use crate::loader::{Refused, Report};
 use crate::lock::RunLock;
 use crate::matrix::{Found, Matrix, Mend, START};
+use crate::publisher::word::Word;
 use crate::slots::{InForce, Overview, Slots};
 use crate::supervisor::factory;
 use crate::there::There;
@@ -52,6 +53,8 @@ pub struct Status {
     pub slots: Overview,
     /// The content that the run at work says it has in force.
     pub content: Option<InForce>,
+    /// The deny rules of packs, as that run says.
+    pub policy: Option<Word>,
     /// What the run at work says holds its workers.
     pub workers: Vec<workers::Held>,
 }
@@ -93,15 +96,18 @@ impl Status {
         let muted = directory.as_deref().map_or(Ok(Vec::new()), in_force::muted)?;
         let slots = Overview::of(&Slots::at(slots, factory()));
         let content = run.and_then(|run| InForce::of_run(state, run));
+        let policy = run.and_then(|run| Word::of_run(state, run));
         let workers = workers::of_run(state, run);
-        Ok(Self { run, build, hooks, matrix, muted, deny, slots, content, workers })
+        Ok(Self { run, build, hooks, matrix, muted, deny, slots, content, policy, workers })
     }
 
     /// Whether everything is seen and read.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let has_rules = self.content.as_ref().is_some_and(InForce::has_rules);
-        self.run.is_some() && !self.hooks.is_empty() && self.matrix.is_whole() && has_rules && self.slots.is_sound()
+        let has_policy = !self.policy.as_ref().is_some_and(Word::is_short);
+        let is_seen = self.run.is_some() && !self.hooks.is_empty() && self.matrix.is_whole();
+        is_seen && has_rules && has_policy && self.slots.is_sound()
     }
 
     /// For programs.
@@ -120,6 +126,7 @@ impl Status {
             "muted": self.muted,
             "deny_by_fanotify": self.deny,
             "content": self.content,
+            "pack_policy": self.policy,
             "slots": self.slots,
             "workers": self.workers,
         })
@@ -141,6 +148,7 @@ impl Status {
             (None, Some(_)) => text.push_str("content: unknown: the run has not said which is in force\n"),
             (None, None) => {}
         }
+        text.push_str(&self.policy.as_ref().map(Word::to_text).unwrap_or_default());
         text.push_str(&self.slots.to_text());
         for workers::Held { worker, pid, sandbox } in &self.workers {
             let _ = writeln!(text, "{worker}: process {pid}, {sandbox}");

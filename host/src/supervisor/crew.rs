@@ -1,5 +1,7 @@
 //! The workers of a run, looked after: who dies is started again, and what that cost is told.
 
+mod content;
+
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -19,11 +21,15 @@ use super::process::Death;
 use super::restarts::Restarts;
 use super::sources::Sources;
 use super::{ending, Options};
+use crate::actions::request::{channel, Requests};
+use crate::actions::Actor;
 use crate::loader::{Loader, Snapshot};
 use crate::loading::Content;
-use crate::output::{content, no_content, sensor_event};
+use crate::output::sensor_event;
 use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
+use crate::publisher::plan::Standing;
+use crate::publisher::Publisher;
 use crate::whole_lines::line_end;
 use crate::worker::correlation_loss::LIMITS;
 use crate::worker::protocol::{Format, Message};
@@ -68,6 +74,12 @@ pub struct Crew<'r> {
     mailbox: OwnedFd,
     sources: Option<Sources>,
     sources_restarts: Restarts,
+    /// Puts the deny rules of the content in force.
+    publisher: Publisher,
+    /// Carries out what rules demand; `None` where the owner of the machine allows nothing of it.
+    actor: Option<Actor>,
+    /// What the detector asks for.
+    requests: Option<Requests>,
     /// Events of the sensor itself that no detector has written yet. The next detector is told them again.
     untold: VecDeque<Event>,
     /// How many of them were written and are no longer kept.
@@ -79,7 +91,13 @@ pub struct Crew<'r> {
 impl<'r> Crew<'r> {
     /// Starts the detector beside the sources that are open already. `there` are the processes that are, `first` events of the
     /// sensor itself.
-    pub fn start(ship: Ship<'r>, sources: Option<Sources>, there: Option<Snapshot>, first: Vec<Event>) -> Result<Self> {
+    pub fn start(
+        ship: Ship<'r>,
+        sources: Option<Sources>,
+        there: Option<Snapshot>,
+        first: Vec<Event>,
+        publisher: Publisher,
+    ) -> Result<Self> {
         let Options { slots, rules, trial, .. } = ship.options;
         let (ladder, active) = Ladder::begin(slots, rules, *trial)?;
         if let Some(Content { header, .. }) = active.content.as_ref().filter(|_| !rules.is_empty()) {
@@ -88,6 +106,9 @@ impl<'r> Crew<'r> {
             }
             crate::say!("watertight: {}", rules_in_words(header.rule_count, header.replaced));
         }
+        let loader = ship.loader.map(Loader::executable);
+        let actions = &ship.options.actions;
+        let actor = (!actions.is_empty()).then(|| Actor::new(actions, loader));
         let mut crew = Self {
             ship,
             tally: Tally::create().context("making the page of shared counts")?,
@@ -100,12 +121,20 @@ impl<'r> Crew<'r> {
             mailbox: memfd_create("watertight-mailbox", MemfdFlags::CLOEXEC).context("making a mailbox")?,
             sources,
             sources_restarts: Restarts::default(),
+            publisher,
+            actor,
+            requests: None,
             untold: first.into(),
             written: 0,
             limits: [0; LIMITS.len()],
         };
         if let Some(sources) = &crew.sources {
             crew.tell_sandbox("sources", sources.pid(), &sources.sandbox)?;
+        }
+        if crew.publisher.knows_no_rules() && matches!(crew.active.offer().standing, Standing::Trial | Standing::Urgent)
+        {
+            // The machine was started anew: what the pack before has proved is in force while this one is on trial.
+            crew.ladder.trusted_policy().into_iter().for_each(|policy| crew.publisher.prove(policy));
         }
         crew.start_detector(there)?;
         Ok(crew)
@@ -126,6 +155,8 @@ impl<'r> Crew<'r> {
             self.replace_detector(death)?;
         }
         self.look_after_content()?;
+        self.look_after_policy()?;
+        self.look_after_actions()?;
         if let Some(death) = self.sources.as_mut().and_then(Sources::death) {
             self.replace_sources(&death)?;
         }
@@ -133,7 +164,7 @@ impl<'r> Crew<'r> {
         let Some(detector) = &mut self.detector else { return Ok(false) };
         // One that died while it was spoken to is noticed at the next look.
         let _ = detector.tell_within(Duration::ZERO);
-        Ok(detector.is_quit_within(most))
+        Ok(detector.is_quit_within(most, self.requests.as_ref()))
     }
 
     /// Shows events of the sensor itself; they wait while the detector does not read, and are said again after its death.
@@ -175,6 +206,7 @@ impl<'r> Crew<'r> {
     /// Tells the detector the kernel's half of the account and waits for its summary. Returns its exit code.
     pub fn finish(&mut self, stop: &Message) -> Result<u8> {
         let code = self.detector.as_mut().context("there is no detector")?.finish(stop, &self.tally)?;
+        self.publisher.finish();
         self.ladder.end(self.next.as_ref().unwrap_or(&self.active));
         Ok(code)
     }
@@ -184,11 +216,18 @@ impl<'r> Crew<'r> {
     pub fn is_short(&self) -> bool {
         self.sources.as_ref().is_some_and(|sources| sources.pid().is_none())
             || self.ladder.has_stepped_down()
+            || self.publisher.is_short()
             || self.active.content.is_none()
     }
 
     fn start_detector(&mut self, there: Option<Snapshot>) -> Result<()> {
         let sources_pid = self.sources.as_ref().and_then(Sources::pid);
+        // One socket a detector: what a dead one has asked for is nobody's wish any more.
+        let (requests, asks) = match &self.actor {
+            Some(_) => channel().map(|(requests, asks)| (Some(requests), Some(asks))).context("making a socket")?,
+            None => (None, None),
+        };
+        self.requests = requests;
         let feed = Feed {
             own_pids: [Some(std::process::id()), sources_pid, self.ship.deny_pid].into_iter().flatten().collect(),
             pins: self.ship.pins,
@@ -200,6 +239,7 @@ impl<'r> Crew<'r> {
             deaths: self.detector_restarts.total(),
             active: &self.active,
             mailbox: self.mailbox.as_fd(),
+            asks: asks.as_ref().map(|asks| asks.as_fd()),
         };
         self.tally.enter(Phase::Elsewhere);
         self.tally.evaluated().store(0, Ordering::SeqCst);
@@ -210,7 +250,7 @@ impl<'r> Crew<'r> {
         let _ = detector.go(self.untold.iter(), &self.tally);
         self.detector = Some(detector);
         self.beats = Beats::from(Instant::now());
-        Ok(())
+        self.offer_policy()
     }
 
     fn replace_detector(&mut self, mut death: Death) -> Result<()> {
@@ -298,78 +338,6 @@ impl<'r> Crew<'r> {
             }
         };
         Some(Blame { words: format!(" {what}: {}", self.active.in_words()), is_of_next: false })
-    }
-
-    /// Goes over to content that was installed, and trusts what has lived.
-    fn look_after_content(&mut self) -> Result<()> {
-        if let Some(event) = self.note_change() {
-            return self.tell(vec![event]);
-        }
-        if std::mem::replace(&mut self.limits, self.tally.correlation_limits()) != self.limits {
-            self.leave_word();
-        }
-        let Some(next) = self.next.take() else {
-            if let Some(next) = self.ladder.look(&self.active) {
-                return self.go_over_to(next);
-            }
-            let evaluated = self.tally.evaluated().load(Ordering::Relaxed);
-            if self.ladder.lives(&mut self.active, evaluated) {
-                self.leave_word();
-                let message = format!("content has lived through its trial: {}", self.active.in_words());
-                return self.tell(vec![sensor_event(Kind::SensorMode, "content", &message)]);
-            }
-            return Ok(());
-        };
-        if self.tally.refused().swap(0, Ordering::SeqCst) == next.word() {
-            let instead = self.ladder.give_up(&next, "the detector could not make it ready");
-            if instead.id() != self.active.id() {
-                return self.go_over_to(instead);
-            }
-            return Ok(());
-        }
-        self.next = Some(next);
-        Ok(())
-    }
-
-    /// The detector has gone over to other content, if it has; gives the event that tells of it.
-    fn note_change(&mut self) -> Option<Event> {
-        let word = self.tally.content().load(Ordering::SeqCst);
-        let next = self.next.take_if(|next| next.word() == word)?;
-        let message = format!("content changed from {} to {}", self.active.in_words(), next.in_words());
-        self.active = next.begun_now();
-        self.leave_word();
-        Some(sensor_event(Kind::SensorMode, "content", &message))
-    }
-
-    fn go_over_to(&mut self, next: Active) -> Result<()> {
-        if let Some(detector) = &mut self.detector {
-            detector.hand_over(&next, &self.mailbox)?;
-        }
-        self.next = Some(next);
-        Ok(())
-    }
-
-    /// For `status`; without it that says that it does not know.
-    fn leave_word(&self) {
-        let _ = self.active.in_force(self.tally.correlation_limits()).leave(&self.ship.options.state);
-    }
-
-    /// Says which content is in force, as a line of its own before a detector's first event.
-    fn tell_content(&self) -> Result<()> {
-        self.leave_word();
-        let given = self.active.given(0);
-        let mut line = given.as_ref().map_or_else(no_content, content);
-        if let Some(fields) = line.as_object_mut() {
-            let header = self.active.content.as_ref().map(|content| &content.header);
-            fields.insert("kind".into(), "content".into());
-            fields.insert("rules".into(), header.map_or(0, |header| header.rule_count).into());
-            fields.insert("canaries".into(), header.map_or(0, |header| header.canaries).into());
-        }
-        let shown = match self.ship.options.format {
-            Format::Live => format!("  content: {}\n", self.active.in_words()),
-            _ => format!("{line}\n"),
-        };
-        ending::put(&shown).map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
     }
 
     fn replace_sources(&mut self, death: &Death) -> Result<()> {

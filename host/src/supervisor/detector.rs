@@ -21,6 +21,7 @@ use super::ladder::Active;
 use super::pins::Pins;
 use super::process::{Death, Worker};
 use super::{ending, is_live, Options};
+use crate::actions::request::Requests;
 use crate::loader::Snapshot;
 use crate::outlet::PIECE_BYTES;
 use crate::translate::process_there;
@@ -55,6 +56,8 @@ pub struct Feed<'f> {
     pub active: &'f Active,
     /// Memory through which other content comes.
     pub mailbox: BorrowedFd<'f>,
+    /// Socket by which it asks for actions.
+    pub asks: Option<BorrowedFd<'f>>,
 }
 
 /// The worker that reads and detects.
@@ -98,11 +101,14 @@ impl Detector {
             own_pids: feed.own_pids.clone(),
             processes_fd: there.as_ref().map(|fd| fd.as_raw_fd()),
             events_fd: feed.events.map(|fd| fd.as_raw_fd()),
+            actions: options.actions.iter().map(|action| action.name().to_owned()).collect(),
+            asks_fd: feed.asks.map(|fd| fd.as_raw_fd()),
             ..Setup::default()
         };
         let mut inherited = vec![feed.tally.fd(), feed.mailbox];
         inherited.extend(image);
         inherited.extend(feed.events);
+        inherited.extend(feed.asks);
         inherited.extend(there.as_ref().map(|fd| fd.as_fd()));
         inherited.extend(quit_end.as_ref().map(|fd| fd.as_fd()));
         for (ring, (fd, bytes)) in feed.pins.iter().flat_map(|pins| pins.rings()).enumerate() {
@@ -173,17 +179,15 @@ impl Detector {
         next.given(-1).map_or(Ok(()), |given| self.queue(&Message::Content(given)))
     }
 
-    /// Waits this long, or until the user asked to quit at the terminal.
-    pub fn is_quit_within(&mut self, most: Duration) -> bool {
-        let Some(quit) = &self.quit else {
-            std::thread::sleep(most);
-            return false;
-        };
+    /// Waits this long, or until the user asked to quit at the terminal, or a request is there.
+    pub fn is_quit_within(&mut self, most: Duration, requests: Option<&Requests>) -> bool {
         let most = Timespec { tv_sec: 0, tv_nsec: i64::from(most.subsec_nanos()) };
-        let mut fds = [PollFd::new(quit, PollFlags::IN)];
-        if !matches!(poll(&mut fds, Some(&most)), Ok(1..)) {
-            return false;
-        }
+        let mut fds: Vec<PollFd<'_>> =
+            requests.iter().map(|requests| PollFd::from_borrowed_fd(requests.as_fd(), PollFlags::IN)).collect();
+        fds.extend(self.quit.iter().map(|quit| PollFd::from_borrowed_fd(quit.as_fd(), PollFlags::IN)));
+        let is_ready = matches!(poll(&mut fds, Some(&most)), Ok(1..));
+        let is_quit = fds.get(requests.iter().len()).is_some_and(|quit| !quit.revents().is_empty());
+        let Some(quit) = self.quit.as_ref().filter(|_| is_ready && is_quit) else { return false };
         let is_asked = matches!(rustix::io::read(quit, &mut [0_u8; 1]), Ok(1));
         self.quit = None; // asked, or the other end is gone: there is nothing to wait for any more
         is_asked

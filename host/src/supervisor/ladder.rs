@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use watertight_policy::Policy;
 
 use crate::loading::{compile, load_pack, Content, LoadError};
 use crate::printable::printable;
+use crate::publisher::plan::Standing;
+use crate::publisher::word::Release;
+use crate::publisher::Offer;
 use crate::slots::{Choice, ContentId, Event, InForce, Slot, Slots, SlotsError, State, Tries, Watch};
 use crate::worker::content::Header;
 use crate::worker::correlation_loss::LIMITS;
@@ -82,6 +86,24 @@ impl Active {
             rejected: header.map_or(0, |header| header.refused.len()),
             correlations: LIMITS.into_iter().map(str::to_owned).zip(limits).collect(),
         }
+    }
+
+    /// What it says of what is denied, and how far it is trusted.
+    #[must_use]
+    pub fn offer(&self) -> Offer {
+        let Some(Content { id, header, .. }) = &self.content else { return Offer::default() };
+        let standing = match self.choice {
+            Some(Choice::Candidate(_)) if self.is_trusted => Standing::Trusted,
+            Some(Choice::Candidate(_)) if header.is_urgent => Standing::Urgent,
+            Some(Choice::Candidate(_)) => Standing::Trial,
+            Some(Choice::Good(_)) => Standing::Trusted,
+            Some(Choice::Factory(_)) if header.policy.is_some() => Standing::Trusted,
+            Some(Choice::Factory(_) | Choice::CollectOnly) | None => Standing::Silent,
+        };
+        let (slot, id) = (self.slot().to_owned(), id.to_string());
+        let release = Release { slot, name: header.name.clone(), version: header.version, id };
+        let rules = header.policy.as_ref().map_or_else(Vec::new, |policy| policy.rules.clone());
+        Offer { standing, rules, release: Some(release) }
     }
 
     /// Its slot, in words.
@@ -227,6 +249,15 @@ impl Ladder {
         if let (Some(Choice::Candidate(held)), false) = (active.choice, active.is_trusted) {
             self.note(Event::Ended(held));
         }
+    }
+
+    /// The policy of the pack that lived through its trial last, as long as that is in its slot.
+    #[must_use]
+    pub fn trusted_policy(&self) -> Option<Policy> {
+        let slots = self.slots.as_ref()?;
+        let state = slots.state().ok()?;
+        let held = state.goods.into_iter().rev().find(|held| !state.quarantined.contains(&held.id))?;
+        load_pack(&slots.read(&Choice::Good(held)).ok()?, held.id).ok()?.header.policy
     }
 
     /// Whether content was given up in this run.

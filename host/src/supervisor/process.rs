@@ -11,7 +11,7 @@ use rustix::io::{fcntl_setfd, FdFlags};
 use rustix::pipe::{pipe_with, PipeFlags};
 
 use super::group::Member;
-use crate::signals::spawn_sheltered;
+use crate::signals::{sheltered, starting};
 use crate::worker::report::{Report, Reports};
 use crate::worker::sandbox::LOADER_CPU_S_VARIABLE;
 use crate::worker::sandbox::{call_name, Sandbox};
@@ -69,14 +69,16 @@ impl Worker {
         }
         let mut given: Vec<BorrowedFd<'_>> = inherited.to_vec();
         given.push(report.as_fd());
+        // No other process of ours begins before they are taken back.
+        let alone = starting();
         for fd in &given {
-            // The supervisor starts processes from one thread alone: none other before they are taken back.
             fcntl_setfd(fd, FdFlags::empty()).context("handing a descriptor on")?;
         }
-        let child = spawn_sheltered(&mut command).with_context(|| format!("starting the {name} worker"));
+        let child = sheltered(&mut command).with_context(|| format!("starting the {name} worker"));
         for fd in &given {
             fcntl_setfd(fd, FdFlags::CLOEXEC).context("taking a descriptor back")?;
         }
+        drop(alone);
         let child = child?;
         let member = Member::put(name, child.id());
         Ok(Self { child, reports: Some(Reports::new(reports)), heard: Vec::new(), member })

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use watertight_content::sigma::Found;
 use watertight_engine::Image;
+use watertight_policy::Policy;
 
 use super::fault;
 use super::mapping::Mapping;
@@ -22,8 +23,8 @@ use super::rules::{self, Loaded};
 use super::sandbox::{self, Profile};
 use crate::slots::ContentId;
 
-/// Longest header: a pack of the most rules that the format allows, each with its id.
-pub const HEADER_BYTES_MAX: u64 = 8 << 20;
+/// Longest header: a pack of the most rules that the format allows, each with its id, and a policy of the most paths.
+pub const HEADER_BYTES_MAX: u64 = 16 << 20;
 
 /// What an image is, for those who do not look into it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -42,6 +43,12 @@ pub struct Header {
     pub replaced: usize,
     /// Canaries that came out as they must.
     pub canaries: u64,
+    /// Its deny rules, checked as every policy is.
+    #[serde(default)]
+    pub policy: Option<Policy>,
+    /// Its new deny rules and actions are in force at once.
+    #[serde(default)]
+    pub is_urgent: bool,
     /// Bytes of the image.
     pub image_bytes: u64,
     /// SHA-256 of them.
@@ -70,6 +77,8 @@ pub fn load(report: RawFd) -> Result<u8> {
             name: manifest.name.to_owned(),
             version: manifest.version,
             canaries: test.canaries,
+            policy: pack.policy().cloned(),
+            is_urgent: manifest.is_urgent,
             image_bytes: pack.image().len() as u64,
             digest: ContentId::counted(pack.image_sha256()).to_string(),
             ..header_of(&pack.rules())?

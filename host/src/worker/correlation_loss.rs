@@ -28,7 +28,7 @@ pub fn counts(limits: &CorrelationLimits) -> [u64; LIMITS.len()] {
 /// The counts with their names.
 #[must_use]
 pub fn named(counts: [u64; LIMITS.len()]) -> serde_json::Value {
-    LIMITS.into_iter().zip(counts).map(|(name, count)| (name.to_owned(), count.into())).collect()
+    LIMITS.into_iter().zip(counts).map(|(name, count)| (name.to_owned(), serde_json::Value::from(count))).collect()
 }
 
 /// Correlations had listened to so many events when other content took their place.

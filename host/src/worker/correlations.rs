@@ -97,7 +97,7 @@ impl<'i> Correlations<'i> {
 
     /// Events that they have listened to and that are still at hand.
     pub fn kept(&self) -> u64 {
-        self.kept.len() as u64
+        self.kept.sizes.len() as u64
     }
 
     /// What could not be done so far.

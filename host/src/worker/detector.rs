@@ -178,7 +178,7 @@ impl Detector {
         };
         self.changes.is_awaited = false;
         let mut before = std::mem::replace(&mut self.active, active);
-        self.output.go_over_to(self.active.counts());
+        self.output.go_over_to(self.active.counts(), self.active.word());
         self.tally.evaluated().store(0, Ordering::SeqCst);
         self.tally.content().store(self.active.word(), Ordering::SeqCst);
         self.changes.note(begun.elapsed());
@@ -187,7 +187,7 @@ impl Detector {
         self.note_limits(correlation_loss::counts(&limits));
         self.limits = [0; LIMITS.len()];
         let Self { output, active, tree, .. } = self;
-        for mut event in dropped {
+        if let Some(mut event) = dropped {
             output.event(&mut event, active.rules(), tree).map_err(OutputGone)?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The workers: processes of their own that may die at any time without harm to the machine.
 
 mod active;
+pub(crate) mod asks;
 pub mod budget;
 pub mod content;
 pub mod correlation_loss;

@@ -94,6 +94,12 @@ pub struct Setup {
     pub content: Option<Given>,
     /// Memory through which other content comes.
     pub mailbox_fd: i32,
+    /// Actions of rules that may be asked for.
+    #[serde(default)]
+    pub actions: Vec<String>,
+    /// Socket by which they are.
+    #[serde(default)]
+    pub asks_fd: Option<i32>,
     /// The rings were filled by an earlier run: its half of the accounts is not known.
     pub is_adopted: bool,
 }

@@ -62,13 +62,6 @@ pub fn check(image: &Image<'_>) -> Result<()> {
         bail!("the content was compiled for any sensor's events: compile it for a host (`watertight content build`)");
     }
     image.check_supply(&types_here).context("the rules don't fit this host")?;
-    if let Some(rule) = image.rules().find(|rule| rule.response().is_enforced) {
-        let ((file, line), action) = (rule.place(), rule.response().action.name());
-        bail!(
-            "{file}:{line}: rule {} demands that {action} is enforced, which this host can't: use mode audit",
-            rule.id()
-        );
-    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod action;
 mod bench;
 mod guard;
 mod init;
+mod packs;
 mod product;
 mod report;
 mod shared;

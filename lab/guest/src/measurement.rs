@@ -99,8 +99,11 @@ pub struct Measurement {
     pub cpu_ns: u64,
     /// Time that passed, less what the sensor's own processes used of it: with interrupts and what they start.
     pub busy_ns: u64,
-    /// Processor time of the sensor's own processes.
+    /// Processor time of the sensor's own processes, without what they use as time passes.
     pub sensor_ns: u64,
+    /// What they use during the wait that follows the work when there was none before it.
+    #[serde(default)]
+    pub rest_ns: u64,
     /// Events that the sensor took, where it tells.
     pub events: Option<u64>,
     /// Events that it lost, where it tells.

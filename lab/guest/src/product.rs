@@ -118,8 +118,13 @@ impl Watertight {
 
     /// As a user starts it: with the guard.
     pub fn start_guarded() -> Result<Self> {
+        Self::start_guarded_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_guarded_with(arguments: &[&str]) -> Result<Self> {
         require()?;
-        Self::start_program(PROGRAM, &[])
+        Self::start_program(PROGRAM, arguments)
     }
 
     /// The same with another program in the product's place.

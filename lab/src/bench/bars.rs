@@ -23,6 +23,16 @@ pub const DETECTION: [(&str, f64, f64, u64, f64); 3] = [
     ("all rules", 5.0, 3.0, 32 << 10, 50.0),
 ];
 
+/// Ten times as many rules may cost this many times as much for an event.
+pub const TENFOLD_MAX: f64 = 2.0;
+/// What the worst event may cost, microseconds; one of which part was left out, and that was counted, may cost more.
+pub const HOSTILE_EVENT_US_MAX: f64 = 2_000.0;
+/// Events a second that correlations must take.
+pub const CORRELATED_PER_S_MIN: f64 = 1e6;
+/// What correlations may remember of a hundred thousand groups, KiB.
+pub const CORRELATION_KIB_MAX: u64 = 16 << 10;
+/// What a sequence may cost, nanoseconds for each event that is a stage of it.
+pub const SEQUENCE_NS_MAX: f64 = 200.0;
 /// From the install of content that kills the engine to the detector that is back on known content, ms: 99 of 100 times.
 pub const RECOVERY_MS_MAX: f64 = 5_000.0;
 /// For how long a change of content may keep events waiting, us.

@@ -76,12 +76,13 @@ pub fn measure(place: &Place<'_>, series: Series, sensor: Sensor, seconds_max: u
 fn shown(finding: &Finding) -> String {
     match finding {
         Finding::Measured(found) => format!(
-            "{:?} {}: {} instructions each, busy {}, sensor {} k, events {:?}, lost {:?}",
+            "{:?} {}: {} instructions each, busy {}, sensor {} k and {} k at rest, events {:?}, lost {:?}",
             found.round,
             found.workload.name(),
             found.cpu_ns / found.operations.max(1),
             found.busy_ns / found.operations.max(1),
             found.sensor_ns / 1_000,
+            found.rest_ns / 1_000,
             found.events,
             found.lost
         ),

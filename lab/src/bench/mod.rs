@@ -5,15 +5,19 @@
 //! machine.rs   this machine: memory, events a second
 //! content.rs   this machine: content that kills, that changes, that is loaded
 //! rivals.rs    the detection engine beside others
-//! page.rs      findings -> the page, each figure beside its bar
+//! engine.rs    the detection engine by itself: hostile events, correlations, sequences
+//! mutants.rs   a million mutants of packs
+//! page/        findings -> the page, each figure beside its bar
 //! ```
 //! What was measured is kept in the cache, so that a part can be measured again without the rest.
 
 mod bars;
 mod content;
+mod engine;
 mod guest;
 mod image;
 mod machine;
+mod mutants;
 mod packages;
 mod page;
 mod policy;
@@ -49,8 +53,11 @@ pub struct BenchArgs {
     /// Only content: recovery, changes, loading
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only"])]
     content_only: bool,
-    /// Measure nothing: write the page from what was measured before
+    /// Only the mutants of packs
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only"])]
+    mutants_only: bool,
+    /// Measure nothing: write the page from what was measured before
+    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only"])]
     page_only: bool,
     /// Short processes that memory is measured after
     #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
@@ -90,8 +97,15 @@ pub fn run(args: &BenchArgs, accelerator: &str) -> Result<ExitCode> {
 }
 
 fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) -> Result<()> {
+    if !args.guests_only && !args.machine_only && !args.rivals_only && !args.content_only {
+        mutants::measure(&results.join("mutants.json"))?;
+    }
+    if args.mutants_only {
+        return Ok(());
+    }
     if !args.guests_only && !args.machine_only && !args.content_only {
         rivals::measure(&results.join("rivals.json"))?;
+        keep(&results.join("engine.json"), &engine::measure().context("measuring the engine by itself")?)?;
     }
     if args.rivals_only {
         return Ok(());

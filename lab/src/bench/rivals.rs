@@ -31,9 +31,9 @@ pub struct Measured {
     pub hits: u64,
     /// The median of the turns, microseconds.
     pub us_per_event: f64,
-    /// From files to ready, milliseconds; for ours, to open the image.
+    /// From files to ready, milliseconds; ours loads the compiled image.
     pub load_ms: f64,
-    /// Memory of the rules, KiB; for ours, the image.
+    /// Resident memory that the rules took, KiB.
     pub rules_kib: u64,
 }
 

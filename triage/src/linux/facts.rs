@@ -17,7 +17,7 @@ const REGISTERS_MAX: usize = 64;
 
 /// Fills in what the lines say.
 pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
-    let mut lines = region.texts().peekable();
+    let mut lines = region.whole.iter().copied().peekable();
     while let Some(text) = lines.next() {
         process(report, text);
         registers(report, text);
@@ -34,65 +34,80 @@ pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
     report.frames = frames(region);
 }
 
-/// The stack at the fault: the instruction pointer if there is one, then the first stack that has frames.
+/// Special stacks, by what the kernel prints around their frames.
+const STACKS: &[(&str, &str, &str)] =
+    &[("<IRQ>", "</IRQ>", "IRQ"), ("<NMI>", "</NMI>", "NMI"), ("<#DF>", "</#DF>", "#DF"), ("<IRQ>", "<EOI>", "IRQ")];
+
+/// The stack at the fault: the instruction pointer where one is printed before the stack, then the stack.
 fn frames(region: &Region<'_>) -> Vec<Frame> {
-    let texts: Vec<&str> = region.texts().collect();
+    let texts = region.whole.as_slice();
+    let start = stack_start(texts);
+    let before = texts.get(1..start.unwrap_or(texts.len())).unwrap_or_default();
     let mut frames: Vec<Frame> = Vec::new();
-    let mut in_stack = false;
+    if let Some(Pointer::At(call)) = before.iter().find_map(|text| pointer(text)) {
+        frames.push(Frame { is_fault: true, ..call.frame(0, Trust::Context) });
+    }
+    // Some print a stack without saying so; then every frame is of it.
+    let below = texts.get(start.map_or(1, |start| start.saturating_add(1))..).unwrap_or_default();
     let mut stack: Option<&str> = None;
-    for text in texts.iter().skip(1) {
-        if starts_stack(text) {
-            if in_stack && frames.iter().any(|frame| frame.trust != Trust::Context) {
-                break;
-            }
-            in_stack |= is_trace(text) || text.contains("backtrace");
-            continue;
+    let has_frames = |frames: &[Frame]| frames.iter().any(|frame| frame.trust != Trust::Context);
+    for text in below {
+        if starts_stack(text) && has_frames(&frames) || frames.len() >= FRAMES_MAX {
+            break;
         }
-        if let Some(Pointer::At(call)) = pointer(text) {
-            if !in_stack && frames.is_empty() {
-                frames.push(Frame { is_fault: true, ..call.frame(0, Trust::Context) });
-            }
-            continue;
-        }
-        for (open, close, name) in [("<IRQ>", "</IRQ>", "IRQ"), ("<NMI>", "</NMI>", "NMI"), ("<#DF>", "</#DF>", "#DF")]
-        {
-            if text.contains(close) {
-                stack = None;
-            } else if text.contains(open) {
+        for (open, close, name) in STACKS {
+            if text.contains(open) {
                 stack = Some(name);
+            } else if text.contains(close) && stack == Some(name) {
+                stack = None;
             }
         }
-        if !in_stack && !frames.is_empty() {
-            continue;
-        }
-        for call in calls(text).take(2) {
-            if frames.len() >= FRAMES_MAX {
-                return frames;
-            }
-            let repeats = frames.last().is_some_and(|last| {
-                last.trust == Trust::Context
-                    && last.function.as_deref() == Some(call.name)
-                    && last.function_offset == Some(Hex(call.offset))
-            });
-            if !repeats {
-                let frame = call.frame(frames.len(), Trust::Unwind);
-                frames.push(Frame { stack: stack.map(str::to_owned), ..frame });
-            }
+        let after_mark =
+            text.rsplit_once('>').map_or(*text, |(mark, rest)| if mark.contains("] ") { *text } else { rest });
+        let Some(call) = calls(text).next().or_else(|| calls(after_mark).next()) else { continue };
+        let repeats = frames.last().is_some_and(|last| {
+            last.trust == Trust::Context
+                && last.function.as_deref() == Some(call.name)
+                && last.function_offset == Some(Hex(call.offset))
+        });
+        if !repeats {
+            let frame = call.frame(frames.len(), Trust::Unwind);
+            frames.push(Frame { stack: stack.map(str::to_owned), ..frame });
         }
     }
     frames
 }
 
+/// Where the stack at the fault begins. What checks locks prints others before it, of where locks were taken.
+fn stack_start(texts: &[&str]) -> Option<usize> {
+    let backtrace = texts.iter().position(|text| text.contains("stack backtrace:"));
+    let from = backtrace.unwrap_or(0);
+    let trace = texts.iter().skip(from).position(|text| is_trace(text)).map(|at| from.saturating_add(at));
+    trace
+        .or(backtrace)
+        .or_else(|| texts.iter().position(|text| text.contains(" backtrace:") || text.contains(" backtrace (crc")))
+}
+
 /// `CPU: 1 UID: 0 PID: 2148 Comm: frob Tainted: G W 6.12.23-frob #1`.
 fn process(report: &mut Report, text: &str) {
-    let Some((front, rest)) = text.split_once("Comm: ") else { return };
-    if !front.contains("PID:") || report.os_build.is_some() {
+    // Until 3.10 it was `Pid: 1, comm: frob Not tainted 3.4.0 #1`.
+    let Some((front, rest)) = text.split_once("Comm: ").or_else(|| text.split_once("comm: ")) else {
+        // What checks locks names release and taint alone: `3.5.0-rc5 #2 Tainted: G        W`.
+        if let (true, Some((_, tail))) = (report.taint.is_empty(), text.split_once(" Tainted: ")) {
+            tainted(report, tail);
+        }
+        return;
+    };
+    if !(front.contains("PID:") || front.contains("Pid:")) || report.os_build.is_some() {
         return;
     }
-    let number =
-        |name: &str| front.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next()?.parse::<u64>().ok());
+    let number = |name: &str| {
+        front
+            .split_once(name)
+            .and_then(|(_, rest)| rest.split_whitespace().next()?.trim_end_matches(',').parse::<u64>().ok())
+    };
     report.cpu = number("CPU: ").and_then(|cpu| u32::try_from(cpu).ok());
-    report.pid = number(" PID: ").or_else(|| number("PID: "));
+    report.pid = number(" PID: ").or_else(|| number("PID: ")).or_else(|| number("Pid: "));
     report.thread = report.pid.map(|pid| pid.to_string());
     let (comm, rest) = match (rest.split_once(" Not tainted "), rest.split_once(" Tainted: ")) {
         (Some((comm, build)), _) => (comm, Some(build)),
@@ -109,7 +124,7 @@ fn tainted<'a>(report: &mut Report, tail: &'a str) -> &'a str {
     let mut rest = tail.trim_start();
     // Later kernels name the flags: `Tainted: [W]=WARN, [O]=OOT_MODULE`.
     while let Some((word, after)) = rest.split_once([' ', ',']).or(Some((rest, ""))) {
-        let letters = word.trim_start_matches('[').split(']').next().unwrap_or_default();
+        let letters = word.trim_start_matches('[').split(']').next().unwrap_or_default().trim_end_matches('-');
         let is_flags = !word.is_empty() && letters.bytes().all(|byte| byte.is_ascii_uppercase()) && letters.len() <= 20;
         if !is_flags {
             break;

@@ -36,11 +36,21 @@ impl Call<'_> {
 
 /// A function's name as it was written: Rust's names carry their path and a digest.
 pub(super) fn demangled(name: &str) -> String {
+    if let Some(plain) = name.strip_prefix("_Z").and_then(cpp_plain) {
+        return plain.to_owned();
+    }
     let is_rust = name.starts_with("_R") || name.starts_with("_ZN");
     match rustc_demangle::try_demangle(name) {
         Ok(rust) if is_rust => format!("{rust:#}"),
         _ => name.to_owned(),
     }
+}
+
+/// The name of a plain C++ function: `4frobi` is `frob` with an argument.
+fn cpp_plain(mangled: &str) -> Option<&str> {
+    let digits = mangled.bytes().take_while(u8::is_ascii_digit).count();
+    let length: usize = mangled.get(..digits)?.parse().ok()?;
+    mangled.get(digits..digits.checked_add(length)?)
 }
 
 /// The calls of a line of a stack. ARM prints two a line, the function and the one that called it; all others one.
@@ -67,6 +77,7 @@ fn arm(text: &str) -> Option<(Call<'_>, Option<Call<'_>>)> {
 /// A call at the start of the text: `[<ffffffff81000000>] name+0x10/0x20`, ` name+0x10/0x20 [module]`, ` ? name+0x10/0x20`.
 fn call_at_start(text: &str) -> Option<Call<'_>> {
     let mut rest = text.trim_start_matches([' ', '\t']);
+    rest = rest.strip_prefix('(').unwrap_or(rest); // s390 puts the first one in parentheses
     let mut address = None;
     // PowerPC prints stack pointer and address, each in brackets; x86 the address.
     for _ in 0..3 {
@@ -93,7 +104,7 @@ pub(super) fn symbol(text: &str) -> Option<Call<'_>> {
     };
     let length =
         text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'$')).count();
-    let (whole, rest) = (text.get(..length)?, text.get(length..)?);
+    let (whole, rest) = (text.get(..length)?.trim_start_matches('.'), text.get(length..)?); // 64-bit PowerPC's begin with a dot
     let rest = rest.strip_prefix("+0x")?;
     let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
     let offset = u64::from_str_radix(rest.get(..digits)?, 16).ok()?;
@@ -136,7 +147,7 @@ pub(super) enum Pointer<'a> {
 }
 
 /// Names of the instruction pointer, by architecture: x86-64 and older x86, PowerPC, arm64, older ARM, RISC-V.
-const POINTERS: [&str; 7] = ["RIP:", "EIP:", "IP:", "NIP", "PC is at", "pc :", "epc :"];
+const POINTERS: [&str; 8] = ["RIP:", "EIP:", "EIP is at", "IP:", "NIP", "PC is at", "pc :", "epc :"];
 
 /// The line's instruction pointer.
 pub(super) fn pointer(text: &str) -> Option<Pointer<'_>> {
@@ -176,7 +187,8 @@ mod tests {
             ("[c000000001234560] [c000000000123456] frob_close+0x10/0x20 (unreliable)", vec!["frob_close"]),
             ("[<c010f000>] (frob_read) from [<c0110000>] (vfs_frob+0x10/0x20)", vec!["frob_read", "vfs_frob"]),
             (" [<000000000011d7ea>] frob_write+0x12/0x34", vec!["frob_write"]),
-            ("([<0000000000112345>] frob_first+0x12/0x34)", vec![]),
+            ("([<0000000000112345>] frob_first+0x12/0x34)", vec!["frob_first"]),
+            ("[c0000000fc3834a0] [c0000000000e7c58] .frob_check+0x78/0x90", vec!["frob_check"]),
             ("Modules linked in: frob", vec![]),
             ("Code: 00 11 22", vec![]),
             ("CPU: 1 PID: 2 Comm: x", vec![]),
@@ -211,5 +223,6 @@ mod tests {
     fn rust_names_are_shown_as_they_were_written() {
         assert_eq!(demangled("_ZN4frob4open17h0123456789abcdefE"), "frob::open");
         assert_eq!(demangled("frob_open"), "frob_open");
+        assert_eq!(demangled("_Z9frob_openii"), "frob_open");
     }
 }

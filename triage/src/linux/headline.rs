@@ -4,14 +4,18 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::Regex;
 
-use super::format::{self, Format, HARMLESS};
+use super::format::{self, Format, FOLLOW_UPS, HARMLESS};
 use super::line::{lines_from, Line};
+use super::subject::is_trace;
 
 /// Lines below a headline of a format that is not known in which its stack must begin.
 const EVIDENCE_LINES: usize = 30;
+
+/// Lines of any caller that are looked at for it, so that a log of headlines alone costs no more than its length.
+const LOOKED_AT_MAX: usize = 500;
 
 /// What may stand between the start of a message and a headline.
 const FRONTS: &[&str] = &["[", "rcu:", "watchdog:", "NMI watchdog:", "Oops:", "traps:", "NMI backtrace", "login:"];
@@ -60,6 +64,7 @@ impl Headlines {
         #[allow(clippy::expect_used)] // fixed words, far below the limits
         let search = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostFirst)
+            .kind(Some(AhoCorasickKind::DFA))
             .build(anchors.iter().map(|(anchor, _)| anchor))
             .expect("the anchors of the tables are few");
         Self { search, anchors }
@@ -74,7 +79,7 @@ impl Headlines {
             let start = memchr::memrchr(b'\n', text.get(..place)?.as_bytes()).map_or(0, |end| end.saturating_add(1));
             let line = lines_from(text, start).next()?;
             if let Some(headline) = self.read(&line) {
-                if self.formats(&headline, &line).next().is_some() || has_stack_below(text, &line) {
+                if self.formats(&headline, &line).next().is_some() || self.has_stack_below(text, &line) {
                     return Some(headline);
                 }
             }
@@ -98,6 +103,19 @@ impl Headlines {
             }
         }
         None
+    }
+
+    /// Whether a stack begins soon below, printed by the same caller and before another headline. Only then are words of an unknown
+    /// format taken for a report; those of a line that was cut off are not.
+    fn has_stack_below(&self, text: &str, line: &Line<'_>) -> bool {
+        let below = lines_from(text, line.start)
+            .skip(1)
+            .take(LOOKED_AT_MAX)
+            .filter(|below| below.context == line.context)
+            .take(EVIDENCE_LINES);
+        below
+            .take_while(|below| !self.is_headline(below) || FOLLOW_UPS.iter().any(|words| below.text.contains(words)))
+            .any(|below| is_trace(below.text))
     }
 
     /// The words of the headline's anchor.
@@ -136,17 +154,6 @@ fn ends_with_timestamp(front: &str) -> bool {
         .is_some_and(|(seconds, fraction)| {
             [seconds, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
         })
-}
-
-/// Whether a stack begins soon below, printed by the same caller. Only then are words of an unknown format taken for a report.
-fn has_stack_below(text: &str, line: &Line<'_>) -> bool {
-    lines_from(text, line.start).skip(1).filter(|below| below.context == line.context).take(EVIDENCE_LINES).any(
-        |below| {
-            below.text.contains("Call Trace:")
-                || below.text.contains("Call trace:")
-                || below.text.contains("Backtrace:")
-        },
-    )
 }
 
 #[cfg(test)]

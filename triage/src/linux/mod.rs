@@ -26,23 +26,30 @@ use region::Region;
 /// Reports of one text, at most; a kernel that warns in a loop prints thousands of the same.
 const REPORTS_MAX: usize = 1_000;
 
+/// Lines of all reports of one text that are looked at: some seconds of work, whatever the text.
+const LINES_TOTAL_MAX: usize = 500_000;
+
 /// Finds every crash in a text, in its order.
 pub fn read(text: &str, report: &mut dyn FnMut(Report)) {
     let headlines = headlines();
-    let mut from = 0;
-    for number in 1..=REPORTS_MAX {
-        let Some(found) = headlines.next(text, from) else { return };
+    let (mut from, mut looked_at, mut reports) = (0_usize, 0_usize, 0_usize);
+    while let Some(found) = headlines.next(text, from) {
         let region = Region::at(text, found.start, headlines);
         let mut one = examined(&found, &region);
         // Reports of callers that are mixed line by line overlap. The next one is looked for behind this one's headline then, and
         // otherwise behind this one.
         let first_end = region.lines.first().map_or(found.start, |line| line.end);
-        let caller = region.lines.first().is_some_and(|line| line.context.is_caller());
-        from = if caller { next_line(text, first_end) } else { next_line(text, region.end) };
-        if number == REPORTS_MAX {
-            one.warnings.push(format!("the file has more than {REPORTS_MAX} reports: the rest is left out"));
+        let is_called = region.lines.first().is_some_and(|line| line.context.is_caller());
+        from = if is_called { next_line(text, first_end) } else { next_line(text, region.end) };
+        (reports, looked_at) = (reports.saturating_add(1), looked_at.saturating_add(region.looked_at));
+        let is_last = reports >= REPORTS_MAX || looked_at >= LINES_TOTAL_MAX;
+        if is_last {
+            one.warnings.push(format!("the file has more than {reports} reports: the rest is left out"));
         }
         report(one);
+        if is_last {
+            return;
+        }
     }
 }
 

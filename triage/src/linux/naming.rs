@@ -151,6 +151,9 @@ fn details(detail: Detail, lines: &[&str]) -> Option<Details> {
             found.subject =
                 Some(rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').next()?.to_owned());
         }
+        Detail::Source => {
+            below.iter().find(|line| has_source(line))?;
+        }
         Detail::NextLine => found.line = Some((*below.first()?).to_owned()),
     }
     Some(found)
@@ -177,6 +180,17 @@ fn access(line: &str) -> Option<&'static str> {
                     .and_then(|rest| rest.strip_prefix(words))
                     .is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_hexdigit()))
             })
+        })
+    })
+}
+
+/// `file.c:123`, anywhere in the line.
+fn has_source(line: &str) -> bool {
+    line.split_whitespace().any(|word| {
+        word.split_once(':').is_some_and(|(file, rest)| {
+            file.rsplit_once('.')
+                .is_some_and(|(_, kind)| !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase()))
+                && rest.starts_with(|letter: char| letter.is_ascii_digit())
         })
     })
 }

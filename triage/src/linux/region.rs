@@ -1,11 +1,22 @@
 //! The lines of one report: from the headline to where another begins, without what others printed in between.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 use super::format::{BYSTANDERS, FOLLOW_UPS};
 use super::headline::Headlines;
 use super::line::{lines_from, Context, Line};
+use super::subject::is_trace;
 
 /// Lines of a report, at most: a stack of every task of a large machine fits.
 const LINES_MAX: usize = 20_000;
+
+/// Lines in a row that say nothing about a crash, after which a report has ended.
+const QUIET_LINES_MAX: usize = 64;
+
+/// The same for lines of other callers, which may print a lot meanwhile.
+const FOREIGN_LINES_MAX: usize = 4_000;
 
 /// From this line on, a panic or a circular lock of its own printing is about the report and not part of it.
 const FULL_LINES: usize = 22;
@@ -18,6 +29,10 @@ const FULL_LINES_KMSAN: usize = 16;
 pub(super) struct Region<'a> {
     /// From the headline on, with what stands in front of messages taken off.
     pub(super) lines: Vec<Line<'a>>,
+    /// The same with the frames that the kernel itself does not trust.
+    pub(super) whole: Vec<&'a str>,
+    /// Lines that were looked at, those of others too.
+    pub(super) looked_at: usize,
     /// The byte behind the last line.
     pub(super) end: usize,
 }
@@ -25,40 +40,132 @@ pub(super) struct Region<'a> {
 impl<'a> Region<'a> {
     /// The report whose headline is the line that starts there.
     pub(super) fn at(text: &'a str, start: usize, headlines: &Headlines) -> Self {
-        let mut region = Self { lines: Vec::new(), end: start };
+        let mut region = Self { lines: Vec::new(), whole: Vec::new(), looked_at: 0, end: start };
         let mut lines = lines_from(text, start);
         let Some(first) = lines.next() else { return region };
         region.end = first.end;
-        region.lines.push(first);
+        region.push(first, false);
         let full_lines = if first.text.contains("KMSAN") { FULL_LINES_KMSAN } else { FULL_LINES };
-        let mut shows_all_processors = false;
+        let (mut shows_all_processors, mut has_stack) = (false, false);
+        let (mut quiet_lines, mut foreign_lines) = (0_usize, 0_usize);
         for line in lines.take(LINES_MAX) {
+            region.looked_at = region.looked_at.saturating_add(1);
             let is_own = line.context == first.context || shows_all_processors && line.context.is_processor();
             let begins = headlines.is_headline(&line) && !FOLLOW_UPS.iter().any(|words| line.text.contains(words));
             let intrudes = BYSTANDERS.iter().any(|words| line.text.contains(words));
-            // Callers are told apart: what another one prints is passed over. Otherwise nothing tells the two apart from here on.
-            if (begins || intrudes) && (is_own || !first.context.is_caller()) {
+            // Callers are told apart: what another one prints is passed over, and what the same one prints before there was a stack
+            // is about this report: a crash while it was printed. Otherwise nothing tells the two apart from here on.
+            if (begins || intrudes) && (is_own && has_stack || !first.context.is_caller()) {
                 break;
             }
-            if !is_own || is_leftover(&line) || line.text.contains("Disabling lock debugging due to kernel taint") {
+            foreign_lines = if is_own { 0 } else { foreign_lines.saturating_add(1) };
+            let is_said = is_own && is_of_a_report(line.text);
+            quiet_lines = if is_said { 0 } else { quiet_lines.saturating_add(usize::from(is_own)) };
+            if quiet_lines > QUIET_LINES_MAX || foreign_lines > FOREIGN_LINES_MAX {
+                break;
+            }
+            if !is_own || line.text.contains("Disabling lock debugging due to kernel taint") {
                 continue;
             }
             shows_all_processors |= line.text.contains("Sending NMI from CPU");
+            has_stack |= is_trace(line.text);
             let is_about = line.text.contains("Kernel panic - not syncing")
                 || line.text.contains("WARNING: possible circular locking dependency detected");
-            region.end = line.end;
+            if is_said {
+                region.end = line.end;
+            }
             if is_about && region.lines.len() >= full_lines {
                 break;
             }
-            region.lines.push(line);
+            region.push(line, is_leftover(&line));
         }
         region
+    }
+
+    fn push(&mut self, line: Line<'a>, is_leftover: bool) {
+        self.whole.push(line.text);
+        if !is_leftover {
+            self.lines.push(line);
+        }
     }
 
     /// The messages.
     pub(super) fn texts(&self) -> impl Iterator<Item = &'a str> + '_ {
         self.lines.iter().map(|line| line.text)
     }
+}
+
+/// Words that lines of reports hold, and lines of ordinary work seldom.
+static SAID: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    const WORDS: &[&str] = &[
+        "+0x",
+        "Call Trace",
+        "Call trace",
+        "Backtrace:",
+        "backtrace:",
+        "Modules linked in",
+        "Hardware name",
+        "CPU: ",
+        "Code: ",
+        "RIP",
+        "RSP",
+        "EFLAGS",
+        "EIP",
+        "CR2",
+        "CR3",
+        "DR0",
+        "DR3",
+        "R13",
+        "R10",
+        "RAX",
+        "RDX",
+        "RBP",
+        "FS: ",
+        "CS: ",
+        "pc :",
+        "lr :",
+        "sp :",
+        "x29",
+        "x27",
+        "---[",
+        "====",
+        "----",
+        "<TASK>",
+        "</TASK>",
+        "<IRQ>",
+        "</IRQ>",
+        "<NMI>",
+        "<EOI>",
+        "Tainted",
+        "tainted",
+        " lock",
+        "Allocated",
+        "Freed by",
+        " at addr ",
+        "buggy address",
+        "Memory state",
+        ">ff",
+        "page:",
+        "raw:",
+        "flags:",
+        "Kernel panic",
+        "Kernel Offset",
+        "Oops",
+        "#0:",
+        "stack",
+        "Stack",
+        "Workqueue:",
+        "Comm: ",
+        "created at:",
+        "stored to memory at",
+        "task:",
+    ];
+    AhoCorasick::new(WORDS).ok()
+});
+
+/// Whether a line belongs to a report by its words.
+fn is_of_a_report(text: &str) -> bool {
+    SAID.as_ref().is_none_or(|words| words.is_match(text))
 }
 
 /// Whether it is a frame that the kernel itself does not trust. Only the kernel's own lines are asked: a program may print ` ? ` too.

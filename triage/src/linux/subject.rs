@@ -8,6 +8,9 @@ use super::skip::{self, Skip};
 /// What a report calls a subject that could not be found.
 pub(super) const UNKNOWN: &str = "corrupted";
 
+/// Functions of a report that are looked at: no real stack is as deep.
+const FUNCTIONS_MAX: usize = 4_096;
+
 /// A subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subject {
@@ -54,7 +57,12 @@ fn walk(format: &Format, steps: &[Step], first: &str, lines: &[&str]) -> Subject
     let mut stacks = 0_usize;
     let mut steps = steps.iter().peekable();
     let mut passed = None;
+    let mut looked_at = 0_usize;
     let mut keep = |name: &str, names: &mut Vec<String>| {
+        looked_at = looked_at.saturating_add(1);
+        if looked_at > FUNCTIONS_MAX {
+            return;
+        }
         let name = demangled(name);
         if let Some(group) = skip::group(&name) {
             passed.get_or_insert((name, group.why));

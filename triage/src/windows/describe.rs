@@ -288,7 +288,8 @@ impl Words<'_> {
                 name.map_or_else(|| format!("EXCEPTION-{:X}", record.code), |name| name.replace('_', "-"))
             }
             (None, None) if self.trap().is_some() => "TRAP".to_owned(),
-            (None, None) => "BUGCHECK".to_owned(),
+            // With the code, because stops of different kinds would else be counted as one.
+            (None, None) => format!("BUGCHECK-{:X}", self.dump.header.bugcheck & !bugcheck::M_BIT),
         }
     }
 

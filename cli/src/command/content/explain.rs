@@ -12,6 +12,7 @@ use watertight_content_pack::Pack;
 use watertight_engine::{Explanation, FieldMatch, Image, Rule};
 use watertight_host::printable::printable;
 
+use super::explain_together::Together;
 use super::{answer, read, Form, NOT_FOUND, OK};
 use crate::command::recorded::Recorded;
 use crate::command::refused;
@@ -27,7 +28,8 @@ const PACK_SIZE_BYTES_MAX: u64 = 256 << 20;
 pub struct ExplainArgs {
     /// The rule's id, its title, or the file it is in.
     rule: String,
-    /// File with one event in a form that `detect` reads, `-` for standard input.
+    /// File with one event in a form that `detect` reads, `-` for standard input; for a correlation or sequence its events, one a
+    /// line in their order.
     event: PathBuf,
     /// Folder (or file) with rules; may be given several times.
     #[arg(long, required_unless_present = "pack", conflicts_with = "pack")]
@@ -66,6 +68,11 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
         }
     };
     let rule = image.rule(position).context("a rule that is not there")?;
+    if image.is_correlation(position) {
+        let together = Together::of(&image, position, &events(&args.event)?)?;
+        answer(args.output, &together.as_json(), &together.in_words())?;
+        return Ok(OK);
+    }
     let line = event(&args.event)?;
     let explanation = Recorded::new(image).explain(position, &line).context("reading the event")?;
     answer(args.output, &as_json(rule, explanation.as_ref()), &in_words(rule, explanation.as_ref()))?;
@@ -97,7 +104,7 @@ fn found(image: &Image<'_>, name: &str) -> Vec<u32> {
     }
 }
 
-fn event(path: &Path) -> anyhow::Result<Vec<u8>> {
+fn events(path: &Path) -> anyhow::Result<Vec<u8>> {
     let name = path.display();
     let bytes = if path.as_os_str() == "-" {
         let mut bytes = Vec::new();
@@ -108,8 +115,13 @@ fn event(path: &Path) -> anyhow::Result<Vec<u8>> {
         read(path, EVENT_SIZE_BYTES_MAX).context("reading the event")?
     };
     if bytes.len() as u64 > EVENT_SIZE_BYTES_MAX {
-        bail!("{name} has more than {EVENT_SIZE_BYTES_MAX} bytes: give one event");
+        bail!("{name} has more than {EVENT_SIZE_BYTES_MAX} bytes: give the events that matter alone");
     }
+    Ok(bytes)
+}
+
+fn event(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let (name, bytes) = (path.display(), events(path)?);
     let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     match (lines.next(), lines.next()) {
         (Some(only), None) => Ok(only.to_vec()),
@@ -123,43 +135,51 @@ fn event(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 fn as_json(rule: Rule<'_>, explanation: Option<&Explanation>) -> serde_json::Value {
-    let matches = |matches: &[FieldMatch]| -> Vec<serde_json::Value> {
-        let one = |found: &FieldMatch| json!({"field": found.field, "value": found.value, "pattern": found.pattern});
-        matches.iter().map(one).collect()
-    };
     let (file, line) = rule.place();
     let mut told = json!({
         "rule": rule.id(), "title": rule.title(), "file": file, "line": line,
         "applies": explanation.is_some(), "fires": explanation.is_some_and(|why| why.is_hit),
     });
-    if let Some(why) = explanation {
-        let selections = why.selections.iter();
-        let selections = selections.map(|part| json!({"selection": part.name, "matches": matches(&part.matches)}));
-        told["selections"] = selections.collect();
-        told["excluded"] = json!(why.excluded);
-        let missing = why.missing.iter();
-        let missing = missing
-            .map(|part| json!({"selection": part.name, "is_true": part.is_true, "matches": matches(&part.matches)}));
-        told["in_the_way"] = missing.collect();
+    if let (Some(why), Some(told)) = (explanation.map(explanation_json), told.as_object_mut()) {
+        told.extend(why);
     }
     told
+}
+
+/// What made a rule fire, or stood in its way.
+pub(super) fn explanation_json(why: &Explanation) -> serde_json::Map<String, serde_json::Value> {
+    let matches = |matches: &[FieldMatch]| -> Vec<serde_json::Value> {
+        let one = |found: &FieldMatch| json!({"field": found.field, "value": found.value, "pattern": found.pattern});
+        matches.iter().map(one).collect()
+    };
+    let selections = why.selections.iter();
+    let selections = selections.map(|part| json!({"selection": part.name, "matches": matches(&part.matches)}));
+    let missing = why.missing.iter();
+    let missing =
+        missing.map(|part| json!({"selection": part.name, "is_true": part.is_true, "matches": matches(&part.matches)}));
+    let parts =
+        [("selections", selections.collect()), ("excluded", json!(why.excluded)), ("in_the_way", missing.collect())];
+    parts.into_iter().map(|(name, part)| (name.to_owned(), part)).collect()
 }
 
 fn in_words(rule: Rule<'_>, explanation: Option<&Explanation>) -> String {
     let (file, line) = rule.place();
     let (title, id, file) = (printable(rule.title()), printable(rule.id()), printable(file));
-    let mut words = String::new();
-    let mut say = |line: String| {
-        words.push_str(&line);
-        words.push('\n');
-    };
     let verdict = match explanation {
         None => "does not apply: it is for another log source than the event's",
         Some(why) if why.is_hit => "fires",
         Some(_) => "does not fire",
     };
-    say(format!("{title} ({id}, {file}:{line}) {verdict}"));
-    let Some(why) = explanation else { return words };
+    let mut words = vec![format!("{title} ({id}, {file}:{line}) {verdict}")];
+    words.extend(explanation.map(explanation_in_words).into_iter().flatten());
+    words.push(String::new());
+    words.join("\n")
+}
+
+/// What made a rule fire, or stood in its way: lines for people.
+pub(super) fn explanation_in_words(why: &Explanation) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut say = |line: String| words.push(line);
     for part in &why.selections {
         say(format!("  {} is true:", printable(&part.name)));
         part.matches.iter().for_each(|found| say(format!("    {}", match_in_words(found, true))));

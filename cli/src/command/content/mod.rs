@@ -7,6 +7,7 @@ mod build;
 mod diff;
 mod draft;
 mod explain;
+mod explain_together;
 mod fetch;
 mod install;
 mod keys;

@@ -1,5 +1,6 @@
 //! `watertight content verify`: the host's own look at a pack: opens it, runs its canaries, and says what it is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,8 @@ pub(super) struct Facts {
     documents: u32,
     fields: usize,
     deny_rules: usize,
+    /// Rules by the action that they want carried out.
+    enforced_actions: BTreeMap<&'static str, usize>,
     canaries: u64,
     must_fire: u64,
     must_not_fire: u64,
@@ -62,6 +65,7 @@ impl Facts {
             documents: manifest.document_count,
             fields: pack.rules().fields().len(),
             deny_rules: pack.policy().map_or(0, |policy| policy.rules.len()),
+            enforced_actions: enforced(pack),
             canaries: test.canaries,
             must_fire: test.fired,
             must_not_fire: test.silent,
@@ -84,11 +88,25 @@ impl Facts {
             "  {} canaries: {} fired what they must, {} fired nothing that they must not",
             self.canaries, self.must_fire, self.must_not_fire
         );
+        for (action, count) in &self.enforced_actions {
+            let allowed = format!("`run --enforce-actions {action}`");
+            let _ =
+                writeln!(text, "  rules that want {action} carried out, where a run allows it ({allowed}): {count}");
+        }
         if !self.unproven.is_empty() {
             let _ = writeln!(text, "  no event must fire: {}", self.unproven.join(", "));
         }
         text
     }
+}
+
+fn enforced(pack: &Pack<'_>) -> BTreeMap<&'static str, usize> {
+    let mut actions = BTreeMap::new();
+    for rule in pack.rules().rules().filter(|rule| rule.response().is_enforced) {
+        let count: &mut usize = actions.entry(rule.response().action.name()).or_default();
+        *count = count.saturating_add(1);
+    }
+    actions
 }
 
 #[derive(Debug, Serialize)]

@@ -11,12 +11,14 @@ use watertight_sensor_abi::Ring;
 use watertight_sensor_reader::Reader;
 
 use super::{Changes, Detector, Lines, OutputGone, Unwritten, EXIT_OUTPUT};
+use crate::actions::request::Asker;
 use crate::live::Live;
 use crate::loss::Losses;
 use crate::output::Output;
 use crate::tree::Tree;
 use crate::users::Names;
 use crate::worker::active::Active;
+use crate::worker::asks::Asks;
 use crate::worker::correlation_loss::LIMITS;
 use crate::worker::mapping::Mapping;
 use crate::worker::preparer::Preparer;
@@ -93,6 +95,9 @@ impl Detector {
         active.rules().leave_trail(trail.rule());
         let mut output = Output::new(setup.format, setup.has_colour, live, active.counts(), Arc::clone(&tally));
         output.resume(&tally);
+        // SAFETY: as above.
+        let asker = setup.asks_fd.map(|fd| unsafe { Asker::inherit(fd) });
+        output.ask_by(Asks::new(setup.actions, asker, active.word()));
         let mut reader = Reader::new(take_rings(&setup.rings)?, &setup.boot_id)?;
         if let Some(verdicts) = &setup.verdicts {
             // SAFETY: as above.

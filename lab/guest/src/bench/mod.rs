@@ -40,7 +40,10 @@ fn round(report: &Report, sensor: Sensor, round: Round, mut running: Option<&mut
     for workload in Workload::ALL {
         eprintln!("== {} {round:?} {}", sensor.name(), workload.name());
         work::warm_up(workload)?;
-        let before = running.as_mut().map(|running| running.cost()).transpose()?.unwrap_or_default();
+        let mut cost = || running.as_mut().map(|running| running.cost()).transpose();
+        let rested = cost()?.unwrap_or_default();
+        let before = cost()?.unwrap_or_default();
+        let rest_ns = before.cpu_ns.saturating_sub(rested.cpu_ns);
         let used_before = running.as_ref().map_or(0, |running| running.cpu_ns());
         let taken = work::run(workload)?;
         let used = running.as_ref().map_or(0, |running| running.cpu_ns()).saturating_sub(used_before);
@@ -53,7 +56,8 @@ fn round(report: &Report, sensor: Sensor, round: Round, mut running: Option<&mut
             operations: taken.operations,
             cpu_ns: taken.cpu_ns,
             busy_ns: taken.elapsed_ns.saturating_sub(used),
-            sensor_ns: after.cpu_ns.saturating_sub(before.cpu_ns),
+            sensor_ns: after.cpu_ns.saturating_sub(before.cpu_ns).saturating_sub(rest_ns),
+            rest_ns,
             events: since(after.events, before.events),
             lost: since(after.lost, before.lost),
         })));

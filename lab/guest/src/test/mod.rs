@@ -86,6 +86,8 @@ const LONG: &[&[Test]] = &[
     tamper::TESTS,
     guard::upgrade::TESTS,
     guard::together::TESTS,
+    guard::packs::TESTS,
+    guard::actions::TESTS,
 ];
 
 /// Why a test could not be tried; neither passed nor failed.

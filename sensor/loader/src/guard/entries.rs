@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context as _, Result};
 use serde_json::{json, Value as Json};
-use watertight_policy::{Mode, Operation as On, Policy, Rule, Target};
+use watertight_policy::{Mode, Operation as On, Rule, Target, RULES_MAX};
 use watertight_sensor_abi::{
     place_hash, EntryKind, Identity, Operation, PolicyEntry, PolicyKey, POLICY_AUDIT, POLICY_DENY, POLICY_PREFIXES_MAX,
 };
 
 use super::generation::header_key;
+use super::kept::Kept;
 use crate::identify::identify;
 
 /// Kinds of entries whose keys begin with the identity of a file or folder.
@@ -48,10 +49,30 @@ impl Entries {
     ///
     /// # Errors
     /// A rule can't be put into the kernel's form; a path that does not exist is a warning.
-    pub fn resolve(policy: &Policy) -> Result<Self> {
+    pub fn resolve(rules: &[Rule]) -> Result<Self> {
+        Self::beside(Vec::new(), rules)
+    }
+
+    /// The same beside rules of others that stay as they are.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`], or they are too many together.
+    pub fn beside(kept: Vec<Kept>, rules: &[Rule]) -> Result<Self> {
+        let count = kept.len().saturating_add(rules.len());
+        ensure!(count <= RULES_MAX, "there would be {count} rules in force, more than the {RULES_MAX} that can be");
         let mut entries = Self { table: Table::new(), rules: Vec::new() };
-        for (at, rule) in policy.rules.iter().enumerate() {
-            let number = u16::try_from(at.saturating_add(1)).context("too many rules")?;
+        for Kept { rule, places } in kept {
+            let number = entries.next_number()?;
+            for (key, on) in &places {
+                entries.add_one(*key, *on, rule.mode, number);
+            }
+            entries.describe(&rule, number)?;
+            let mut keys: Vec<PolicyKey> = places.into_iter().map(|(key, _)| key).collect();
+            keys.dedup();
+            entries.rules.push(Resolved { rule, keys, warnings: Vec::new() });
+        }
+        for rule in rules {
+            let number = entries.next_number()?;
             let (keys, warnings) = keys_of(rule).with_context(|| format!("rule {}", rule.id))?;
             for key in &keys {
                 entries.add(*key, rule, number);
@@ -120,23 +141,31 @@ impl Entries {
     }
 
     fn add(&mut self, key: PolicyKey, rule: &Rule, number: u16) {
-        let entry = self.table.entry(key).or_default();
         let mut operations: Vec<Operation> = rule.on.iter().map(|on| operation(*on)).collect();
         if key.kind == EntryKind::Folder as u32 {
             operations.push(LEAVE);
         }
         for operation in operations {
-            let is_denied = entry.denies & operation.bit() != 0;
-            let is_known = is_denied || entry.audits & operation.bit() != 0;
-            match rule.mode {
-                Mode::Enforce => entry.denies |= operation.bit(),
-                Mode::Audit => entry.audits |= operation.bit(),
-            }
-            // The rule that is told is the first that denies, or the first of all.
-            if !is_known || (!is_denied && rule.mode == Mode::Enforce) {
-                set_rule(entry, operation, number);
-            }
+            self.add_one(key, operation, rule.mode, number);
         }
+    }
+
+    fn add_one(&mut self, key: PolicyKey, operation: Operation, mode: Mode, number: u16) {
+        let entry = self.table.entry(key).or_default();
+        let is_denied = entry.denies & operation.bit() != 0;
+        let is_known = is_denied || entry.audits & operation.bit() != 0;
+        match mode {
+            Mode::Enforce => entry.denies |= operation.bit(),
+            Mode::Audit => entry.audits |= operation.bit(),
+        }
+        // The rule that is told is the first that denies, or the first of all.
+        if !is_known || (!is_denied && mode == Mode::Enforce) {
+            set_rule(entry, operation, number);
+        }
+    }
+
+    fn next_number(&self) -> Result<u16> {
+        u16::try_from(self.rules.len().saturating_add(1)).context("too many rules")
     }
 
     /// Entries by which a rule is told in verdicts, and read back by `show`.
@@ -207,7 +236,8 @@ fn note_strictest(header: &mut PolicyEntry, entry: &PolicyEntry, operation: Oper
     }
 }
 
-fn keys_of(rule: &Rule) -> Result<(Vec<PolicyKey>, Vec<String>)> {
+/// What a rule names, as the kernel looks it up, and what it will not do.
+pub fn keys_of(rule: &Rule) -> Result<(Vec<PolicyKey>, Vec<String>)> {
     match &rule.target {
         Target::File(path) => keys_of_file(path),
         Target::Under(path) => keys_of_folder(path),
@@ -353,7 +383,7 @@ mod tests {
     #[test]
     fn denial_wins_over_audit_and_the_rule_that_denies_is_told() {
         let rules = vec![network("10.0.0.0", 8, None, Mode::Audit), network("10.9.9.9", 8, None, Mode::Enforce)];
-        let entries = Entries::resolve(&Policy { version: 1, fallback_deny: false, rules }).expect("a policy");
+        let entries = Entries::resolve(&rules).expect("a policy");
         let table = entries.table(4, 0).expect("a table");
         let key = address_key("10.0.0.0".parse().expect("an address"), 8, None);
         let entry = table.get(&key).expect("both rules have this entry");
@@ -368,8 +398,8 @@ mod tests {
 
     #[test]
     fn more_prefix_lengths_than_a_hook_looks_up_are_refused() {
-        let rules = (1..=17).map(|bits| network("10.0.0.0", bits, None, Mode::Audit)).collect();
-        let refused = Entries::resolve(&Policy { version: 1, fallback_deny: false, rules });
+        let rules: Vec<Rule> = (1..=17).map(|bits| network("10.0.0.0", bits, None, Mode::Audit)).collect();
+        let refused = Entries::resolve(&rules);
         assert!(refused.is_err_and(|error| error.to_string().contains("17 different prefix lengths")));
     }
 

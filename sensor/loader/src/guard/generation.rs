@@ -47,6 +47,12 @@ pub fn read(pins: &GuardPins) -> Result<(Option<Generation>, Option<Generation>)
     Ok((slot(&outer, POLICY_SLOT_CURRENT)?, slot(&outer, POLICY_SLOT_CONFIRMED)?))
 }
 
+/// What the kernel asks now, if anything.
+pub fn in_force(pins: &GuardPins) -> Result<Option<Generation>> {
+    let (current, confirmed) = read(pins)?;
+    Ok(if current.as_ref().is_some_and(Generation::has_returned) { confirmed } else { current })
+}
+
 /// Whether a generation with rules is in force or on trial.
 pub fn has_policy(pins: &GuardPins) -> Result<bool> {
     let (current, confirmed) = read(pins)?;

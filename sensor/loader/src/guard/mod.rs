@@ -1,7 +1,8 @@
 //! `watertight-loader guard ...`: the deny rules' way into the kernel.
 //!
 //! check    rules -> entries -> would they stop what the machine needs?
-//! apply    check, load the guard where there is none, publish the entries as a generation on trial
+//! apply    check, load the guard where there is none, publish the entries as a generation on trial; the agent's own rules stay
+//! publish  the same for the agent's own rules; those that were applied stay
 //! confirm  the generation on trial becomes the one that stays
 //! show     what the kernel has, read back from it
 //! unseal   policy and guard go
@@ -12,6 +13,7 @@
 
 mod entries;
 mod generation;
+mod kept;
 mod pins;
 mod protected;
 mod removal;
@@ -25,7 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context as _, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use watertight_policy::Policy;
+use watertight_policy::{Owned, Owner, Policy, Rule};
 
 use self::entries::Entries;
 use self::pins::GuardPins;
@@ -44,6 +46,14 @@ pub enum GuardCommand {
     Check,
     /// Put a policy (JSON on standard input) in force on trial.
     Apply {
+        /// Seconds after which the kernel goes back to the policy before, unless somebody confirms.
+        #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        confirm_within: u64,
+        #[command(flatten)]
+        ours: Ours,
+    },
+    /// Put the agent's own rules (JSON on standard input) in force on trial, beside what was applied.
+    Publish {
         /// Seconds after which the kernel goes back to the policy before, unless somebody confirms.
         #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
         confirm_within: u64,
@@ -82,7 +92,11 @@ pub fn run(pins: &Path, command: &GuardCommand) -> Result<String> {
         GuardCommand::Apply { confirm_within, ours } => {
             // Before the lock, which nobody's slow writing shall hold.
             let input = read_input()?;
-            apply(&pins, &input, Duration::from_secs(*confirm_within), &ours.watertight)
+            apply(&pins, &input, applied, Duration::from_secs(*confirm_within), &ours.watertight)
+        }
+        GuardCommand::Publish { confirm_within, ours } => {
+            let input = read_input()?;
+            apply(&pins, &input, published, Duration::from_secs(*confirm_within), &ours.watertight)
         }
         GuardCommand::Show => {
             let _lock = Lock::share()?;
@@ -99,7 +113,7 @@ pub fn run(pins: &Path, command: &GuardCommand) -> Result<String> {
 }
 
 fn check(pins: &GuardPins) -> Result<String> {
-    let entries = Entries::resolve(&policy_in(&read_input()?)?)?;
+    let entries = Entries::resolve(&applied(&read_input()?)?.rules)?;
     protected::refuse_if_vital(&entries, &pins.folders())?;
     let mut report = entries.report(0, "none");
     // Rules that can be resolved are not yet rules that can be enforced.
@@ -110,7 +124,14 @@ fn check(pins: &GuardPins) -> Result<String> {
 }
 
 /// A policy that another loader has on trial is waited for: its confirmation, or its end.
-fn apply(pins: &GuardPins, input: &[u8], confirm_within: Duration, watertight: &[PathBuf]) -> Result<String> {
+fn apply(
+    pins: &GuardPins,
+    input: &[u8],
+    read: fn(&[u8]) -> Result<Wanted>,
+    confirm_within: Duration,
+    watertight: &[PathBuf],
+) -> Result<String> {
+    let wanted = read(input)?;
     let asked = Instant::now();
     let mut lock = Lock::take()?;
     pins.refuse_unseen()?;
@@ -130,7 +151,9 @@ fn apply(pins: &GuardPins, input: &[u8], confirm_within: Duration, watertight: &
             None => break,
         }
     }
-    let entries = Entries::resolve(&policy_in(input)?)?;
+    let before = generation::in_force(pins)?;
+    let kept = before.map_or(Ok(Vec::new()), |before| kept::of(&before.table, |owner| !wanted.replaces(owner)))?;
+    let entries = Entries::beside(kept, &wanted.rules)?;
     protected::refuse_if_vital(&entries, &pins.folders())?;
     let number = generation::publish_trial(pins, &entries, confirm_within)?;
     Ok(entries.report(number, "trial").to_string())
@@ -189,6 +212,52 @@ fn read_input() -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn policy_in(bytes: &[u8]) -> Result<Policy> {
-    serde_json::from_slice(bytes).context("reading the policy: it is not the JSON that `watertight policy` writes")
+/// What is to be put in force.
+struct Wanted {
+    /// With ids as the kernel has them.
+    rules: Vec<Rule>,
+    /// They are the agent's, and take the place of the agent's alone; else of the administrator's alone.
+    is_of_agent: bool,
+}
+
+impl Wanted {
+    fn replaces(&self, owner: Owner) -> bool {
+        self.is_of_agent == (owner != Owner::Administrator)
+    }
+}
+
+/// A policy of the administrator's. Whoever sent it has read a file, and is not believed for that.
+fn applied(bytes: &[u8]) -> Result<Wanted> {
+    let policy: Policy = serde_json::from_slice(bytes)
+        .context("reading the policy: it is not the JSON that `watertight policy` writes")?;
+    policy.check().context("checking the policy")?;
+    Ok(Wanted { rules: policy.rules, is_of_agent: false })
+}
+
+/// All rules of the agent.
+fn published(bytes: &[u8]) -> Result<Wanted> {
+    let owned: Owned =
+        serde_json::from_slice(bytes).context("reading the agent's rules: they are not the JSON that it writes")?;
+    owned.check().context("checking the agent's rules")?;
+    Ok(Wanted { rules: owned.labelled(), is_of_agent: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_no_file_could_say_are_refused_whoever_sends_them() {
+        let rule = |id: &str, path: &str| {
+            format!(r#"{{"id":"{id}","action":"deny","on":["exec"],"match":{{"file":"{path}"}},"mode":"enforce"}}"#)
+        };
+        let policy = |rule: &str| format!(r#"{{"version":1,"rules":[{rule}]}}"#);
+        let owned = |rule: &str| format!(r#"{{"pack":[{rule}],"trial":[],"next":[]}}"#);
+        assert!(applied(policy(&rule("a", "/opt/x")).as_bytes()).is_ok());
+        assert!(published(owned(&rule("a", "/opt/x")).as_bytes()).is_ok());
+        for (id, path) in [("", "/opt/x"), ("pack:a", "/opt/x"), ("a", ""), ("a", "/"), ("a", "/opt/../x")] {
+            assert!(applied(policy(&rule(id, path)).as_bytes()).is_err(), "{id:?} {path:?}");
+            assert!(published(owned(&rule(id, path)).as_bytes()).is_err(), "{id:?} {path:?}");
+        }
+    }
 }

@@ -217,7 +217,7 @@ fn keys_of(part: &Path) -> Result<Vec<PolicyKey>> {
 
 #[cfg(test)]
 mod tests {
-    use watertight_policy::{Action, Policy, Rule};
+    use watertight_policy::{Action, Rule};
 
     use super::*;
 
@@ -227,8 +227,8 @@ mod tests {
 
     fn all_refused(rules: Vec<(On, Target)>, mode: Mode) -> Option<String> {
         let rule = |(on, target)| Rule { id: "bad".into(), action: Action::Deny, on: vec![on], target, mode };
-        let rules = rules.into_iter().map(rule).collect();
-        let entries = Entries::resolve(&Policy { version: 1, fallback_deny: false, rules }).expect("it resolves");
+        let rules: Vec<Rule> = rules.into_iter().map(rule).collect();
+        let entries = Entries::resolve(&rules).expect("it resolves");
         let pins = [PathBuf::from("/sys/fs/bpf/watertight"), PathBuf::from("/sys/fs/bpf/watertight-guard")];
         refuse_if_vital(&entries, &pins).err().map(|error| format!("{error:#}"))
     }

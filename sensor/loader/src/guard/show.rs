@@ -1,13 +1,13 @@
 //! What the kernel has of the policy, read back from its maps and links: never from a file that says what should be there.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, Result};
 use libbpf_rs::{MapCore as _, MapFlags};
 use serde_json::{json, Value as Json};
-use watertight_sensor_abi::{Counters, EntryKind, PolicyEntry, PolicyKey, GUARD_HOOKS, POLICY_DENY};
+use watertight_policy::Owner;
+use watertight_sensor_abi::{Counters, GUARD_HOOKS};
 
 use super::generation::{self, Generation};
+use super::kept::rules_of;
 use super::pins::{GuardPins, COUNTERS, RULE_COUNTS};
 use crate::counters::Row;
 
@@ -50,17 +50,8 @@ pub fn show(pins: &GuardPins) -> Result<Json> {
 
 fn rules(pins: &GuardPins, generation: &Generation) -> Result<Vec<Json>> {
     let counts = pins.map(RULE_COUNTS)?;
-    let mut parts: BTreeMap<u64, (PolicyEntry, Vec<u8>)> = BTreeMap::new();
-    let is_rule = |(key, _): &(&PolicyKey, &PolicyEntry)| key.kind == EntryKind::Rule as u32;
-    for (key, entry) in generation.table.iter().filter(is_rule) {
-        // Parts come in their order, because the keys do.
-        let (_, text) = parts.entry(key.a).or_insert_with(|| (*entry, Vec::new()));
-        text.extend(entry.text.iter().take_while(|byte| **byte != 0));
-    }
     let mut shown = Vec::new();
-    for (number, (entry, text)) in parts {
-        let rule: Json = serde_json::from_slice(&text).context("a rule in the kernel is not readable")?;
-        let id: Vec<u8> = entry.id.iter().copied().take_while(|byte| *byte != 0).collect();
+    for (number, rule) in rules_of(&generation.table)? {
         let mut key = generation.number.to_ne_bytes().to_vec();
         key.extend(number.to_ne_bytes());
         let value = counts.lookup(&key, MapFlags::ANY).context("reading a rule's counters")?.unwrap_or_default();
@@ -69,10 +60,11 @@ fn rules(pins: &GuardPins, generation: &Generation) -> Result<Vec<Json>> {
             bytes.map_or(0, u64::from_ne_bytes)
         };
         shown.push(json!({
-            "id": String::from_utf8_lossy(&id),
-            "on": rule.get("on"),
-            "match": rule.get("match"),
-            "mode": if entry.count == u32::from(POLICY_DENY) { "enforce" } else { "audit" },
+            "owner": Owner::of(&rule.id),
+            "id": rule.id,
+            "on": rule.on,
+            "match": rule.target,
+            "mode": rule.mode,
             "denied": count(0),
             "audited": count(8),
         }));

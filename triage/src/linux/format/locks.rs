@@ -84,6 +84,7 @@ pub(super) const FORMATS: &[Format] = &[
     },
     Format {
         headline: "WARNING: suspicious RCU usage",
+        detail: Detail::Source,
         title: "WARNING: suspicious RCU usage in {s}",
         steps: TRACE,
         skip: RCU,
@@ -91,6 +92,7 @@ pub(super) const FORMATS: &[Format] = &[
     },
     Format {
         headline: "INFO: suspicious RCU usage",
+        detail: Detail::Source,
         title: "INFO: suspicious RCU usage in {s}",
         steps: TRACE,
         skip: RCU,

@@ -52,6 +52,8 @@ pub(super) enum Detail {
     HeldAt(&'static [&'static str]),
     /// After these lines, one with `[address] function`: gives `{s}`.
     Symbol(&'static [&'static str]),
+    /// A line with a source file and a line number.
+    Source,
     /// A word that follows these: gives `{s}`.
     Word(&'static str),
     /// The line after the headline: gives `{line}`.

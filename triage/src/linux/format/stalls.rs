@@ -52,7 +52,7 @@ pub(super) const FORMATS: &[Format] = &[
     },
     Format {
         anchor: "INFO:",
-        headline: "INFO: task .* blocked for more than [0-9]+ seconds",
+        headline: "INFO: task .* blocked (?:in I/O wait )?for more than [0-9]+ seconds",
         title: "INFO: task hung in {s}",
         others: &["hang in {s}"],
         steps: TRACE,

@@ -1,8 +1,10 @@
 //! What the policy denies, that its audit twin lets pass and counts, and that no other way leads to the same.
 
+pub mod actions;
 pub mod exec;
 pub mod files;
 pub mod others;
+pub mod packs;
 pub mod remains;
 pub mod together;
 pub mod upgrade;

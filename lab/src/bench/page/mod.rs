@@ -1,10 +1,13 @@
 //! The page of benchmarks: findings as tables, each figure beside its bar.
 
 mod content;
+mod detection;
 
 use super::bars;
+use super::engine;
 use super::guest;
 use super::machine;
+use super::mutants;
 use super::rivals;
 use crate::kernel::Series;
 use anyhow::{Context, Result};
@@ -43,7 +46,8 @@ connection over loopback, is nobody's processor time and not in the figures.
 
 - The work is done by `lab/bench/driver.c`, a static process without libc that has nothing to do with BPF. Each figure is its own
   processor time and that of the children it waited for: what a hook does in the caller's place is in it, what the sensor's
-  processes do is not. That is told apart, in a table of its own.
+  processes do is not. That is told apart, in a table of its own, and counted until they have been at rest for half a second; what
+  they use in such a half second without work before it is taken off, and told as a row.
 - In each guest every workload runs without the sensor, with it, and without it again. A ratio is to the mean of the two; the
   column `spread` is how far these two were apart at most. auditd is compared with the run before it alone, because what it turns
   on in the kernel stays on for the rest of the boot.
@@ -57,14 +61,6 @@ connection over loopback, is nobody's processor time and not in the figures.
   same with a policy of three dozen rules. auditd has an exec rule and six file watches, one on the folder that the
   write row opens in; execsnoop is bpftrace's own script, which watches exec only.
 
-";
-
-const RIVALS: &str = "
-## The detection engine beside others
-
-By `WATERTIGHT_CORPORA=DIR watertight-lab bench --rivals-only`: the public Sigma rules over the same events in each engine, on the machine
-above. The engines take turns, each in a process of its own; the median of five counts. Parsing of events is in nobody's time. What
-ours loads is the compiled image; `content/rivals` has the rest of the method, and `compare` there holds the hits of all three equal.
 ";
 
 impl Page {
@@ -92,6 +88,12 @@ impl Page {
         }
         if let Some(scenes) = read::<Vec<rivals::Scene>>(&folder.join("rivals.json"))? {
             page.rivals(&scenes);
+        }
+        if let Some(found) = read::<mutants::Found>(&folder.join("mutants.json"))? {
+            page.mutants(&found);
+        }
+        if let Some(found) = read::<engine::Found>(&folder.join("engine.json"))? {
+            page.engine(&found);
         }
         Ok(page)
     }
@@ -192,6 +194,12 @@ impl Page {
             }
             self.line(&format!("{row}|"));
         }
+        let mut row = "| nothing, for half a second ".to_owned();
+        for found in kernel.measured() {
+            let rests: Vec<u64> = Workload::ALL.iter().filter_map(|work| Some(with(found, *work)?.rest_ns)).collect();
+            let _ = write!(row, "| {:.0} ", each(rests.iter().sum(), rests.len() as u64));
+        }
+        self.line(&format!("{row}|"));
     }
 
     fn events(&mut self, kernel: &KernelFindings) {
@@ -280,32 +288,22 @@ impl Page {
         ));
     }
 
-    fn rivals(&mut self, scenes: &[rivals::Scene]) {
-        self.line(RIVALS);
-        self.line("| rules | engine | rules | us an event | of ours | hits | of events | ms to load | rules, MiB |");
-        self.line("|---|---|--:|--:|--:|--:|--:|--:|--:|");
-        for rivals::Scene { scene, engines } in scenes {
-            let bar = bars::DETECTION.iter().find(|(name, ..)| name == scene);
-            let Some((ours, others)) = engines.split_first() else { continue };
-            for one in engines {
-                let times = one.us_per_event / ours.us_per_event.max(f64::MIN_POSITIVE);
-                let (mut us, mut load) = (format!("{:.2}", one.us_per_event), format!("{:.1}", one.load_ms));
-                let (mut ratio, mut mib) = (format!("{times:.1}x"), format!("{:.1}", one.rules_kib as f64 / 1024.0));
-                if let Some((_, us_max, times_min, kib_max, load_ms_max)) = bar {
-                    if one.engine == ours.engine {
-                        let _ = write!(us, " {} [{us_max}]", self.verdict(one.us_per_event <= *us_max));
-                        let _ = write!(load, " {} [{load_ms_max:.0}]", self.verdict(one.load_ms <= *load_ms_max));
-                        let _ = write!(mib, " {} [{}]", self.verdict(one.rules_kib <= *kib_max), kib_max >> 10);
-                    } else if others.first().is_some_and(|first| first.engine == one.engine) {
-                        let _ = write!(ratio, " {} [{times_min:.0}x]", self.verdict(times >= *times_min));
-                    }
-                }
-                self.line(&format!(
-                    "| {scene} | {} | {} | {us} | {ratio} | {} | {} | {load} | {mib} |",
-                    one.engine, one.rules, one.hits, one.events
-                ));
-            }
-        }
+    fn mutants(&mut self, found: &mutants::Found) {
+        self.line("\n## Hostile packs\n");
+        self.line(&format!(
+            "{} mutants of seed {:#x} in {} s, by `watertight-lab bench --mutants-only`: each is opened, its canaries run, and what is taken \
+             evaluates events as on a host.\n",
+            found.mutants, found.seed, found.seconds
+        ));
+        self.line("| refused by name | fail their canaries | taken | taken, then fail | panics |");
+        self.line("|--:|--:|--:|--:|--:|");
+        let (failed, panics) = (found.accepted_then_failed, found.panics);
+        let is_tried = found.refused > 0 && found.fail_canaries > 0 && found.accepted > 0;
+        let (of_failed, of_panics) = (self.verdict(is_tried && failed == 0), self.verdict(is_tried && panics == 0));
+        self.line(&format!(
+            "| {} | {} | {} | {failed} {of_failed} [0] | {panics} {of_panics} [0] |",
+            found.refused, found.fail_canaries, found.accepted
+        ));
     }
 
     fn verdict(&mut self, is_met: bool) -> &'static str {

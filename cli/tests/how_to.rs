@@ -1,0 +1,138 @@
+//! The page that tells how a rule is rolled out, run as it stands: every command in its order, and what each part prints beside what the page
+//! shows.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
+const PAGE: &str = include_str!("../../docs/how-to/rule.md");
+/// What stands for anything.
+const ANYTHING: &str = "...";
+/// Parts of the flow that the page must not lose.
+const STEPS: [&str; 14] = [
+    "rules check",
+    "content explain",
+    "content build",
+    "content verify",
+    "content diff",
+    "content replay",
+    "content keys new",
+    "content sign",
+    "content draft release",
+    "content publish",
+    "content draft plan",
+    "content fetch",
+    "content install",
+    "status",
+];
+
+/// Commands, and what the page says that they print.
+#[derive(Debug, Default)]
+struct Block {
+    line: usize,
+    commands: String,
+    shown: Option<Vec<String>>,
+}
+
+fn blocks() -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut inside = None;
+    for (number, line) in (1..).zip(PAGE.lines()) {
+        match (line, inside) {
+            ("```sh", None) => {
+                inside = Some("sh");
+                blocks.push(Block { line: number, ..Block::default() });
+            }
+            ("```text", None) => {
+                inside = Some("text");
+                let block = blocks.last_mut().expect("commands before what they print");
+                assert!(block.shown.replace(Vec::new()).is_none(), "line {number}: shown twice");
+            }
+            ("```", Some(_)) => inside = None,
+            (line, Some("sh")) => blocks.last_mut().expect("one was begun").commands.extend([line, "\n"]),
+            (line, Some(_)) => {
+                let block = blocks.last_mut().expect("one was begun");
+                block.shown.get_or_insert_default().push(line.to_owned());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(inside, None, "the page's last block has no end");
+    blocks
+}
+
+/// Whether a line is what the page shows, where `...` is anything.
+fn is_shown(shown: &str, line: &str) -> bool {
+    let mut parts = shown.split(ANYTHING);
+    let Some(mut rest) = parts.next().and_then(|first| line.strip_prefix(first)) else { return false };
+    let mut last = None;
+    for part in parts {
+        if let Some(before) = last.replace(part) {
+            let Some((_, behind)) = rest.split_once(before) else { return false };
+            rest = behind;
+        }
+    }
+    last.map_or(rest.is_empty(), |last| rest.ends_with(last))
+}
+
+/// Whether the lines are those that the page shows; `...` alone is any number of lines.
+fn are_shown(shown: &[String], lines: &[&str]) -> bool {
+    match (shown.split_first(), lines.split_first()) {
+        (None, _) => lines.is_empty(),
+        (Some((first, rest)), _) if first == ANYTHING => (0..=lines.len()).any(|skip| are_shown(rest, &lines[skip..])),
+        (Some((first, rest)), Some((line, left))) => is_shown(first, line) && are_shown(rest, left),
+        (Some(_), None) => false,
+    }
+}
+
+#[test]
+fn every_command_of_the_page_runs_in_its_order_and_prints_what_the_page_shows() {
+    let blocks = blocks();
+    assert!(blocks.iter().filter(|block| block.shown.is_some()).count() >= 8, "{blocks:?}");
+    let all: String = blocks.iter().map(|block| block.commands.as_str()).collect();
+    let missing: Vec<_> = STEPS.iter().filter(|step| !all.contains(**step)).collect();
+    assert!(missing.is_empty(), "the page no longer has {missing:?}");
+
+    // One shell for all of them, as a person has one; what each block prints goes to a file of its own.
+    let folder = tempfile::tempdir().expect("a folder");
+    let desk = folder.path().join("desk");
+    fs::create_dir(&desk).expect("a folder");
+    let printed = |number: usize| folder.path().join(format!("printed-{number}"));
+    let mut script = String::new();
+    for (number, block) in blocks.iter().enumerate() {
+        script.push_str(&format!("exec > '{}'\n{}", printed(number).display(), block.commands));
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", Path::new(BINARY).parent().expect("a folder").display());
+    let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/recordings");
+    let mut shell = Command::new("sh");
+    shell.args(["-eu", "-c", &script]).env("PATH", path).env("RECORDINGS", recordings);
+    let output = shell.current_dir(&desk).stdin(Stdio::null()).output().expect("every Linux has a shell");
+    let words = String::from_utf8_lossy(&output.stderr);
+    for (number, block) in blocks.iter().enumerate() {
+        let printed = fs::read_to_string(printed(number)).ok();
+        let lines: Vec<&str> = printed.as_deref().unwrap_or_default().lines().collect();
+        if let (true, Some(shown)) = (printed.is_some(), &block.shown) {
+            assert!(
+                are_shown(shown, &lines),
+                "docs/how-to/rule.md:{}: prints\n{}\n{words}",
+                block.line,
+                lines.join("\n")
+            );
+        }
+    }
+    assert!(output.status.success(), "{words}");
+}
+
+#[test]
+fn what_differs_from_the_page_is_found() {
+    let shown = |text: &str| -> Vec<String> { text.lines().map(str::to_owned).collect() };
+    assert!(are_shown(&shown("a ... c\n...\nd"), &["a b c", "x", "y", "d"]));
+    assert!(are_shown(&shown("id ..."), &["id 7"]));
+    for (page, lines) in
+        [("a", vec!["b"]), ("a", vec![]), ("a", vec!["a", "b"]), ("a ... c", vec!["a b d"]), ("...\nd", vec!["x"])]
+    {
+        assert!(!are_shown(&shown(page), &lines), "{page}: {lines:?}");
+    }
+}

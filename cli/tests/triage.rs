@@ -1,0 +1,88 @@
+//! `watertight triage` and `watertight crash` as a user runs them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const OOPS: &str = "[    1.000000] WARNING: CPU: 0 PID: 77 at fs/frob.c:12 frob_open+0x10/0x20 [frob]
+[    1.000000] CPU: 0 PID: 77 Comm: frobd Not tainted 6.1.0 #1
+[    1.000000] RIP: 0010:frob_open+0x10/0x20 [frob]
+[    1.000000] Call Trace:
+[    1.000000]  frob_attach+0x10/0x20 [frob]
+";
+
+fn watertight(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_watertight")).current_dir(folder).args(args).output().expect("the command runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_line_for_each_report_in_the_order_of_the_files_and_the_path_as_it_was_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("two.log"), format!("{OOPS}{}", OOPS.replace("frob_open", "frob_close")))
+        .expect("written");
+    std::fs::write(folder.path().join("quiet.log"), "[    1.000000] frob0: link up\n").expect("written");
+    let done = watertight(folder.path(), &["triage", "-o", "json", "./two.log", "quiet.log", "gone.log"]);
+    let lines: Vec<serde_json::Value> =
+        text(&done.stdout).lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let field =
+        |name: &str| lines.iter().map(|line| line[name].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>();
+    assert_eq!(field("file"), ["./two.log", "./two.log", "quiet.log", "gone.log"]);
+    assert_eq!(field("kind"), ["linux-oops", "linux-oops", "none", "none"]);
+    assert_eq!(field("title"), ["WARNING in frob_open", "WARNING in frob_close", "", ""]);
+    assert!(field("error")[3].starts_with("opening: "), "{:?}", field("error"));
+    assert_eq!(done.status.code(), Some(3), "some failed");
+    assert_eq!(watertight(folder.path(), &["triage", "gone.log"]).status.code(), Some(1), "all failed");
+    assert_eq!(watertight(folder.path(), &["triage", "quiet.log"]).status.code(), Some(0));
+    assert_eq!(watertight(folder.path(), &["triage"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_text_form_names_the_fault_the_stack_and_the_bucket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("oops.log"), OOPS).expect("written");
+    let shown = text(&watertight(folder.path(), &["triage", "oops.log"]).stdout);
+    for expected in [
+        "TITLE:            WARNING in frob_open\n",
+        "PROCESS_NAME:     frobd (pid 77)\n",
+        "STACK_TEXT:\n",
+        "frob!frob_open+0x10\n",
+        "BUCKET_ID:        b1 ",
+    ] {
+        assert!(shown.contains(expected), "no {expected:?} in\n{shown}");
+    }
+}
+
+#[test]
+fn crashes_of_several_hosts_are_counted_listed_shown_and_charted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |args: &[&str]| {
+        let done = watertight(folder.path(), args);
+        assert_eq!(done.status.code(), Some(0), "{args:?}: {}", text(&done.stderr));
+        text(&done.stdout)
+    };
+    std::fs::write(folder.path().join("oops.log"), OOPS).expect("written");
+    for (host, at) in [("one", "2026-11-22T08:10:00Z"), ("two", "2026-11-22T10:20:00Z")] {
+        let said = run(&["crash", "add", "--store", "c.db", "--host", host, "--at", at, "--content", "c7", "oops.log"]);
+        assert!(said.starts_with("1 crashes counted, 0 were known"), "{said}");
+    }
+    let said = run(&["crash", "add", "--store", "c.db", "--host", "one", "oops.log"]);
+    assert!(said.starts_with("0 crashes counted, 1 were known"), "{said}");
+    let line: serde_json::Value =
+        serde_json::from_str(&run(&["crash", "list", "--store", "c.db", "-o", "json"])).expect("one line");
+    assert_eq!((line["hosts"].as_u64(), line["crashes"].as_u64()), (Some(2), Some(2)));
+    let bucket = line["bucket"].as_str().expect("an id");
+    let shown = run(&["crash", "show", "--store", "c.db", "--reporting", "1/4", bucket]);
+    assert!(
+        shown.contains("COUNTED:   2 crashes of 2 hosts") && shown.contains("ESTIMATE:  8 hosts affected"),
+        "{shown}"
+    );
+    assert_eq!(run(&["crash", "chart", "--store", "c.db"]).lines().count(), 3, "an hour without a crash lies between");
+    run(&["crash", "chart", "--store", "c.db", "--svg", "chart.svg", bucket]);
+    assert!(std::fs::read_to_string(folder.path().join("chart.svg")).expect("a picture").starts_with("<svg"));
+    assert_eq!(watertight(folder.path(), &["crash", "show", "--store", "c.db", "ffff"]).status.code(), Some(4));
+    assert_eq!(watertight(folder.path(), &["crash", "list", "--store", "gone.db"]).status.code(), Some(1));
+    assert!(!folder.path().join("gone.db").exists(), "a store that was misspelt is not made");
+}

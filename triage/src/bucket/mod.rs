@@ -1,0 +1,181 @@
+//! By what crashes are counted: one bug, one bucket, on every machine, build and processor.
+//!
+//! The key is made of what stays the same when the kernel is built again: kind of fault, kind of access, module, function, and the
+//! calls around it. Versions are left out on purpose: with them in the key every release would split every bug, and what a crash is
+//! associated with could not be told any more. They are columns of the store.
+//!
+//! `b1` names the rules that made a key. Other rules get another name, and the store keeps old ids as aliases.
+
+mod names;
+mod similar;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::report::{Bucket, Frame, Kind, Report, Trust};
+
+pub use names::steady_name;
+pub use similar::{similarity, MERGE_MIN};
+
+/// The rules by which keys are made here.
+pub const VERSION: &str = "b1";
+
+/// Calls in the key. More would split a bug by how it was reached.
+const FRAMES: usize = 3;
+
+/// Letters of an id. 64 bits: a fleet would need billions of buckets before two share one.
+const ID_LETTERS: usize = 16;
+
+/// The faults whose stack is different each time, because they are noticed from outside: only the subject says which one it is.
+const WITHOUT_FRAMES: &[&str] = &["HANG", "LOCKDEP", "ATOMIC_SLEEP", "LEAK"];
+
+/// Gives the report its bucket; one without a crash has none.
+pub fn assign(report: &mut Report) {
+    if report.kind == Kind::None {
+        return;
+    }
+    let fault = fault(report);
+    let access = access(report);
+    let (module, function) = blamed(report);
+    let calls = calls(report, &function);
+    let key = [VERSION, platform(report.kind), &fault, &access, &module, &function, &calls.join(" < ")].join(" | ");
+    let family = [VERSION, platform(report.kind), &fault, &module].join(" | ");
+    let exact = format!("{key} | {}", place(report));
+    report.bucket =
+        Some(Bucket { version: VERSION.to_owned(), id: id(&key), key, family: id(&family), exact: id(&exact) });
+}
+
+/// A short digest.
+#[must_use]
+pub fn id(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    let mut id: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    id.truncate(ID_LETTERS);
+    id
+}
+
+fn platform(kind: Kind) -> &'static str {
+    match kind {
+        Kind::LinuxOops | Kind::LinuxVmcore => "linux",
+        Kind::WindowsKernel => "windows",
+        Kind::Minidump | Kind::ElfCore => "process",
+        Kind::None => "none",
+    }
+}
+
+/// Kind of the fault: the type; for dumps that have no type the stop code or the exception.
+fn fault(report: &Report) -> String {
+    let code = || report.bugcheck.as_ref().map(|bugcheck| bugcheck.code.to_string());
+    let exception = || report.exception.as_ref().map(|exception| exception.code.to_string());
+    report.type_.clone().or_else(code).or_else(exception).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// What was done to what kind of address. A sanitizer's type says it already, and the address it prints is any.
+fn access(report: &Report) -> String {
+    let says_it_already = report.type_.as_deref().is_some_and(|class| class.starts_with('K'));
+    match &report.access {
+        Some(access) if !says_it_already => match &access.class {
+            Some(class) => format!("{} {class}", access.operation),
+            None => access.operation.to_string(),
+        },
+        _ => String::new(),
+    }
+}
+
+/// Module and function that are blamed; a function without a name is its offset, and no blame at all is the title.
+fn blamed(report: &Report) -> (String, String) {
+    let module = report.blamed.as_ref().and_then(|blamed| blamed.module.clone());
+    let fault = report.frames.iter().find(|frame| frame.is_fault);
+    let offset = || fault.and_then(|frame| Some(format!("+{}", frame.offset?)));
+    let function = report.blamed.as_ref().and_then(|blamed| blamed.function.as_deref()).map(steady_name);
+    let title = || report.title.clone().unwrap_or_default();
+    (module.unwrap_or_else(|| "unknown".to_owned()), function.or_else(offset).unwrap_or_else(title))
+}
+
+/// The calls around the blamed function, from it on.
+fn calls(report: &Report, function: &str) -> Vec<String> {
+    if report.corrupted || report.type_.as_deref().is_some_and(|class| WITHOUT_FRAMES.contains(&class)) {
+        return Vec::new();
+    }
+    let trusted: Vec<&Frame> = report.frames.iter().filter(|frame| frame.trust > Trust::Scan).collect();
+    let names: Vec<String> = trusted.iter().map(|frame| name(frame)).collect();
+    let named = names.iter().position(|name| name == function);
+    // A function without a name is where the fault is; what the kernel called on its way to stop says nothing of the bug.
+    let from = named.or_else(|| trusted.iter().position(|frame| frame.is_fault)).unwrap_or(0);
+    names.into_iter().skip(from).take(FRAMES).collect()
+}
+
+/// A frame's name for the key.
+fn name(frame: &Frame) -> String {
+    match (&frame.function, &frame.module, frame.offset) {
+        (Some(function), _, _) => steady_name(function),
+        (None, Some(module), Some(offset)) => format!("{module}+{offset}"),
+        (None, Some(module), None) => module.clone(),
+        (None, None, _) => "?".to_owned(),
+    }
+}
+
+/// One build's one place.
+fn place(report: &Report) -> String {
+    let frame = report.frames.iter().find(|frame| frame.is_fault).or_else(|| report.frames.first());
+    let offset = frame
+        .and_then(|frame| frame.offset.or(frame.function_offset))
+        .map(|offset| offset.to_string())
+        .unwrap_or_default();
+    format!("{} {offset}", report.os_build.as_deref().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OOPS: &str = "[    1.000000] BUG: unable to handle page fault for address: ffffc90000001000
+[    1.000000] CPU: 1 PID: 77 Comm: frobd Not tainted 6.1.0-56-cloud-amd64 #1
+[    1.000000] RIP: 0010:frob_open+0x10/0x20 [frob]
+[    1.000000] Call Trace:
+[    1.000000]  frob_attach+0x40/0x80 [frob]
+[    1.000000]  frob_probe+0x12/0x34 [frob]
+[    1.000000]  vfs_open+0x12/0x34
+";
+
+    fn bucket(text: &str) -> Bucket {
+        let mut found = None;
+        crate::linux::read(text, &mut |report| found = Some(report));
+        let mut report = found.expect("a crash");
+        assign(&mut report);
+        report.bucket.expect("a bucket")
+    }
+
+    #[test]
+    fn one_bug_has_one_bucket_on_every_machine_build_and_processor() {
+        let one = bucket(OOPS);
+        assert_eq!(
+            one.key,
+            "b1 | linux | MEMORY_SAFETY_BUG | read kernel | frob | frob_open | frob_open < frob_attach < frob_probe"
+        );
+        for (from, to) in [
+            ("CPU: 1 PID: 77", "CPU: 3 PID: 1201"),
+            ("frobd", "other"),
+            ("+0x10/0x20", "+0x18/0x28"),
+            ("frob_attach+", "frob_attach.isra.0.cold+"),
+            ("frob_probe+", "frob_probe.constprop.3+"),
+            ("ffffc90000001000", "ffffc9000000f000"),
+            ("6.1.0-56", "6.1.0-57"),
+        ] {
+            assert_eq!(bucket(&OOPS.replace(from, to)).id, one.id, "{from} -> {to}");
+        }
+        assert_ne!(
+            bucket(&OOPS.replace("6.1.0-56", "6.1.0-57")).exact,
+            one.exact,
+            "a build is told apart by the exact id"
+        );
+    }
+
+    #[test]
+    fn two_bugs_have_two_buckets_and_may_share_a_family() {
+        let one = bucket(OOPS);
+        let other = bucket(&OOPS.replace("frob_open", "frob_close"));
+        assert_ne!(one.id, other.id);
+        assert_eq!(one.family, other.family);
+        assert_ne!(bucket(&OOPS.replace("[frob]", "[quux]")).family, one.family);
+    }
+}

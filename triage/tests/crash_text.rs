@@ -1,0 +1,216 @@
+//! Crash texts written for these tests in the kernel's formats, with the title, type and subject that each must get.
+
+use watertight_triage::report::{Kind, Report, Trust};
+
+fn reports(text: &str) -> Vec<Report> {
+    let mut reports = Vec::new();
+    watertight_triage::linux::read(text, &mut |report| reports.push(report));
+    reports
+}
+
+/// Asserts the title and type of the first report; `text` is a log without timestamps.
+fn assert_named(text: &str, title: &str, class: &str) {
+    let stamped: String = text.lines().map(|line| format!("[   12.345678] {line}\n")).collect();
+    let called: String = text.lines().map(|line| format!("[   12.345678][  T77] {line}\n")).collect();
+    let journal: String = text.lines().map(|line| format!("Nov 22 08:45:24 host kernel: {line}\n")).collect();
+    let pstore: String = text.lines().map(|line| format!("<4>[   12.345678] {line}\r\n")).collect();
+    for form in [text, &stamped, &called, &journal, &pstore] {
+        let found = reports(form);
+        assert!(!found.is_empty(), "no report in\n{form}");
+        let first = &found[0];
+        assert_eq!(first.title.as_deref(), Some(title), "{form}");
+        assert_eq!(first.type_.as_deref(), Some(class), "{form}");
+        assert_eq!(first.kind, Kind::LinuxOops);
+    }
+}
+
+#[test]
+fn a_use_after_free_is_named_after_the_caller_of_memcpy() {
+    let text = "BUG: KASAN: slab-use-after-free in memcpy+0x3c/0x50
+Read of size 8 at addr ffff888012345678 by task frobd/77
+
+CPU: 1 PID: 77 Comm: frobd Tainted: G    B   W  O       6.1.0-56-cloud-amd64 #1
+Call Trace:
+ <TASK>
+ dump_stack_lvl+0x45/0x59
+ kasan_report+0xad/0xe0
+ memcpy+0x3c/0x50
+ frob_fill+0x12/0x90 [frob]
+ frob_read+0x40/0x100 [frob]
+ vfs_read+0x100/0x300
+ </TASK>
+Allocated by task 70:
+ kasan_save_stack+0x1e/0x40
+ frob_open+0x20/0x40 [frob]
+";
+    assert_named(text, "KASAN: slab-use-after-free Read in frob_fill", "KASAN-USE-AFTER-FREE-READ");
+    let report = &reports(text)[0];
+    assert!(!report.corrupted, "{:?}", report.warnings);
+    assert_eq!(report.taint, ["bad page", "warned before", "module out of tree"]);
+    assert_eq!((report.process.as_deref(), report.pid, report.cpu), (Some("frobd"), Some(77), Some(1)));
+    assert_eq!(report.os_build.as_deref(), Some("6.1.0-56-cloud-amd64 #1"));
+    let blamed = report.blamed.as_ref().expect("blamed");
+    assert_eq!((blamed.module.as_deref(), blamed.function.as_deref()), (Some("frob"), Some("frob_fill")));
+    assert_eq!(report.frames.len(), 6);
+}
+
+#[test]
+fn faults_of_every_architecture_are_named_alike() {
+    for text in [
+        "BUG: kernel NULL pointer dereference, address: 0000000000000010
+#PF: supervisor read access in kernel mode
+RIP: 0010:frob_open+0x10/0x20 [frob]
+Call Trace:
+ vfs_open+0x20/0x40
+",
+        "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000010
+Internal error: Oops: 96000004 [#1] SMP
+pc : frob_open+0x10/0x20 [frob]
+lr : vfs_open+0x20/0x40
+Call trace:
+ frob_open+0x10/0x20 [frob]
+ vfs_open+0x20/0x40
+",
+        "Unable to handle kernel NULL pointer dereference at virtual address 00000010
+Internal error: Oops: 5 [#1] SMP ARM
+PC is at frob_open+0x10/0x20 [frob]
+LR is at vfs_open+0x20/0x40
+Backtrace:
+[<bf000010>] (frob_open) from [<c0110020>] (vfs_open+0x20/0x40)
+",
+        "BUG: Kernel NULL pointer dereference on read at 0x00000010
+NIP [c008000000a30010] frob_open+0x10/0x20 [frob]
+Call Trace:
+[c000000008cb7b30] [c0000000004f0020] vfs_open+0x20/0x40
+",
+    ] {
+        assert_named(
+            text,
+            "BUG: unable to handle kernel NULL pointer dereference in frob_open",
+            "NULL-POINTER-DEREFERENCE",
+        );
+    }
+}
+
+#[test]
+fn a_stall_is_named_after_what_the_dispatcher_called_wherever_it_was_interrupted() {
+    for inner in [" frob_hash+0x10/0x20\n frob_walk+0x30/0x80\n", " frob_walk+0x38/0x80\n", ""] {
+        let text = format!(
+            "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [frobd:77]
+CPU: 1 PID: 77 Comm: frobd Not tainted 6.1.0 #1
+RIP: 0010:frob_next+0x10/0x20
+Call Trace:
+{inner} frob_ioctl+0x30/0x80
+ vfs_ioctl+0x10/0x20
+ __x64_sys_ioctl+0x10/0x20
+ do_syscall_64+0x10/0x20
+"
+        );
+        assert_named(&text, "BUG: soft lockup in frob_ioctl", "HANG");
+    }
+}
+
+#[test]
+fn tasks_that_hang_on_rcu_or_rtnl_are_one_bug_each() {
+    for (inner, subject) in [
+        (" synchronize_rcu_expedited+0x10/0x20\n frob_close+0x10/0x20\n", "synchronize_rcu"),
+        (" rtnl_lock+0x10/0x20\n frob_close+0x10/0x20\n", "rtnl_lock"),
+        (" schedule_timeout+0x10/0x20\n __wait_for_common+0x10/0x20\n frob_drain+0x10/0x20\n", "frob_drain"),
+    ] {
+        let text = format!(
+            "INFO: task frobd:77 blocked for more than 143 seconds.
+      Not tainted 6.1.0 #1
+task:frobd state:D stack:    0 pid:   77 ppid:     1 flags:0x00004000
+Call Trace:
+ __schedule+0x10/0x20
+ schedule+0x10/0x20
+{inner} do_syscall_64+0x10/0x20
+"
+        );
+        assert_named(&text, &format!("INFO: task hung in {subject}"), "HANG");
+    }
+}
+
+#[test]
+fn a_report_without_a_usable_stack_says_so() {
+    let text = "general protection fault, probably for non-canonical address 0xdead000000000110: 0000 [#1] SMP\n";
+    assert_named(text, "general protection fault in corrupted", "DoS");
+    assert!(reports(text)[0].corrupted);
+}
+
+#[test]
+fn reports_of_two_tasks_that_are_mixed_line_by_line_are_told_apart() {
+    let one = "WARNING: CPU: 0 PID: 1 at fs/frob.c:12 frob_open+0x10/0x20
+RIP: 0010:frob_open+0x10/0x20
+Call Trace:
+ frob_attach+0x10/0x20
+ vfs_open+0x10/0x20";
+    let other = "WARNING: CPU: 1 PID: 2 at net/quux.c:34 quux_send+0x10/0x20
+RIP: 0010:quux_send+0x10/0x20
+Call Trace:
+ quux_queue+0x10/0x20
+ sock_sendmsg+0x10/0x20";
+    let mixed: String = one
+        .lines()
+        .zip(other.lines())
+        .map(|(one, other)| format!("[   12.300000][    T1] {one}\n[   12.300000][    T2] {other}\n"))
+        .collect();
+    let found = reports(&mixed);
+    let titles: Vec<_> = found.iter().map(|report| report.title.as_deref().unwrap_or_default()).collect();
+    assert_eq!(titles, ["WARNING in frob_open", "WARNING in quux_send"]);
+    assert_eq!(
+        found[0].frames.iter().map(|frame| frame.function.as_deref().unwrap_or_default()).collect::<Vec<_>>(),
+        ["frob_open", "frob_attach", "vfs_open"]
+    );
+}
+
+#[test]
+fn parsing_from_a_report_on_finds_it_again_and_from_its_end_does_not() {
+    let report = "BUG: scheduling while atomic: frobd/77/0x00000002
+Call Trace:
+ dump_stack+0x10/0x20
+ __schedule_bug+0x10/0x20
+ schedule+0x10/0x20
+ frob_wait+0x10/0x20
+";
+    let text: String = format!("frob0: link up\n{report}frob0: link down\n")
+        .lines()
+        .map(|line| format!("[    1.000000] {line}\n"))
+        .collect();
+    let found = reports(&text);
+    assert_eq!(found.len(), 1);
+    let span = found[0].span.expect("a span");
+    let (start, end) = (usize::try_from(span.start).expect("small"), usize::try_from(span.end).expect("small"));
+    assert_eq!(reports(&text[start..])[0].title, found[0].title);
+    assert!(reports(&text[end..]).is_empty());
+    assert_eq!(found[0].title.as_deref(), Some("BUG: scheduling while atomic in frob_wait"));
+}
+
+#[test]
+fn an_ordinary_log_has_no_crash() {
+    let text = "[    0.000000] Linux version 6.1.0 (frob@host)
+[    0.100000] Kernel command line: panic=10 oops=panic
+[    1.000000] EXT4-fs (vda1): warning: mounting fs with errors
+[    1.100000] frob0: WARNING: cable unplugged
+[    1.200000] INFO: NMI handler (perf) took too long to run: 1.2 msecs
+[    1.300000] systemd[1]: Started BUG: tracker.
+[    1.400000] warning: `frobd' uses wireless extensions which will stop working
+[    1.500000] traps: frobd[77] general protection fault ip:7f00 sp:7f00 error:0 in libfrob.so[7f00+1000]
+[    1.600000] WARNING: The mand mount option has been deprecated and
+";
+    assert!(reports(text).is_empty(), "{:?}", reports(text));
+}
+
+#[test]
+fn leftovers_on_the_stack_are_kept_with_less_trust_and_never_name_a_report() {
+    let text = "[    1.000000] WARNING: CPU: 0 PID: 1 at fs/frob.c:12 frob_warn+0x10/0x20
+[    1.000000] Call Trace:
+[    1.000000]  ? frob_stale+0x10/0x20
+[    1.000000]  frob_warn+0x10/0x20
+[    1.000000]  vfs_open+0x10/0x20
+";
+    let report = &reports(text)[0];
+    assert_eq!(report.title.as_deref(), Some("WARNING in frob_warn"));
+    assert_eq!(report.frames[0].trust, Trust::Scan);
+    assert_eq!(report.frames[1].trust, Trust::Unwind);
+}

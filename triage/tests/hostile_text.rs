@@ -1,0 +1,148 @@
+//! Crash texts that were damaged or written to do harm: no panic, no report without end, no work without end.
+
+use watertight_triage::report::Report;
+
+/// Mutants of each seed.
+const MUTANTS: u64 = 400;
+
+/// Texts that are mutated, in the kernel's formats.
+const SEEDS: [&str; 6] = [
+    "[    1.000000][   T7] BUG: KASAN: slab-out-of-bounds in frob_open+0x10/0x20 [frob]\n[    1.000000][   T7] Write of size 8 at addr ffff888012345678 by task frobd/77\n[    1.000000][   T7] CPU: 1 PID: 77 Comm: frobd Tainted: G        W          6.1.0 #1\n[    1.000000][   T7] Call Trace:\n[    1.000000][   T7]  frob_open+0x10/0x20 [frob]\n[    1.000000][   T7]  vfs_open+0x10/0x20\n",
+    "Unable to handle kernel paging request at virtual address dead0110\nInternal error: Oops: 5 [#1] SMP ARM\nModules linked in: frob(O) quux\n 12bar\nPC is at frob_open+0x10/0x20\nr10: c0010000 r9 : 00000000\nBacktrace:\n[<bf000010>] (frob_open) from [<c0110020>] (vfs_open+0x20/0x40)\nCode: e5933000 (e5832000)\n",
+    "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [frobd:77]\nRIP: 0010:frob_next+0x10/0x20\nRAX: 0000000000000000 RBX: ffff888012345678 RCX: 0000000000000003\nCode: 48 89 <0f> 0b\nCall Trace:\n <IRQ>\n frob_walk+0x30/0x80\n <EOI>\n do_syscall_64+0x10/0x20\n",
+    "6,1234,5678901,-,caller=T17;WARNING: possible circular locking dependency detected\n6,1235,5678902,-,caller=T17;frobd/77 is trying to acquire lock:\n6,1236,5678903,-,caller=T17; (&frob){+.+.}, at: [<ffffffff81000000>] frob_lock+0x10/0x20\n",
+    "kernel BUG at fs/frob.c:12!\nrust_kernel: panicked at frob.rs:1:2:\nattempt to add with overflow\nCall Trace:\n _RNvCscSpY9Juk0HT_4frob4open+0x15b/0x160\n _ZN4frob4open17h0123456789abcdefE+0x1/0x2\n",
+    "Nov 22 08:45:24 host kernel: INFO: task frobd:77 blocked for more than 143 seconds.\nNov 22 08:45:24 host kernel: Call Trace:\nNov 22 08:45:24 host kernel:  schedule+0x10/0x20\nNov 22 08:45:24 host kernel:  frob_wait+0x10/0x20\nKernel panic - not syncing: hung_task: blocked tasks\n",
+];
+
+/// Words that a mutation puts in: those that parsers split at, and headlines.
+const WORDS: [&str; 20] = [
+    "[",
+    "]",
+    "<",
+    ">",
+    "(",
+    ")",
+    ":",
+    ";",
+    "+0x",
+    " from ",
+    "at: ",
+    "Call Trace:\n",
+    "BUG: ",
+    "WARNING: ",
+    "INFO:",
+    "{s}",
+    "\u{fffd}",
+    "\r\n",
+    "\0",
+    "_RNv",
+];
+
+/// A generator whose numbers are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(below.max(1)).expect("small")).expect("below a usize")
+    }
+}
+
+fn mutant(seed: &str, numbers: &mut Numbers) -> Vec<u8> {
+    let mut bytes = seed.as_bytes().to_vec();
+    for _ in 0..=numbers.next(8) {
+        let at = numbers.next(bytes.len());
+        match numbers.next(6) {
+            0 => bytes[at] = u8::try_from(numbers.next(256)).expect("a byte"),
+            1 => bytes.truncate(at.max(1)),
+            2 => drop(bytes.splice(at..at, WORDS[numbers.next(WORDS.len())].bytes())),
+            3 => {
+                let end = (at + numbers.next(40)).min(bytes.len());
+                drop(bytes.drain(at..end));
+            }
+            4 => {
+                let end = (at + numbers.next(200)).min(bytes.len());
+                let copy = bytes[at..end].to_vec();
+                drop(bytes.splice(at..at, copy));
+            }
+            _ => {
+                let other = SEEDS[numbers.next(SEEDS.len())];
+                drop(bytes.splice(at..at, other.bytes()));
+            }
+        }
+        if bytes.is_empty() {
+            bytes.push(b'\n');
+        }
+    }
+    bytes
+}
+
+fn reports(bytes: &[u8]) -> Vec<Report> {
+    let text: String = String::from_utf8_lossy(bytes).into_owned();
+    let mut reports = Vec::new();
+    watertight_triage::linux::read(&text, &mut |report| reports.push(report));
+    for report in &reports {
+        let span = report.span.expect("every report has its place");
+        assert!(span.start <= span.end && span.end <= u64::try_from(text.len()).expect("small"));
+        assert!(report.title.as_ref().is_some_and(|title| title.len() <= 120));
+        assert!(report.frames.len() <= 1024 && report.modules.len() <= 4096);
+        drop(serde_json::to_string(report).expect("every report is JSON"));
+        drop(report.to_string());
+    }
+    reports
+}
+
+#[test]
+fn thousands_of_damaged_logs_panic_nowhere() {
+    let mut numbers = Numbers(0x5eed_0c0f_fee0_0001);
+    let (mut tried, mut found) = (0_u64, 0_usize);
+    for seed in SEEDS {
+        for _ in 0..MUTANTS {
+            found += reports(&mutant(seed, &mut numbers)).len();
+            tried += 1;
+        }
+    }
+    assert!(tried >= 2_000);
+    assert!(found > 1_000, "{found} reports: the mutants are too far from logs to test anything");
+}
+
+#[test]
+fn a_log_of_headlines_alone_ends_and_says_that_there_is_more() {
+    let text = "[    1.000000] BUG: KASAN: use-after-free in frob+0x1/0x2\n".repeat(5_000);
+    let found = reports(text.as_bytes());
+    assert_eq!(found.len(), 1_000);
+    assert!(found.last().expect("reports").warnings.iter().any(|warning| warning.contains("more than 1000")));
+}
+
+#[test]
+fn a_stack_without_end_is_cut() {
+    let mut text = String::from(
+        "[    1.000000] WARNING: CPU: 0 PID: 1 at fs/frob.c:12 frob+0x1/0x2\n[    1.000000] Call Trace:\n",
+    );
+    (0..50_000).for_each(|number| text.push_str(&format!("[    1.000000]  frob_{number}+0x1/0x2\n")));
+    let found = reports(text.as_bytes());
+    assert!(found[0].frames.len() <= 1024);
+}
+
+#[test]
+fn one_line_of_megabytes_is_no_trouble() {
+    let text = format!("BUG: KASAN: {} in frob+0x1/0x2\n{}", "a-".repeat(2 << 20), "[".repeat(1 << 20));
+    reports(text.as_bytes());
+}
+
+#[test]
+fn headlines_of_thousands_of_callers_mixed_line_by_line_end_by_a_count() {
+    let mut text = String::new();
+    for number in 0..40_000_u32 {
+        let caller = format!("T{}", number % 997);
+        text.push_str(&format!(
+            "[    1.000000][{caller:>6}] WARNING: CPU: 0 PID: 1 at fs/frob.c:{number} frob_{caller}+0x1/0x2\n"
+        ));
+    }
+    let found = reports(text.as_bytes());
+    assert!(found.len() < 1_000, "{}", found.len());
+    assert!(found.last().expect("reports").warnings.iter().any(|warning| warning.contains("the rest is left out")));
+}
