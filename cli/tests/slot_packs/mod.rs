@@ -31,8 +31,8 @@ fn pack_with(name: &str, version: u64, title: &str, more: &str) -> Vec<u8> {
          detection:\n  selection:\n    TargetFilename|endswith: /{TRIGGER}\n  condition: selection\n{more}"
     );
     let tests = format!(
-        "fires:\n  - category: file_event\n    product: linux\n    event: {{TargetFilename: /tmp/{TRIGGER}}}\n\
-         silent:\n  - category: file_event\n    product: linux\n    event: {{TargetFilename: /tmp/other}}\n    why: another name\n"
+        "fires:\n  - rule: {RULE}\n    category: file_event\n    product: linux\n    event: {{TargetFilename: /tmp/{TRIGGER}}}\n\
+         silent:\n  - rule: {RULE}\n    category: file_event\n    product: linux\n    event: {{TargetFilename: /tmp/other}}\n    why: another name\n"
     );
     let sources = Sources {
         release: &release,

@@ -40,7 +40,7 @@ const TRIGGER: &str = "wt-content-trigger";
 /// The id of the rule.
 const RULE: &str = "7d1c1f0e-5f1b-4c5e-9a55-0c7d6f1f2a03";
 /// How long content has to live here before it is trusted.
-const TRIAL: &str = "3s";
+const TRIAL: &str = "20s";
 /// In emulation a detector with debug assertions takes its time to start.
 const BACK_MAX: Duration = Duration::from_secs(150);
 
