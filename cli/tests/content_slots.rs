@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
-use slot_packs::{id_of, killer, pack, TRIGGER};
+use slot_packs::{correlating_pack, id_of, killer, pack, TRIGGER};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
@@ -344,6 +344,37 @@ fn content_that_lives_through_its_last_try_is_trusted() {
     assert_eq!(second.detector().1["slot"], "candidate");
     host.trigger_until_next_is("last-known-good");
     second.end();
+}
+
+#[test]
+fn what_correlations_had_begun_is_told_where_it_is_dropped_by_a_death_and_by_other_content() {
+    if !sees() {
+        return;
+    }
+    let host = Host::new();
+    assert_eq!(host.install(&correlating_pack(1)).0, Some(0));
+    let run = host.run(&["--trial", "1h"]);
+    let (pid, content) = run.detector();
+    assert_eq!(content["name"], "together");
+    let seen = |run: &Run| {
+        trigger(host.state.path());
+        run.until(|line| line["kind"] == "alert" && line.to_string().contains(TRIGGER));
+    };
+    seen(&run);
+    seen(&run); // once a second one was handed on, what the first left in mind is noted
+    kill_process(pid, Signal::KILL).expect("it runs");
+    let gap = run.until(|line| line["kind"] == "sensor.gap" && line["of"] == "detector");
+    assert!(gap["message"].to_string().contains("what correlations had begun on up to"), "{gap}");
+    seen(&run);
+    assert_eq!(host.install(&pack("good", 7, "Quiet")).0, Some(0));
+    let gap = run.until(|line| line["kind"] == "sensor.gap" && line["of"] == "correlations");
+    assert!(gap["count"].as_u64() >= Some(1), "{gap}");
+    let output = Command::new(BINARY).args(["status", "-o", "json", "--state"]).arg(host.state.path()).output();
+    let status: Value = serde_json::from_slice(&output.expect("it starts").stdout).expect("JSON");
+    assert_eq!(status["content"]["correlations"]["evicted_groups"], 0, "{}", status["content"]);
+    assert_eq!(status["workers"][0]["worker"], "detector", "{}", status["workers"]);
+    let (summary, _) = run.end();
+    assert_eq!(summary["correlations"]["incomplete_hits"], 0, "{summary}");
 }
 
 #[test]

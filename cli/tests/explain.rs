@@ -136,3 +136,59 @@ fn what_is_no_rule_or_no_event_is_told_with_its_exit_code() {
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && words.contains("7a1f") && words.contains("7a1e"), "{words}");
 }
+
+/// A sequence of a write and a start, as the page of sequences has it.
+const SEQUENCE: &str = "title: Write and start
+id: 5b0f2f4e-6b1c-4f0e-9c3e-7d1f0c7a4e02
+correlation:
+  type: temporal_ordered
+  timespan: 30s
+  join: process
+  stages:
+    - name: write
+      logsource: {product: linux, category: file_event}
+      detection: {s: {TargetFilename|startswith: /tmp/}, condition: s}
+    - name: run
+      by: parent
+      logsource: {product: linux, category: process_creation}
+      detection: {s: {Image|startswith: /tmp/}, condition: s}
+";
+
+fn written(second: u32, process: &str) -> String {
+    format!(
+        "{{\"time\":\"2026-01-01T00:00:{second:02}Z\",\"logsource\":{{\"category\":\"file_event\",\"product\":\"linux\"}},\
+         \"event\":{{\"TargetFilename\":\"/tmp/x\",\"ProcessGuid\":\"{process}\"}}}}\n"
+    )
+}
+
+fn started(second: u32, image: &str, parent: &str) -> String {
+    format!(
+        "{{\"time\":\"2026-01-01T00:00:{second:02}Z\",\"logsource\":{{\"category\":\"process_creation\",\"product\":\"linux\"}},\
+         \"event\":{{\"Image\":\"{image}\",\"ProcessGuid\":\"new\",\"ParentProcessGuid\":\"{parent}\"}}}}\n"
+    )
+}
+
+#[test]
+fn a_sequence_is_explained_over_its_events_and_what_was_missing_is_named() {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("sequence.yml"), SEQUENCE).expect("our own folder");
+    for (events, fires, part) in [
+        (written(0, "p") + &started(9, "/tmp/x", "p"), true, "fired with event 2: events 1, 2"),
+        (written(0, "p") + &started(42, "/tmp/x", "p"), false, "too late by 12 s: the sequence began at event 1"),
+        (
+            written(0, "p") + &started(9, "/tmp/x", "q"),
+            false,
+            "with these values had come to the stage before; event 1",
+        ),
+        (written(0, "p") + &started(9, "/bin/x", "p"), false, "Image = /bin/x   does not fit"),
+        (written(0, "p"), false, "ProcessGuid = p): run is missing"),
+    ] {
+        let text = explain(&folder, "Write and start", &events, "text");
+        let words = String::from_utf8_lossy(&text.stdout).into_owned();
+        assert!(words.contains(part), "{events}{words}{}", String::from_utf8_lossy(&text.stderr));
+        let told: Json = serde_json::from_slice(&explain(&folder, "Write and start", &events, "json").stdout)
+            .expect("one JSON object");
+        assert_eq!(told["fires"], fires, "{told}");
+        assert_eq!(words.contains("fires once"), fires, "{words}");
+    }
+}

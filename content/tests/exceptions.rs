@@ -235,3 +235,19 @@ fn rules_with_exceptions_keep_their_order_and_their_own_conditions() {
     assert_eq!(applied.rules[1], library.rules[1].rule);
     assert_ne!(applied.rules[0].condition, library.rules[0].rule.condition);
 }
+
+#[test]
+fn an_exception_names_a_rule_by_its_name_as_well_and_a_name_that_two_have_names_none() {
+    let named = RULE.replace("id: rule-one", "name: tool_sends\nid: rule-one");
+    for target in ["tool_sends", "rule-one", "RULE-ONE"] {
+        let mut both = library(&[&named, &exception(target, "selection: {User: backup}", "selection")]);
+        assert_eq!(fired(&mut both, &by("backup")), Vec::<String>::new(), "{target}");
+        assert_eq!(fired(&mut both, &by("mallory")), ["rule-one"], "{target}");
+    }
+    let other = OTHER.replace("id: rule-two", "name: tool_sends\nid: rule-two");
+    let mut twice = library(&[&named, &other, &exception("tool_sends", "selection: {User: backup}", "selection")]);
+    assert_eq!(fired(&mut twice, &by("backup")), ["rule-one"], "nobody knows which of them is meant");
+    let found = apply(&twice.rules, &twice.exceptions).exceptions.remove(0);
+    let words: Vec<String> = found.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(words, ["dangling: 2 rules are called tool_sends: name the id of one"]);
+}

@@ -1,6 +1,6 @@
 //! One file in, its reports out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::bucket;
 use crate::format::{Format, HEAD_BYTES};
@@ -18,6 +18,8 @@ const TEXT_BYTES_MAX: usize = 256 << 20;
 pub struct Options {
     /// Leave out of the reports what may be secret: stack words that point at no code, and arguments of processes.
     pub redacts: bool,
+    /// Folders with PDB files, from which functions of Windows dumps get their names.
+    pub symbols: Vec<PathBuf>,
 }
 
 /// How an examination went.
@@ -36,7 +38,7 @@ pub enum Examined {
 pub fn examine(path: &Path, options: &Options, report: &mut dyn FnMut(Report)) -> Examined {
     let file = path.to_string_lossy().into_owned();
     let mut found = 0_u64;
-    let outcome = read(path, &mut |mut one: Report| {
+    let outcome = read(path, options, &mut |mut one: Report| {
         found = found.saturating_add(1);
         one.file.clone_from(&file);
         bucket::assign(&mut one);
@@ -59,10 +61,14 @@ pub fn examine(path: &Path, options: &Options, report: &mut dyn FnMut(Report)) -
 }
 
 /// Calls the reader of the file's format.
-fn read(path: &Path, report: &mut dyn FnMut(Report)) -> Result<(), Error> {
+fn read(path: &Path, options: &Options, report: &mut dyn FnMut(Report)) -> Result<(), Error> {
     let source = FileSource::open(path)?;
     match Format::of(&source.bytes(0, HEAD_BYTES)?) {
         Format::Text => read_text(&source, report),
+        Format::WindowsKernel64 => {
+            report(crate::windows::read(&source, &options.symbols)?);
+            Ok(())
+        }
         format => Err(Error::NoReader { format }),
     }
 }

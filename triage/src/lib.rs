@@ -24,6 +24,7 @@ pub mod report;
 pub mod source;
 #[cfg(feature = "store")]
 pub mod store;
+pub mod windows;
 
 pub use error::Error;
 pub use examine::{examine, Examined, Options};

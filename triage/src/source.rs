@@ -97,6 +97,16 @@ impl Source for [u8] {
     }
 }
 
+impl Source for Vec<u8> {
+    fn size_bytes(&self) -> u64 {
+        self.as_slice().size_bytes()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.as_slice().read_at(offset, buffer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

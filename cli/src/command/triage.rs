@@ -33,6 +33,9 @@ pub struct TriageArgs {
     /// Leave out what may be secret: stack words outside modules, memory, arguments of processes.
     #[arg(long)]
     redact: bool,
+    /// Folder with PDB files, for the names of functions in Windows dumps; may be given more than once. Nothing is fetched.
+    #[arg(long, value_name = "DIR")]
+    symbols: Vec<PathBuf>,
 }
 
 /// Forms of output; a stream of JSON is JSON Lines under either name.
@@ -53,6 +56,7 @@ enum Form {
 pub fn run(args: &TriageArgs) -> anyhow::Result<u8> {
     let mut options = Options::default();
     options.redacts = args.redact;
+    options.symbols.clone_from(&args.symbols);
     let mut out = BufWriter::new(io::stdout().lock());
     let bar = bar(args.files.len());
     let (mut failed, mut is_first) = (0_usize, true);

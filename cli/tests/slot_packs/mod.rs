@@ -11,11 +11,24 @@ pub const RULE: &str = "7d1c1f0e-5f1b-4c5e-9a55-0c7d6f1f2a01";
 
 /// A pack whose rule has this title.
 pub fn pack(name: &str, version: u64, title: &str) -> Vec<u8> {
+    pack_with(name, version, title, "")
+}
+
+/// The same with a correlation that waits for more of these events than ever come.
+pub fn correlating_pack(version: u64) -> Vec<u8> {
+    let correlation = format!(
+        "---\ntitle: Many\nid: 7d1c1f0e-5f1b-4c5e-9a55-0c7d6f1f2a04\ncorrelation:\n  type: event_count\n  rules: {RULE}\n  \
+         group-by: [TargetFilename]\n  timespan: 1h\n  generate: true\n  condition: {{gte: 1000}}\n"
+    );
+    pack_with("together", version, "Quiet", &correlation)
+}
+
+fn pack_with(name: &str, version: u64, title: &str, more: &str) -> Vec<u8> {
     let release = format!("name: {name}\nversion: {version}\n");
     let release = parse_release(Source { file: "pack.yml", text: &release }).expect("a release");
     let rule = format!(
         "title: {title}\nid: {RULE}\nlogsource: {{category: file_event, product: linux}}\n\
-         detection:\n  selection:\n    TargetFilename|endswith: /{TRIGGER}\n  condition: selection\n"
+         detection:\n  selection:\n    TargetFilename|endswith: /{TRIGGER}\n  condition: selection\n{more}"
     );
     let tests = format!(
         "fires:\n  - category: file_event\n    product: linux\n    event: {{TargetFilename: /tmp/{TRIGGER}}}\n\

@@ -72,11 +72,11 @@ struct Raced {
 }
 
 /// Runs every scene, prints a table, and leaves the figures in a file for the page of benchmarks.
-pub fn run(corpora: &Path, out: Option<&Path>, keep: Option<PathBuf>) -> Result<ExitCode> {
+pub fn run(corpora: &Path, out: Option<&Path>, keep: Option<PathBuf>, only: Option<&str>) -> Result<ExitCode> {
     let is_kept = keep.is_some();
     let work = keep.unwrap_or_else(|| env::temp_dir().join(format!("watertight-rivals-{}", std::process::id())));
     let mut results = Vec::new();
-    for scene in &SCENES {
+    for scene in SCENES.iter().filter(|scene| only.is_none_or(|only| scene.name == only)) {
         let rules = work.join(scene.name.replace(' ', "-"));
         gather(corpora, scene, &rules)?;
         let events = match scene.is_windows {

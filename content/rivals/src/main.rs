@@ -1,7 +1,8 @@
 //! The detection engine beside `rsigma-eval` and `sigma-rust`: the same rules, the same events, one machine.
 //!
 //! ```text
-//! rivals bench [--corpora DIR] [--out FILE]     time, memory and load, each engine in a process of its own; with `--keep DIR` rules
+//! rivals bench [--corpora DIR] [--out FILE] [--scene NAME]
+//!                                               time, memory and load, each engine in a process of its own; with `--keep DIR` rules
 //!                                               and events stay there, for `rivals measure` by hand
 //! rivals compare [--corpora DIR]                which rules fire where, each difference against `differences.csv`
 //! ```
@@ -40,7 +41,8 @@ fn run(args: &[String]) -> Result<ExitCode> {
         Some("bench") => match corpora()? {
             Some(corpora) => {
                 let path = |name: &str| option(name).map(PathBuf::from);
-                bench::run(&corpora, path("--out").as_deref(), path("--keep"))
+                let only = option("--scene");
+                bench::run(&corpora, path("--out").as_deref(), path("--keep"), only.as_deref())
             }
             None => Ok(skipped()),
         },

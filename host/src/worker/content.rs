@@ -26,6 +26,10 @@ use crate::slots::ContentId;
 /// Longest header: a pack of the most rules that the format allows, each with its id, and a policy of the most paths.
 pub const HEADER_BYTES_MAX: u64 = 16 << 20;
 
+/// Memory from this size on is the kernel's to give and to take back.
+#[cfg(target_env = "gnu")]
+const LARGE_BYTES: libc::c_int = 1 << 20;
+
 /// What an image is, for those who do not look into it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Header {
@@ -110,6 +114,7 @@ fn answer(report: RawFd, profile: Profile, make: &dyn for<'i> Fn(&'i [u8]) -> An
     let mut reporter = Reporter::inherit(report).context("taking the report pipe")?;
     sandbox::die_with_parent().context("tying this worker to who started it")?;
     crate::say::prepare();
+    keep_large_memory_apart();
     let input = Mapping::of(io::stdin().as_fd()).context("mapping the content")?;
     let mut out = File::from(io::stdout().as_fd().try_clone_to_owned().context("taking the answer's pipe")?);
     let sandbox = sandbox::enter(profile, reporter.as_fd()).context("giving up privileges")?;
@@ -125,6 +130,16 @@ fn answer(report: RawFd, profile: Profile, make: &dyn for<'i> Fn(&'i [u8]) -> An
     out.write_all(&(header.len() as u64).to_le_bytes()).context("answering")?;
     out.write_all(&header).and_then(|()| out.write_all(&image)).context("answering")?;
     Ok(0)
+}
+
+/// Memory of correlations is large and mostly never touched: fresh from the kernel it is all zero and costs nothing. The C library would
+/// keep what was given back once, and write zeroes over all of it for the next canary.
+fn keep_large_memory_apart() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets a number of the C library's; this process has one thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES);
+    }
 }
 
 /// What an image says of itself, if it is one for this host.

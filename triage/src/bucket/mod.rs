@@ -96,8 +96,11 @@ fn calls(report: &Report, function: &str) -> Vec<String> {
     if report.corrupted || report.type_.as_deref().is_some_and(|class| WITHOUT_FRAMES.contains(&class)) {
         return Vec::new();
     }
-    let names: Vec<String> = report.frames.iter().filter(|frame| frame.trust > Trust::Scan).map(name).collect();
-    let from = names.iter().position(|name| name == function).unwrap_or(0);
+    let trusted: Vec<&Frame> = report.frames.iter().filter(|frame| frame.trust > Trust::Scan).collect();
+    let names: Vec<String> = trusted.iter().map(|frame| name(frame)).collect();
+    let named = names.iter().position(|name| name == function);
+    // A function without a name is where the fault is; what the kernel called on its way to stop says nothing of the bug.
+    let from = named.or_else(|| trusted.iter().position(|frame| frame.is_fault)).unwrap_or(0);
     names.into_iter().skip(from).take(FRAMES).collect()
 }
 

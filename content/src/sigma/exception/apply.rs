@@ -40,6 +40,14 @@ pub enum Finding {
         /// What to do.
         mend: String,
     },
+    /// Several rules have the name that it names.
+    #[error("dangling: {count} rules are called {name}: name the id of one")]
+    Ambiguous {
+        /// As it is named.
+        name: String,
+        /// How many there are.
+        count: usize,
+    },
     /// It names a rule of another log source.
     #[error("unused: rule {rule} is of {found}, not of the log source that this {word} is for: correct its logsource")]
     OtherLogSource {
@@ -112,26 +120,42 @@ fn place(exception: &Exception, loaded: &[Loaded]) -> FoundIn {
         }
         Targets::Named(names) => {
             for (name, _) in names {
-                match loaded.iter().position(|loaded| same_id(&loaded.rule.id) == same_id(name)) {
-                    None => {
+                match rules_called(name, loaded).as_slice() {
+                    [_, others @ ..] if !others.is_empty() => {
+                        let count = others.len().saturating_add(1);
+                        found.findings.push(Finding::Ambiguous { name: name.clone(), count });
+                    }
+                    [] => {
                         let known = loaded.iter().map(|loaded| loaded.rule.id.as_str());
                         let mend = did_you_mean(name, known, "remove it, or add the rule");
                         found.findings.push(Finding::Dangling { name: name.clone(), mend });
                     }
-                    Some(position) if found.rules.contains(&position) => {}
-                    Some(position) => match loaded.get(position).map(|loaded| &loaded.rule) {
+                    [position, ..] if found.rules.contains(position) => {}
+                    [position, ..] => match loaded.get(*position).map(|loaded| &loaded.rule) {
                         Some(rule) if !fits(rule) => found.findings.push(Finding::OtherLogSource {
                             rule: rule.id.clone(),
                             found: in_words(&rule.logsource),
                             word: exception.word,
                         }),
-                        _ => found.rules.push(position),
+                        _ => found.rules.push(*position),
                     },
                 }
             }
         }
     }
     found
+}
+
+/// The rule of that id, else the rules of that name: an id is one rule's.
+fn rules_called(name: &str, loaded: &[Loaded]) -> Vec<usize> {
+    let by = |is: &dyn Fn(&Loaded) -> bool| -> Vec<usize> {
+        (0..).zip(loaded).filter(|(_, loaded)| is(loaded)).map(|(position, _)| position).collect()
+    };
+    let by_id = by(&|loaded| same_id(&loaded.rule.id) == same_id(name));
+    match by_id.is_empty() {
+        true => by(&|loaded| loaded.name.as_deref() == Some(name)),
+        false => by_id,
+    }
 }
 
 /// Adds "and not" to a rule; all exceptions of a rule stand side by side, so that many of them do not nest.

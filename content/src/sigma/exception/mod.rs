@@ -48,7 +48,7 @@ pub struct Exception {
 pub enum Targets {
     /// All of its log source.
     Any,
-    /// Those with these ids, and where each is named.
+    /// Those with these ids or names, and where each is named.
     Named(Vec<(String, Span)>),
 }
 
@@ -84,7 +84,7 @@ pub(super) fn read(document: &Node) -> Result<Exception, At> {
 
 fn targets(node: &Node, is_filter: bool) -> Result<Targets, At> {
     let one = |item: &Node| {
-        let text = item.text().ok_or_else(|| wrong_type("rules", "a list of the ids of rules", item))?;
+        let text = item.text().ok_or_else(|| wrong_type("rules", "a list of the ids or names of rules", item))?;
         Ok((text.to_owned(), item.span))
     };
     let none = || node.at(Reason::NoTarget { field: "rules".to_owned() });

@@ -186,7 +186,7 @@ fn group() -> Result<()> {
     let folder = Path::new(GROUPS).join(format!("watertight-{}", run.pid()));
     let group = folder.join("detector");
     let members = fs::read_to_string(group.join("cgroup.procs"))?;
-    ensure!(members.trim() == line["pid"].to_string(), "in the group: {members:?}, {line}");
+    ensure!(members.trim().parse().ok() == line["pid"].as_u64(), "in the group: {members:?}, {line}");
     // As if it had come to want more: less is left to it than it has.
     fs::write(group.join("memory.max"), "4096").context("taking memory from it")?;
     let gap = run.wait_for("sensor.gap", |gap| gap["of"] == "detector", BACK_MAX)?;

@@ -1,0 +1,311 @@
+//! Code around the fault. Forward it is plain; backward x64 has no one answer, because instructions have no fixed length. So
+//! every place in the bytes before the fault is tried as a beginning, and where their paths do not agree the line says so.
+
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Formatter as _, Instruction, MasmFormatter, MemorySizeOptions, OpKind,
+    Register, SymbolResolver, SymbolResult,
+};
+
+use super::bytes::{hex, u32_at};
+use super::context::{Cpu, Machine};
+use super::memory::Memory;
+use super::modules::Modules;
+use crate::report::{Hex, Listed};
+
+/// Lines before the fault, and from it on, as an analyst's listing has them.
+const LINES_BEFORE: usize = 8;
+const LINES_FROM: usize = 8;
+/// Bytes before the fault whose instructions vote on where lines begin.
+const WINDOW_BYTES: usize = 96;
+/// Longest instruction of x64.
+const INSTRUCTION_BYTES_MAX: usize = 15;
+/// Longest call of x64 that compilers make: REX, opcode, ModRM, SIB, 32-bit displacement.
+const CALL_BYTES_MAX: usize = 8;
+
+/// What the bytes before an address say of it as a return address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// They end in a call.
+    Call,
+    /// They do not.
+    NoCall,
+    /// They are not in the dump.
+    Absent,
+}
+
+/// Whether the bytes before an address are a call.
+pub(super) fn before(memory: &Memory<'_>, address: u64, machine: Machine) -> Before {
+    match machine {
+        Machine::X64 => {
+            let bytes = bytes_before(memory, address, CALL_BYTES_MAX);
+            for size in 2..=bytes.len() {
+                let candidate = bytes.get(bytes.len().saturating_sub(size)..).unwrap_or_default();
+                let instruction = Decoder::with_ip(64, candidate, 0, DecoderOptions::NONE).decode();
+                let is_call = matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
+                if is_call && instruction.len() == size && !instruction.is_invalid() {
+                    return Before::Call;
+                }
+            }
+            if bytes.len() < CALL_BYTES_MAX {
+                Before::Absent
+            } else {
+                Before::NoCall
+            }
+        }
+        Machine::Arm64 => match address.checked_sub(4).and_then(|at| memory.u32_at(at)) {
+            None => Before::Absent,
+            Some(word) => {
+                let is_bl = word & 0xfc00_0000 == 0x9400_0000;
+                let is_blr = word & 0xffff_fc1f == 0xd63f_0000 || word & 0xfeff_f800 == 0xd63f_0800;
+                if is_bl || is_blr {
+                    Before::Call
+                } else {
+                    Before::NoCall
+                }
+            }
+        },
+    }
+}
+
+/// As many of the bytes before an address as follow each other without a gap.
+fn bytes_before(memory: &Memory<'_>, address: u64, size_max: usize) -> Vec<u8> {
+    let from = |size: usize| {
+        let start = address.checked_sub(u64::try_from(size).ok()?)?;
+        memory.all(start, size)
+    };
+    (1..=size_max).rev().find_map(from).unwrap_or_default()
+}
+
+/// The instruction at an address of x64.
+pub(super) fn decode(memory: &Memory<'_>, address: u64) -> Option<Instruction> {
+    let bytes = memory.some(address, INSTRUCTION_BYTES_MAX);
+    let instruction = Decoder::with_ip(64, &bytes, address, DecoderOptions::NONE).decode();
+    (!instruction.is_invalid()).then_some(instruction)
+}
+
+/// Lines before the fault and from it on; empty where its bytes are not in the dump.
+pub(super) fn listing(memory: &Memory<'_>, modules: &Modules, address: u64, machine: Machine) -> Vec<Listed> {
+    match machine {
+        Machine::X64 => {
+            let mut lines = lines_before(memory, modules, address);
+            lines.extend(lines_from(memory, modules, address));
+            lines
+        }
+        Machine::Arm64 => words(memory, modules, address),
+    }
+}
+
+/// ARM64 instructions are words: there is nothing ambiguous about where they begin. They are shown and not disassembled.
+fn words(memory: &Memory<'_>, modules: &Modules, address: u64) -> Vec<Listed> {
+    let before = u64::try_from(LINES_BEFORE.saturating_mul(4)).unwrap_or_default();
+    let start = address.saturating_sub(before);
+    let places = (start..).step_by(4).take(LINES_BEFORE.saturating_add(LINES_FROM));
+    let line = |at: u64| {
+        let bytes = memory.all(at, 4)?;
+        Some(Listed {
+            address: Hex(at),
+            place: modules.find(at).map(|_| modules.place(at)),
+            bytes: hex(&bytes),
+            text: format!(".inst   {:#010x}", u32_at(&bytes, 0)?),
+            is_fault: at == address,
+            ambiguous: false,
+        })
+    };
+    places.filter_map(line).collect()
+}
+
+fn lines_from(memory: &Memory<'_>, modules: &Modules, address: u64) -> Vec<Listed> {
+    let bytes = memory.some(address, INSTRUCTION_BYTES_MAX.saturating_mul(LINES_FROM));
+    let mut lines = Vec::new();
+    let mut at = 0_usize;
+    while lines.len() < LINES_FROM {
+        let Some((instruction, code)) = decode_at(&bytes, at, address) else {
+            break;
+        };
+        let mut line = shown(&instruction, code, modules);
+        line.is_fault = at == 0;
+        lines.push(line);
+        at = at.saturating_add(instruction.len());
+    }
+    lines
+}
+
+/// The paths through the bytes before the fault.
+struct Paths {
+    /// Where the instruction that begins here ends, if the path from here arrives at the fault.
+    next: Vec<Option<usize>>,
+    /// How many beginnings lead through here.
+    votes: Vec<u32>,
+}
+
+impl Paths {
+    fn of(bytes: &[u8], start: u64) -> Self {
+        let end = bytes.len();
+        let mut next = vec![None; end];
+        for at in (0..end).rev() {
+            let length = decode_at(bytes, at, start).map(|(instruction, _)| instruction.len());
+            let to = length.and_then(|length| at.checked_add(length));
+            let arrives = |to: &usize| *to == end || next.get(*to).copied().flatten().is_some();
+            let to = to.filter(arrives);
+            if let Some(slot) = next.get_mut(at) {
+                *slot = to;
+            }
+        }
+        let mut votes = vec![0_u32; end];
+        for at in 0..end {
+            let Some(to) = next.get(at).copied().flatten() else {
+                continue;
+            };
+            let own = votes.get(at).copied().unwrap_or_default().saturating_add(1);
+            for (slot, sum) in [(at, own), (to, votes.get(to).copied().unwrap_or_default().saturating_add(own))] {
+                if let Some(slot) = votes.get_mut(slot) {
+                    *slot = sum;
+                }
+            }
+        }
+        Self { next, votes }
+    }
+
+    fn votes(&self, at: usize) -> u32 {
+        self.votes.get(at).copied().unwrap_or_default()
+    }
+
+    /// The beginnings of instructions before the end, the last first, by the most votes.
+    fn back(&self, lines_max: usize) -> Vec<usize> {
+        let mut chain = Vec::new();
+        let mut to = self.next.len();
+        while chain.len() < lines_max {
+            let begins = |at: &usize| self.next.get(*at).copied().flatten() == Some(to);
+            let Some(at) =
+                (to.saturating_sub(INSTRUCTION_BYTES_MAX)..to).filter(begins).max_by_key(|at| self.votes(*at))
+            else {
+                break;
+            };
+            chain.push(at);
+            to = at;
+        }
+        chain
+    }
+
+    /// Whether other paths step over this beginning often enough to doubt it, or none but its own leads to it.
+    fn is_doubtful(&self, at: usize) -> bool {
+        /// How many times as many paths must lead here as step over it.
+        const MAJORITY: u32 = 2;
+        let own = self.votes(at);
+        let over = |from: &usize| self.next.get(*from).copied().flatten().is_some_and(|to| to > at);
+        let across = (at.saturating_sub(INSTRUCTION_BYTES_MAX)..at).filter(over).map(|from| self.votes(from));
+        own < 2 || own < across.sum::<u32>().saturating_mul(MAJORITY)
+    }
+}
+
+fn lines_before(memory: &Memory<'_>, modules: &Modules, address: u64) -> Vec<Listed> {
+    let bytes = bytes_before(memory, address, WINDOW_BYTES);
+    let start = address.saturating_sub(u64::try_from(bytes.len()).unwrap_or_default());
+    let paths = Paths::of(&bytes, start);
+    let chain = paths.back(LINES_BEFORE);
+    let place = |at: usize| start.saturating_add(u64::try_from(at).unwrap_or_default());
+    let is_begin = |target: u64| target == address || chain.iter().any(|at| place(*at) == target);
+    let line = |at: &usize| {
+        let (instruction, code) = decode_at(&bytes, *at, start)?;
+        let mut line = shown(&instruction, code, modules);
+        // A branch to where another line begins is hardly chance.
+        let is_confirmed = instruction.is_jcc_short_or_near() && is_begin(instruction.near_branch_target());
+        line.ambiguous = paths.is_doubtful(*at) && !is_confirmed;
+        Some(line)
+    };
+    chain.iter().rev().filter_map(line).collect()
+}
+
+/// The instruction at an index of bytes that begin at `start`, with its bytes.
+fn decode_at(bytes: &[u8], at: usize, start: u64) -> Option<(Instruction, &[u8])> {
+    let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+    let address = start.checked_add(u64::try_from(at).ok()?)?;
+    let instruction = Decoder::with_ip(64, rest, address, DecoderOptions::NONE).decode();
+    let code = rest.get(..instruction.len())?;
+    (!instruction.is_invalid()).then_some((instruction, code))
+}
+
+fn shown(instruction: &Instruction, code: &[u8], modules: &Modules) -> Listed {
+    let address = instruction.ip();
+    Listed {
+        address: Hex(address),
+        place: modules.find(address).map(|_| modules.place(address)),
+        bytes: hex(code),
+        text: text(instruction, modules),
+        is_fault: false,
+        ambiguous: false,
+    }
+}
+
+/// Names addresses in code by module and offset.
+struct Places(Vec<(u64, u64, String)>);
+
+impl SymbolResolver for Places {
+    fn symbol(
+        &mut self,
+        _instruction: &Instruction,
+        _operand: u32,
+        _instruction_operand: Option<u32>,
+        address: u64,
+        _address_size: u32,
+    ) -> Option<SymbolResult<'_>> {
+        let (base, _, name) = self.0.iter().find(|(base, size, _)| address.wrapping_sub(*base) < *size)?;
+        Some(SymbolResult::with_string(address, format!("{name}+{:#x}", address.wrapping_sub(*base))))
+    }
+}
+
+/// An instruction in the words of a debugger.
+pub(super) fn text(instruction: &Instruction, modules: &Modules) -> String {
+    let mut targets = Vec::new();
+    if matches!(instruction.op0_kind(), OpKind::NearBranch64) {
+        targets.push(instruction.near_branch_target());
+    }
+    if instruction.is_ip_rel_memory_operand() {
+        targets.push(instruction.ip_rel_memory_address());
+    }
+    let named = targets.iter().filter_map(|target| modules.find(*target));
+    let places = named.map(|(module, _)| (module.base, module.size, module.name().to_owned())).collect();
+    let mut formatter = MasmFormatter::with_options(Some(Box::new(Places(places))), None);
+    let options = formatter.options_mut();
+    options.set_first_operand_char_index(8);
+    options.set_show_branch_size(false);
+    options.set_rip_relative_addresses(false);
+    options.set_memory_size_options(MemorySizeOptions::Always);
+    let mut text = String::new();
+    formatter.format(instruction, &mut text);
+    text
+}
+
+/// Where the instruction's operand in memory lies, and its size in bytes; `None` if it has none or a register is not known.
+pub(super) fn operand(instruction: &Instruction, cpu: &Cpu) -> Option<(u64, usize)> {
+    let is_memory = |kind: OpKind| matches!(kind, OpKind::Memory);
+    let at = (0..instruction.op_count()).find(|at| is_memory(instruction.op_kind(*at)))?;
+    if matches!(instruction.memory_segment(), Register::FS | Register::GS) {
+        return None;
+    }
+    let address = instruction.virtual_address(at, 0, |register, _, _| match register {
+        Register::ES | Register::CS | Register::SS | Register::DS => Some(0),
+        _ => {
+            let name = format!("{:?}", register.full_register()).to_ascii_lowercase();
+            let value = cpu.valid(&name)?;
+            // A 32-bit base is the lower half of its register.
+            Some(if register.size() == 4 { value & 0xffff_ffff } else { value })
+        }
+    })?;
+    Some((address, instruction.memory_size().size()))
+}
+
+/// The operand as a debugger prints it: `ds:ffff8405`00000074=????????`.
+pub(super) fn operand_text(instruction: &Instruction, cpu: &Cpu, memory: &Memory<'_>) -> Option<String> {
+    let (address, size) = operand(instruction, cpu)?;
+    let segment = format!("{:?}", instruction.memory_segment()).to_ascii_lowercase();
+    let size = size.min(8);
+    let value = match memory.all(address, size) {
+        Some(mut bytes) => {
+            bytes.reverse();
+            hex(&bytes)
+        }
+        None => "??".repeat(size),
+    };
+    Some(format!("{segment}:{:08x}`{:08x}={value}", address >> 32, address & 0xffff_ffff))
+}

@@ -1,0 +1,160 @@
+//! Loaded and unloaded modules, and which of them an address lies in.
+
+use std::collections::HashSet;
+
+use super::bytes::{u32_at, u64_at};
+use super::memory::{number, Memory};
+use crate::report::{Hex, Module};
+
+/// Most modules that are read from the kernel's list.
+const MODULES_MAX: usize = 4096;
+/// Unloaded drivers that the kernel remembers.
+const UNLOADED_MAX: u32 = 50;
+
+/// A module in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Loaded {
+    pub path: String,
+    pub base: u64,
+    pub size: u64,
+    pub timestamp: Option<u32>,
+    pub checksum: Option<u32>,
+}
+
+impl Loaded {
+    /// The file's name.
+    pub(super) fn file(&self) -> &str {
+        self.path.rsplit(['\\', '/']).next().unwrap_or(&self.path)
+    }
+
+    /// The name that debuggers use: the file's without what follows its last dot; the kernel is `nt`.
+    pub(super) fn name(&self) -> &str {
+        const KERNELS: [&str; 4] = ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe"];
+        let file = self.file();
+        if KERNELS.iter().any(|kernel| file.eq_ignore_ascii_case(kernel)) {
+            return "nt";
+        }
+        file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+    }
+
+    /// The offset of an address in it.
+    pub(super) fn offset_of(&self, address: u64) -> Option<u64> {
+        address.checked_sub(self.base).filter(|offset| *offset < self.size)
+    }
+
+    /// As a report shows it, unloaded ones with their file's name.
+    pub(super) fn shown(&self, is_loaded: bool) -> Module {
+        Module {
+            name: if is_loaded { self.name() } else { self.file() }.to_owned(),
+            path: Some(self.path.clone()).filter(|path| path != self.file()),
+            base: Some(Hex(self.base)),
+            size: Some(Hex(self.size)),
+            timestamp: self.timestamp.map(|number| Hex(u64::from(number))),
+            checksum: self.checksum.map(|number| Hex(u64::from(number))),
+            taint: None,
+        }
+    }
+}
+
+/// The loaded modules, in the kernel's order, and by address.
+#[derive(Debug, Default)]
+pub(super) struct Modules {
+    pub list: Vec<Loaded>,
+    by_base: Vec<usize>,
+}
+
+impl Modules {
+    /// Takes a list.
+    pub(super) fn new(list: Vec<Loaded>) -> Self {
+        let mut by_base: Vec<usize> = (0..list.len()).collect();
+        by_base.sort_by_key(|at| list.get(*at).map(|module| module.base));
+        Self { list, by_base }
+    }
+
+    /// The module that an address lies in, with the offset.
+    pub(super) fn find(&self, address: u64) -> Option<(&Loaded, u64)> {
+        let of = |at: &usize| self.list.get(*at);
+        let before = self.by_base.partition_point(|at| of(at).is_some_and(|module| module.base <= address));
+        let module = of(self.by_base.get(before.checked_sub(1)?)?)?;
+        Some((module, module.offset_of(address)?))
+    }
+
+    /// `module+0x12`, or the bare address.
+    pub(super) fn place(&self, address: u64) -> String {
+        match self.find(address) {
+            Some((module, offset)) => format!("{}+{offset:#x}", module.name()),
+            None => format!("{address:#x}"),
+        }
+    }
+}
+
+/// Walks the kernel's ring of loaded modules. A ring that does not close, closes too early or leads out of the dump is told.
+pub(super) fn loaded(memory: &Memory<'_>, head: u64, warnings: &mut Vec<String>) -> Vec<Loaded> {
+    let mut modules = Vec::new();
+    let mut seen = HashSet::new();
+    let Some(mut entry) = memory.u64_at(head) else {
+        warnings.push(format!("the list of modules at {head:#x} is not in the dump"));
+        return modules;
+    };
+    while entry != head {
+        if !seen.insert(entry) {
+            warnings.push(format!("the list of modules runs in a circle at {entry:#x} that misses its head"));
+            break;
+        }
+        if seen.len() > MODULES_MAX {
+            warnings.push(format!("the list of modules has more than {MODULES_MAX} entries"));
+            break;
+        }
+        // As much of it as there is up to the name of the file.
+        let record = memory.some(entry, 0xa0);
+        let Some(next) = u64_at(&record, 0) else {
+            warnings.push(format!("the list of modules leads out of the dump at {entry:#x}"));
+            break;
+        };
+        if let Some(base) = u64_at(&record, 0x30).filter(|base| *base != 0) {
+            let name = |at: u64| entry.checked_add(at).and_then(|at| memory.name_at(at));
+            let (full, short) = (name(0x48), name(0x58));
+            modules.push(Loaded {
+                path: full.or(short).unwrap_or_else(|| "(no name)".to_owned()),
+                base,
+                size: number(&record, 0x40),
+                timestamp: u32_at(&record, 0x9c),
+                checksum: u32_at(&record, 0x78),
+            });
+        }
+        entry = next;
+    }
+    // What the loader noted may be paged out; the image's own header knows.
+    for module in &mut modules {
+        if let Some((timestamp, checksum)) = super::image::stamp(memory, module.base) {
+            module.timestamp = Some(timestamp);
+            module.checksum = Some(checksum);
+        }
+    }
+    modules
+}
+
+/// Reads the kernel's table of unloaded drivers; `table` and `last` are addresses of its variables.
+pub(super) fn unloaded(memory: &Memory<'_>, table: u64, last: u64) -> Vec<Loaded> {
+    /// Size of an entry.
+    const ENTRY_BYTES: u64 = 0x28;
+    let Some(entries) = memory.u64_at(table).filter(|at| *at != 0) else {
+        return Vec::new();
+    };
+    // The number counts on for ever while the table wraps; the newest is the one before it.
+    let newest = memory.u32_at(last).unwrap_or(UNLOADED_MAX);
+    let mut found = Vec::new();
+    for back in 1..=UNLOADED_MAX {
+        let slot = newest.wrapping_add(UNLOADED_MAX.saturating_mul(2)).wrapping_sub(back) % UNLOADED_MAX;
+        let at = entries.saturating_add(u64::from(slot).saturating_mul(ENTRY_BYTES));
+        let (Some(name), Some(record)) = (memory.name_at(at), memory.all(at, 0x20)) else {
+            continue;
+        };
+        let (start, end) = (u64_at(&record, 0x10).unwrap_or_default(), u64_at(&record, 0x18).unwrap_or_default());
+        if start != 0 && end > start {
+            let size = end.saturating_sub(start);
+            found.push(Loaded { path: name, base: start, size, timestamp: None, checksum: None });
+        }
+    }
+    found
+}

@@ -1,0 +1,110 @@
+//! Names of functions from PDB files that lie in a folder: looked up by the identity that the image carries, never fetched.
+//!
+//! A PDB of another build gives wrong names that look right, so one whose identity differs is refused. Where the image's own page
+//! is not in the dump the identity can't be compared, and the report says so.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use pdb_addr2line::pdb::PDB;
+use pdb_addr2line::{ContextPdbData, TypeFormatterFlags};
+
+use super::dump::Dump;
+use super::image::{self, Identity};
+use super::modules::Loaded;
+use crate::report::{Frame, Hex};
+
+/// Largest PDB that is opened; the largest of the system's own are a tenth of it.
+const PDB_BYTES_MAX: u64 = 1 << 30;
+
+/// Names the frames of modules that have a PDB in one of the folders; gives warnings.
+pub(super) fn name_frames(dump: &Dump<'_>, folders: &[PathBuf], frames: &mut [Frame]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if folders.is_empty() {
+        return warnings;
+    }
+    let mut by_module: HashMap<u64, Vec<&mut Frame>> = HashMap::new();
+    for frame in frames {
+        if let Some((module, _)) = frame.ip.and_then(|ip| dump.modules.find(ip.0)) {
+            by_module.entry(module.base).or_default().push(frame);
+        }
+    }
+    for module in &dump.modules.list {
+        let Some(frames) = by_module.remove(&module.base) else {
+            continue;
+        };
+        let identity = image::identity(&dump.memory, module.base);
+        let Some(path) = candidate(folders, module, identity.as_ref()) else {
+            continue;
+        };
+        match name(&path, module, identity.as_ref(), frames) {
+            Ok(None) => {}
+            Ok(Some(warning)) => warnings.push(warning),
+            Err(why) => warnings.push(format!("{}: {why}", path.display())),
+        }
+    }
+    warnings
+}
+
+/// Where a PDB of the module may lie, the first that is there: by its own name, in a symbol store's folder, by the module's name.
+fn candidate(folders: &[PathBuf], module: &Loaded, identity: Option<&Identity>) -> Option<PathBuf> {
+    let stem = module.file().rsplit_once('.').map_or(module.file(), |(stem, _)| stem);
+    let by_module = format!("{stem}.pdb");
+    let own = identity.map_or(by_module.as_str(), |identity| identity.pdb.as_str());
+    let mut places = folders.iter().flat_map(|folder| {
+        let stored = identity.map(|identity| folder.join(own).join(identity.key()).join(own));
+        [Some(folder.join(own)), stored, Some(folder.join(&by_module))].into_iter().flatten()
+    });
+    places.find(|path| path.is_file())
+}
+
+/// Names frames from one PDB. `Some` is what the reader of the report must know.
+fn name(
+    path: &Path,
+    module: &Loaded,
+    identity: Option<&Identity>,
+    frames: Vec<&mut Frame>,
+) -> Result<Option<String>, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let size = file.metadata().map_err(|error| error.to_string())?.len();
+    if size > PDB_BYTES_MAX {
+        return Err(format!("{size} bytes, more than the {PDB_BYTES_MAX} that are read: not used"));
+    }
+    let damaged = |error: &dyn std::fmt::Display| format!("not used: {error}");
+    let mut pdb = PDB::open(file).map_err(|error| damaged(&error))?;
+    let own = pdb.pdb_information().map_err(|error| damaged(&error))?;
+    if identity.is_some_and(|identity| identity.guid != own.guid.to_bytes_le()) {
+        return Err(format!("of another build of {}: not used", module.name()));
+    }
+    let symbols = ContextPdbData::try_from_pdb(pdb).map_err(|error| damaged(&error))?;
+    let flags = TypeFormatterFlags::default() | TypeFormatterFlags::NO_ARGUMENTS;
+    let context = symbols.make_context_with_formatter_flags(flags).map_err(|error| damaged(&error))?;
+    for frame in frames {
+        let Some(offset) = frame.offset.and_then(|offset| u32::try_from(offset.0).ok()) else {
+            continue;
+        };
+        // A return address may be the next function's first byte; the call is before it. At a fault it is the instruction itself.
+        let is_instruction = frame.trust == crate::report::Trust::Context;
+        let sought = if is_instruction { offset } else { offset.saturating_sub(1) };
+        let Ok(Some(found)) = context.find_frames(sought) else {
+            continue;
+        };
+        // The last is the function that has code of its own; those before it were inlined.
+        let Some(function) = found.frames.last() else {
+            continue;
+        };
+        frame.function.clone_from(&function.function);
+        frame.function_offset = offset.checked_sub(found.start_rva).map(|within| Hex(u64::from(within)));
+        frame.file = function.file.as_ref().map(|file| file.to_string());
+        frame.line = function.line;
+    }
+    let is_unsure = identity.is_none();
+    Ok(is_unsure.then(|| {
+        format!(
+            "{}: may be of another build; the page of {} that tells is not in the dump",
+            path.display(),
+            module.name()
+        )
+    }))
+}
