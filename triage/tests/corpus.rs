@@ -30,12 +30,12 @@ fn split(text: &str) -> (String, String, &str) {
     let (mut title, mut class) = (String::new(), String::new());
     let mut rest = text;
     while let Some((line, after)) = rest.split_once('\n') {
-        let Some((key, value)) = line
-            .split_once(':')
-            .filter(|(key, _)| line.starts_with('#') || key.bytes().all(|byte| byte.is_ascii_uppercase()))
-        else {
-            break;
-        };
+        if line.starts_with('#') {
+            rest = after;
+            continue;
+        }
+        let is_key = |key: &str| key.bytes().all(|byte| byte.is_ascii_uppercase());
+        let Some((key, value)) = line.split_once(':').filter(|(key, _)| is_key(key)) else { break };
         match key {
             "TITLE" => value.trim().clone_into(&mut title),
             "TYPE" => value.trim().clone_into(&mut class),

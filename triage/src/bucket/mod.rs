@@ -114,14 +114,14 @@ fn name(frame: &Frame) -> String {
     }
 }
 
-/// One build's one place.
+/// One build's one place: where the blamed function was, else where the fault was.
 fn place(report: &Report) -> String {
-    let frame = report.frames.iter().find(|frame| frame.is_fault).or_else(|| report.frames.first());
-    let offset = frame
-        .and_then(|frame| frame.offset.or(frame.function_offset))
-        .map(|offset| offset.to_string())
-        .unwrap_or_default();
-    format!("{} {offset}", report.os_build.as_deref().unwrap_or_default())
+    let blamed = report.blamed.as_ref().and_then(|blamed| blamed.function.as_ref());
+    let is_blamed = |frame: &&Frame| blamed.is_some() && frame.function.as_ref() == blamed && frame.trust > Trust::Scan;
+    let frame = report.frames.iter().find(is_blamed).or_else(|| report.frames.iter().find(|frame| frame.is_fault));
+    let frame = frame.or_else(|| report.frames.first());
+    let offset = frame.and_then(|frame| frame.offset.or(frame.function_offset)).map(|offset| offset.to_string());
+    format!("{} {}", report.os_build.as_deref().unwrap_or_default(), offset.unwrap_or_default())
 }
 
 #[cfg(test)]
