@@ -196,6 +196,22 @@ fn a_pack_that_is_installed_meanwhile_comes_into_force_without_another_detector(
 }
 
 #[test]
+fn content_that_changes_six_times_in_a_run_costs_no_detector_and_leaves_the_end_in_good_order() {
+    let host = Host::new();
+    let run = host.run(&["--trial", "1h"]);
+    run.detector();
+    for version in 1..=6 {
+        let next = if version % 2 == 0 { pack("good", version, "Quiet") } else { correlating_pack(version) };
+        assert_eq!(host.install(&next).0, Some(0), "{}", host.words());
+        run.until(|line| is_change_to(line, "candidate"));
+    }
+    let (summary, code) = run.end();
+    assert_eq!((&summary["detector_deaths"], &summary["content_changes"]), (&0.into(), &6.into()), "{summary}");
+    assert_eq!(code, Some(3), "for want of kernel programs alone: {}", host.words());
+    assert!(!host.words().contains("forbids"), "{}", host.words());
+}
+
+#[test]
 fn a_pack_is_tried_at_the_next_start_and_trusted_once_it_has_lived() {
     if !sees() {
         return;
