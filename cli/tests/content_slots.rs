@@ -266,17 +266,19 @@ fn content_that_kills_the_engine_is_put_into_quarantine_with_its_rule_and_the_la
 }
 
 #[test]
-fn content_that_takes_memory_without_end_or_makes_a_forbidden_call_is_as_dead() {
+fn content_that_takes_memory_without_end_makes_a_forbidden_call_or_touches_what_is_not_there_is_as_dead() {
     if !sees() || !cfg!(debug_assertions) {
         return;
     }
-    for way in ["memory", "call"] {
+    for (way, why) in [("memory", "SIGABRT"), ("call", "forbids openat"), ("touch", "touched memory")] {
         let host = Host::new();
         let bad = killer(way);
         assert_eq!(host.install(&bad).0, Some(0));
         let run = host.run(&["--trial", "1h"]);
         run.detector();
         host.trigger_until(|| host.stands().1 == [id_of(&bad)]);
+        let cause = host.slots()["quarantine"][0]["cause"].to_string();
+        assert!(cause.contains(why), "{cause}");
         assert_eq!(run.until(|line| line["kind"] == "content" && line["slot"] == "factory")["name"], "linux");
         run.end();
     }
@@ -418,9 +420,13 @@ fn a_pack_that_its_loader_does_not_survive_is_put_into_quarantine_and_one_that_i
     ways.push(("", "", flipped));
     ways.push(("", "", good[..good.len() - 1].to_vec()));
     if cfg!(debug_assertions) {
-        for (way, why) in
-            [("abort", "SIGABRT"), ("spin", "processor time"), ("memory", "no memory"), ("call", "forbids openat")]
-        {
+        for (way, why) in [
+            ("abort", "SIGABRT"),
+            ("spin", "processor time"),
+            ("memory", "no memory"),
+            ("call", "forbids openat"),
+            ("touch", "touched memory"),
+        ] {
             ways.push((way, why, pack(&format!("fault-{way}"), 7, "Quiet")));
         }
     }
