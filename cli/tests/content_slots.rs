@@ -236,9 +236,13 @@ fn content_that_kills_the_engine_is_put_into_quarantine_with_its_rule_and_the_la
     let host = Host::new();
     let (good, bad) = (pack("good", 1, "Quiet"), killer("abort"));
     assert_eq!(host.install(&good).0, Some(0));
-    let run = host.run(&["--trial", "10ms"]);
-    run.detector();
+    let before = host.run(&["--trial", "10ms"]);
+    before.detector();
     host.trigger_until_next_is("last-known-good");
+    before.end();
+    // A trial that is over before it fires would make it the last-known-good, and the good one would be gone.
+    let run = host.run(&["--trial", "1h"]);
+    assert_eq!(run.detector().1["slot"], "last-known-good");
     assert_eq!(host.install(&bad).0, Some(0), "nothing shows before it fires");
     host.trigger_until(|| host.stands().1 == [id_of(&bad)]);
     // A try counts from its beginning, until it has lived.
