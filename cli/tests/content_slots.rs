@@ -196,6 +196,22 @@ fn a_pack_that_is_installed_meanwhile_comes_into_force_without_another_detector(
 }
 
 #[test]
+fn content_that_changes_six_times_in_a_run_costs_no_detector_and_leaves_the_end_in_good_order() {
+    let host = Host::new();
+    let run = host.run(&["--trial", "1h"]);
+    run.detector();
+    for version in 1..=6 {
+        let next = if version % 2 == 0 { pack("good", version, "Quiet") } else { correlating_pack(version) };
+        assert_eq!(host.install(&next).0, Some(0), "{}", host.words());
+        run.until(|line| is_change_to(line, "candidate"));
+    }
+    let (summary, code) = run.end();
+    assert_eq!((&summary["detector_deaths"], &summary["content_changes"]), (&0.into(), &6.into()), "{summary}");
+    assert_eq!(code, Some(3), "for want of kernel programs alone: {}", host.words());
+    assert!(!host.words().contains("forbids"), "{}", host.words());
+}
+
+#[test]
 fn a_pack_is_tried_at_the_next_start_and_trusted_once_it_has_lived() {
     if !sees() {
         return;
@@ -220,9 +236,13 @@ fn content_that_kills_the_engine_is_put_into_quarantine_with_its_rule_and_the_la
     let host = Host::new();
     let (good, bad) = (pack("good", 1, "Quiet"), killer("abort"));
     assert_eq!(host.install(&good).0, Some(0));
-    let run = host.run(&["--trial", "10ms"]);
-    run.detector();
+    let before = host.run(&["--trial", "10ms"]);
+    before.detector();
     host.trigger_until_next_is("last-known-good");
+    before.end();
+    // A trial that is over before it fires would make it the last-known-good, and the good one would be gone.
+    let run = host.run(&["--trial", "1h"]);
+    assert_eq!(run.detector().1["slot"], "last-known-good");
     assert_eq!(host.install(&bad).0, Some(0), "nothing shows before it fires");
     host.trigger_until(|| host.stands().1 == [id_of(&bad)]);
     // A try counts from its beginning, until it has lived.
@@ -250,17 +270,19 @@ fn content_that_kills_the_engine_is_put_into_quarantine_with_its_rule_and_the_la
 }
 
 #[test]
-fn content_that_takes_memory_without_end_or_makes_a_forbidden_call_is_as_dead() {
+fn content_that_takes_memory_without_end_makes_a_forbidden_call_or_touches_what_is_not_there_is_as_dead() {
     if !sees() || !cfg!(debug_assertions) {
         return;
     }
-    for way in ["memory", "call"] {
+    for (way, why) in [("memory", "SIGABRT"), ("call", "forbids openat"), ("touch", "touched memory")] {
         let host = Host::new();
         let bad = killer(way);
         assert_eq!(host.install(&bad).0, Some(0));
         let run = host.run(&["--trial", "1h"]);
         run.detector();
         host.trigger_until(|| host.stands().1 == [id_of(&bad)]);
+        let cause = host.slots()["quarantine"][0]["cause"].to_string();
+        assert!(cause.contains(why), "{cause}");
         assert_eq!(run.until(|line| line["kind"] == "content" && line["slot"] == "factory")["name"], "linux");
         run.end();
     }
@@ -402,9 +424,13 @@ fn a_pack_that_its_loader_does_not_survive_is_put_into_quarantine_and_one_that_i
     ways.push(("", "", flipped));
     ways.push(("", "", good[..good.len() - 1].to_vec()));
     if cfg!(debug_assertions) {
-        for (way, why) in
-            [("abort", "SIGABRT"), ("spin", "processor time"), ("memory", "no memory"), ("call", "forbids openat")]
-        {
+        for (way, why) in [
+            ("abort", "SIGABRT"),
+            ("spin", "processor time"),
+            ("memory", "no memory"),
+            ("call", "forbids openat"),
+            ("touch", "touched memory"),
+        ] {
             ways.push((way, why, pack(&format!("fault-{way}"), 7, "Quiet")));
         }
     }

@@ -65,3 +65,10 @@ fn a_detector_that_takes_memory_without_end_ends_alone() {
     let output = confined("memory");
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
 }
+
+#[test]
+fn a_detector_that_touches_memory_that_is_not_there_dies_of_that_and_of_no_call() {
+    let output = confined("touch");
+    assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().find_map(call_name), None, "{output:?}");
+}

@@ -31,6 +31,8 @@ pub enum Call {
     Bpf,
     /// Use memory without end.
     Memory,
+    /// Touch memory that is not there.
+    Touch,
 }
 
 /// Confines this process, says what holds it, and makes the call.
@@ -52,6 +54,7 @@ pub fn run(call: Call) -> anyhow::Result<()> {
         Call::Type => type_letter(&report),
         Call::Kill => drop(rustix::process::test_kill_process(rustix::process::Pid::INIT)),
         Call::Bpf => load_program(),
+        Call::Touch => touch(),
         Call::Memory => {
             let mut hoard: Vec<Vec<u8>> = Vec::new();
             loop {
@@ -60,6 +63,12 @@ pub fn run(call: Call) -> anyhow::Result<()> {
         }
     }
     bail!("the call was made and this process still runs: the sandbox does not hold")
+}
+
+fn touch() {
+    let nowhere = std::ptr::without_provenance::<u8>(1);
+    // SAFETY: none: that the kernel ends the process for it is what is tried.
+    unsafe { std::ptr::read_volatile(nowhere) };
 }
 
 fn map_code() {

@@ -250,6 +250,8 @@ impl<'r> Crew<'r> {
         let _ = detector.go(self.untold.iter(), &self.tally);
         self.detector = Some(detector);
         self.beats = Beats::from(Instant::now());
+        // Its trial begins now: on a slow machine a detector takes longer to start than content has to live.
+        self.active = std::mem::replace(&mut self.active, Active::none()).begun_now();
         self.offer_policy()
     }
 

@@ -21,6 +21,10 @@ pub fn meet(name: &str) {
                 hoard.push(vec![1; 1 << 20]);
             }
         }
+        // SAFETY: none: that the kernel ends the process for it is what is tried.
+        Some("touch") => unsafe {
+            std::ptr::read_volatile(std::ptr::without_provenance::<u8>(1));
+        },
         Some("call") => drop(std::fs::File::open("/etc/hostname")),
         _ => {}
     }

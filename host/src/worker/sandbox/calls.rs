@@ -93,6 +93,7 @@ static REPORT: AtomicI32 = AtomicI32::new(-1);
 pub fn restrict(profile: Profile, report: BorrowedFd<'_>) -> io::Result<usize> {
     REPORT.store(report.as_raw_fd(), Ordering::Relaxed);
     catch_traps()?;
+    leave_faults_to_the_kernel()?;
     let rules = rules(profile).map_err(io::Error::other)?;
     let count = rules.len();
     let arch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
@@ -148,6 +149,18 @@ fn catch_traps() -> io::Result<()> {
     // SAFETY: the handler does nothing but system calls, which is allowed in a signal handler.
     if unsafe { libc::sigaction(libc::SIGSYS, &action, std::ptr::null_mut()) } != 0 {
         return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The standard library's handler of a touch of memory that is not there asks for the default and returns: a forbidden call, which would be
+/// told as the cause in place of what happened.
+fn leave_faults_to_the_kernel() -> io::Result<()> {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the kernel's own way to end a process takes nothing from this one.
+        if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
     }
     Ok(())
 }

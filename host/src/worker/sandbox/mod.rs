@@ -89,6 +89,7 @@ pub fn enter_with<T>(
     report: BorrowedFd<'_>,
     start: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<(Sandbox, T)> {
+    keep_one_arena();
     // The C library's wrappers look these up once, in files that are out of reach afterwards.
     let _ = rustix::param::page_size();
     let _ = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -106,6 +107,16 @@ pub fn enter_with<T>(
     let capabilities = privileges::names(privileges::effective()?);
     let calls = calls::restrict(profile, report)?;
     Ok((Sandbox { uid, capabilities, calls, landlock, group: String::new() }, started))
+}
+
+/// The C library gives each thread an arena of its own, and before it gives back some of it reads in /proc whether the kernel overcommits:
+/// a forbidden call in the middle of a `free`. The first arena never asks.
+fn keep_one_arena() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets a number of the C library's; this process has one thread at this point.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
 }
 
 impl Sandbox {
