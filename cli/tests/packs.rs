@@ -199,3 +199,63 @@ fn a_rule_of_a_pack_is_explained_as_that_of_its_folder() {
     let none = desk.run("explain 00000000-0000-4000-8000-000000000001 event.json --pack no.pack");
     assert!(none.status.code() == Some(1) && words(&none).contains("no.pack"), "{}", words(&none));
 }
+
+/// One correlation, one sequence, and one whose last stage must stay away.
+const TOGETHER: &str = "title: Base\nid: 00000000-0000-4000-8000-000000000011\nname: base\nlevel: low\n\
+    logsource: {category: process_creation, product: linux}\ndetection: {s: {Image|endswith: /nc}, condition: s}\n---\n\
+    title: Two\nid: 00000000-0000-4000-8000-000000000012\nlevel: high\n\
+    correlation: {type: event_count, rules: [base], group-by: [User], timespan: 1m, condition: {gte: 2}}\n";
+const STAGES: &str = "level: high\ncorrelation:\n  type: temporal_ordered\n  timespan: 30s\n  group-by: [User]\n  stages:\n\
+    \x20 - name: a\n    logsource: {category: process_creation, product: linux}\n    detection: {s: {Image: /a}, condition: s}\n\
+    \x20 - name: b\n    ABSENT\n    logsource: {category: process_creation, product: linux}\n    detection: {s: {Image: /b}, condition: s}\n";
+const TOGETHER_TESTS: &str = "fires:\n\
+    - {rule: 00000000-0000-4000-8000-000000000012, events: [{category: process_creation, event: {Image: /bin/nc, User: u}}, \
+       {category: process_creation, after_ms: 5, event: {Image: /bin/nc, User: u}}]}\n\
+    - {rule: 00000000-0000-4000-8000-000000000013, events: [{category: process_creation, event: {Image: /a, User: u}}, \
+       {category: process_creation, after_ms: 5, event: {Image: /b, User: u}}]}\n\
+    - {rule: 00000000-0000-4000-8000-000000000014, events: [{category: process_creation, event: {Image: /a, User: u}}, \
+       {category: process_creation, after_ms: 50000, event: {Image: /c, User: u}}]}\n";
+
+/// A process of user u that began so many milliseconds after the recording did.
+fn recorded(image: &str, at_ms: u64) -> String {
+    let process =
+        json!({ "id": format!("0-{at_ms}-1"), "pid": 7, "executable": image, "command_line": image, "user": "u" });
+    let time = format!("2026-11-22T06:10:{:02}.{:03}000000Z", at_ms / 1000, at_ms % 1000);
+    json!({
+        "kind": "process.exec", "class": "process", "outcome": "done", "source": "tp_btf", "time": time,
+        "boot_ns": at_ms * 1_000_000 + 1, "process": process,
+    })
+    .to_string()
+}
+
+#[test]
+fn what_takes_several_events_alerts_in_a_replay_as_it_does_in_detect_though_the_recording_ends_at_once() {
+    let desk = Desk::new();
+    let stages = |number: u32, absent: &str| {
+        let head = format!("---\ntitle: Stages {number}\nid: 00000000-0000-4000-8000-0000000000{number}\n");
+        head + &STAGES.replace("ABSENT\n    ", absent)
+    };
+    let rules = format!("{TOGETHER}{}{}", stages(13, ""), stages(14, "absent: 10s\n    "));
+    fs::create_dir_all(desk.path("source/together")).expect("a folder");
+    desk.write("source/together/rules.yml", &rules);
+    desk.write("source/together/rules.tests.yml", TOGETHER_TESTS);
+    desk.json("build source -o a.pack --form json");
+    for (rule, images) in [
+        ("00000000-0000-4000-8000-000000000012", [("/bin/nc", 1000), ("/bin/nc", 1500)]),
+        ("00000000-0000-4000-8000-000000000013", [("/a", 1000), ("/b", 1500)]),
+        ("00000000-0000-4000-8000-000000000014", [("/a", 1000), ("/c", 12_000)]),
+    ] {
+        let lines = images.map(|(image, at_ms)| recorded(image, at_ms));
+        desk.write("events.jsonl", &format!("{}\n", lines.join("\n")));
+        let replayed = desk.json("replay a.pack --events events.jsonl -o json");
+        assert_eq!(replayed["alerts"], 1, "{rule}: {replayed}");
+        let rows = replayed["rules"].as_array().expect("a list");
+        assert!(rows.iter().any(|row| row["rule"] == rule && row["alerts"] == 1), "{replayed}");
+        let mut detect = Command::new(BINARY);
+        detect.args(["detect", "--rules", "source/together", "--input", "events.jsonl"]).current_dir(desk.0.path());
+        let hits = String::from_utf8(detect.output().expect("it runs").stdout).expect("text");
+        assert!(hits.lines().count() == 1 && hits.contains(rule), "{rule}: {hits}");
+        let diff = desk.json("diff a.pack a.pack --events events.jsonl -o json");
+        assert_eq!(diff["replay"]["new"]["alerts"], 1, "{rule}");
+    }
+}
