@@ -259,3 +259,29 @@ fn what_takes_several_events_alerts_in_a_replay_as_it_does_in_detect_though_the_
         assert_eq!(diff["replay"]["new"]["alerts"], 1, "{rule}");
     }
 }
+
+#[test]
+fn what_is_accepted_by_build_verify_and_draft_is_what_the_loader_of_a_host_takes() {
+    let desk = Desk::new();
+    let correlation = |number: u32| {
+        format!(
+            "---\ntitle: Many {number}\nid: 00000000-0000-4000-8000-0000000000{number}\nlevel: high\ncorrelation: \
+             {{type: event_count, rules: [base], group-by: [ProcessId], timespan: 30d, state: 64MB, condition: {{gte: 2}}}}\n"
+        )
+    };
+    let base = TOGETHER.split("---\n").next().expect("its first document");
+    let many: String = (21..25).map(correlation).collect();
+    desk.write("source/linux/many.yml", &format!("{base}{many}"));
+    let event = "{category: process_creation, event: {Image: /bin/nc, ProcessId: 1}}";
+    let fires = "fires:\n  - {rule: 00000000-0000-4000-8000-000000000021, events: [";
+    desk.write("source/linux/many.tests.yml", &format!("{fires}{event}, {event}]}}\n"));
+    let built = desk.run("build source -o a.pack");
+    assert!(built.status.success(), "{}", words(&built));
+    let verified = desk.run("verify a.pack");
+    assert!(verified.status.success() && !words(&verified).contains("not tried"), "{}", words(&verified));
+    let draft = desk.run("draft release a.pack --ring lab=2026-01-01T00:00:00Z,0h:1000000 --out release.json");
+    assert!(draft.status.success(), "{}", words(&draft));
+    // The killer of a detector's memory is found by the loader's own bounds, whoever asks.
+    let installed = desk.run("install a.pack --state state");
+    assert!(installed.status.success(), "{}", words(&installed));
+}
