@@ -261,6 +261,55 @@ fn what_takes_several_events_alerts_in_a_replay_as_it_does_in_detect_though_the_
 }
 
 #[test]
+fn whatever_is_different_between_two_releases_is_told_in_a_diff() {
+    let desk = Desk::new();
+    let both =
+        format!("{POLICY}  - {{ id: other, action: deny, on: exec, match: {{ file: /opt/other }}, mode: enforce }}\n");
+    desk.write("source/policy.yml", &both);
+    let pack = "name: linux\nversion: 5\n";
+    desk.write("source/pack.yml", pack);
+    desk.json("build source -o a.pack --form json");
+    let mut rules: Vec<&str> = both.lines().collect();
+    rules.swap(2, 3);
+    for (file, text, part, told) in [
+        ("source/pack.yml", format!("{pack}urgent: true\n"), "notices", "URGENT, which it was not"),
+        ("source/pack.yml", format!("{pack}engine: {{min: 1, max: 9}}\n"), "notices", "-> 1 to 9"),
+        ("source/pack.yml", pack.replace('5', "4"), "notices", "the version goes back, 5 -> 4"),
+        ("source/pack.yml", pack.replace("linux", "lab"), "notices", "another name, linux -> lab"),
+        ("source/policy.yml", format!("{}\n", rules.join("\n")), "notices", "deny rules in another order"),
+        ("source/linux/shell.tests.yml", SHELL_TESTS.replace("/bin/sh", "/opt/sh"), "canaries_changed", "fires 1"),
+        (
+            "source/linux/shell.tests.yml",
+            SHELL_TESTS.split("silent").next().expect("its first half").to_owned(),
+            "canaries_removed",
+            "silent 1",
+        ),
+        (
+            "source/linux/shell.tests.yml",
+            format!("{SHELL_TESTS}  - {{category: process_creation, event: {{Image: /bin/ls}}}}\n"),
+            "canaries_added",
+            "silent 2",
+        ),
+    ] {
+        let before = fs::read_to_string(desk.path(file)).expect("it is there");
+        desk.write(file, &text);
+        desk.json("build source -o b.pack --form json");
+        desk.write(file, &before);
+        let diff = desk.json("diff a.pack b.pack -o json");
+        assert!(diff[part].to_string().contains(told), "{told}: {diff}");
+        let is_same_version = diff["old"]["version"] == diff["new"]["version"] && diff["new"]["name"] == "linux";
+        assert_eq!(diff["notices"].to_string().contains("same version 5 with other bytes"), is_same_version, "{diff}");
+        let text = String::from_utf8(desk.run("diff a.pack b.pack").stdout).expect("text");
+        assert!(text.contains(told), "{told}: {text}");
+        if told.starts_with("URGENT") {
+            assert!(text.lines().nth(1).is_some_and(|first| first.contains(told)), "urgent comes first: {text}");
+        }
+    }
+    let same = String::from_utf8(desk.run("diff a.pack a.pack").stdout).expect("text");
+    assert!(same.contains("the same file"), "{same}");
+}
+
+#[test]
 fn what_is_accepted_by_build_verify_and_draft_is_what_the_loader_of_a_host_takes() {
     let desk = Desk::new();
     let correlation = |number: u32| {
