@@ -32,7 +32,11 @@ struct Scene {
     slow_events: usize,
 }
 
-const SCENES: [Scene; 3] = [
+/// Everything that is public.
+const ALL_RULES: [&str; 4] = ["rules", "rules-emerging-threats", "rules-threat-hunting", "rules-compliance"];
+
+/// Of Windows there are attacks alone: every event is one, or has fields of several. On Linux one in three is.
+const SCENES: [Scene; 4] = [
     Scene {
         name: "linux process_creation rules",
         rules: &["rules/linux/process_creation"],
@@ -41,12 +45,13 @@ const SCENES: [Scene; 3] = [
         slow_events: 3_000,
     },
     Scene { name: "all linux rules", rules: &["rules/linux"], is_windows: false, events: 100_000, slow_events: 3_000 },
+    Scene { name: "all rules", rules: &ALL_RULES, is_windows: true, events: 100_000, slow_events: 1_000 },
     Scene {
-        name: "all rules",
-        rules: &["rules", "rules-emerging-threats", "rules-threat-hunting", "rules-compliance"],
-        is_windows: true,
+        name: "all rules, linux events",
+        rules: &ALL_RULES,
+        is_windows: false,
         events: 100_000,
-        slow_events: 1_000,
+        slow_events: 3_000,
     },
 ];
 

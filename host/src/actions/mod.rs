@@ -11,7 +11,7 @@ pub mod kill;
 pub mod rate;
 pub mod request;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -82,6 +82,8 @@ pub struct Actor {
     /// Our loader's executable.
     loader: Option<PathBuf>,
     rate: Rate,
+    /// Processes that were killed last, by id and start: one takes a moment to be gone.
+    killed: VecDeque<(u32, u64)>,
 }
 
 /// A deny rule to be put in force, because of a request.
@@ -100,7 +102,7 @@ impl Actor {
     #[must_use]
     pub fn new(enforced: &[Action], loader: Option<&Path>) -> Self {
         let enforced = enforced.iter().map(|action| action.name()).collect();
-        Self { enforced, loader: loader.map(Path::to_owned), rate: Rate::default() }
+        Self { enforced, loader: loader.map(Path::to_owned), rate: Rate::default(), killed: VecDeque::new() }
     }
 
     /// Answers what the detector has asked for since the last look. `deny` puts a deny rule in force, or says why not.
@@ -151,6 +153,9 @@ impl Actor {
     }
 
     fn kill(&mut self, request: &Request) -> Outcome {
+        if self.killed.contains(&(request.pid, request.start_ns)) {
+            return Outcome::Gone;
+        }
         let target = match kill::Target::open(request.pid, request.start_ns) {
             Ok(target) => target,
             Err(outcome) => return outcome,
@@ -171,6 +176,8 @@ impl Actor {
         let outcome = target.kill();
         if outcome == Outcome::Done {
             self.rate.note(Instant::now());
+            self.killed.push_back((request.pid, request.start_ns));
+            self.killed.drain(..self.killed.len().saturating_sub(rate::KILLS_A_MINUTE_MAX));
         }
         outcome
     }
@@ -230,6 +237,7 @@ mod tests {
         let (mut child, request) = sleeper();
         let mut actor = actor(&[Action::Kill]);
         assert_eq!(act(&mut actor, &request, false), Outcome::Done);
+        assert_eq!(act(&mut actor, &request, false), Outcome::Gone, "one that is on its way out is not killed again");
         assert!(!child.wait().expect("our child").success());
         assert_eq!(act(&mut actor, &request, false), Outcome::Gone);
     }

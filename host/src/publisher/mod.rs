@@ -226,6 +226,8 @@ impl Publisher {
         }
         match &self.stage {
             Stage::Settled if self.is_settled() => self.say_word(self.at_rest(), "", self.word.generation),
+            // It was said that they are not in force, and nothing has changed since.
+            Stage::Settled if self.is_final => {}
             Stage::Settled | Stage::Due { .. } => {
                 self.stage = Stage::Due { not_before: Instant::now() };
                 self.say_word(Progress::Coming, "", self.word.generation);

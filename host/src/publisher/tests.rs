@@ -126,6 +126,8 @@ fn what_policy_unseal_took_away_is_not_put_back_behind_its_back() {
     assert!(told.iter().any(|words| words.contains("policy unseal")), "{told:?}");
     assert_eq!(place.told(), ["show"], "nothing was published");
     assert!(publisher.offer(offer(Standing::Trusted, vec![rule("a", "/opt/a")])).is_empty(), "it is said once");
+    assert!(publisher.look(Some(2)).is_empty() && publisher.is_short(), "nor tried again by the next detector");
+    assert!(matches!(publisher.stage, Stage::Settled));
 }
 
 #[test]

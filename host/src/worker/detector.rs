@@ -203,14 +203,15 @@ impl Detector {
 
     /// Hands everything on, and notes what would no longer be lost with this process.
     fn flush(&mut self) -> Result<(), OutputGone> {
-        self.output.flush()?;
-        self.output.note(&self.tally);
-        self.tally.settle();
-        std::mem::take(&mut self.unwritten).note(&self.tally);
+        // First: whoever reads what is handed on may end this process before the next line here.
         let rules = self.active.rules();
         let (correlated, limits) = (rules.correlated(), correlation_loss::counts(&rules.limits()));
         self.tally.correlated().store(correlated, Ordering::Relaxed);
         self.note_limits(limits);
+        self.output.flush()?;
+        self.output.note(&self.tally);
+        self.tally.settle();
+        std::mem::take(&mut self.unwritten).note(&self.tally);
         Ok(())
     }
 

@@ -96,14 +96,15 @@ impl<'i> Together<'i> {
         let (title, id) = (printable(self.rule.title()), printable(self.rule.id()));
         let mut words = vec![format!("{title} ({id}, {}:{line}) {verdict}", printable(file))];
         let wanted = account.wanted.as_ref().map(|wanted| format!("{wanted} ")).unwrap_or_default();
-        words.push(format!("  asks for {wanted}within {}", seconds(account.timespan_ns)));
+        words.push(format!("  condition: {wanted}within {}", seconds(account.timespan_ns)));
         for input in &account.inputs {
             let lacking = if input.lacking == 0 {
                 String::new()
             } else {
                 format!(", {} of them without a field that they are grouped by or measured in", input.lacking)
             };
-            words.push(format!("  {}: {} hits{lacking}", printable(&input.name), input.hits));
+            let hits = if input.hits == 1 { "hit" } else { "hits" };
+            words.push(format!("  {}: {} {hits}{lacking}", printable(&input.name), input.hits));
             self.silence(input, &mut words);
         }
         for told in &account.told {
