@@ -199,3 +199,138 @@ fn a_rule_of_a_pack_is_explained_as_that_of_its_folder() {
     let none = desk.run("explain 00000000-0000-4000-8000-000000000001 event.json --pack no.pack");
     assert!(none.status.code() == Some(1) && words(&none).contains("no.pack"), "{}", words(&none));
 }
+
+/// One correlation, one sequence, and one whose last stage must stay away.
+const TOGETHER: &str = "title: Base\nid: 00000000-0000-4000-8000-000000000011\nname: base\nlevel: low\n\
+    logsource: {category: process_creation, product: linux}\ndetection: {s: {Image|endswith: /nc}, condition: s}\n---\n\
+    title: Two\nid: 00000000-0000-4000-8000-000000000012\nlevel: high\n\
+    correlation: {type: event_count, rules: [base], group-by: [User], timespan: 1m, condition: {gte: 2}}\n";
+const STAGES: &str = "level: high\ncorrelation:\n  type: temporal_ordered\n  timespan: 30s\n  group-by: [User]\n  stages:\n\
+    \x20 - name: a\n    logsource: {category: process_creation, product: linux}\n    detection: {s: {Image: /a}, condition: s}\n\
+    \x20 - name: b\n    ABSENT\n    logsource: {category: process_creation, product: linux}\n    detection: {s: {Image: /b}, condition: s}\n";
+const TOGETHER_TESTS: &str = "fires:\n\
+    - {rule: 00000000-0000-4000-8000-000000000012, events: [{category: process_creation, event: {Image: /bin/nc, User: u}}, \
+       {category: process_creation, after_ms: 5, event: {Image: /bin/nc, User: u}}]}\n\
+    - {rule: 00000000-0000-4000-8000-000000000013, events: [{category: process_creation, event: {Image: /a, User: u}}, \
+       {category: process_creation, after_ms: 5, event: {Image: /b, User: u}}]}\n\
+    - {rule: 00000000-0000-4000-8000-000000000014, events: [{category: process_creation, event: {Image: /a, User: u}}, \
+       {category: process_creation, after_ms: 50000, event: {Image: /c, User: u}}]}\n";
+
+/// A process of user u that began so many milliseconds after the recording did.
+fn recorded(image: &str, at_ms: u64) -> String {
+    let process =
+        json!({ "id": format!("0-{at_ms}-1"), "pid": 7, "executable": image, "command_line": image, "user": "u" });
+    let time = format!("2026-11-22T06:10:{:02}.{:03}000000Z", at_ms / 1000, at_ms % 1000);
+    json!({
+        "kind": "process.exec", "class": "process", "outcome": "done", "source": "tp_btf", "time": time,
+        "boot_ns": at_ms * 1_000_000 + 1, "process": process,
+    })
+    .to_string()
+}
+
+#[test]
+fn what_takes_several_events_alerts_in_a_replay_as_it_does_in_detect_though_the_recording_ends_at_once() {
+    let desk = Desk::new();
+    let stages = |number: u32, absent: &str| {
+        let head = format!("---\ntitle: Stages {number}\nid: 00000000-0000-4000-8000-0000000000{number}\n");
+        head + &STAGES.replace("ABSENT\n    ", absent)
+    };
+    let rules = format!("{TOGETHER}{}{}", stages(13, ""), stages(14, "absent: 10s\n    "));
+    fs::create_dir_all(desk.path("source/together")).expect("a folder");
+    desk.write("source/together/rules.yml", &rules);
+    desk.write("source/together/rules.tests.yml", TOGETHER_TESTS);
+    desk.json("build source -o a.pack --form json");
+    for (rule, images) in [
+        ("00000000-0000-4000-8000-000000000012", [("/bin/nc", 1000), ("/bin/nc", 1500)]),
+        ("00000000-0000-4000-8000-000000000013", [("/a", 1000), ("/b", 1500)]),
+        ("00000000-0000-4000-8000-000000000014", [("/a", 1000), ("/c", 12_000)]),
+    ] {
+        let lines = images.map(|(image, at_ms)| recorded(image, at_ms));
+        desk.write("events.jsonl", &format!("{}\n", lines.join("\n")));
+        let replayed = desk.json("replay a.pack --events events.jsonl -o json");
+        assert_eq!(replayed["alerts"], 1, "{rule}: {replayed}");
+        let rows = replayed["rules"].as_array().expect("a list");
+        assert!(rows.iter().any(|row| row["rule"] == rule && row["alerts"] == 1), "{replayed}");
+        let mut detect = Command::new(BINARY);
+        detect.args(["detect", "--rules", "source/together", "--input", "events.jsonl"]).current_dir(desk.0.path());
+        let hits = String::from_utf8(detect.output().expect("it runs").stdout).expect("text");
+        assert!(hits.lines().count() == 1 && hits.contains(rule), "{rule}: {hits}");
+        let diff = desk.json("diff a.pack a.pack --events events.jsonl -o json");
+        assert_eq!(diff["replay"]["new"]["alerts"], 1, "{rule}");
+    }
+}
+
+#[test]
+fn whatever_is_different_between_two_releases_is_told_in_a_diff() {
+    let desk = Desk::new();
+    let both =
+        format!("{POLICY}  - {{ id: other, action: deny, on: exec, match: {{ file: /opt/other }}, mode: enforce }}\n");
+    desk.write("source/policy.yml", &both);
+    let pack = "name: linux\nversion: 5\n";
+    desk.write("source/pack.yml", pack);
+    desk.json("build source -o a.pack --form json");
+    let mut rules: Vec<&str> = both.lines().collect();
+    rules.swap(2, 3);
+    for (file, text, part, told) in [
+        ("source/pack.yml", format!("{pack}urgent: true\n"), "notices", "URGENT, which it was not"),
+        ("source/pack.yml", format!("{pack}engine: {{min: 1, max: 9}}\n"), "notices", "-> 1 to 9"),
+        ("source/pack.yml", pack.replace('5', "4"), "notices", "the version goes back, 5 -> 4"),
+        ("source/pack.yml", pack.replace("linux", "lab"), "notices", "another name, linux -> lab"),
+        ("source/policy.yml", format!("{}\n", rules.join("\n")), "notices", "deny rules in another order"),
+        ("source/linux/shell.tests.yml", SHELL_TESTS.replace("/bin/sh", "/opt/sh"), "canaries_changed", "fires 1"),
+        (
+            "source/linux/shell.tests.yml",
+            SHELL_TESTS.split("silent").next().expect("its first half").to_owned(),
+            "canaries_removed",
+            "silent 1",
+        ),
+        (
+            "source/linux/shell.tests.yml",
+            format!("{SHELL_TESTS}  - {{category: process_creation, event: {{Image: /bin/ls}}}}\n"),
+            "canaries_added",
+            "silent 2",
+        ),
+    ] {
+        let before = fs::read_to_string(desk.path(file)).expect("it is there");
+        desk.write(file, &text);
+        desk.json("build source -o b.pack --form json");
+        desk.write(file, &before);
+        let diff = desk.json("diff a.pack b.pack -o json");
+        assert!(diff[part].to_string().contains(told), "{told}: {diff}");
+        let is_same_version = diff["old"]["version"] == diff["new"]["version"] && diff["new"]["name"] == "linux";
+        assert_eq!(diff["notices"].to_string().contains("same version 5 with other bytes"), is_same_version, "{diff}");
+        let text = String::from_utf8(desk.run("diff a.pack b.pack").stdout).expect("text");
+        assert!(text.contains(told), "{told}: {text}");
+        if told.starts_with("URGENT") {
+            assert!(text.lines().nth(1).is_some_and(|first| first.contains(told)), "urgent comes first: {text}");
+        }
+    }
+    let same = String::from_utf8(desk.run("diff a.pack a.pack").stdout).expect("text");
+    assert!(same.contains("the same file"), "{same}");
+}
+
+#[test]
+fn what_is_accepted_by_build_verify_and_draft_is_what_the_loader_of_a_host_takes() {
+    let desk = Desk::new();
+    let correlation = |number: u32| {
+        format!(
+            "---\ntitle: Many {number}\nid: 00000000-0000-4000-8000-0000000000{number}\nlevel: high\ncorrelation: \
+             {{type: event_count, rules: [base], group-by: [ProcessId], timespan: 30d, state: 64MB, condition: {{gte: 2}}}}\n"
+        )
+    };
+    let base = TOGETHER.split("---\n").next().expect("its first document");
+    let many: String = (21..25).map(correlation).collect();
+    desk.write("source/linux/many.yml", &format!("{base}{many}"));
+    let event = "{category: process_creation, event: {Image: /bin/nc, ProcessId: 1}}";
+    let fires = "fires:\n  - {rule: 00000000-0000-4000-8000-000000000021, events: [";
+    desk.write("source/linux/many.tests.yml", &format!("{fires}{event}, {event}]}}\n"));
+    let built = desk.run("build source -o a.pack");
+    assert!(built.status.success(), "{}", words(&built));
+    let verified = desk.run("verify a.pack");
+    assert!(verified.status.success() && !words(&verified).contains("not tried"), "{}", words(&verified));
+    let draft = desk.run("draft release a.pack --ring lab=2026-01-01T00:00:00Z,0h:1000000 --out release.json");
+    assert!(draft.status.success(), "{}", words(&draft));
+    // The killer of a detector's memory is found by the loader's own bounds, whoever asks.
+    let installed = desk.run("install a.pack --state state");
+    assert!(installed.status.success(), "{}", words(&installed));
+}

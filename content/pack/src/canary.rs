@@ -215,6 +215,13 @@ impl<'p> Told<'p> {
         of(canaries.events, self.record.events).iter().map(move |record| TypedEvent { canaries, record })
     }
 
+    /// As whoever wrote the pack had it; `id` names a document by its position.
+    pub(crate) fn written(&self, id: impl Fn(u32) -> String) -> Canary {
+        let events = self.events().map(|event| event.written()).collect();
+        let (fires, silent) = (self.fires().map(&id).collect(), self.silent().map(&id).collect());
+        Canary { name: self.name().to_owned(), events, fires, silent }
+    }
+
     /// Positions of documents.
     pub(crate) fn fires(&self) -> impl Iterator<Item = u32> + 'p {
         of(self.canaries.expectations, self.record.fires).iter().map(|position| position.get())
@@ -242,6 +249,27 @@ impl<'p> TypedEvent<'p> {
     /// When, in milliseconds after the canary's beginning.
     pub(crate) fn at_ms(&self) -> u64 {
         self.record.at_ms.get()
+    }
+
+    fn written(&self) -> Event {
+        let LogSource { category, product, service } = self.logsource();
+        let fields = self.fields().map(|(name, values)| {
+            let values = values.iter().map(|record| match self.value(record) {
+                RuleValue::Null => Value::Null,
+                RuleValue::Bool(truth) => Value::Bool(truth),
+                RuleValue::Int(number) => Value::Int(number),
+                RuleValue::Real(number) => Value::Real(number),
+                RuleValue::Text(text) => Value::Text(text.to_vec()),
+            });
+            (name.to_owned(), values.collect())
+        });
+        Event {
+            at_ms: self.at_ms(),
+            category: category.map(str::to_owned),
+            product: product.map(str::to_owned),
+            service: service.map(str::to_owned),
+            fields: fields.collect(),
+        }
     }
 
     fn fields(&self) -> impl Iterator<Item = (&'p str, &'p [ValueRecord])> + '_ {

@@ -7,7 +7,7 @@ use watertight_engine::Image;
 use watertight_policy::Policy;
 use zerocopy::FromBytes;
 
-use crate::canary::Canaries;
+use crate::canary::{Canaries, Canary};
 use crate::error::{Named, PackError};
 use crate::layout::{Header, Section, SectionRecord, DOCUMENTS_MAX, MAGIC, PACK_SIZE_BYTES_MAX, VERSION};
 use crate::manifest::{Document, Listed, Manifest};
@@ -101,6 +101,15 @@ impl<'p> Pack<'p> {
     #[must_use]
     pub fn canary_count(&self) -> usize {
         self.canaries.iter().len()
+    }
+
+    /// Its canaries, as whoever built the pack wrote them.
+    pub fn canaries(&self) -> impl Iterator<Item = Canary> + '_ {
+        self.canaries.iter().map(|canary| canary.written(|position| self.id_of(position)))
+    }
+
+    pub(crate) fn id_of(&self, position: u32) -> String {
+        self.listed.document(position).map(|document| document.id.to_owned()).unwrap_or_default()
     }
 
     /// The documents that no canary must fire: nothing proves that they work. Exceptions never fire and are not among them.

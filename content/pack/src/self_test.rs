@@ -69,10 +69,6 @@ impl Pack<'_> {
             false => Ok(test),
         }
     }
-
-    fn id_of(&self, position: u32) -> String {
-        self.listed.document(position).map(|document| document.id.to_owned()).unwrap_or_default()
-    }
 }
 
 struct Runner<'r, 'p> {
@@ -90,7 +86,9 @@ impl<'p> Runner<'_, 'p> {
             let id = image.rule(rule).map(|rule| rule.id());
             fired.extend(id.and_then(|id| self.pack.listed.position(id)));
         };
-        // Each canary begins with nothing in the state of correlations. That may be large, and few canaries concern it.
+        // Each canary begins with nothing in the state of correlations. That may be large, more than whoever tries a pack may take,
+        // and few canaries concern it: no more is reserved than this one can fill.
+        let events_max = canary.events().count();
         let mut correlator: Option<Correlator<'_>> = None;
         for (number, event) in (0_u64..).zip(canary.events()) {
             let logsource = event.logsource();
@@ -103,7 +101,7 @@ impl<'p> Runner<'_, 'p> {
             let moment = Moment { time_ns: BEGIN_NS.saturating_add(event.at_ms().saturating_mul(MS_NS)), number };
             for rule in &found {
                 if image.is_listened_to(*rule) {
-                    let correlator = correlator.get_or_insert_with(|| image.correlator(CANARY_KEY));
+                    let correlator = correlator.get_or_insert_with(|| image.correlator_for(CANARY_KEY, events_max));
                     correlator.on_hit(*rule, &event, moment, &mut |hit| note(&mut fired, hit.rule));
                 }
                 if !image.is_silenced(*rule) {

@@ -188,7 +188,15 @@ impl<'i> Image<'i> {
     pub fn correlation_explainer(&self, rule: u32, key: HashKey) -> Option<CorrelationExplainer<'i>> {
         let (judge, _) = self.correlation_of(rule)?;
         let (texts, told) = (HashMap::new(), Vec::new());
-        Some(CorrelationExplainer { image: *self, front: Front::new(*self, key), rule, judge, texts, told, fired: 0 })
+        Some(CorrelationExplainer {
+            image: *self,
+            front: Front::new(*self, key, usize::MAX),
+            rule,
+            judge,
+            texts,
+            told,
+            fired: 0,
+        })
     }
 }
 

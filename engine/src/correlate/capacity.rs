@@ -18,6 +18,14 @@ pub struct Capacity {
     pub members: usize,
 }
 
+impl Capacity {
+    /// No more than what so many events at the correlation's inputs can fill: each begins one group, and is one member, at most.
+    pub(super) fn at_most(self, given_max: usize) -> Self {
+        let most = given_max.max(1);
+        Self { groups: self.groups.min(most), members: self.members.min(most) }
+    }
+}
+
 /// Members that are reckoned for a group: most groups have few.
 const EVENTS_A_GROUP: u64 = 2;
 const VALUES_A_GROUP: u64 = 4;

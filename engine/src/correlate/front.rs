@@ -6,7 +6,7 @@ use super::input::Input;
 use super::key::{Digest, HashKey};
 use super::queue::Queue;
 use super::{Correlated, CorrelationLimits, Fired, Given, Moment, Occurrence, OnHit};
-use crate::image::layout::CorrelationRecord;
+use crate::image::layout::{CorrelationRecord, InputRecord};
 use crate::image::{slice, Image};
 use crate::{Field, Fields};
 
@@ -16,7 +16,7 @@ const STEPS_MAX: u32 = 1024;
 /// What judges the hits of one correlation.
 pub(super) trait Judge<'i>: Sized {
     /// With nothing in it yet.
-    fn of(image: &Image<'i>, correlation: &'i CorrelationRecord) -> Option<Self>;
+    fn of(image: &Image<'i>, correlation: &'i CorrelationRecord, given_max: usize) -> Option<Self>;
 
     /// The position of its rule.
     fn rule(&self) -> u32;
@@ -58,13 +58,21 @@ pub(super) struct Front<'i, J> {
 }
 
 impl<'i, J: Judge<'i>> Front<'i, J> {
-    pub(super) fn new(image: Image<'i>, key: HashKey) -> Self {
+    pub(super) fn new(image: Image<'i>, key: HashKey, events_max: usize) -> Self {
         let mut inputs: Vec<Input<'i>> = Vec::with_capacity(image.inputs.len());
         inputs.extend(image.inputs.iter().map(|_| Input::unused()));
         let mut judges = Vec::with_capacity(image.correlations.len());
+        // Of each correlation its rule, and how often it fires at most: with what it is given, and once more when a time is over.
+        let mut fires: Vec<(u32, usize)> = Vec::with_capacity(image.correlations.len());
         for (number, correlation) in (0_u32..).zip(image.correlations) {
-            judges.extend(J::of(&image, correlation));
             let records = slice(image.inputs, correlation.inputs);
+            let given_by = |input: &InputRecord| {
+                let below = fires.iter().find(|(rule, _)| *rule == input.rule.get());
+                below.map_or(events_max, |(_, fires)| *fires)
+            };
+            let given_max = records.iter().map(given_by).fold(0, usize::saturating_add);
+            fires.push((correlation.rule.get(), given_max.saturating_mul(2)));
+            judges.extend(J::of(&image, correlation, given_max));
             for (stage, record) in (0_u32..).zip(records) {
                 let place = correlation.inputs.first.get().saturating_add(stage);
                 if let Some(input) = inputs.get_mut(place as usize) {

@@ -41,8 +41,8 @@ pub(super) struct Machine {
 }
 
 impl<'i> Judge<'i> for Machine {
-    fn of(image: &Image<'i>, correlation: &'i CorrelationRecord) -> Option<Self> {
-        let room = capacity(correlation)?;
+    fn of(image: &Image<'i>, correlation: &'i CorrelationRecord, given_max: usize) -> Option<Self> {
+        let room = capacity(correlation)?.at_most(given_max);
         let shape = Shape::of(correlation);
         let state = match shape.kind {
             CORRELATE_TEMPORAL => {

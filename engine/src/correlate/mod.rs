@@ -120,7 +120,13 @@ impl<'i> Image<'i> {
     /// The state of this image's correlations, with nothing in it yet.
     #[must_use]
     pub fn correlator(&self, key: HashKey) -> Correlator<'i> {
-        Correlator(Front::new(*self, key))
+        self.correlator_for(key, usize::MAX)
+    }
+
+    /// The same for no more than so many events: it reserves only what those can fill, and tells the same of them.
+    #[must_use]
+    pub fn correlator_for(&self, key: HashKey, events_max: usize) -> Correlator<'i> {
+        Correlator(Front::new(*self, key, events_max))
     }
 }
 

@@ -79,7 +79,7 @@ impl Notes {
 }
 
 impl<'i> Judge<'i> for Slow {
-    fn of(image: &Image<'i>, correlation: &'i CorrelationRecord) -> Option<Self> {
+    fn of(image: &Image<'i>, correlation: &'i CorrelationRecord, _: usize) -> Option<Self> {
         let shape = Shape::of(correlation);
         let way = match shape.kind {
             CORRELATE_TEMPORAL => {

@@ -11,7 +11,7 @@ use watertight_content::sigma::Source;
 use watertight_content_pack::Pack;
 use watertight_host::printable::printable;
 
-use super::verify::Facts;
+use super::verify::{must_load, Facts};
 use super::{answer, write, Form, OK};
 
 /// Compile rules, their tests and deny rules into a pack.
@@ -48,6 +48,7 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<u8> {
     };
     let pack = Pack::open(&built.bytes)?;
     let facts = Facts::of(&pack)?;
+    must_load(&built.bytes).with_context(|| format!("building {}", args.source.display()))?;
     write(&args.out, &built.bytes)?;
     for warning in &built.warnings {
         watertight_host::say!("watertight: {}", printable(warning));

@@ -1,5 +1,7 @@
-//! `watertight content diff`: what is different between two packs: rules, the fields that they ask for, deny rules; and over
-//! recorded events, alerts and cost.
+//! `watertight content diff`: what is different between two packs: what the release says of itself, rules, the fields that they ask
+//! for, deny rules, canaries; and over recorded events, alerts and cost.
+//!
+//! Who releases a pack looks here last, so nothing goes unsaid: where the files differ and nothing else does, that is told, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -7,8 +9,9 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde::Serialize;
-use watertight_content_pack::{Document, Pack};
+use watertight_content_pack::{Canary, Document, Pack};
 use watertight_host::printable::printable;
+use watertight_policy::Policy;
 
 use super::replay::{changes, difference_in_words, replay, Change, Replayed};
 use super::verify::{hex, read_pack};
@@ -34,6 +37,8 @@ struct Answer {
     kind: &'static str,
     old: Named,
     new: Named,
+    /// What releases differ in beside what is in them, the gravest first.
+    notices: Vec<String>,
     added: Vec<Row>,
     removed: Vec<Row>,
     changed: Vec<Row>,
@@ -42,6 +47,9 @@ struct Answer {
     deny_rules_added: Vec<String>,
     deny_rules_removed: Vec<String>,
     deny_rules_changed: Vec<String>,
+    canaries_added: Vec<String>,
+    canaries_removed: Vec<String>,
+    canaries_changed: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay: Option<Compared>,
 }
@@ -51,6 +59,9 @@ struct Named {
     name: String,
     version: u64,
     id: String,
+    is_urgent: bool,
+    engine_min: u32,
+    engine_max: u32,
 }
 
 /// A rule or another document.
@@ -107,10 +118,16 @@ fn compared(old: &Pack<'_>, new: &Pack<'_>) -> Answer {
     let keys_without = |from: &BTreeMap<String, String>, other: &BTreeMap<String, String>| -> Vec<String> {
         from.iter().filter(|(id, _)| !other.contains_key(*id)).map(|(id, what)| format!("{id}: {what}")).collect()
     };
-    Answer {
+    let (proofs_before, proofs_after) = (canaries(old), canaries(new));
+    let names_without = |from: &Canaries, other: &Canaries| -> Vec<String> {
+        from.keys().filter(|name| !other.contains_key(*name)).cloned().collect()
+    };
+    let is_changed = |name: &&String| proofs_before.get(*name).is_some_and(|old| proofs_after.get(*name) != Some(old));
+    let mut diff = Answer {
         kind: "content_diff",
         old: named(old),
         new: named(new),
+        notices: notices(old, new),
         added: missing_in(&before, &titles_after, &after),
         removed: missing_in(&after, &titles_before, &before),
         changed: changed.map(|(_, document)| row(document, &titles_after)).collect(),
@@ -124,12 +141,108 @@ fn compared(old: &Pack<'_>, new: &Pack<'_>) -> Answer {
                 denies_before.get(id).filter(|old| *old != what).map(|old| format!("{id}: {old} -> {what}"))
             })
             .collect(),
+        canaries_added: names_without(&proofs_after, &proofs_before),
+        canaries_removed: names_without(&proofs_before, &proofs_after),
+        canaries_changed: proofs_after.keys().filter(is_changed).cloned().collect(),
         replay: None,
+    };
+    if old.id() != new.id() && diff.is_silent() {
+        let other =
+            "other bytes, though rules, deny rules and canaries are the same: another compiler wrote one of the two";
+        diff.notices.push(other.to_owned());
+    }
+    diff
+}
+
+impl Answer {
+    /// Whether nothing is told yet but that the version is higher.
+    fn is_silent(&self) -> bool {
+        let documents = [&self.added, &self.removed, &self.changed];
+        let names = [
+            &self.notices,
+            &self.fields_newly_used,
+            &self.fields_no_longer_used,
+            &self.deny_rules_added,
+            &self.deny_rules_removed,
+            &self.deny_rules_changed,
+            &self.canaries_added,
+            &self.canaries_removed,
+            &self.canaries_changed,
+        ];
+        let is_other_release = (&self.old.name, self.old.version) != (&self.new.name, self.new.version);
+        !is_other_release && documents.iter().all(|rows| rows.is_empty()) && names.iter().all(|lines| lines.is_empty())
     }
 }
 
+/// What the releases say of themselves and is not the same, the gravest first.
+fn notices(old: &Pack<'_>, new: &Pack<'_>) -> Vec<String> {
+    let (before, after) = (old.manifest(), new.manifest());
+    let mut notices = Vec::new();
+    match (before.is_urgent, after.is_urgent) {
+        (false, true) => notices.push(
+            "URGENT, which it was not: new deny rules and actions are in force at once, without a time in which they only \
+             count"
+                .to_owned(),
+        ),
+        (true, true) => notices.push(
+            "URGENT, as before: new deny rules and actions are in force at once, without a time in which they only count"
+                .to_owned(),
+        ),
+        (true, false) => notices.push("no longer urgent: new deny rules and actions only count at first".to_owned()),
+        (false, false) => {}
+    }
+    if before.name != after.name {
+        let (before, after) = (before.name, after.name);
+        notices.push(format!("another name, {before} -> {after}: the one does not follow the other"));
+    } else if after.version < before.version {
+        notices.push(format!("the version goes back, {} -> {}", before.version, after.version));
+    } else if after.version == before.version && old.id() != new.id() {
+        let version = after.version;
+        notices
+            .push(format!("the same version {version} with other bytes: what differs must have a version of its own"));
+    }
+    let (from, to) = (before.engines, after.engines);
+    if from != to {
+        notices.push(format!("for other engines, {} to {} -> {} to {}", from.min, from.max, to.min, to.max));
+    }
+    let policies = (old.policy(), new.policy());
+    if policies.0.is_some_and(|policy| policy.fallback_deny) != policies.1.is_some_and(|policy| policy.fallback_deny) {
+        let is_now = policies.1.is_some_and(|policy| policy.fallback_deny);
+        notices.push(format!("deny rules fall back to fanotify where there is no BPF LSM: {} -> {is_now}", !is_now));
+    }
+    if let (Some(before), Some(after)) = policies {
+        let common = |policy: &'_ Policy, other: &Policy| -> Vec<String> {
+            let ids = policy.rules.iter().map(|rule| rule.id.clone());
+            ids.filter(|id| other.rules.iter().any(|rule| rule.id == *id)).collect()
+        };
+        if common(before, after) != common(after, before) {
+            notices.push("deny rules in another order".to_owned());
+        }
+    }
+    notices
+}
+
+/// Canaries by name.
+type Canaries = BTreeMap<String, Vec<Canary>>;
+
+fn canaries(pack: &Pack<'_>) -> Canaries {
+    let mut canaries = Canaries::new();
+    for canary in pack.canaries() {
+        canaries.entry(canary.name.clone()).or_default().push(canary);
+    }
+    canaries
+}
+
 fn named(pack: &Pack<'_>) -> Named {
-    Named { name: pack.manifest().name.to_owned(), version: pack.manifest().version, id: hex(&pack.id()) }
+    let manifest = pack.manifest();
+    Named {
+        name: manifest.name.to_owned(),
+        version: manifest.version,
+        id: hex(&pack.id()),
+        is_urgent: manifest.is_urgent,
+        engine_min: manifest.engines.min,
+        engine_max: manifest.engines.max,
+    }
 }
 
 fn documents<'p>(pack: &Pack<'p>) -> BTreeMap<String, Document<'p>> {
@@ -159,6 +272,9 @@ fn in_words(diff: &Answer) -> String {
     // Writing to memory can't fail.
     let name = |named: &Named| format!("{} {}", printable(&named.name), named.version);
     let _ = writeln!(text, "{} -> {}", name(&diff.old), name(&diff.new));
+    for notice in &diff.notices {
+        let _ = writeln!(text, "  {}", printable(notice));
+    }
     for (mark, rows) in [("added", &diff.added), ("removed", &diff.removed), ("changed", &diff.changed)] {
         for row in rows {
             let _ = writeln!(text, "  {mark} {} {} {}", row.kind, printable(&row.id), printable(&row.title));
@@ -170,13 +286,17 @@ fn in_words(diff: &Answer) -> String {
         ("deny rule added", &diff.deny_rules_added),
         ("deny rule removed", &diff.deny_rules_removed),
         ("deny rule changed", &diff.deny_rules_changed),
+        ("canary added", &diff.canaries_added),
+        ("canary removed", &diff.canaries_removed),
+        ("canary changed", &diff.canaries_changed),
     ] {
         for line in lines {
             let _ = writeln!(text, "  {mark}: {}", printable(line));
         }
     }
     if text.lines().count() == 1 {
-        let _ = writeln!(text, "  no rule, field or deny rule is different");
+        let same = if diff.old.id == diff.new.id { "the same file" } else { "nothing but the version is different" };
+        let _ = writeln!(text, "  {same}");
     }
     if let Some(Compared { old, new, changes }) = &diff.replay {
         text.push_str(&difference_in_words(old, new, changes));

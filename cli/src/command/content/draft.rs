@@ -12,7 +12,7 @@ use watertight_content_repo::publish::{published_document, Authority, Document, 
 use watertight_content_repo::release::{ContentId, EngineRange, Release, Ring, Step};
 use watertight_content_repo::time::Moment;
 
-use super::verify::read_pack;
+use super::verify::{must_load, read_pack};
 use super::{answer, read, read_text, write, Form, OK};
 
 /// Write documents that are still to be signed.
@@ -176,6 +176,7 @@ fn role_and(argument: &str) -> anyhow::Result<(&str, &str)> {
 fn release(args: &ReleaseArgs) -> anyhow::Result<u8> {
     let pack = read_pack(&args.pack)?;
     let identity = identity(args, &pack).with_context(|| args.pack.display().to_string())?;
+    must_load(&pack).with_context(|| args.pack.display().to_string())?;
     let mut rings = BTreeMap::new();
     for argument in &args.rings {
         let (name, ring) = ring(argument).with_context(|| format!("--ring {argument}"))?;

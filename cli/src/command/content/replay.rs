@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, Context as _};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use watertight_content::sigma::detect::Hit;
 use watertight_content_pack::Pack;
 use watertight_host::printable::printable;
 
@@ -139,19 +140,27 @@ pub(super) fn replay(packs: &[Pack<'_>], events: &Path) -> anyhow::Result<Vec<Re
         }
         for (recorded, alerts) in &mut runs {
             for hit in recorded.line(number, &line, false).with_context(|| format!("{name}:{number}"))? {
-                let count = alerts.entry(hit.rule).or_insert(0);
-                *count = count.saturating_add(1);
+                count(alerts, hit);
             }
         }
         bar.inc(read);
     }
     bar.finish_and_clear();
+    // Correlations wait for late events until time is over, and it is over with the last line.
+    for (recorded, alerts) in &mut runs {
+        recorded.last_hits().into_iter().for_each(|hit| count(alerts, hit));
+    }
     if let Some((recorded, _)) = runs.first_mut() {
-        for words in recorded.end(&name)? {
+        for words in recorded.end(&name)?.into_iter().chain(recorded.limits_in_words()) {
             watertight_host::say!("watertight: {}", printable(&words));
         }
     }
     Ok(packs.iter().zip(&runs).map(|(pack, (recorded, alerts))| Replayed::of(pack, recorded, alerts)).collect())
+}
+
+fn count(alerts: &mut BTreeMap<String, u64>, hit: Hit) {
+    let count = alerts.entry(hit.rule).or_insert(0);
+    *count = count.saturating_add(1);
 }
 
 /// Hidden where nobody looks: standard error is no terminal, or the end is not known.

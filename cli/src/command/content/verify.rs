@@ -1,14 +1,17 @@
-//! `watertight content verify`: the host's own look at a pack: opens it, runs its canaries, and says what it is.
+//! `watertight content verify`: the host's own look at a pack: opens it, runs its canaries, and says what it is. Then the host's own
+//! loader takes it, in its sandbox and within its bounds, so that what is accepted here is what a host accepts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{bail, Context as _};
 use serde::Serialize;
 use watertight_content_pack::layout::PACK_SIZE_BYTES_MAX;
 use watertight_content_pack::Pack;
+use watertight_host::loading::{load_pack, LoadError};
 use watertight_host::printable::printable;
+use watertight_host::slots::ContentId;
 
 use super::{answer, read, Form, OK};
 
@@ -122,9 +125,27 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<u8> {
     let bytes = read_pack(&args.pack)?;
     let facts = || Facts::of(&Pack::open(&bytes)?);
     let facts = facts().with_context(|| args.pack.display().to_string())?;
+    must_load(&bytes).with_context(|| args.pack.display().to_string())?;
     let text = facts.in_words();
     answer(args.output, &Answer { kind: "content_verify", file: args.pack.clone(), pack: facts }, &text)?;
     Ok(OK)
+}
+
+/// Has the host's own loader take the pack, within its bounds of memory and processor time. Where no such process can be started, that
+/// is said, and the pack's own look at itself has to do.
+///
+/// # Errors
+/// It refuses the pack, or does not survive it.
+pub(super) fn must_load(pack: &[u8]) -> anyhow::Result<()> {
+    match load_pack(pack, ContentId::of(pack)) {
+        Ok(_) => Ok(()),
+        Err(LoadError::Refused(why)) => bail!("the loader of a host refuses it: {why}"),
+        Err(LoadError::Fatal(why)) => bail!("the loader of a host does not survive it: {why}: make the pack smaller"),
+        Err(LoadError::Host(why)) => {
+            watertight_host::say!("watertight: not tried in the loader of a host: {}", printable(&why));
+            Ok(())
+        }
+    }
 }
 
 /// A pack's bytes, if they are not more than any pack has.
