@@ -145,12 +145,19 @@ fn a_process_that_a_rule_wants_killed_is_killed_only_with_the_owners_word() {
     assert_eq!(shell.try_wait().expect("our child"), None, "it lives");
 
     let run = Run::start(state.path(), &["--rules", &rules, "--enforce-actions", "kill"]);
+    let matrix = run.until(|line| line["kind"] == "matrix");
     let alert = run.until(|line| line["kind"] == "alert" && line["response"]["is_asked"] == true);
     assert_eq!(alert["response"]["mode"], "enforce", "{alert}");
     let told = run.until(|line| says(line, "response.action", ": done"));
     assert_eq!(told["target"]["pid"], shell.id(), "{told}");
     assert_eq!(shell.wait().expect("our child").signal(), Some(libc::SIGKILL));
 
+    // In a PID namespace of its own nothing tells of processes that begin later: who they are is not known.
+    if matrix["rows"][0]["class"] == "process" && matrix["rows"][0]["source"] == "none" {
+        println!("skipped: processes that begin during a run, for want of a source of them here");
+        run.end();
+        return;
+    }
     let mut shell = writer(place.path(), &name);
     let told = run.until(|line| says(line, "response.action", ": done"));
     assert_eq!(told["target"]["pid"], shell.id(), "{told}");
