@@ -4,35 +4,28 @@
 
 #![allow(clippy::panic)] // a test that never sees its line has failed
 
+mod live;
 mod slot_packs;
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, Pid, Signal};
+
+use live::{again_until, sees, touch, words, Run, WAIT_MAX};
 use serde_json::Value;
 use slot_packs::{correlating_pack, id_of, killer, pack, TRIGGER};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
-/// Far beyond what anything here takes on a busy machine.
-const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// A state folder, and the commands on it.
 struct Host {
     state: TempDir,
-}
-
-/// A run on it.
-struct Run {
-    child: Child,
-    /// What it writes; taken at once, so that it waits for nobody.
-    lines: Receiver<Value>,
 }
 
 impl Host {
@@ -72,89 +65,21 @@ impl Host {
     }
 
     fn run(&self, arguments: &[&str]) -> Run {
-        let (from, to) = std::io::pipe().expect("a pipe");
-        let mut command = Command::new(BINARY);
-        command.args(["run", "-o", "json", "--loader", "/nonexistent/watertight-loader", "--state"]);
-        command.arg(self.state.path()).args(arguments).stdin(Stdio::null()).stdout(to);
-        let words = std::fs::File::create(self.path("words")).expect("our own folder");
-        let child = command.stderr(words).spawn().expect("our own executable starts");
-        drop(command); // its end of the pipe
-        let (told, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(from).lines() {
-                // A detector that dies leaves half a line or an empty one.
-                if let Ok(line) = serde_json::from_str(&line.expect("text")) {
-                    let _ = told.send(line); // the test may have seen enough
-                }
-            }
-        });
-        Run { child, lines }
+        Run::start(self.state.path(), arguments)
     }
 
     fn words(&self) -> String {
-        std::fs::read_to_string(self.path("words")).unwrap_or_default()
+        words(self.state.path())
     }
 
     /// Makes an event that the rules of these tests fire on, again and again until `is_done`.
-    fn trigger_until(&self, mut is_done: impl FnMut() -> bool) {
-        let until = Instant::now() + WAIT_MAX;
-        while !is_done() {
-            assert!(Instant::now() < until, "it never came to that: {}", self.words());
-            trigger(self.state.path());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    fn trigger_until(&self, is_done: impl FnMut() -> bool) {
+        again_until(self.state.path(), || touch(&self.path(TRIGGER)), is_done);
     }
 
     fn trigger_until_next_is(&self, slot: &str) {
         self.trigger_until(|| self.stands().0 == slot);
     }
-}
-
-fn trigger(folder: &Path) {
-    let file = folder.join(TRIGGER);
-    std::fs::write(&file, "x").expect("our own folder");
-    std::fs::remove_file(&file).expect("our own file");
-}
-
-impl Run {
-    fn until(&self, fits: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + WAIT_MAX;
-        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            if fits(&line) {
-                return line;
-            }
-        }
-        panic!("the output ended without the line, or it never came")
-    }
-
-    /// Waits for the next detector and gives its process and the content that it began with.
-    fn detector(&self) -> (Pid, Value) {
-        let content = self.until(|line| line["kind"] == "content");
-        let line = self.until(|line| line["kind"] == "sandbox" && line["worker"] == "detector");
-        let pid = line["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a process id");
-        (Pid::from_raw(pid).expect("not zero"), content)
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("not zero");
-        kill_process(pid, signal).expect("it is our child");
-    }
-
-    /// Ends it in good order: the summary and the exit code.
-    fn end(mut self) -> (Value, Option<i32>) {
-        self.signal(Signal::INT);
-        let summary = self.until(|line| line["kind"] == "summary");
-        (summary, self.child.wait().expect("it ends").code())
-    }
-}
-
-/// Whether the sources of a run see anything; without root they don't.
-fn sees() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        println!("skipped: needs root, no source sees anything without");
-    }
-    is_root
 }
 
 fn is_change_to(line: &Value, slot: &str) -> bool {
@@ -224,7 +149,8 @@ fn a_pack_is_tried_at_the_next_start_and_trusted_once_it_has_lived() {
     assert_eq!(run.detector().1["slot"], "candidate");
     host.trigger_until_next_is("last-known-good");
     let (summary, code) = run.end();
-    assert_eq!(summary["content"]["id"], id_of(&good).as_str(), "{summary}");
+    let content = &summary["content"];
+    assert_eq!((&content["id"], &content["slot"]), (&id_of(&good).into(), &"last-known-good".into()), "{summary}");
     assert_eq!(code, Some(3), "for want of kernel programs alone: {}", host.words());
 }
 
@@ -379,7 +305,7 @@ fn what_correlations_had_begun_is_told_where_it_is_dropped_by_a_death_and_by_oth
     let (pid, content) = run.detector();
     assert_eq!(content["name"], "together");
     let seen = |run: &Run| {
-        trigger(host.state.path());
+        touch(&host.path(TRIGGER));
         run.until(|line| line["kind"] == "alert" && line.to_string().contains(TRIGGER));
     };
     seen(&run);
@@ -458,6 +384,81 @@ fn a_pack_that_its_loader_does_not_survive_is_put_into_quarantine_and_one_that_i
     }
 }
 
+/// The loader among the children of a process, other than this one, once it has said that it is confined.
+fn loader_of(parent: u32, other: Option<Pid>) -> Pid {
+    let until = Instant::now() + WAIT_MAX;
+    while Instant::now() < until {
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        let found = children.split_whitespace().find(|child| {
+            let read = |file: &str| std::fs::read_to_string(format!("/proc/{child}/{file}")).unwrap_or_default();
+            // Before it is confined its end says nothing of the content.
+            let is_confined = read("status").lines().any(|line| line == "Seccomp:\t2");
+            read("cmdline").contains("\0load\0") && is_confined
+        });
+        let found = found.and_then(|pid| Pid::from_raw(pid.parse().ok()?)).filter(|pid| Some(*pid) != other);
+        if let Some(pid) = found {
+            return pid;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    panic!("no loader came")
+}
+
+#[test]
+fn a_load_that_ends_by_a_signal_is_tried_once_more_before_it_counts() {
+    if !sees() || !cfg!(debug_assertions) {
+        return;
+    }
+    for kills in [1, 2] {
+        let host = Host::new();
+        // It computes until it may no more: there is time to end it.
+        let bad = pack("fault-spin", 7, "Quiet");
+        let file = host.path("pack");
+        std::fs::write(&file, &bad).expect("our own folder");
+        let mut command = Command::new(BINARY);
+        command.args(["content", "install"]).arg(&file).arg("--state").arg(host.state.path());
+        let child = command.stderr(Stdio::piped()).spawn().expect("our own executable starts");
+        let mut killed = None;
+        for _ in 0..kills {
+            let pid = loader_of(child.id(), killed);
+            kill_process(pid, Signal::SEGV).expect("it computes");
+            killed = Some(pid);
+        }
+        let output = child.wait_with_output().expect("it ends");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(words.contains("touched memory") && words.contains("tried once more"), "{words}");
+        // The cause is the second one's.
+        let why = if kills == 1 { "processor time" } else { "touched memory" };
+        let quarantine = host.slots()["quarantine"].to_string();
+        assert!(output.status.code() == Some(5) && quarantine.contains(why), "{words} {quarantine}");
+    }
+}
+
+#[test]
+fn a_process_of_nobody_can_not_stop_a_worker_and_each_has_a_user_of_its_own() {
+    if !sees() {
+        return;
+    }
+    let host = Host::new();
+    let run = host.run(&[]);
+    let worker = |name: &str| {
+        let line = std::fs::read_to_string(host.path(&format!("{name}.json"))).expect("the run has written it");
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        (line["pid"].clone(), line["sandbox"]["uid"].as_u64().expect("a user"))
+    };
+    run.detector();
+    let workers = [worker("detector"), worker("sources")];
+    assert_ne!(workers[0].1, workers[1].1);
+    for (pid, uid) in workers {
+        assert!((61_184..=65_519).contains(&uid), "{uid}");
+        let mut stop = Command::new("kill");
+        stop.args(["-STOP", &pid.to_string()]).uid(65_534).gid(65_534).stderr(Stdio::null());
+        assert!(!stop.status().expect("it starts").success(), "a process of nobody has stopped {pid}");
+    }
+    let (summary, _) = run.end();
+    assert_eq!(summary["detector_deaths"], 0, "{summary}");
+}
+
 #[test]
 fn a_pack_that_the_disk_has_changed_is_not_tried() {
     let host = Host::new();
@@ -466,14 +467,59 @@ fn a_pack_that_the_disk_has_changed_is_not_tried() {
     let slots = std::fs::read_dir(host.path("slots")).expect("it is there");
     let file =
         slots.map(|entry| entry.expect("a name").path()).find(|path| path.to_string_lossy().contains("candidate"));
-    let mut changed = pack.clone();
-    changed[pack.len() / 2] ^= 1;
+    let changed = &pack[..pack.len() / 2];
+    let found = id_of(changed);
     std::fs::write(file.expect("it is installed"), changed).expect("our own folder");
+    let told = host.slots();
+    assert_eq!((&told["next"], &told["slots"][0]["slot"]), (&"factory".into(), &"candidate".into()), "{told}");
+    assert!(told["slots"][0]["unusable"].as_str().is_some_and(|why| why.contains("was changed")), "{told}");
     let run = host.run(&[]);
     assert_eq!(run.detector().1["slot"], "factory");
     let (_, code) = run.end();
-    assert_eq!((code, host.stands().1), (Some(3), vec![id_of(&pack)]), "{}", host.words());
+    // The bytes that lay there are set aside: the pack that was meant has done nothing.
+    assert_eq!((code, host.stands().1), (Some(3), vec![found]), "{}", host.words());
     assert!(host.words().contains("was changed"), "{}", host.words());
+    assert_eq!(host.install(&pack).0, Some(0), "it is whole again");
+    assert_eq!(host.stands().0, "candidate");
+}
+
+#[test]
+fn a_link_in_the_place_of_a_pack_is_followed_nowhere_and_what_a_start_does_is_told() {
+    let host = Host::new();
+    assert_eq!(host.install(&pack("good", 7, "Quiet")).0, Some(0));
+    let slots = std::fs::read_dir(host.path("slots")).expect("it is there");
+    let mut paths = slots.map(|entry| entry.expect("a name").path());
+    let file = paths.find(|path| path.to_string_lossy().contains("candidate")).expect("it is installed");
+    std::fs::rename(&file, host.path("elsewhere")).expect("our own folder");
+    std::os::unix::fs::symlink(host.path("elsewhere"), &file).expect("our own folder");
+    let told = host.content(&["slots"]);
+    let words = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert_eq!(told.status.code(), Some(3), "{words}");
+    assert!(words.contains("the next start takes factory") && words.contains("a start passes it over"), "{words}");
+    let run = host.run(&[]);
+    assert_eq!(run.detector().1["slot"], "factory", "{}", host.words());
+    run.end();
+}
+
+#[test]
+fn a_folder_of_slots_that_others_may_write_is_not_used_and_the_mend_is_told() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let host = Host::new();
+    assert_eq!(host.install(&pack("good", 7, "Quiet")).0, Some(0));
+    let open = |mode| {
+        std::fs::set_permissions(host.path("slots"), std::fs::Permissions::from_mode(mode)).expect("our own folder");
+    };
+    open(0o777);
+    let (code, words) = host.install(&pack("good", 8, "Quiet"));
+    assert!(code == Some(1) && words.contains("chmod go-w"), "{code:?} {words}");
+    assert_eq!(host.slots()["next"], "unknown", "{}", host.slots());
+    assert_eq!(host.content(&["slots"]).status.code(), Some(3));
+    let run = host.run(&[]);
+    assert_eq!(run.detector().1["slot"], "factory");
+    run.end();
+    assert!(host.words().contains("the factory content alone is used"), "{}", host.words());
+    open(0o700);
+    assert_eq!(host.stands().0, "candidate");
 }
 
 #[test]
@@ -489,7 +535,7 @@ fn without_any_content_that_may_be_tried_events_are_collected_and_that_is_told()
     let run = host.run(&[]);
     let (_, content) = run.detector();
     assert_eq!((&content["slot"], &content["rules"]), (&"collect-only".into(), &0.into()), "{content}");
-    trigger(host.state.path());
+    touch(&host.path(TRIGGER));
     run.until(|line| {
         line["kind"].as_str().is_some_and(|kind| kind.starts_with("file.")) && line.to_string().contains(TRIGGER)
     });
@@ -541,7 +587,7 @@ fn one_pack_after_the_other_that_kills_the_engine_ends_in_quarantine_and_the_run
         let (folder, is_over) = (host.state.path().to_owned(), Arc::clone(&is_over));
         std::thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
-                trigger(&folder);
+                touch(&folder.join(TRIGGER));
                 std::thread::sleep(Duration::from_millis(5));
             }
         })

@@ -3,61 +3,17 @@
 
 #![allow(clippy::panic)] // a test that never sees its line has failed
 
-use std::io::{BufRead as _, BufReader};
+mod live;
+
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{channel, Receiver};
-use std::time::{Duration, Instant};
 
-use rustix::process::{kill_process, Pid, Signal};
+use live::Run;
 use serde_json::Value;
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
-/// Far beyond what anything here takes on a busy machine.
-const WAIT_MAX: Duration = Duration::from_secs(120);
-
-struct Run {
-    child: Child,
-    lines: Receiver<Value>,
-}
-
-impl Run {
-    fn start(state: &Path, arguments: &[&str]) -> Self {
-        let words = std::fs::File::create(state.join("words")).expect("our own folder");
-        let mut command = Command::new(BINARY);
-        command.args(["run", "-o", "json", "--loader", "/nonexistent/watertight-loader", "--state"]).arg(state);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(words);
-        let mut child = command.spawn().expect("our own executable starts");
-        let from = child.stdout.take().expect("it is piped");
-        let (told, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(from).lines().map_while(Result::ok) {
-                let _ = serde_json::from_str(&line).map(|line| told.send(line));
-                // the test may have seen enough
-            }
-        });
-        Self { child, lines }
-    }
-
-    fn until(&self, fits: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + WAIT_MAX;
-        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            if fits(&line) {
-                return line;
-            }
-        }
-        panic!("the output ended without the line, or it never came")
-    }
-
-    fn end(mut self) -> Option<i32> {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("not zero");
-        kill_process(pid, Signal::INT).expect("it is our child");
-        self.until(|line| line["kind"] == "summary");
-        self.child.wait().expect("it ends").code()
-    }
-}
 
 fn says(line: &Value, kind: &str, words: &str) -> bool {
     line["kind"] == kind && line["message"].as_str().is_some_and(|message| message.contains(words))
@@ -111,7 +67,7 @@ fn where_no_guard_is_a_packs_policy_is_said_not_to_be_in_force() {
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains("pack policy: 1 rules of candidate denying version 3"), "{status}");
     assert!(status.contains("NOT in force") && status.contains("no-tool"), "{status}");
-    assert_eq!(run.end(), Some(3));
+    assert_eq!(run.end().1, Some(3));
     let words = std::fs::read_to_string(state.path().join("words")).expect("its words");
     assert!(words.contains("the policy of the content pack (1 rules) is not in force"), "{words}");
 }

@@ -1,4 +1,4 @@
-//! The page that tells how a rule is rolled out, run as it stands: every command in its order, and what each part prints beside what the page
+//! The pages that tell how a rule is rolled out and what to do after a crash, run as they stand: every command in its order, and what each part prints beside what the page
 //! shows.
 
 use std::fs;
@@ -6,26 +6,44 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
-const PAGE: &str = include_str!("../../docs/how-to/rule.md");
 /// What stands for anything.
 const ANYTHING: &str = "...";
-/// Parts of the flow that the page must not lose.
-const STEPS: [&str; 14] = [
-    "rules check",
-    "content explain",
-    "content build",
-    "content verify",
-    "content diff",
-    "content replay",
-    "content keys new",
-    "content sign",
-    "content draft release",
-    "content publish",
-    "content draft plan",
-    "content fetch",
-    "content install",
-    "status",
-];
+/// A page, and parts of its flow that it must not lose.
+struct Page {
+    name: &'static str,
+    text: &'static str,
+    shown_min: usize,
+    steps: &'static [&'static str],
+}
+
+const RULE: Page = Page {
+    name: "docs/how-to/rule.md",
+    text: include_str!("../../docs/how-to/rule.md"),
+    shown_min: 8,
+    steps: &[
+        "rules check",
+        "content explain",
+        "content build",
+        "content verify",
+        "content diff",
+        "content replay",
+        "content keys new",
+        "content sign",
+        "content draft release",
+        "content publish",
+        "content draft plan",
+        "content fetch",
+        "content install",
+        "status",
+    ],
+};
+
+const CRASH: Page = Page {
+    name: "docs/how-to/crash.md",
+    text: include_str!("../../docs/how-to/crash.md"),
+    shown_min: 4,
+    steps: &["triage one.log", "triage -o json", "crash add", "crash list", "crash show"],
+};
 
 /// Commands, and what the page says that they print.
 #[derive(Debug, Default)]
@@ -35,10 +53,10 @@ struct Block {
     shown: Option<Vec<String>>,
 }
 
-fn blocks() -> Vec<Block> {
+fn blocks(page: &Page) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut inside = None;
-    for (number, line) in (1..).zip(PAGE.lines()) {
+    for (number, line) in (1..).zip(page.text.lines()) {
         match (line, inside) {
             ("```sh", None) => {
                 inside = Some("sh");
@@ -87,11 +105,20 @@ fn are_shown(shown: &[String], lines: &[&str]) -> bool {
 }
 
 #[test]
-fn every_command_of_the_page_runs_in_its_order_and_prints_what_the_page_shows() {
-    let blocks = blocks();
-    assert!(blocks.iter().filter(|block| block.shown.is_some()).count() >= 8, "{blocks:?}");
+fn every_command_of_the_page_on_rules_runs_in_its_order_and_prints_what_the_page_shows() {
+    run(&RULE);
+}
+
+#[test]
+fn every_command_of_the_page_on_crashes_runs_in_its_order_and_prints_what_the_page_shows() {
+    run(&CRASH);
+}
+
+fn run(page: &Page) {
+    let blocks = blocks(page);
+    assert!(blocks.iter().filter(|block| block.shown.is_some()).count() >= page.shown_min, "{blocks:?}");
     let all: String = blocks.iter().map(|block| block.commands.as_str()).collect();
-    let missing: Vec<_> = STEPS.iter().filter(|step| !all.contains(**step)).collect();
+    let missing: Vec<_> = page.steps.iter().filter(|step| !all.contains(**step)).collect();
     assert!(missing.is_empty(), "the page no longer has {missing:?}");
 
     // One shell for all of them, as a person has one; what each block prints goes to a file of its own.
@@ -114,12 +141,7 @@ fn every_command_of_the_page_runs_in_its_order_and_prints_what_the_page_shows() 
         let printed = fs::read_to_string(printed(number)).ok();
         let lines: Vec<&str> = printed.as_deref().unwrap_or_default().lines().collect();
         if let (true, Some(shown)) = (printed.is_some(), &block.shown) {
-            assert!(
-                are_shown(shown, &lines),
-                "docs/how-to/rule.md:{}: prints\n{}\n{words}",
-                block.line,
-                lines.join("\n")
-            );
+            assert!(are_shown(shown, &lines), "{}:{}: prints\n{}\n{words}", page.name, block.line, lines.join("\n"));
         }
     }
     assert!(output.status.success(), "{words}");

@@ -92,8 +92,8 @@ fn nothing_is_written_where_a_rule_or_its_word_is_refused() {
     let desk = Desk::new();
     for (file, text, told) in [
         ("source/linux/shell.yml", SHELL.replace("endswith", "endsith"), "linux/shell.yml:"),
-        ("source/linux/shell.yml", SHELL.replace("/sh", "/zsh"), "does not fire"),
-        ("source/linux/shell.tests.yml", SHELL_TESTS.replace("/bin/true", "/bin/sh"), "shell.tests.yml silent 1"),
+        ("source/linux/shell.yml", SHELL.replace("/sh", "/zsh"), "linux/shell.tests.yml:2: rule"),
+        ("source/linux/shell.tests.yml", SHELL_TESTS.replace("/bin/true", "/bin/sh"), "linux/shell.tests.yml:4: rule"),
         ("source/linux/shell.tests.yml", "fires: []\n".to_owned(), "linux/shell.tests.yml:1: fires is empty"),
         ("source/pack.yml", "name: linux\n".to_owned(), "pack.yml:1: version is missing"),
         ("source/policy.yml", POLICY.replace("/opt/xmrig", ""), "policy.yml:3:"),
@@ -103,6 +103,8 @@ fn nothing_is_written_where_a_rule_or_its_word_is_refused() {
         let output = desk.run("build source -o a.pack");
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(words(&output).contains(told), "{told}: {}", words(&output));
+        assert!(!words(&output).contains("\\n"), "lines are lines: {}", words(&output));
+        assert!(words(&output).matches("does not fire").count() <= 1, "told once: {}", words(&output));
         assert!(!desk.path("a.pack").exists());
         match before {
             Some(before) => desk.write(file, &before),
@@ -166,6 +168,37 @@ fn a_diff_names_rules_fields_and_deny_rules_and_a_replay_their_alerts() {
     let text =
         String::from_utf8(desk.run("replay b.pack --events events.jsonl --against a.pack").stdout).expect("text");
     assert!(text.contains("alerts 1 -> 3"), "{text}");
+}
+
+#[test]
+fn a_replay_counts_what_exceptions_leave_out_and_of_which_rule() {
+    let desk = Desk::new();
+    let exception = |number: u32, title: &str, image: &str| {
+        format!(
+            "---\ntitle: '{title}'\nid: 00000000-0000-4000-8000-0000000000{number}\nexception:\n  rules: [{}]\n\
+             \x20 selection: {{CommandLine|startswith: '{image}'}}\n  condition: selection\n",
+            "00000000-0000-4000-8000-000000000001"
+        )
+    };
+    let text =
+        format!("{}{}", exception(31, "The backup: nightly", "sh -c backup"), exception(32, "Nobody", "sh -c no"));
+    desk.write("source/linux/exceptions.yml", &text);
+    desk.json("build source -o a.pack --form json");
+    let lines = [
+        event("/bin/sh", "sh -c backup"),
+        event("/bin/sh", "sh -c backup again"),
+        event("/bin/sh", "sh -c true"),
+        event("/bin/true", "sh -c backup"),
+    ];
+    desk.write("events.jsonl", &format!("{}\n", lines.join("\n")));
+    let replayed = desk.json("replay a.pack --events events.jsonl -o json");
+    let row = &replayed["rules"][0];
+    assert_eq!((&row["alerts"], &row["left_out"]), (&json!(1), &json!(2)), "{replayed}");
+    let by = json!([{"exception": "Nobody", "left_out": 0}, {"exception": "The backup: nightly", "left_out": 2}]);
+    assert_eq!(row["exceptions"], by);
+    assert!(row["ns_per_event"].is_number(), "{row}");
+    let words = String::from_utf8(desk.run("replay a.pack --events events.jsonl").stdout).expect("text");
+    assert!(words.contains("2  left out by The backup: nightly"), "{words}");
 }
 
 #[test]
@@ -333,4 +366,33 @@ fn what_is_accepted_by_build_verify_and_draft_is_what_the_loader_of_a_host_takes
     // The killer of a detector's memory is found by the loader's own bounds, whoever asks.
     let installed = desk.run("install a.pack --state state");
     assert!(installed.status.success(), "{}", words(&installed));
+}
+
+#[test]
+fn what_is_no_file_is_refused_at_once_and_the_form_of_the_answer_is_no_file() {
+    let desk = Desk::new();
+    let pipe = desk.path("pipe.pack");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a pipe");
+    for command in ["verify pipe.pack", "install pipe.pack --state state", "diff pipe.pack pipe.pack"] {
+        let output = desk.run(command);
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert!(words(&output).contains("pipe.pack: this is no regular file"), "{}", words(&output));
+    }
+    let output = desk.run("build source -o json");
+    assert!(output.status.code() == Some(1) && words(&output).contains("--form json"), "{}", words(&output));
+    assert!(!desk.path("json").exists());
+}
+
+#[test]
+fn a_pack_that_is_installed_says_that_it_is_urgent_and_what_follows() {
+    let desk = Desk::new();
+    desk.write("source/policy.yml", POLICY);
+    for (urgent, is_told) in [("", false), ("urgent: true\n", true)] {
+        desk.write("source/pack.yml", &format!("name: linux\nversion: 1\n{urgent}"));
+        desk.json("build source -o a.pack --form json");
+        let output = desk.run(&format!("install a.pack --state state{is_told}"));
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}", words(&output));
+        assert_eq!(told.contains("URGENT: its 1 deny rules"), is_told, "{told}");
+    }
 }

@@ -96,6 +96,26 @@ fn an_exception_has_a_row_and_a_dangling_one_says_so() {
 }
 
 #[test]
+fn what_needs_several_events_is_counted_among_the_rules_everywhere() {
+    let together = "title: Twice\nid: 5a1b0d34-0d0e-4f43-8f6e-0c9d4f0e0009\ncorrelation:\n  type: temporal_ordered\n  timespan: 10s\n\
+                    \x20 stages:\n    - name: one\n      logsource: {category: process_creation, product: linux}\n\
+                    \x20     detection: {selection: {Image: /a}, condition: selection}\n    - name: two\n\
+                    \x20     logsource: {category: process_creation, product: linux}\n\
+                    \x20     detection: {selection: {Image: /b}, condition: selection}\n";
+    let tests = "fires:\n  - events:\n      - {category: process_creation, event: {Image: /a}}\n\
+                 \x20     - {category: process_creation, event: {Image: /b}}\n";
+    let manifest = "name: test\nversion: 1\n";
+    let folder = folder(&[("together.yml", together), ("together.tests.yml", tests), ("pack.yml", manifest)]);
+    let output = watertight(&["rules", "check", text(folder.path())]);
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.contains("1 can fire, 0 degraded, 0 never, 0 rejected") && !words.contains("exceptions"), "{words}");
+    let pack = folder.path().join("a.pack");
+    let output = watertight(&["content", "build", text(folder.path()), "-o", text(&pack)]);
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.contains(" 1 rules on "), "{words}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn detect_leaves_out_what_is_excepted_and_tells_what_exceptions_did() {
     let folder = folder(&[("rule.yml", RULE), ("exception.yml", EXCEPTION), ("events.jsonl", "")]);
     let event = |user: &str| {

@@ -24,9 +24,11 @@ fn what_the_detector_needs_is_allowed_and_what_holds_it_is_told() {
     assert!(output.status.success(), "{output:?}");
     let sandbox: Sandbox = serde_json::from_slice(&output.stdout).expect("the sandbox as JSON");
     assert!(sandbox.capabilities.is_empty(), "{sandbox}");
+    assert!(!rustix::process::geteuid().is_root() || sandbox.bounding == 0, "{sandbox:?}");
     assert!(sandbox.calls > 0 && sandbox.calls <= 30, "{sandbox}");
     assert!(!sandbox.landlock.is_empty(), "{sandbox}");
     assert_ne!(sandbox.uid, 0, "{sandbox}");
+    assert!(!rustix::process::geteuid().is_root() || (61_184..=65_519).contains(&sandbox.uid), "{sandbox}");
 }
 
 #[test]

@@ -86,3 +86,31 @@ fn crashes_of_several_hosts_are_counted_listed_shown_and_charted() {
     assert_eq!(watertight(folder.path(), &["crash", "list", "--store", "gone.db"]).status.code(), Some(1));
     assert!(!folder.path().join("gone.db").exists(), "a store that was misspelt is not made");
 }
+
+#[test]
+fn the_report_in_the_how_to_is_what_the_command_prints() {
+    const LOG: &str = "[  301.400000][   T77] BUG: KASAN: slab-use-after-free in memcpy+0x3c/0x50
+[  301.400000][   T77] Read of size 8 at addr ffff888012345678 by task frobd/77
+[  301.400000][   T77] \n[  301.400000][   T77] CPU: 1 PID: 77 Comm: frobd Tainted: G    B   W  O       6.1.0-56-cloud-amd64 #1
+[  301.400000][   T77] Call Trace:
+[  301.400000][   T77]  <TASK>
+[  301.400000][   T77]  dump_stack_lvl+0x45/0x59
+[  301.400000][   T77]  kasan_report+0xad/0xe0
+[  301.400000][   T77]  memcpy+0x3c/0x50
+[  301.400000][   T77]  frob_fill+0x12/0x90 [frob]
+[  301.400000][   T77]  frob_read+0x40/0x100 [frob]
+[  301.400000][   T77]  vfs_read+0x100/0x300
+[  301.400000][   T77]  </TASK>
+";
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/triage.md")).expect("the page");
+    let shown =
+        page.split_once("```\nTITLE:").and_then(|(_, rest)| rest.split_once("```")).expect("a report in the page").0;
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("oops.log"), LOG).expect("written");
+    let printed = text(&watertight(folder.path(), &["triage", "oops.log"]).stdout);
+    let printed: Vec<&str> = printed.lines().collect();
+    for line in format!("TITLE:{shown}").lines() {
+        assert!(printed.contains(&line), "the page has {line:?}, printed was\n{}", printed.join("\n"));
+    }
+}

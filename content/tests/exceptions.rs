@@ -230,7 +230,7 @@ fn what_exceptions_leave_out_of_a_run_is_counted_and_told_if_it_is_more_than_hal
 #[test]
 fn rules_with_exceptions_keep_their_order_and_their_own_conditions() {
     let library = library(&[RULE, OTHER, &exception("[rule-one]", "selection: {User: backup}", "selection")]);
-    let applied = apply(&library.rules, &library.exceptions);
+    let applied = apply(&library);
     assert_eq!(applied.exceptions[0].rules, [0]);
     assert_eq!(applied.rules[1], library.rules[1].rule);
     assert_ne!(applied.rules[0].condition, library.rules[0].rule.condition);
@@ -247,7 +247,52 @@ fn an_exception_names_a_rule_by_its_name_as_well_and_a_name_that_two_have_names_
     let other = OTHER.replace("id: rule-two", "name: tool_sends\nid: rule-two");
     let mut twice = library(&[&named, &other, &exception("tool_sends", "selection: {User: backup}", "selection")]);
     assert_eq!(fired(&mut twice, &by("backup")), ["rule-one"], "nobody knows which of them is meant");
-    let found = apply(&twice.rules, &twice.exceptions).exceptions.remove(0);
+    let found = apply(&twice).exceptions.remove(0);
     let words: Vec<String> = found.findings.iter().map(ToString::to_string).collect();
     assert_eq!(words, ["dangling: 2 rules are called tool_sends: name the id of one"]);
+}
+
+const SEQUENCE: &str = "title: Twice
+id: twice
+correlation:
+  type: temporal_ordered
+  timespan: 10s
+  stages:
+    - name: one
+      logsource: {category: c, product: p}
+      detection: {selection: {Image: /bin/one}, condition: selection}
+    - name: two
+      logsource: {category: c, product: p}
+      detection: {selection: {Image: /bin/two}, condition: selection}
+";
+
+#[test]
+fn an_exception_of_a_sequence_leaves_out_its_events_and_no_other_rules() {
+    let one = "title: One\nid: alone\nlogsource: {category: c, product: p}\ndetection:\n  selection: {Image: /bin/one}\n  condition: selection\n";
+    let fired = |documents: &[&str], user: &str| {
+        let mut library = library(documents);
+        let image = library.image().expect("few rules");
+        let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
+        let events = ["/bin/one", "/bin/two"].map(|path| json!({"Image": path, "User": user}));
+        let hits = events.iter().flat_map(|event| detector.event(source(), event, false)).collect::<Vec<_>>();
+        let mut fired: Vec<String> = hits.into_iter().chain(detector.end()).map(|hit| hit.rule).collect();
+        fired.sort();
+        fired
+    };
+    let excepted = exception("[twice]", "selection: {User: backup}", "selection");
+    assert_eq!(fired(&[one, SEQUENCE], "backup"), ["alone", "twice"]);
+    assert_eq!(fired(&[one, SEQUENCE, &excepted], "backup"), ["alone"]);
+    assert_eq!(fired(&[one, SEQUENCE, &excepted], "eve"), ["alone", "twice"]);
+    let row = row_of(&[SEQUENCE, &excepted], "backup");
+    assert_eq!((row.verdict, row.reason.as_str()), (Verdict::CanFire, ""));
+}
+
+#[test]
+fn an_exception_of_a_correlation_that_listens_to_rules_by_name_says_which_to_name() {
+    let many = "title: Many\nid: many\ncorrelation:\n  type: event_count\n  rules: [rule-one]\n  group-by: [User]\n  timespan: 5m\n  condition: {gte: 2}\n";
+    let row = row_of(&[RULE, many, &exception("[many]", "selection: {User: backup}", "selection")], "backup");
+    assert_eq!(row.verdict, Verdict::Never);
+    assert!(row.reason.contains("listens to rules by name: name those, rule-one"), "{}", row.reason);
+    let row = row_of(&[SEQUENCE, &exception("[twicc]", "selection: {User: backup}", "selection")], "backup");
+    assert!(row.reason.contains("dangling") && row.reason.contains("twice"), "{}", row.reason);
 }

@@ -13,7 +13,7 @@ use watertight_content::rule::{
     Comparison, Expr, LogSource, Number, Op, Part, Pattern, Place, Predicate, RegexFlags, Response, Rule, Selection,
 };
 use watertight_content::sigma::exception::{apply, Exception, Targets};
-use watertight_content::sigma::{Loaded, LoadedException};
+use watertight_content::sigma::{Library, Loaded, LoadedException};
 use watertight_engine::{fold_text, Field, Fields, Image, Scratch, Value, DASHES};
 
 const FIELDS: [&str; 3] = ["Image", "CommandLine", "User"];
@@ -267,7 +267,8 @@ proptest! {
             file: "a.yml".to_owned(),
             line: 1,
         }).collect();
-        let applied = apply(&loaded, &exceptions);
+        let library = Library { rules: loaded, exceptions, ..Library::default() };
+        let applied = apply(&library);
         let image = compiled(&applied.rules).expect("rules that can be compiled");
         let image = Image::open(&image).expect("compiled here");
         let plan = image.plan(&watertight_engine::LogSource {

@@ -64,18 +64,15 @@ pub(crate) fn fits(
 fn walk(table: &[U16], classes: &[u8; 256], expression: &ExpressionRecord, text: &[u8]) -> bool {
     let (count, match_from) = (expression.class_count.get(), expression.match_from.get());
     let next = |state: u32, class: u32| {
-        let position = state.checked_mul(count).and_then(|row| row.checked_add(class));
-        position.and_then(|position| at(table, position)).map_or(0, |next| u32::from(next.get()))
+        at(table, state.wrapping_mul(count).wrapping_add(class)).map_or(0, |next| u32::from(next.get()))
     };
     let mut state = expression.start.get();
     for byte in text {
         let class = classes.get(usize::from(*byte)).copied().unwrap_or(0);
         state = next(state, u32::from(class));
-        if state >= match_from {
-            return true;
-        }
-        if state == 0 {
-            return false;
+        // Dead, or a match: one comparison for both.
+        if state.wrapping_sub(1) >= match_from.wrapping_sub(1) {
+            return state >= match_from;
         }
     }
     next(state, count.saturating_sub(1)) >= match_from

@@ -12,8 +12,14 @@ pub(crate) fn fold_into(text: &[u8], folded: &mut Vec<u8>) {
     }
     for chunk in text.utf8_chunks() {
         let mut encoded = [0_u8; 4];
-        for character in chunk.valid().chars() {
-            folded.extend_from_slice(fold_char(character).encode_utf8(&mut encoded).as_bytes());
+        // Most of what is not ASCII is a sign or two among much that is.
+        for part in chunk.valid().split_inclusive(|character: char| !character.is_ascii()) {
+            let mut characters = part.chars();
+            let last = characters.next_back();
+            folded.extend(characters.as_str().bytes().map(|byte| byte.to_ascii_lowercase()));
+            if let Some(last) = last {
+                folded.extend_from_slice(fold_char(last).encode_utf8(&mut encoded).as_bytes());
+            }
         }
         folded.extend_from_slice(chunk.invalid());
     }

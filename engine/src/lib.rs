@@ -28,6 +28,7 @@ mod explain;
 mod expression;
 mod fold;
 pub mod image;
+mod leaps;
 mod pattern;
 mod plan;
 mod question;

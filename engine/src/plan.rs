@@ -4,10 +4,12 @@
 //! answers to those questions, and the rules that might fire. Only those rules' code is run, which asks the other questions
 //! (expressions, comparisons, patterns) as it comes to them. A rule that nothing can announce is run on every event.
 
+use std::collections::BTreeMap;
+
 use zerocopy::little_endian::U32;
 
 use crate::automaton::{Automaton, Extent};
-use crate::image::layout::{AutomatonRecord, GroupRecord, Range, ACCEPT, NONE, REJECT};
+use crate::image::layout::{GroupRecord, Range, ACCEPT, NONE, REJECT};
 use crate::image::{at, slice, Image, LogSource};
 use crate::question;
 use crate::scratch::{ends, write_text, Room, Scratch};
@@ -18,31 +20,31 @@ use crate::{Explanation, Field, Fields, Value};
 pub struct Plan<'i> {
     image: Image<'i>,
     /// A rule's log source may set less than an event's: there are at most eight ways to leave something out.
-    groups: Vec<Group<'i>>,
+    groups: Vec<&'i GroupRecord>,
+    /// The fields that are searched, for all groups at once.
+    fields: Vec<(Field<'i>, Literals<'i>)>,
+    keywords: Option<Literals<'i>>,
+    /// Rules that nothing announces.
+    always: Vec<u32>,
 }
 
-/// A group of rules, and what finds them.
+/// What is looked for in a value: an automaton of each group that looks for something.
 #[derive(Clone, Debug)]
-struct Group<'i> {
-    record: &'i GroupRecord,
-    /// The fields that are searched.
-    fields: Vec<(Field<'i>, Automaton<'i>)>,
-    keywords: Option<Automaton<'i>>,
-    always: &'i [U32],
+struct Literals<'i> {
+    automata: Vec<Automaton<'i>>,
+    /// The shortest literal of all has at least so many bytes.
+    least_bytes: usize,
 }
 
-impl<'i> Group<'i> {
-    fn of(image: &Image<'i>, record: &'i GroupRecord) -> Self {
-        let searched = |automaton: &'i AutomatonRecord| {
-            let slot = automaton.field.get();
-            let name = image.text(at(image.fields, slot)?.name);
-            Some((Field { slot: u16::try_from(slot).ok()?, name }, Automaton::of(image, automaton)?))
-        };
-        Self {
-            record,
-            fields: slice(image.automata, record.automata).iter().filter_map(searched).collect(),
-            keywords: at(image.automata, record.keywords.get()).and_then(|record| Automaton::of(image, record)),
-            always: image.words_of(record.always),
+impl<'i> Literals<'i> {
+    fn add(to: &mut Option<Self>, automaton: Automaton<'i>) {
+        let least_bytes = automaton.least_bytes();
+        match to {
+            None => *to = Some(Self { automata: vec![automaton], least_bytes }),
+            Some(literals) => {
+                literals.least_bytes = literals.least_bytes.min(least_bytes);
+                literals.automata.push(automaton);
+            }
         }
     }
 }
@@ -63,8 +65,28 @@ impl<'i> Image<'i> {
     #[must_use]
     pub fn plan(&self, logsource: &LogSource<'_>) -> Plan<'i> {
         let applies = |group: &&GroupRecord| self.log_source(group).applies_to(logsource);
-        let groups = self.groups.iter().filter(applies).map(|group| Group::of(self, group)).collect();
-        Plan { image: *self, groups }
+        let groups: Vec<&GroupRecord> = self.groups.iter().filter(applies).collect();
+        let (mut fields, mut keywords) = (BTreeMap::<u32, Option<Literals<'i>>>::new(), None);
+        for automaton in groups.iter().flat_map(|group| slice(self.automata, group.automata)) {
+            let Some(searches) = Automaton::of(self, automaton) else { continue };
+            Literals::add(fields.entry(automaton.field.get()).or_default(), searches);
+        }
+        for automaton in groups.iter().filter_map(|group| at(self.automata, group.keywords.get())) {
+            let Some(searches) = Automaton::of(self, automaton) else { continue };
+            Literals::add(&mut keywords, searches);
+        }
+        let named = |(slot, literals): (u32, Option<Literals<'i>>)| {
+            let name = self.text(at(self.fields, slot)?.name);
+            Some((Field { slot: u16::try_from(slot).ok()?, name }, literals?))
+        };
+        let always = groups.iter().flat_map(|group| self.words_of(group.always)).map(|rule| rule.get());
+        Plan {
+            image: *self,
+            fields: fields.into_iter().filter_map(named).collect(),
+            keywords,
+            always: always.collect(),
+            groups,
+        }
     }
 }
 
@@ -79,10 +101,7 @@ impl<'i> Plan<'i> {
     pub fn evaluate(&self, event: &dyn Fields, scratch: &mut Scratch, hit: &mut dyn FnMut(u32)) -> Limits {
         let mut limits = Limits::default();
         self.begin(scratch);
-        for group in &self.groups {
-            let mut evaluation = Evaluation { image: &self.image, event, scratch, limits: &mut limits };
-            evaluation.group(group, hit);
-        }
+        Evaluation { plan: self, image: &self.image, event, scratch, limits: &mut limits }.run(hit);
         limits.cut_values = scratch.cuts;
         limits
     }
@@ -97,7 +116,7 @@ impl<'i> Plan<'i> {
     /// How many rules apply to this log source.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.groups.iter().map(|group| slice(self.image.rules, group.record.rules).len()).sum()
+        self.groups.iter().map(|group| slice(self.image.rules, group.rules).len()).sum()
     }
 
     /// Whether no rule applies to this log source: its events need not be shown to the plan.
@@ -110,7 +129,7 @@ impl<'i> Plan<'i> {
     #[must_use]
     pub fn applies(&self, rule: u32) -> bool {
         let has = |rules: Range| rule.checked_sub(rules.first.get()).is_some_and(|at| at < rules.count.get());
-        self.groups.iter().any(|group| has(group.record.rules))
+        self.groups.iter().any(|group| has(group.rules))
     }
 
     fn begin(&self, scratch: &mut Scratch) {
@@ -120,6 +139,7 @@ impl<'i> Plan<'i> {
 }
 
 struct Evaluation<'e, 'i> {
+    plan: &'e Plan<'i>,
     image: &'e Image<'i>,
     event: &'e dyn Fields,
     scratch: &'e mut Scratch,
@@ -127,10 +147,10 @@ struct Evaluation<'e, 'i> {
 }
 
 impl<'i> Evaluation<'_, 'i> {
-    fn group(&mut self, group: &Group<'i>, hit: &mut dyn FnMut(u32)) {
-        self.search(group);
-        for rule in group.always {
-            self.scratch.add_candidate(rule.get());
+    fn run(&mut self, hit: &mut dyn FnMut(u32)) {
+        self.search();
+        for rule in &self.plan.always {
+            self.scratch.add_candidate(*rule);
         }
         let candidates = self.scratch.take_candidates();
         for rule in &candidates {
@@ -151,22 +171,23 @@ impl<'i> Evaluation<'_, 'i> {
     }
 
     /// Finds the literals of all fields.
-    fn search(&mut self, group: &Group<'i>) {
-        for (field, automaton) in &group.fields {
-            let mut search = self.searching(automaton);
+    fn search(&mut self) {
+        let plan = self.plan;
+        for (field, literals) in &plan.fields {
+            let mut search = self.searching(literals);
             let event = search.event;
             event.get(*field, &mut |value| search.value(value));
         }
-        if let Some(automaton) = &group.keywords {
-            let mut search = self.searching(automaton);
+        if let Some(literals) = &plan.keywords {
+            let mut search = self.searching(literals);
             let event = search.event;
             event.all(&mut |_, _, value| search.value(value));
         }
     }
 
-    fn searching<'s>(&'s mut self, automaton: &'s Automaton<'i>) -> Search<'s, 'i> {
+    fn searching<'s>(&'s mut self, literals: &'s Literals<'i>) -> Search<'s, 'i> {
         let room = Room::of(self.scratch.field_bytes_max);
-        Search { automaton, image: self.image, event: self.event, scratch: self.scratch, room }
+        Search { literals, image: self.image, event: self.event, scratch: self.scratch, room }
     }
 
     /// Runs the rule's code; `None` if that would cost too much. Jumps go backwards, so it ends.
@@ -212,7 +233,7 @@ fn next_step(next: &U32, step: u32) -> Option<u32> {
 
 /// A search of the values of a field, or of all.
 struct Search<'s, 'i> {
-    automaton: &'s Automaton<'i>,
+    literals: &'s Literals<'i>,
     image: &'s Image<'i>,
     event: &'s dyn Fields,
     scratch: &'s mut Scratch,
@@ -260,14 +281,19 @@ impl Search<'_, '_> {
 
     /// Notes each predicate that is found, and the rules that it announces.
     fn found_in(&mut self, text: &[u8], extent: Extent) {
-        let Self { automaton, image, scratch, .. } = self;
-        automaton.search(text, extent, &mut |number| {
-            if scratch.remember(number, true) {
-                let rules = at(image.predicates, number).map(|predicate| image.words_of(predicate.rules));
-                for rule in rules.unwrap_or_default() {
-                    scratch.add_candidate(rule.get());
+        let Self { literals, image, scratch, .. } = self;
+        if text.len() < literals.least_bytes {
+            return;
+        }
+        for automaton in &literals.automata {
+            automaton.search(text, extent, &mut |number| {
+                if scratch.remember(number, true) {
+                    let rules = at(image.predicates, number).map(|predicate| image.words_of(predicate.rules));
+                    for rule in rules.unwrap_or_default() {
+                        scratch.add_candidate(rule.get());
+                    }
                 }
-            }
-        });
+            });
+        }
     }
 }

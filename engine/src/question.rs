@@ -109,6 +109,9 @@ pub(crate) fn fits(
             Some(pattern::fits(image, parts, if flags & FLAG_CASED != 0 { raw } else { folded }))
         }
         ASK_EXPRESSION => {
+            if (raw.head.len() as u64) < u64::from(question.count.get()) {
+                return Some(false);
+            }
             let record = at(image.expressions, question.first.get())?;
             expression::fits(image, record, raw.head, threads, work)
         }

@@ -345,13 +345,37 @@ fn cache(value: Value<'_>, text: &mut Vec<u8>) -> Cached {
     Cached { kind, raw, folded, tails: tail.map(both) }
 }
 
+/// Decimal digits of the longest number.
+const DIGITS_MAX: usize = 20;
+
+/// Appends the number's digits. Events are full of numbers, and formatting by the standard library takes several times as long.
+fn write_number(number: i64, text: &mut Vec<u8>) {
+    if number < 0 {
+        text.push(b'-');
+    }
+    let mut digits = [0_u8; DIGITS_MAX];
+    let (mut rest, mut count) = (number.unsigned_abs(), 0_usize);
+    for digit in digits.iter_mut().rev() {
+        // Below ten.
+        *digit = b'0'.wrapping_add(u8::try_from(rest % 10).unwrap_or(0));
+        (rest, count) = (rest / 10, count.saturating_add(1));
+        if rest == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(digits.get(DIGITS_MAX.saturating_sub(count)..).unwrap_or_default());
+}
+
 /// Appends the value as text patterns see it.
 pub(crate) fn write_text(value: Value<'_>, text: &mut Vec<u8>) {
     // Writing to memory can't fail.
     let _ = match value {
         Value::Null => Ok(()),
         Value::Bool(truth) => write!(text, "{truth}"),
-        Value::Int(number) => write!(text, "{number}"),
+        Value::Int(number) => {
+            write_number(number, text);
+            Ok(())
+        }
         Value::Real(number) => write!(text, "{number}"),
         Value::Text(bytes) => text.write_all(bytes),
     };

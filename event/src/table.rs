@@ -221,6 +221,8 @@ fields! {
     PolicyMatched Text "policy.matched" "" "" "" "What of the rule matched: file, place, under, sha256, address; or too-deep, module-from-memory, guard."
     PolicyGeneration Number "policy.generation" "" "rule.version" "" "Number of the policy's generation."
     ContentRule Text "content.rule" "" "" "" "Id of the rule of the content that it is about: that demanded the action, or was given up first."
+    CrashTitle Text "crash.title" "" "error.message" "" "Title of a crash, the same on every machine and build."
+    CrashBucket Text "crash.bucket" "" "error.id" "" "Bucket by which the crash is counted, as `watertight triage` gives it."
 }
 
 macro_rules! kinds {
@@ -321,6 +323,7 @@ kinds! {
     SensorAggregated "sensor.aggregated" Sensor "" ("host" "info") (1007 99) {} "Operations of a process were counted instead of reported, under pressure." [Of Count Operations Message]
     SensorMode "sensor.mode" Sensor "" ("host" "info") (1007 99) {} "The sensor changed how it collects." [Of Count Message]
     ContentOverBudget "content.over_budget" Sensor "" ("host" "info") (1007 99) {} "Rules saw less of events than was there, or were given up, because that would have cost too much. At most one a second for each cause." [Of Count ContentRule Message]
+    HostCrash "host.crash" Sensor "" ("host" "info") (1007 99) {} "The kernel of an earlier boot saved while it died what it had to say. Told once, when the record is picked up." [Of CrashTitle CrashBucket Message]
 }
 
 impl Field {

@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(machine) = dump.get_mut(0x30..0x32) {
         machine.copy_from_slice(if bytes.len() % 8 == 0 { &[0x64, 0xaa] } else { &[0x64, 0x86] });
     }
-    if let Ok(report) = watertight_triage::windows::read(&dump, &[]) {
+    if let Ok(report) = watertight_triage::windows::read(&dump, &watertight_triage::symbols::Folders::default(), None) {
         let _ = report.to_string();
     }
 });

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use watertight_content::sigma::{find, Found};
 use watertight_policy::Owned;
 
+use crate::printable::printable;
 use crate::slots::ContentId;
 use crate::supervisor::process::{Death, Worker};
 use crate::worker::content::{Header, Texts, HEADER_BYTES_MAX};
@@ -61,8 +63,28 @@ pub enum LoadError {
 /// # Errors
 /// The loader refuses the pack or does not survive it, or none can be started.
 pub fn load_pack(pack: &[u8], id: ContentId) -> Result<Content, LoadError> {
-    let (header, image) = made_by("load", pack, LOADER_MAX)?;
+    let made = made_by("load", pack, LOADER_MAX).or_else(|failed| match failed.may_be_from_outside {
+        true => {
+            crate::say!("watertight: {}; it is tried once more", printable(&failed.error.to_string()));
+            made_by("load", pack, LOADER_MAX)
+        }
+        false => Err(failed),
+    });
+    let (header, image) = made.map_err(|failed| failed.error)?;
     Ok(Content { id, image, header })
+}
+
+/// No image was made.
+struct Failed {
+    error: LoadError,
+    /// It ended by a signal, or was stopped: which signals somebody has sent can't be told.
+    may_be_from_outside: bool,
+}
+
+impl From<LoadError> for Failed {
+    fn from(error: LoadError) -> Self {
+        Self { error, may_be_from_outside: false }
+    }
 }
 
 /// The image of the shipped rules and those in these folders, from a compiler of its own.
@@ -78,12 +100,13 @@ pub fn compile(folders: &[PathBuf]) -> Result<Content> {
         }
         texts.folders.push((path, read));
     }
-    let (header, image) = made_by("compile", &serde_json::to_vec(&texts)?, COMPILER_MAX)?;
+    let made = made_by("compile", &serde_json::to_vec(&texts)?, COMPILER_MAX);
+    let (header, image) = made.map_err(|failed| failed.error)?;
     let id = header.digest.parse().context("the compiler names the image")?;
     Ok(Content { id, image, header })
 }
 
-fn made_by(name: &str, input: &[u8], most: Duration) -> Result<(Header, OwnedFd), LoadError> {
+fn made_by(name: &str, input: &[u8], most: Duration) -> Result<(Header, OwnedFd), Failed> {
     let host = |error: anyhow::Error| LoadError::Host(format!("the {name} worker: {error:#}"));
     let until = Instant::now() + most;
     let input = sealed(input).map_err(host)?;
@@ -97,24 +120,26 @@ fn made_by(name: &str, input: &[u8], most: Duration) -> Result<(Header, OwnedFd)
     let Err(why) = answered else {
         let _ = worker.child.kill(); // all that it had to say is here
         let _ = worker.child.wait(); // its exit says nothing more
-        return answered.map_err(LoadError::Fatal);
+        return answered.map_err(|why| LoadError::Fatal(why).into());
     };
     if let Some(refused) = refusal(&mut worker) {
         let _ = worker.child.kill(); // as above
         let _ = worker.child.wait();
-        return Err(LoadError::Refused(refused));
+        return Err(LoadError::Refused(refused).into());
     }
     // It may still be there: its answer made no sense, or did not come. Then the end that it gets is ours.
     let ended = end_of(&mut worker).map_err(host)?;
     let _ = worker.child.kill(); // it is ours; a failure means that it has ended
     let status = worker.child.wait().map_err(|error| host(error.into()))?;
-    Err(match worker.death_by(status) {
+    let may_be_from_outside = ended.is_none_or(|status| status.signal().is_some());
+    let error = match worker.death_by(status) {
         Death::Killed(cause) if ended.is_some() => LoadError::Host(format!("the {name} worker {cause} from outside")),
         death if ended.is_some_and(|status| !status.success()) => {
             LoadError::Fatal(format!("the {name} worker {} ({why})", death.words()))
         }
         _ => LoadError::Fatal(format!("the {name} worker {why}")),
-    })
+    };
+    Err(Failed { error, may_be_from_outside })
 }
 
 /// How a worker has ended whose pipe is closed; none if it is still there.

@@ -44,6 +44,7 @@ use crate::output::sensor_event;
 use crate::pressure::Pressure;
 use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
+use crate::pstore;
 use crate::publisher::Publisher;
 use crate::resume;
 use crate::say::not_written;
@@ -189,6 +190,11 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
         deny_pid: keeper.pid(),
     };
     first.extend(said);
+    first.extend(pstore::pick_up(
+        Path::new(pstore::FOLDER),
+        &options.slots.with_file_name(pstore::KEPT),
+        &pstore::triaged,
+    ));
     let mut crew = Crew::start(ship, sources, there, first, publisher)?;
     // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));

@@ -17,8 +17,14 @@ impl Names {
     /// Reads /etc/passwd and /etc/group; what is not readable gives no names.
     #[must_use]
     pub fn of_this_machine() -> Self {
-        let read = |path: &str| parse(&fs::read_to_string(path).unwrap_or_default());
-        Self { users: read("/etc/passwd"), groups: read("/etc/group") }
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        Self::read(&read("/etc/passwd"), &read("/etc/group"))
+    }
+
+    /// Reads the text of both.
+    #[must_use]
+    pub fn read(users: &str, groups: &str) -> Self {
+        Self { users: parse(users), groups: parse(groups) }
     }
 
     /// Name of a user id.

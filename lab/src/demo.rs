@@ -20,6 +20,7 @@ const TIME_MAX: Duration = Duration::from_secs(600);
 /// # Errors
 /// The guest could not be built or went away.
 pub fn run(kernel: Series, product: &ProductArgs, accelerator: String) -> Result<ExitCode> {
-    let terms = Terms { clock: Clock::Real, accelerator, time_max: TIME_MAX, kernel_args: String::new() };
+    let terms =
+        Terms { clock: Clock::Real, accelerator, time_max: TIME_MAX, kernel_args: String::new(), hardware: Vec::new() };
     Lab::prepare(product, terms)?.run_command(kernel, STORY)
 }

@@ -124,17 +124,27 @@ fn add_modules(archive: &mut Archive, kernel: &Kernel) -> Result<()> {
     let mut order = String::new();
     for name in MODULES {
         let Some(file) = found.get(name) else { continue };
-        let content = if file.extension().is_some_and(|extension| extension == "xz") {
-            tool::bytes(Command::new("xz").arg("-dc").arg(file))?
-        } else {
-            read(file)?
-        };
-        archive.file(&format!("/lab/modules/{name}.ko"), 0o644, content);
+        archive.file(&format!("/lab/modules/{name}.ko"), 0o644, unpacked(file)?);
         order.push_str(name);
         order.push('\n');
     }
     archive.file("/lab/modules/order", 0o644, order.into());
     Ok(())
+}
+
+/// A module of the kernel's package.
+pub fn module(kernel: &Kernel, name: &str) -> Result<Vec<u8>> {
+    let found = module_files(&kernel.modules)?;
+    unpacked(found.get(name).with_context(|| format!("{} has no module {name}", kernel.package))?)
+}
+
+/// A module's file, which may be compressed.
+fn unpacked(file: &Path) -> Result<Vec<u8>> {
+    if file.extension().is_some_and(|extension| extension == "xz") {
+        tool::bytes(Command::new("xz").arg("-dc").arg(file))
+    } else {
+        read(file)
+    }
 }
 
 /// Module name (with `_`) to file, for all of a kernel's modules.

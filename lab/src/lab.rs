@@ -1,5 +1,6 @@
 //! The two things the lab does: run the guest's tests on each kernel, or run one command in one guest.
 
+use crate::crash;
 use crate::image;
 use crate::kernel::{Kernel, Series};
 use crate::machine::{Machine, Terms};
@@ -7,7 +8,7 @@ use crate::programs::{ProductArgs, Programs};
 use crate::variant::{self, Variant};
 use anyhow::{Context, Result};
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
@@ -61,15 +62,23 @@ impl Lab {
     /// Runs the tests on each kernel, the guests side by side: two of one kernel keep one processor of this machine busy. A line
     /// is printed whole and begins with its kernel. The last line is always `N passed, N failed`.
     pub fn test(&self, kernels: &[Series], filter: &str) -> Result<ExitCode> {
+        let crashes = crash::wanted(kernels, filter);
+        // A filter that names crashes alone boots no guest for its other tests.
+        let guests = if crash::is_all_of(filter) { &[] } else { kernels };
         // Fetched one after the other: apt lets only one at its lists.
-        let prepared: Vec<(Series, Vec<Result<Prepared>>)> = kernels
+        let prepared: Vec<(Series, Vec<Result<Prepared>>)> = guests
             .iter()
             .flat_map(|series| (0..PARTS).map(|part| (*series, self.prepare_boots(*series, filter, part))))
             .collect();
         let tally = thread::scope(|scope| {
+            let picks_up = crash::pstore::is_wanted(kernels, filter);
+            let cores = scope.spawn(move || self.tally_of_crashes(&crashes, picks_up));
             let guests: Vec<_> =
                 prepared.into_iter().map(|(series, boots)| scope.spawn(move || self.tally_of(series, boots))).collect();
-            guests.into_iter().map(|guest| guest.join().unwrap_or(Tally::BROKEN)).fold(Tally::default(), Tally::and)
+            guests
+                .into_iter()
+                .map(|guest| guest.join().unwrap_or(Tally::BROKEN))
+                .fold(cores.join().unwrap_or(Tally::BROKEN), Tally::and)
         });
         let is_empty = tally.passed == 0 && tally.failed == 0 && tally.skipped == 0;
         let failed = if is_empty {
@@ -80,6 +89,46 @@ impl Lab {
         };
         println!("{} passed, {failed} failed", tally.passed);
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// What became of the crashes, one after the other beside the guests.
+    fn tally_of_crashes(&self, crashes: &[crash::Crash], picks_up: bool) -> Tally {
+        let mut tally = Tally::default();
+        let mut told = |series: Series, name: &str, test: &dyn Fn() -> Result<()>| {
+            let since = Instant::now();
+            match test() {
+                Ok(()) => {
+                    println!("{} ok   {name} {:.1} s", series.name(), since.elapsed().as_secs_f32());
+                    tally.passed = tally.passed.saturating_add(1);
+                }
+                Err(error) => {
+                    println!("{} FAIL {name}: {error:#}", series.name());
+                    tally.failed = tally.failed.saturating_add(1);
+                }
+            }
+        };
+        for crash in crashes {
+            let test = || crash::test(crash, &self.programs, &self.terms, &self.cache);
+            told(crash.series, crash.name, &test);
+        }
+        let (series, name) = (crash::pstore::SERIES, crash::pstore::NAME);
+        if picks_up && self.programs.product_file("watertight").is_some() {
+            told(series, name, &|| crash::pstore::test(&self.programs, &self.terms, &self.cache));
+        } else if picks_up {
+            println!("{} skip {name}: the product was left out", series.name());
+            tally.skipped = tally.skipped.saturating_add(1);
+        }
+        tally
+    }
+
+    /// Crashes a guest and keeps its cores.
+    pub fn keep_core(&self, name: &str, folder: &Path) -> Result<ExitCode> {
+        let crashes = crash::wanted(&Series::ALL, name);
+        let [crash] = crashes.as_slice() else {
+            anyhow::bail!("{name:?} names {} crashes: give null, hung, stack or sysrq", crashes.len());
+        };
+        crash::keep(crash, &self.programs, &self.terms, &self.cache, folder)?;
+        Ok(ExitCode::SUCCESS)
     }
 
     /// What became of one kernel's tests. A guest that goes away is one more failure, whatever had passed before.

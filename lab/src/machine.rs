@@ -21,6 +21,10 @@ const MEMORY_COUNTED_MIB: u32 = 3072;
 /// Without the flags by which the kernel copies with `rep` instructions: emulation does these byte by byte.
 const PROCESSOR: &str = "max,-erms,-fsrm";
 const KERNEL_ARGS: &str = "console=ttyS0 panic=-1 quiet rdinit=/init";
+/// What a guest that is only tested can do without: a fifth of the work of emulating it are page tables of five levels and what the
+/// kernel does against processors that guess.
+const PROCESSOR_WITHOUT: &str = ",-la57";
+const KERNEL_ARGS_WITHOUT: &str = "mitigations=off";
 /// Emulation and not KVM, so that the lab works wherever a compiler does. One thread for both processors, because QEMU
 /// before 8.1 (Debian 12 has 7.2) may run an instruction that the other processor's thread has just patched; the guest
 /// then panics with `int3` when the kernel turns a tracepoint, a static key or a BPF hook on.
@@ -29,6 +33,8 @@ pub const ACCELERATOR: &str = "tcg,thread=single";
 const CONSOLE_TAIL_LINES: usize = 15;
 /// How long a guest that has said its last line may take to power off.
 const POWER_OFF_MAX: Duration = Duration::from_secs(20);
+/// Between two looks at the console.
+const CONSOLE_LOOK: Duration = Duration::from_millis(200);
 /// Folders of earlier boots that stay for a reader.
 const RUNS_KEPT: usize = 40;
 
@@ -53,16 +59,25 @@ pub struct Terms {
     pub time_max: Duration,
     /// Kernel parameters beside our own.
     pub kernel_args: String,
+    /// Options of QEMU beside our own.
+    pub hardware: Vec<String>,
 }
 
 impl Clock {
     fn arguments(self) -> Vec<String> {
         let (processors, memory_mib, more) = match self {
-            Self::Real => (PROCESSORS, MEMORY_MIB, ""),
+            Self::Real => (PROCESSORS, MEMORY_MIB, PROCESSOR_WITHOUT),
             Self::Counted => (1, MEMORY_COUNTED_MIB, " -icount shift=0,sleep=off"),
         };
         let numbers = format!("-smp {processors} -m {memory_mib} -cpu {PROCESSOR}{more}");
         numbers.split(' ').map(str::to_owned).collect()
+    }
+
+    fn kernel_args(self) -> &'static str {
+        match self {
+            Self::Real => KERNEL_ARGS_WITHOUT,
+            Self::Counted => "",
+        }
     }
 }
 
@@ -91,7 +106,8 @@ impl Machine {
             .arg(&kernel.image)
             .arg("-initrd")
             .arg(&initramfs_file)
-            .args(["-append", &format!("{KERNEL_ARGS} {}", terms.kernel_args)])
+            .args(["-append", &format!("{KERNEL_ARGS} {} {}", terms.clock.kernel_args(), terms.kernel_args)])
+            .args(&terms.hardware)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -124,6 +140,22 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// Waits until the console has said this.
+    pub fn wait_for_console(&mut self, words: &str) -> Result<()> {
+        let log = self.console_log();
+        while self.started.elapsed() < self.time_max {
+            let text = fs::read(&log).unwrap_or_default();
+            if String::from_utf8_lossy(&text).contains(words) {
+                return Ok(());
+            }
+            if self.qemu.try_wait().context("waiting for QEMU")?.is_some() {
+                bail!("the guest went away before its console said {words:?}{}", self.console_tail());
+            }
+            thread::sleep(CONSOLE_LOOK);
+        }
+        bail!("the console did not say {words:?} within {} s{}", self.time_max.as_secs(), self.console_tail())
     }
 
     /// Waits until the guest is off; one that lingers after its last line is cut off without complaint.

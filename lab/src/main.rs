@@ -2,6 +2,7 @@
 
 mod archive;
 mod bench;
+mod crash;
 mod demo;
 mod image;
 mod kernel;
@@ -16,6 +17,7 @@ use kernel::Series;
 use lab::Lab;
 use machine::{Clock, Terms};
 use programs::ProductArgs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -65,6 +67,13 @@ enum Command {
         #[arg(last = true, required = true)]
         words: Vec<String>,
     },
+    /// Crash a guest and keep its cores and its console's log in a folder
+    Core {
+        /// Which crash: null, hung, stack, sysrq
+        crash: String,
+        /// The folder, which must be there
+        folder: PathBuf,
+    },
     /// Play a story of two minutes: events, a detection, a denial that outlives every process of the product
     Demo {
         /// The kernel line
@@ -84,6 +93,7 @@ fn main() -> ExitCode {
         accelerator: accel.clone(),
         time_max: Duration::from_secs(seconds),
         kernel_args,
+        hardware: Vec::new(),
     };
     let done = match command {
         Command::Test { kernel, timeout, product, filter } => {
@@ -94,6 +104,10 @@ fn main() -> ExitCode {
             let clock = if counted { Clock::Counted } else { Clock::Real };
             Lab::prepare(&product, Terms { clock, ..terms(timeout, kernel_args) })
                 .and_then(|lab| lab.run_command(kernel, &words.join(" ")))
+        }
+        Command::Core { crash, folder } => {
+            let product = ProductArgs::none();
+            Lab::prepare(&product, terms(300, String::new())).and_then(|lab| lab.keep_core(&crash, &folder))
         }
         Command::Demo { kernel, product } => demo::run(kernel, &product, accel),
         Command::Bench(args) => bench::run(&args, &accel),

@@ -12,7 +12,7 @@ use std::process::Command;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Where the guest's programs lie on this machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Programs {
     /// The guest's /init.
     pub init: PathBuf,
@@ -40,6 +40,11 @@ pub struct ProductArgs {
 }
 
 impl ProductArgs {
+    /// No product at all.
+    pub fn none() -> Self {
+        Self { no_product: true, ..Self::default() }
+    }
+
     /// The product with debug assertions: only there some content does to the engine what its name says. Without what a debugger
     /// wants, which is four fifths of it.
     fn killable(&self, target_dir: &Path) -> Result<PathBuf> {
@@ -56,6 +61,11 @@ impl ProductArgs {
 }
 
 impl Programs {
+    /// The same without the product, for guests whose memory is small.
+    pub fn without_product(&self) -> Self {
+        Self { product: Vec::new(), ..self.clone() }
+    }
+
     /// The file on this machine of a product's program.
     pub fn product_file(&self, name: &str) -> Option<&Path> {
         self.product.iter().find(|(known, _)| *known == name).map(|(_, file)| file.as_path())

@@ -8,7 +8,12 @@ use watertight_rules::{factory_pack, shipped};
 fn the_factory_pack_opens_and_passes_its_own_test() {
     let pack = Pack::open(factory_pack()).expect("built by the same program");
     let test = pack.self_test().expect("every event came out when it was built");
-    assert_eq!(usize::try_from(test.proven).expect("few"), shipped().len(), "every rule has an event that fires it");
+    let documents = pack.documents().count();
+    assert_eq!(
+        (usize::try_from(test.proven).expect("few"), documents >= shipped().len()),
+        (documents, true),
+        "every rule has an event that fires it"
+    );
     assert!(test.silent > test.proven, "near misses are tried too: {test:?}");
     assert_eq!((pack.manifest().name, pack.unproven()), ("linux", Vec::new()));
 }

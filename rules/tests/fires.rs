@@ -1,9 +1,10 @@
 //! Every shipped rule, read and evaluated by our own compiler and engine, keeps its word on the events beside it.
 
+use serde::Deserialize as _;
 use serde_json::{json, Value};
 use watertight_content::sigma::{detect::Detector, load_texts, Library, Source};
 use watertight_engine::Image;
-use watertight_rules::shipped;
+use watertight_rules::{shipped, Shipped};
 
 /// When a case begins, in milliseconds since 1970.
 const BEGIN_MS: u64 = 1_767_225_600_000;
@@ -16,7 +17,20 @@ fn library() -> Library {
 fn the_content_compiler_refuses_no_shipped_rule() {
     let library = library();
     assert!(library.rejections.is_empty(), "{:#?}", library.rejections);
-    assert_eq!(library.rules.len() + library.correlations.len(), shipped().len());
+    let documents: usize = shipped().iter().map(|file| documents(file).len()).sum();
+    assert_eq!(library.rules.len() + library.correlations.len(), documents);
+}
+
+/// The rules of a file.
+fn documents(file: &Shipped) -> Vec<Value> {
+    let documents = serde_norway::Deserializer::from_str(file.source);
+    documents.map(|document| Value::deserialize(document).expect("a rule is YAML")).collect()
+}
+
+/// The rule that a case is for: the one that it names, or the only one of its file.
+fn rule_of<'r>(case: &Value, rules: &'r [Value]) -> &'r Value {
+    let named = rules.iter().find(|rule| rules.len() == 1 || case["rule"] == rule["id"]);
+    named.expect("a case of a file with several rules names one")
 }
 
 #[test]
@@ -25,7 +39,7 @@ fn every_rule_fires_on_what_it_must_and_stays_silent_on_what_it_must_not() {
     let image = Image::open(&image).expect("compiled here");
     let mut wrong = Vec::new();
     for rule in shipped() {
-        let source: Value = serde_norway::from_str(rule.source).expect("a rule is YAML");
+        let sources = documents(rule);
         let tests: Value = serde_norway::from_str(rule.tests).expect("events are YAML");
         for (kind, must_fire) in [("fires", true), ("silent", false)] {
             for case in tests[kind].as_array().expect("a list of events") {
@@ -42,7 +56,7 @@ fn every_rule_fires_on_what_it_must_and_stays_silent_on_what_it_must_not() {
                     });
                     hits.extend(detector.line(&line.to_string(), false).expect("a well-formed event"));
                 }
-                if hits.iter().any(|hit| source["id"] == hit.rule.as_str()) != must_fire {
+                if hits.iter().any(|hit| rule_of(case, &sources)["id"] == hit.rule.as_str()) != must_fire {
                     wrong.push(format!("{} ({kind}): {case}", rule.path));
                 }
             }
@@ -61,12 +75,12 @@ fn a_file_moved_into_place_is_told_wherever_a_written_one_is() {
     let mut detector = Detector::new(Image::open(&image).expect("compiled here"));
     let mut missed = Vec::new();
     for rule in shipped().iter().filter(|rule| !NO_PLACES.contains(&rule.path)) {
-        let source: Value = serde_norway::from_str(rule.source).expect("a rule is YAML");
-        if source["logsource"]["category"] != "file_event" {
-            continue;
-        }
+        let sources = documents(rule);
         let tests: Value = serde_norway::from_str(rule.tests).expect("events are YAML");
         for case in tests["fires"].as_array().expect("a list of events") {
+            if rule_of(case, &sources)["logsource"]["category"] != "file_event" {
+                continue;
+            }
             let written = &case["event"];
             let line = json!({
                 "logsource": { "product": "linux", "category": "file_rename" },

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize as _;
 use serde_norway::Value;
 use watertight_rules::{shipped, Shipped};
 
@@ -138,10 +139,19 @@ fn for_each_predicate(selection: &Value, seen: &mut dyn FnMut(&str, &Value)) {
     }
 }
 
+/// A file may have several rules.
 fn for_each_rule(mut check: impl FnMut(&Shipped, &Value)) {
-    for rule in shipped() {
-        check(rule, &yaml(rule.source, rule.path));
+    for shipped in shipped() {
+        for document in serde_norway::Deserializer::from_str(shipped.source) {
+            let rule = Value::deserialize(document).unwrap_or_else(|error| panic!("{}: {error}", shipped.path));
+            check(shipped, &rule);
+        }
     }
+}
+
+/// The cases of a rule: those that name it, or, where it is alone in its file, all.
+fn cases_of<'c>(cases: &'c [Value], id: &str) -> Vec<&'c Value> {
+    cases.iter().filter(|case| case["rule"].as_str().is_none_or(|of| of == id)).collect()
 }
 
 fn is_tactic(tag: &str) -> bool {
@@ -291,9 +301,10 @@ fn every_rule_has_events_that_fire_it_and_events_that_do_not() {
         let tests = yaml(shipped.tests, path);
         let categories: Vec<String> = parts_of(rule).into_iter().map(|part| category_of(part, path)).collect();
         for kind in ["fires", "silent"] {
-            let events = tests[kind].as_sequence().unwrap_or_else(|| panic!("{path}: no list {kind}"));
+            let cases = tests[kind].as_sequence().unwrap_or_else(|| panic!("{path}: no list {kind}"));
+            let events = cases_of(cases, text(rule, "id", path));
             assert!(events.len() >= EVENTS_MIN, "{path}: {kind} has {} events, not {EVENTS_MIN}", events.len());
-            let told = events.iter().flat_map(|case| match case["events"].as_sequence() {
+            let told = events.iter().copied().flat_map(|case| match case["events"].as_sequence() {
                 Some(several) => several.iter().collect(),
                 None => vec![case],
             });

@@ -30,6 +30,20 @@ pub enum Error {
         /// The format.
         format: Format,
     },
+    /// A core of a processor that is not known.
+    #[error("{what}: read it on a machine of its own kind, or give its log")]
+    OtherMachine {
+        /// What it is of.
+        what: &'static str,
+    },
+    /// Pages that are compressed in a way that is not read.
+    #[error(
+        "its pages are compressed with {method}: write it again with makedumpfile -c (zlib), -p (snappy) or -z (zstd)"
+    )]
+    Compression {
+        /// The method.
+        method: &'static str,
+    },
     /// A dump whose own structure can't be followed.
     #[error("{what} at byte {offset}: {mend}")]
     Damaged {

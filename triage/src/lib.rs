@@ -16,17 +16,21 @@
 )]
 
 pub mod bucket;
+mod call;
 mod error;
 mod examine;
 mod format;
 pub mod linux;
+pub mod process;
 pub mod report;
 pub mod source;
 #[cfg(feature = "store")]
 pub mod store;
+pub mod symbols;
+pub mod vmcore;
 pub mod windows;
 
 pub use error::Error;
-pub use examine::{examine, Examined, Options};
+pub use examine::{examine, examine_source, system_hive, Examined, Options};
 pub use format::Format;
 pub use report::Report;

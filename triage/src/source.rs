@@ -61,6 +61,20 @@ impl FileSource {
     }
 }
 
+impl FileSource {
+    /// A file that somebody else opened, of that size.
+    #[must_use]
+    pub fn of(file: File, size_bytes: u64) -> Self {
+        Self { file, size_bytes }
+    }
+
+    /// The file and its size, to be handed to somebody else.
+    #[must_use]
+    pub fn into_file(self) -> (File, u64) {
+        (self.file, self.size_bytes)
+    }
+}
+
 impl Source for FileSource {
     fn size_bytes(&self) -> u64 {
         self.size_bytes
@@ -78,6 +92,16 @@ impl Source for FileSource {
             }
         }
         Ok(filled)
+    }
+}
+
+impl<T: Source + ?Sized> Source for &T {
+    fn size_bytes(&self) -> u64 {
+        (**self).size_bytes()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, buffer)
     }
 }
 

@@ -151,6 +151,34 @@ impl<'i> Recorded<'i> {
         }
     }
 
+    /// The same for several rules, without those that are for another log source; none for a line that is no event.
+    ///
+    /// # Errors
+    /// The line is JSON and neither an event nor what a run writes beside events.
+    pub fn explain_each(&mut self, positions: &[u32], bytes: &[u8]) -> anyhow::Result<Vec<(u32, Explanation)>> {
+        let Some(json) = std::str::from_utf8(bytes).ok().and_then(|text| parse(text).ok()) else {
+            return Ok(Vec::new());
+        };
+        let mut explained = Vec::new();
+        match line(&json)? {
+            Line::Sigma => {
+                for position in positions {
+                    explained
+                        .extend(self.detector.explain(&json, *position)?.map(|explanation| (*position, explanation)));
+                }
+            }
+            Line::Native(object) => {
+                let event = Event::from_object(object)?;
+                for position in positions {
+                    let explanation = self.rules().explain(&event, *position);
+                    explained.extend(explanation.map(|explanation| (*position, explanation)));
+                }
+            }
+            Line::PassedOver(_) => {}
+        }
+        Ok(explained)
+    }
+
     /// What the correlation at this position made of these lines, by number. Native events are shown to it by Sigma's names, so that
     /// one account has them all.
     ///

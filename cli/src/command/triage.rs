@@ -1,13 +1,15 @@
 //! `watertight triage`: crash files in, a report of each crash out.
 //!
+//! The files are read by a worker that has no rights (`watertight_host::examiner`): who made a machine crash may have written its dump too.
 //! Reports are written as they are found, file after file in the given order, so that a pipe can be read while it runs.
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use watertight_host::examiner::Examiner;
 use watertight_host::say::not_written;
-use watertight_triage::{examine, Examined, Options, Report};
+use watertight_triage::{Examined, Report};
 
 /// Exit code when every file was read.
 const OK: u8 = 0;
@@ -33,7 +35,7 @@ pub struct TriageArgs {
     /// Leave out what may be secret: stack words outside modules, memory, arguments of processes.
     #[arg(long)]
     redact: bool,
-    /// Folder with PDB files, for the names of functions in Windows dumps; may be given more than once. Nothing is fetched.
+    /// Folder with symbol files (PDB, Breakpad's .sym), for the names of functions; may be given more than once. Nothing is fetched.
     #[arg(long, value_name = "DIR")]
     symbols: Vec<PathBuf>,
 }
@@ -52,22 +54,20 @@ enum Form {
 /// Runs the subcommand. Exit code 0, 3 if some file could not be read, 1 if none could.
 ///
 /// # Errors
-/// When the reports can't be written.
+/// When the reports can't be written, or the worker that reads the files can't be started.
 pub fn run(args: &TriageArgs) -> anyhow::Result<u8> {
-    let mut options = Options::default();
-    options.redacts = args.redact;
-    options.symbols.clone_from(&args.symbols);
+    let mut examiner = Examiner::new(args.redact, args.symbols.clone());
     let mut out = BufWriter::new(io::stdout().lock());
     let bar = bar(args.files.len());
     let (mut failed, mut is_first) = (0_usize, true);
     for file in &args.files {
         let mut written = Ok(());
-        let examined = examine(file, &options, &mut |report| {
+        let examined = examiner.examine(file, &mut |report| {
             if written.is_ok() {
                 written = write(&report, args.output, is_first, &mut out);
                 is_first = false;
             }
-        });
+        })?;
         written.map_err(not_written("the reports"))?;
         failed += usize::from(examined == Examined::Failed);
         bar.inc(1);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use watertight_host::deny::listener;
-use watertight_host::worker::{content, detector, sources};
+use watertight_host::worker::{content, detector, sources, triage};
 
 use super::confined;
 
@@ -30,6 +30,17 @@ enum Worker {
     Compile {
         #[arg(long = "report-fd")]
         report: i32,
+    },
+    /// Reads crash files.
+    Triage {
+        #[arg(long = "report-fd")]
+        report: i32,
+        /// Leave out what may be secret.
+        #[arg(long)]
+        redact: bool,
+        /// Symbol files can be asked for.
+        #[arg(long)]
+        symbols: bool,
     },
     /// Denies exec by fanotify.
     Deny {
@@ -66,6 +77,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
         Worker::Detector { report } => detector::run(*report),
         Worker::Load { report } => content::load(*report),
         Worker::Compile { report } => content::compile(*report),
+        Worker::Triage { report, redact, symbols } => triage::run(*report, *redact, *symbols),
         Worker::Deny { page_fd, loader } => listener::run(*page_fd, loader.as_deref()).map(|()| 0),
         Worker::Confined { call } => confined::run(*call).map(|()| 0),
         Worker::Sources { fanotify, proc_connector, sock_diag, report, ignored_pids } => {

@@ -11,6 +11,8 @@
 mod blank_policy_field;
 mod field_21_of_20;
 mod hook_that_the_kernel_lacks;
+#[path = "../live/mod.rs"]
+mod live;
 mod over_the_limit;
 mod page;
 mod part_of_the_agent;

@@ -2,7 +2,8 @@
 
 use watertight_host::slots::ContentId;
 
-use super::place::{sees, Host};
+use super::live::sees;
+use super::place::Host;
 use super::raw::pack_on_file;
 
 /// What the rule fires on.
@@ -28,7 +29,7 @@ fn the_loader_that_goes_first_alone_dies_of_it_and_every_other_part_goes_on_as_b
     let (detector, content) = run.detector();
     let said = host.install(&kills_whoever_loads_it());
     assert!(said.code == Some(5) && said.words.contains("SIGABRT"), "{}", said.words);
-    assert!(rustix::process::test_kill_process(pid(detector)).is_ok(), "the detector that was there is there");
+    assert!(rustix::process::test_kill_process(detector).is_ok(), "the detector that was there is there");
     let (summary, _) = run.end();
     assert_eq!((&summary["detector_deaths"], &summary["content_changes"]), (&0.into(), &0.into()), "{summary}");
     assert_eq!(summary["content"]["id"], content["id"], "nothing of it came into force");
@@ -50,7 +51,7 @@ fn the_supervisor_alone_misses_the_part_that_died_brings_it_back_and_says_so() {
     while !(is_told && is_back) {
         let line = run.until(|line| line["kind"] == "sensor.gap" || line["kind"] == "sandbox");
         is_told |= line["kind"] == "sensor.gap" && line["message"].to_string().contains("SIGABRT");
-        is_back |= line["worker"] == "detector" && line["pid"].as_i64() != Some(first);
+        is_back |= line["worker"] == "detector" && line["pid"] != first.as_raw_nonzero().get();
     }
     // All of it lives: what happens on this machine comes through sources, reader and detector.
     let file = host.path("wt-museum-alive");
@@ -58,7 +59,7 @@ fn the_supervisor_alone_misses_the_part_that_died_brings_it_back_and_says_so() {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                super::place::touch(&file);
+                super::live::touch(&file);
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
         });
@@ -77,12 +78,8 @@ fn a_part_that_hangs_is_no_part_that_lives() {
     let host = Host::new();
     let run = host.run(&[]);
     let (detector, _) = run.detector();
-    rustix::process::kill_process(pid(detector), rustix::process::Signal::STOP).expect("it runs");
+    rustix::process::kill_process(detector, rustix::process::Signal::STOP).expect("it runs");
     let gap = run.until(|line| line["kind"] == "sensor.gap" && line["of"] == "detector");
     assert!(gap["message"].as_str().is_some_and(|words| words.contains("made no progress")), "{gap}");
     run.end();
-}
-
-fn pid(number: i64) -> rustix::process::Pid {
-    i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw).expect("a process id")
 }

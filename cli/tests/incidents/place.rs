@@ -1,23 +1,15 @@
 //! A publisher's folder and a host's state: what is built, installed and run in these tests.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{channel, Receiver};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 
-use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 use watertight_host::slots::ContentId;
 
+use crate::live::{again_until, touch, Run, RUN};
+
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
-/// Far beyond what anything here takes on a busy machine.
-const WAIT_MAX: Duration = Duration::from_secs(120);
-
-/// A run without kernel programs, whatever machine this is.
-const RUN: [&str; 5] = ["run", "-o", "json", "--loader", "/nonexistent/watertight-loader"];
-
 /// What a command said.
 pub struct Said {
     pub code: Option<i32>,
@@ -131,92 +123,18 @@ impl Host {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Run {
-        self.start(self.command(&RUN), arguments)
+        Run::start(self.state.path(), arguments)
     }
 
     /// In a network of its own, without anybody in it.
     pub fn run_without_network(&self, arguments: &[&str]) -> Run {
         let mut command = Command::new("unshare");
-        command.args(["--net", BINARY]).args(RUN).arg("--state").arg(self.state.path()).stdin(Stdio::null());
-        self.start(command, arguments)
-    }
-
-    fn start(&self, mut command: Command, arguments: &[&str]) -> Run {
-        let (from, to) = std::io::pipe().expect("a pipe");
-        command.args(arguments).stdout(to);
-        command.stderr(std::fs::File::create(self.path("words")).expect("our own folder"));
-        let child = command.spawn().expect("our own executable starts");
-        drop(command); // its end of the pipe
-        let (told, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(from).lines() {
-                // A detector that dies leaves half a line or an empty one.
-                if let Ok(line) = serde_json::from_str(&line.expect("text")) {
-                    let _ = told.send(line); // the test may have seen enough
-                }
-            }
-        });
-        Run { child, lines }
+        command.args(["--net", BINARY]).args(RUN).arg(self.state.path()).args(arguments);
+        Run::of(command, self.state.path())
     }
 
     /// Makes a file of this name again and again until `is_done`.
-    pub fn touch_until(&self, name: &str, mut is_done: impl FnMut() -> bool) {
-        let until = Instant::now() + WAIT_MAX;
-        while !is_done() {
-            assert!(Instant::now() < until, "it never came to that: {}", self.words());
-            touch(&self.path(name));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    pub fn touch_until(&self, name: &str, is_done: impl FnMut() -> bool) {
+        again_until(self.state.path(), || touch(&self.path(name)), is_done);
     }
-
-    pub fn words(&self) -> String {
-        std::fs::read_to_string(self.path("words")).unwrap_or_default()
-    }
-}
-
-pub fn touch(file: &Path) {
-    std::fs::write(file, "x").expect("our own folder");
-    std::fs::remove_file(file).expect("our own file");
-}
-
-/// A run on a host.
-pub struct Run {
-    child: Child,
-    lines: Receiver<Value>,
-}
-
-impl Run {
-    pub fn until(&self, fits: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + WAIT_MAX;
-        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            if fits(&line) {
-                return line;
-            }
-        }
-        panic!("the output ended without the line, or it never came")
-    }
-
-    /// The next detector, and the content that it began with.
-    pub fn detector(&self) -> (i64, Value) {
-        let content = self.until(|line| line["kind"] == "content");
-        let line = self.until(|line| line["kind"] == "sandbox" && line["worker"] == "detector");
-        (line["pid"].as_i64().expect("a process id"), content)
-    }
-
-    /// Ends it in good order: the summary and the exit code.
-    pub fn end(mut self) -> (Value, Option<i32>) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("not zero");
-        kill_process(pid, Signal::INT).expect("it is our child");
-        let summary = self.until(|line| line["kind"] == "summary");
-        (summary, self.child.wait().expect("it ends").code())
-    }
-}
-
-/// Whether the sources of a run see anything; without root they don't.
-pub fn sees() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        println!("skipped: needs root, no source sees anything without");
-    }
-    is_root
 }

@@ -8,7 +8,8 @@ use watertight_engine::image::PROGRAM_STEPS_MAX;
 use watertight_engine::{Image, Limits, LogSource, Scratch, VALUE_BYTES_MAX};
 use zerocopy::FromBytes as _;
 
-use super::place::{sees, Desk, Host};
+use super::live::sees;
+use super::place::{Desk, Host};
 use super::raw::{image_without_the_compilers_check, pack_of, pack_on_file, rule, with};
 
 /// The expression of 2 July 2019, in short.

@@ -13,7 +13,8 @@ use watertight_content_repo::source::FolderSource;
 use watertight_content_repo::store::{MemoryDisk, Store};
 use watertight_content_repo::time::Moment;
 
-use super::place::{sees, Host};
+use super::live::sees;
+use super::place::Host;
 use super::raw::{good_pack, pack_on_file};
 
 /// Hosts that are started in the same second.

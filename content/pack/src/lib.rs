@@ -42,7 +42,7 @@ mod write;
 
 pub use canary::{Canary, Event, Value};
 pub use error::{Named, PackError};
-pub use manifest::{Document, Engines, Kind, Manifest};
+pub use manifest::{is_name, Document, Engines, Kind, Manifest, NAME_RULE};
 pub use open::Pack;
 pub use self_test::SelfTest;
 pub use write::{write, Parts};

@@ -7,6 +7,19 @@ use crate::layout::{
 };
 use crate::section::{each, plain, Reader, Texts};
 
+/// What a pack's name may be: it becomes a part of paths and of signed documents.
+pub const NAME_RULE: &str = "1 to 64 small letters, digits, `-` and `_`, a letter or digit first";
+const WHY_NO_NAME: &str = "is not of 1 to 64 small letters, digits, `-` and `_`, a letter or digit first";
+
+/// Whether a pack may have this name.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let is_small = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.len() <= NAME_BYTES_MAX as usize
+        && text.as_bytes().first().is_some_and(is_small)
+        && text.bytes().all(|byte| is_small(&byte) || matches!(byte, b'-' | b'_'))
+}
+
 /// What a release is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manifest<'p> {
@@ -113,6 +126,9 @@ impl<'p> Listed<'p> {
         }
         let texts = reader.texts();
         let name = plain("name", texts.text(head.name, NAME_BYTES_MAX).map_err(wrong_name)?)?;
+        if !is_name(name) {
+            return Err(PackError::Name { what: "name", name: Named::of(name), why: WHY_NO_NAME });
+        }
         let listed = Self {
             manifest: Manifest {
                 name,

@@ -47,7 +47,7 @@ impl Pack<'_> {
         let mut runner = Runner { pack: self, plans: BTreeMap::new(), scratch: Scratch::new() };
         for canary in self.canaries.iter() {
             let fired = runner.run(&canary, &mut test)?;
-            let (name, id) = (|| canary.name().to_owned(), |position| self.id_of(position));
+            let (name, id) = (|| canary.name().to_owned(), |position| self.id_and_place_of(position));
             for position in canary.fires() {
                 if !fired.contains(&position) {
                     return Err(PackError::DidNotFire { canary: name(), rule: id(position) });
@@ -68,6 +68,15 @@ impl Pack<'_> {
             true => Err(PackError::NothingProven),
             false => Ok(test),
         }
+    }
+}
+
+impl Pack<'_> {
+    /// What a document is called, and where it was written if it is a rule.
+    fn id_and_place_of(&self, position: u32) -> String {
+        let id = self.id_of(position);
+        let rule = self.rules().rules().find(|rule| rule.id() == id);
+        rule.map_or_else(|| id.clone(), |rule| format!("{id} ({}:{})", rule.place().0, rule.place().1))
     }
 }
 

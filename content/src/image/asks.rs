@@ -9,7 +9,7 @@ use watertight_engine::image::layout::{
 
 use super::tables::Tables;
 use super::{CompileError, Source};
-use crate::rule::{Comparison, Expr, FieldUse, Op, Part, Pattern, Predicate, Rule};
+use crate::rule::{Comparison, Expr, FieldUse, Number, Op, Part, Pattern, Predicate, Rule};
 
 /// Values that are strings to a rule.
 const TEXTS: u32 = TYPE_TEXT | TYPE_LIST | TYPE_ADDRESS;
@@ -57,10 +57,22 @@ pub(crate) fn types(op: &Op) -> u32 {
     match op {
         Op::Text(pattern) => types_of_text(pattern),
         Op::Regex { .. } => TEXTS,
+        // Numbers of events are whole and have 64 bits.
+        Op::Compare { by, than: Number::Real(than) } if !can_hold(*by, *than) => TYPE_TEXT | TYPE_LIST,
         Op::Compare { by: Comparison::Equal, .. } => NUMBERS | TYPE_TEXT | TYPE_LIST,
         Op::Compare { .. } | Op::Time { .. } => NUMBERS | TYPE_TEXT,
         Op::Within(_) => TYPE_ADDRESS,
         Op::Exists(_) | Op::Null | Op::SameAs { .. } => TYPE_ANY,
+    }
+}
+
+/// Whether some whole number of 64 bits compares so.
+fn can_hold(by: Comparison, than: f64) -> bool {
+    const PAST: f64 = 18_446_744_073_709_551_616.0; // 2^64
+    match by {
+        Comparison::Equal => than.fract() == 0.0 && than.abs() < PAST,
+        Comparison::Greater | Comparison::GreaterOrEqual => than < PAST,
+        Comparison::Less | Comparison::LessOrEqual => than > -PAST,
     }
 }
 

@@ -1,14 +1,14 @@
 //! Literals to an automaton that finds them all in one pass (Aho and Corasick, 1975), laid out as the engine walks it.
 //!
-//! The states near the first have a full row: most of a text is spent there. Deeper ones, nearly all of which have one way on,
-//! list their ways and where to fall back to, so that tens of thousands of literals fit into a few megabytes.
+//! The states that are visited most have a full row. The others, nearly all of which have one way on, list their ways and where to
+//! fall back to, so that tens of thousands of literals fit into a few megabytes.
 
 use std::collections::HashMap;
 
 use watertight_engine::image::layout::{NONE, STATE_CLASS_SHIFT, STATE_DENSE, STATE_OUTPUT, USE_PLACE_SHIFT};
 
 /// What the full rows of one automaton may take, in words: they compete for a processor's cache.
-const DENSE_WORDS_MAX: usize = 64 << 10;
+const DENSE_WORDS_MAX: usize = 32 << 10;
 
 /// A literal's use: the predicate that it answers and where it must stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,16 +87,15 @@ impl Literals {
         let order = self.breadth_first();
         let fails = self.fails(&order);
         let (outputs, output_of) = self.outputs(&order, &fails, outputs_before);
-        let dense = self.dense_states(&order, class_count);
+        let is_dense = self.dense_states(&order, &fails, class_count);
+        let sequence = self.sequence(&order, &fails, &is_dense);
         // Where each node's state begins, in words.
         let mut offsets = vec![0_u32; self.nodes.len()];
         let mut size = 0_usize;
-        for (position, node) in order.iter().enumerate() {
+        for node in &sequence {
             offsets[*node] = size as u32;
-            size += self.state_words(*node, position < dense, output_of[*node], class_count);
+            size += self.state_words(*node, is_dense[*node], output_of[*node], class_count);
         }
-        let mut is_dense = vec![false; self.nodes.len()];
-        order.iter().take(dense).for_each(|node| is_dense[*node] = true);
         let flags = |node: usize| {
             let output = if output_of[node] == NONE { 0 } else { STATE_OUTPUT };
             output | if is_dense[node] { STATE_DENSE } else { 0 }
@@ -105,15 +104,16 @@ impl Literals {
         let mut states = Vec::with_capacity(size);
         // Rows of the dense states, by node: what a state falls back to is before it.
         let mut rows: HashMap<usize, Vec<u32>> = HashMap::new();
-        for (position, node) in order.iter().copied().enumerate() {
+        for node in sequence {
             let output = output_of[node];
             let children = &self.nodes[node].children;
-            if position < dense {
-                let mut row = match node {
-                    0 => vec![target(0); class_count as usize],
-                    _ => rows[&fails[node]].clone(),
-                };
-                for (byte, child) in children {
+            if is_dense[node] {
+                // What the nearest state with a row says, but for the ways of those that fall back to it.
+                let back = std::iter::successors(Some(node), |node| (*node != 0).then(|| fails[*node]));
+                let back: Vec<usize> = back.take_while(|node| !rows.contains_key(node)).collect();
+                let known = back.last().filter(|node| **node != 0).map(|node| &rows[&fails[*node]]);
+                let mut row = known.cloned().unwrap_or_else(|| vec![target(0); class_count as usize]);
+                for (byte, child) in back.iter().rev().flat_map(|node| &self.nodes[*node].children) {
                     row[usize::from(classes[usize::from(*byte)])] = target(*child as usize);
                 }
                 states.extend([flags(node), output]);
@@ -218,11 +218,43 @@ impl Literals {
         (outputs, output_of)
     }
 
-    /// How many states, from the first on, have a full row: at least all that one byte leads to.
-    fn dense_states(&self, order: &[usize], class_count: u32) -> usize {
-        let row = class_count as usize + 2;
-        let shallow = order.iter().take_while(|node| self.nodes[**node].depth <= 1).count();
-        shallow.max(DENSE_WORDS_MAX / row).min(order.len())
+    /// Which states have a full row: all that one byte leads to, and those that are likely to be visited most. What texts of a field
+    /// are like is guessed from its literals: how often what leads to a state occurs in them.
+    fn dense_states(&self, order: &[usize], fails: &[usize], class_count: u32) -> Vec<bool> {
+        let mut occurs: Vec<usize> = self.nodes.iter().map(|node| node.uses.len()).collect();
+        for node in order.iter().rev() {
+            for (_, child) in &self.nodes[*node].children {
+                occurs[*node] += occurs[*child as usize];
+            }
+        }
+        for node in order.iter().rev().filter(|node| **node != 0) {
+            occurs[fails[*node]] += occurs[*node];
+        }
+        let is_shallow = |node: usize| self.nodes[node].depth <= 1;
+        let shallow = order.iter().take_while(|node| is_shallow(**node)).count();
+        let rows = shallow.max(DENSE_WORDS_MAX / (class_count as usize + 2)).min(order.len());
+        let mut likely = order.to_vec();
+        likely.sort_by_key(|node| (!is_shallow(*node), std::cmp::Reverse(occurs[*node])));
+        let mut is_dense = vec![false; self.nodes.len()];
+        likely.iter().take(rows).for_each(|node| is_dense[*node] = true);
+        is_dense
+    }
+
+    /// In which order states lie: those with a row first, from the first state on; then each followed by one that it leads to, so that
+    /// what is read along a literal lies close together. What a state falls back to is before it.
+    fn sequence(&self, order: &[usize], fails: &[usize], is_dense: &[bool]) -> Vec<usize> {
+        let mut sequence: Vec<usize> = order.iter().copied().filter(|node| is_dense[*node]).collect();
+        let mut is_placed = is_dense.to_vec();
+        for node in order {
+            let mut going = Some(*node).filter(|node| !is_placed[*node]);
+            while let Some(node) = going {
+                sequence.push(node);
+                is_placed[node] = true;
+                let mut children = self.nodes[node].children.iter().map(|(_, child)| *child as usize);
+                going = children.find(|child| !is_placed[*child] && is_placed[fails[*child]]);
+            }
+        }
+        sequence
     }
 
     fn state_words(&self, node: usize, is_dense: bool, output: u32, class_count: u32) -> usize {

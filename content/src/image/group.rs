@@ -42,7 +42,8 @@ pub(super) struct Group {
     predicates: Vec<Hotness>,
     /// What automata find, by field (`NONE` for any) and literals.
     found: HashMap<(u32, Vec<Literal>), u32>,
-    asked: HashMap<u32, u32>,
+    /// By question: what must be found before, and last what asks.
+    asked: HashMap<u32, Vec<u32>>,
     literals: BTreeMap<u32, Literals>,
     always: Vec<u32>,
 }
@@ -145,7 +146,7 @@ impl Group {
                     let field = field_of(tables, rule, predicate)?;
                     self.find(rule, field, literals)?
                 }
-                None => self.ask(tables, rule, predicate)?,
+                None => return self.ask(tables, rule, predicate),
             }),
         })
     }
@@ -213,30 +214,28 @@ impl Group {
         Ok(number)
     }
 
-    /// The predicate that a question is answered yes.
-    fn ask(&mut self, tables: &mut Tables, rule: &Rule, predicate: &Predicate) -> Result<u32, CompileError> {
+    /// That a question is answered yes, behind what must be found before.
+    fn ask(&mut self, tables: &mut Tables, rule: &Rule, predicate: &Predicate) -> Result<Hot, CompileError> {
         let question = tables.question(rule, predicate)?;
         if let Some(known) = self.asked.get(&question) {
-            return Ok(*known);
+            return Ok(behind(known));
         }
-        let texts = match &predicate.op {
+        let sets = match &predicate.op {
             Op::Text(pattern) => witness::of_pattern(pattern),
             Op::Regex { pattern, flags } => {
-                parse_regex(pattern, *flags).ok().and_then(|hir| witness::of_expression(&hir))
+                parse_regex(pattern, *flags).map(|hir| witness::of_expression(&hir)).unwrap_or_default()
             }
-            _ => None,
+            _ => Vec::new(),
         };
-        let needs = match texts {
-            Some(texts) => {
-                let cut = |mut text: Vec<u8>| {
-                    text.truncate(LITERAL_BYTES_MAX);
-                    (PLACE_ANYWHERE, text)
-                };
-                let field = field_of(tables, rule, predicate)?;
-                self.find(rule, field, texts.into_iter().map(cut).collect())?
-            }
-            None => NONE,
-        };
+        let mut numbers = Vec::new();
+        for set in sets {
+            let cut = |mut text: Vec<u8>| {
+                text.truncate(LITERAL_BYTES_MAX);
+                (PLACE_ANYWHERE, text)
+            };
+            let field = field_of(tables, rule, predicate)?;
+            numbers.push(self.find(rule, field, set.into_iter().map(cut).collect())?);
+        }
         let is_costly = matches!(predicate.op, Op::Regex { .. });
         let cost = if predicate.field.is_none() {
             100
@@ -245,9 +244,11 @@ impl Group {
         } else {
             5
         };
-        let number = self.push(rule, Hotness { question, needs, rules: Vec::new(), rarity: 0, cost })?;
-        self.asked.insert(question, number);
-        Ok(number)
+        let needs = numbers.first().copied().unwrap_or(NONE);
+        numbers.push(self.push(rule, Hotness { question, needs, rules: Vec::new(), rarity: 0, cost })?);
+        let asked = behind(&numbers);
+        self.asked.insert(question, numbers);
+        Ok(asked)
     }
 
     fn push(&mut self, rule: &Rule, predicate: Hotness) -> Result<u32, CompileError> {
@@ -308,6 +309,12 @@ impl Group {
             }
         }
     }
+}
+
+/// The last of these predicates, behind the others. The first of them the last needs by itself.
+fn behind(numbers: &[u32]) -> Hot {
+    let rest = numbers.get(1..).filter(|rest| !rest.is_empty()).unwrap_or(numbers);
+    Hot::All(rest.iter().map(|number| Hot::Is(*number)).collect())
 }
 
 fn field_of(tables: &mut Tables, rule: &Rule, predicate: &Predicate) -> Result<u32, CompileError> {

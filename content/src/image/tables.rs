@@ -42,7 +42,8 @@ pub(super) struct Tables {
     states: Vec<Word>,
     outputs: Vec<OutputRecord>,
     expressions: Vec<ExpressionRecord>,
-    known_expressions: HashMap<(String, RegexFlags), u32>,
+    /// With the least bytes of a text that fits.
+    known_expressions: HashMap<(String, RegexFlags), (u32, u32)>,
     tables: Vec<TableEntry>,
     programs: Vec<StepRecord>,
     pub(super) correlations: Vec<CorrelationRecord>,
@@ -149,7 +150,8 @@ impl Tables {
             }
             Op::Regex { pattern, flags } => {
                 record.kind = ASK_EXPRESSION.into();
-                record.first = self.expression(rule, pattern, *flags)?.into();
+                let (expression, least_bytes) = self.expression(rule, pattern, *flags)?;
+                (record.first, record.count) = (expression.into(), least_bytes.into());
             }
             Op::Compare { by, than } => {
                 record.kind = ASK_COMPARE.into();
@@ -207,7 +209,8 @@ impl Tables {
         range
     }
 
-    fn expression(&mut self, rule: &Rule, pattern: &str, flags: RegexFlags) -> Result<u32, CompileError> {
+    /// An expression, kept once, and how many bytes a text that fits has at least.
+    fn expression(&mut self, rule: &Rule, pattern: &str, flags: RegexFlags) -> Result<(u32, u32), CompileError> {
         if let Some(known) = self.known_expressions.get(&(pattern.to_owned(), flags)) {
             return Ok(*known);
         }
@@ -248,10 +251,11 @@ impl Tables {
                 ..ExpressionRecord::default()
             }
         };
-        let number = self.expressions.len() as u32;
+        let least_bytes = hir.properties().minimum_len().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0);
+        let known = (self.expressions.len() as u32, least_bytes);
         self.expressions.push(record);
-        self.known_expressions.insert((pattern.to_owned(), flags), number);
-        Ok(number)
+        self.known_expressions.insert((pattern.to_owned(), flags), known);
+        Ok(known)
     }
 
     /// An automaton over the literals of a field, or of all.

@@ -71,7 +71,7 @@ pub enum BuildError {
     #[error("the policy: {0}")]
     Vital(#[from] StopsByName),
     /// What was built is none that a host would take.
-    #[error("{0}")]
+    #[error(transparent)]
     Pack(#[from] PackError),
 }
 
@@ -115,10 +115,25 @@ pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
     sources.policy.map_or(Ok(()), refuse_vital_by_name)?;
     let bytes = write(&parts)?;
     let pack = Pack::open(&bytes)?;
-    pack.self_test()?;
+    pack.self_test().map_err(|error| placed(error, &sources.tests))?;
     let mut warnings = findings(&library);
     warnings.extend(pack.unproven().iter().map(|document| no_test(&told, document)));
     Ok(Built { bytes, warnings })
+}
+
+/// What canaries show to be wrong, told at the case in the file with tests.
+fn placed(error: PackError, tests: &[Source<'_>]) -> BuildError {
+    let (PackError::DidNotFire { canary, rule } | PackError::Fired { canary, rule }) = &error else {
+        return error.into();
+    };
+    let found = tests.iter().find_map(|tests| Some((tests, tests_file::line_of(*tests, canary)?)));
+    let Some((tests, line)) = found else { return error.into() };
+    let case = canary.strip_prefix(tests.file).unwrap_or(canary).trim_start();
+    let what = match &error {
+        PackError::DidNotFire { .. } => format!("rule {rule} does not fire on {case}, which must fire it"),
+        _ => format!("rule {rule} fires on {case}, which must not fire it"),
+    };
+    BuildError::File { file: tests.file.to_owned(), line, what: format!("{what}: mend the rule or the event") }
 }
 
 /// Every document of a library.
@@ -148,7 +163,7 @@ fn told(library: &Library) -> Vec<Told<'_>> {
 
 /// What is wrong with exceptions, by their places.
 fn findings(library: &Library) -> Vec<String> {
-    let applied = apply(&library.rules, &library.exceptions);
+    let applied = apply(library);
     let found = library.exceptions.iter().zip(&applied.exceptions);
     let in_words = found.flat_map(|(LoadedException { exception, file, line }, found)| {
         let said = move |finding| format!("{file}:{line}: {} {}: {finding}", exception.word, exception.id);

@@ -7,7 +7,7 @@
 //! engine: {min: 1, max: 1} # may be left out: this engine alone
 //! ```
 
-use watertight_content_pack::Engines;
+use watertight_content_pack::{is_name, Engines, NAME_RULE};
 
 use super::BuildError;
 use crate::sigma::yaml::{read, Content, Node};
@@ -53,7 +53,9 @@ pub fn parse_release(source: Source<'_>) -> Result<Release, BuildError> {
             Content::Int(number) if number >= 1 => u64::try_from(number).ok(),
             _ => None,
         }
-        .ok_or_else(|| refuse(node.line, format!("{key} must be a whole number from 1, not {}", shown(node))))
+        .ok_or_else(|| {
+            refuse(node.line, format!("{key} must be a whole number from 1 to {}, not {}", i64::MAX, shown(node)))
+        })
     };
     let engine = |key: &str, node: &Node| {
         let number = number(key, node)?;
@@ -62,6 +64,9 @@ pub fn parse_release(source: Source<'_>) -> Result<Release, BuildError> {
     let name = need("name")?;
     let text = name.text().filter(|text| !text.trim().is_empty());
     let text = text.ok_or_else(|| refuse(name.line, format!("name must be text, not {}", shown(name))))?;
+    if !is_name(text) {
+        return Err(refuse(name.line, format!("name {text:?} is none that a pack may have: write {NAME_RULE}")));
+    }
     let is_urgent = match document.get("urgent") {
         None => false,
         Some(Node { content: Content::Bool(truth), .. }) => *truth,
@@ -74,6 +79,11 @@ pub fn parse_release(source: Source<'_>) -> Result<Release, BuildError> {
             _ => return Err(refuse(node.line, "engine must be {min: NUMBER, max: NUMBER}".to_owned())),
         },
     };
+    if engines.min > engines.max {
+        let line = document.get("engine").map_or(document.line, |node| node.line);
+        let Engines { min, max } = engines;
+        return Err(refuse(line, format!("engine min {min} is greater than max {max}: no engine is both")));
+    }
     Ok(Release { name: text.to_owned(), version: number("version", need("version")?)?, engines, is_urgent })
 }
 
@@ -113,6 +123,9 @@ mod tests {
             ("name: linux\nversion: 7\nengine: 1\n", "pack.yml:3", "min: NUMBER"),
             ("name: linux\nversion: 7\nengine: {min: 1, max: 4294967296}\n", "pack.yml:3", "no engine"),
             ("name: linux\nversion: 7\nfloor: 1\n", "pack.yml:3", "unknown"),
+            ("name: linux\nversion: 7\nengine: {min: 2, max: 1}\n", "pack.yml:3", "greater than max 1"),
+            ("name: a/../../evil\nversion: 7\n", "pack.yml:1", "small letters"),
+            ("name: Linux\nversion: 7\n", "pack.yml:1", "small letters"),
             ("- linux\n", "pack.yml:1", "a list"),
             ("", "pack.yml:1", "0 documents"),
             ("a: [\n", "pack.yml:2", "YAML"),

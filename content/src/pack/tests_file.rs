@@ -59,10 +59,25 @@ pub(super) fn canaries(tests: Source<'_>, ids: &BTreeMap<String, Vec<String>>) -
             return Err(file.refuse(node.line, "fires is empty: add an event that must fire the rule".to_owned()));
         }
         for (number, case) in (1..).zip(cases) {
-            canaries.push(file.case(&format!("{} {list} {number}", tests.file), case, must_fire)?);
+            canaries.push(file.case(&name_of(tests.file, list, number), case, must_fire)?);
         }
     }
     Ok(canaries)
+}
+
+fn name_of(file: &str, list: &str, number: usize) -> String {
+    format!("{file} {list} {number}")
+}
+
+/// Where the case stands that a canary was made of.
+pub(super) fn line_of(tests: Source<'_>, canary: &str) -> Option<usize> {
+    let documents = read(tests.text).ok()?;
+    let document = documents.first()?;
+    ["fires", "silent"].into_iter().find_map(|list| {
+        let Content::List(cases) = &document.get(list)?.content else { return None };
+        let mut numbered = (1..).zip(cases);
+        numbered.find(|(number, _)| name_of(tests.file, list, *number) == canary).map(|(_, case)| case.line)
+    })
 }
 
 /// The ids of the rule file that lies beside a file with tests.

@@ -144,6 +144,9 @@ fn program(hir: &Hir) -> Option<NFA> {
 
 /// The expression as a table, `None` if that would be too large.
 pub(crate) fn table_of(hir: &Hir) -> Option<Table> {
+    if let Some(table) = super::run::table_of(hir) {
+        return Some(table);
+    }
     let config = dense::Config::new()
         .start_kind(StartKind::Unanchored)
         .accelerate(false)

@@ -8,6 +8,7 @@ mod correlation;
 mod expression;
 mod network;
 mod pattern;
+mod run;
 
 pub use correlation::{Bounds, Correlation, Input, InputSource, Kind, Measure};
 pub use expression::{check_regex, RegexError, RegexFlags};

@@ -4,7 +4,6 @@
 //! object leaves its field absent.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use serde_json::Value as Json;
 use watertight_engine::{Field, Fields, Image, Value};
@@ -28,6 +27,8 @@ impl Slots {
 #[derive(Clone, Debug, Default)]
 pub struct JsonEvent {
     fields: Vec<OwnField>,
+    /// Slots and the positions of their fields, ascending.
+    by_slot: Vec<(u16, u32)>,
     /// Of one field after the other.
     values: Vec<OwnValue>,
     text: String,
@@ -36,8 +37,23 @@ pub struct JsonEvent {
 #[derive(Clone, Debug)]
 struct OwnField {
     slot: Option<u16>,
-    name: Range<usize>,
-    values: Range<usize>,
+    name: Span,
+    values: Span,
+}
+
+/// From one position to another; small, because many events wait together.
+#[derive(Clone, Copy, Debug)]
+struct Span(u32, u32);
+
+impl Span {
+    fn of<T>(self, all: &[T]) -> &[T] {
+        all.get(self.0 as usize..self.1 as usize).unwrap_or_default()
+    }
+}
+
+/// A position. An event of more than four gigabytes is cut there.
+fn position(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +62,7 @@ enum OwnValue {
     Bool(bool),
     Int(i64),
     Real(f64),
-    Text(Range<usize>),
+    Text(Span),
 }
 
 impl JsonEvent {
@@ -69,15 +85,17 @@ impl JsonEvent {
                 let value = own.value(value);
                 own.values.push(value);
             }
-            own.fields.push(OwnField { slot, name, values: first..own.values.len() });
+            own.by_slot.extend(slot.map(|slot| (slot, position(own.fields.len()))));
+            own.fields.push(OwnField { slot, name, values: Span(position(first), position(own.values.len())) });
         }
+        own.by_slot.sort_unstable();
         own
     }
 
-    fn keep(&mut self, text: &str) -> Range<usize> {
+    fn keep(&mut self, text: &str) -> Span {
         let first = self.text.len();
         self.text.push_str(text);
-        first..self.text.len()
+        Span(position(first), position(self.text.len()))
     }
 
     fn value(&mut self, json: &Json) -> OwnValue {
@@ -101,13 +119,12 @@ impl JsonEvent {
             OwnValue::Bool(truth) => Value::Bool(*truth),
             OwnValue::Int(number) => Value::Int(*number),
             OwnValue::Real(number) => Value::Real(*number),
-            OwnValue::Text(range) => Value::Text(self.text.as_bytes().get(range.clone()).unwrap_or_default()),
+            OwnValue::Text(span) => Value::Text(span.of(self.text.as_bytes())),
         }
     }
 
     fn values(&self, field: &OwnField) -> impl Iterator<Item = Value<'_>> {
-        let values = self.values.get(field.values.clone()).unwrap_or_default();
-        values.iter().map(|value| self.lend(value))
+        field.values.of(&self.values).iter().map(|value| self.lend(value))
     }
 }
 
@@ -133,14 +150,16 @@ fn collect<'j>(name: &str, json: &'j Json, fields: &mut Vec<(String, Vec<&'j Jso
 
 impl Fields for JsonEvent {
     fn get<'e>(&'e self, field: Field<'_>, each: &mut dyn FnMut(Value<'e>)) {
-        if let Some(own) = self.fields.iter().find(|own| own.slot == Some(field.slot)) {
+        let found = self.by_slot.binary_search_by_key(&field.slot, |(slot, _)| *slot);
+        let place = found.ok().and_then(|found| self.by_slot.get(found));
+        if let Some(own) = place.and_then(|(_, position)| self.fields.get(*position as usize)) {
             self.values(own).for_each(each);
         }
     }
 
     fn all<'e>(&'e self, each: &mut dyn FnMut(Option<u16>, &'e str, Value<'e>)) {
         for field in &self.fields {
-            let name = self.text.get(field.name.clone()).unwrap_or_default();
+            let name = self.text.get(field.name.0 as usize..field.name.1 as usize).unwrap_or_default();
             for value in self.values(field) {
                 each(field.slot, name, value);
             }

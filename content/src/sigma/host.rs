@@ -7,7 +7,7 @@ use watertight_engine::image::layout;
 use watertight_engine::LogSource;
 use watertight_event::{sigma_supply, sigma_types, Type};
 
-use super::exception::{apply, in_words};
+use super::exception::{apply, in_words, Exception};
 use super::reason::did_you_mean;
 use super::rejection::{At, Kind, Reason};
 use super::{Library, Loaded, LoadedException};
@@ -36,7 +36,7 @@ pub fn types_here(logsource: &LogSource<'_>, field: &str) -> Option<u32> {
 /// Moves the rules and exceptions that ask for what is not here to the rejections. An exception that does is left out by itself, so
 /// that a mistake in it does not take a rule with it.
 pub(super) fn refuse_unsupplied(library: &mut Library) {
-    let found = apply(&library.rules, &library.exceptions).exceptions;
+    let found = apply(library).exceptions;
     let mut kept = Vec::new();
     for (loaded, found) in std::mem::take(&mut library.exceptions).into_iter().zip(found) {
         let mut rules = found.rules.iter().filter_map(|position| library.rules.get(*position));
@@ -64,6 +64,12 @@ pub(super) fn refuse_unsupplied(library: &mut Library) {
         }
     }
     library.rules = kept;
+}
+
+/// Whether this host's events of the log source have what the exception asks for; so they do where there are no such events here.
+pub(super) fn is_supplied(exception: &Exception, logsource: &crate::rule::LogSource) -> bool {
+    let asked = Asked { selections: &exception.selections, uses: &exception.uses };
+    asked.problem(&exception.excluded, logsource).is_none()
 }
 
 /// What a condition refers to.
@@ -122,8 +128,8 @@ impl Asked<'_> {
 fn type_words(types: u32) -> String {
     let names = [
         (Type::Bool, "true or false"),
-        (Type::Number, "a number"),
-        (Type::Signed, "a number"),
+        (Type::Number, "a whole number of 64 bits"),
+        (Type::Signed, "a whole number of 64 bits"),
         (Type::Text, "text"),
         (Type::List, "a list of texts"),
         (Type::Address, "an address"),

@@ -144,8 +144,8 @@ impl Library {
 
     fn compiled(&mut self, target: Target) -> Result<Vec<u8>, CompileError> {
         loop {
-            let applied = apply(&self.rules, &self.exceptions);
-            let linked = link(&self.rules, &applied.rules, &self.correlations);
+            let applied = apply(self);
+            let linked = link(&self.rules, &applied.rules, &applied.correlations);
             if !linked.failed.is_empty() {
                 let mut failed = linked.failed;
                 failed.sort_by_key(|(position, _)| std::cmp::Reverse(*position));

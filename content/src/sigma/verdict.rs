@@ -92,7 +92,7 @@ pub struct Refusal {
 /// The verdict of every document of a library, by file.
 #[must_use]
 pub fn rows(library: &Library, supply: &Supply) -> Vec<Row> {
-    let applied = apply(&library.rules, &library.exceptions);
+    let applied = apply(library);
     let changed = applied.rules.iter().zip(&applied.emptied_by);
     let accepted = library.rules.iter().zip(changed).map(|(loaded, (changed, emptied_by))| {
         let (verdict, reason) = judge_with(&loaded.rule, changed, emptied_by.as_deref(), supply);
@@ -171,11 +171,11 @@ fn judge_exception(exception: &Exception, found: &FoundIn, library: &Library, su
             || sources
                 .any(|entry| possible(&alone, &alone.condition, &|field, types| entry.has(field, types)).can_be_true)
     };
-    let is_in_vain = !found.rules.is_empty() && !found.rules.iter().any(can_exclude);
+    let is_in_vain = found.sequences.is_empty() && !found.rules.is_empty() && !found.rules.iter().any(can_exclude);
     if is_in_vain {
         reasons.push("unused: every way to be true needs what the log source does not supply".to_owned());
     }
-    let verdict = match (found.rules.is_empty() || is_in_vain, reasons.is_empty()) {
+    let verdict = match (found.rules.is_empty() && found.sequences.is_empty() || is_in_vain, reasons.is_empty()) {
         (true, _) => Verdict::Never,
         (false, false) => Verdict::Degraded,
         (false, true) => Verdict::CanFire,

@@ -9,7 +9,7 @@ use crate::rule::{InputSource, Kind};
 
 /// The verdict of each correlation of a library, by its position there.
 pub(super) fn verdicts(library: &Library, applied: &Applied, supply: &Supply) -> Vec<(Verdict, String)> {
-    let linked = link(&library.rules, &applied.rules, &library.correlations);
+    let linked = link(&library.rules, &applied.rules, &applied.correlations);
     let mut by_place: Vec<(Verdict, String)> = Vec::with_capacity(linked.correlations.len());
     for compiled in &linked.correlations {
         let of_input = |input: &Input| match input.target {

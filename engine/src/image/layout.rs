@@ -314,7 +314,7 @@ record! {
 
 /// `first` and `count` are in `Parts`; `flags` is `FLAG_CASED` or 0.
 pub const ASK_TEXT: u32 = 0;
-/// `first` is in `Expressions`.
+/// `first` is in `Expressions`; `count` is what a text that fits has at least, in bytes.
 pub const ASK_EXPRESSION: u32 = 1;
 /// `flags` is a `COMPARE_` and perhaps `FLAG_REAL`.
 pub const ASK_COMPARE: u32 = 2;

@@ -277,6 +277,12 @@ impl<'i> Rule<'i> {
         self.image.words_of(self.record.fields).iter().map(|slot| slot.get())
     }
 
+    /// The names of its selections. Those of exceptions that were put into it are `exception TITLE: NAME` or `filter TITLE: NAME`.
+    pub fn selections(&self) -> impl Iterator<Item = &'i str> {
+        let image = self.image;
+        slice(image.selections, self.record.selections).iter().map(move |selection| image.text(selection.name))
+    }
+
     /// Whether it is a stage of a sequence, which is there for that alone: its id is that of the sequence and its own name.
     #[must_use]
     pub fn is_stage(&self) -> bool {

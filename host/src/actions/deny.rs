@@ -5,12 +5,12 @@
 //! if what lies there is still the file that was executed.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{major, minor};
 use watertight_policy::{Action, Mode, Operation, Rule, Target as Match};
 
-use super::judge::{identity, Judge};
+use super::judge::{executable, identity, Judge};
 use super::kill::Target;
 use super::request::Request;
 use super::{Outcome, Wanted};
@@ -42,9 +42,8 @@ pub fn wanted(request: &Request, judge: &Judge) -> Result<Wanted, Outcome> {
 
 /// The file of a process that is there.
 fn of_process(pid: u32) -> Result<PathBuf, Outcome> {
-    let link = format!("/proc/{pid}/exe");
+    let (link, running) = executable(pid).ok_or(Outcome::Gone)?;
     let path = std::fs::read_link(&link).map_err(|_| Outcome::Gone)?;
-    let running = identity(Path::new(&link)).ok_or(Outcome::Gone)?;
     match identity(&path) == Some(running) {
         true => Ok(path),
         false => Err(Outcome::Refused("its executable has no name any more by which it could be denied".to_owned())),
@@ -66,6 +65,7 @@ fn of_event(request: &Request) -> Result<PathBuf, Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actions::transaction::Locks;
 
     #[test]
     fn a_short_programs_file_is_denied_only_while_it_is_still_that_file() {
@@ -76,7 +76,7 @@ mod tests {
         let dev = (u64::from(major(found.dev())) << 20) | u64::from(minor(found.dev()));
         let executable = path.to_str().expect("text").to_owned();
         let request = Request { pid: u32::MAX, executable, dev, inode: found.ino(), ..Request::default() };
-        let judge = Judge::of_this_machine(None);
+        let judge = Judge::of_this_machine(None, Locks::default());
         let denied = wanted(&request, &judge).expect("it may be denied");
         assert_eq!(denied.deny.target, Match::File(std::fs::canonicalize(&path).expect("it is there")));
         let other = Request { inode: found.ino().wrapping_add(1), ..request.clone() };
@@ -92,7 +92,7 @@ mod tests {
         let mut child = child.expect("sleep starts");
         let start_ns = super::super::kill::Seen::read(child.id()).expect("it is there").start_ns();
         let request = Request { pid: child.id(), start_ns, ..Request::default() };
-        let refused = wanted(&request, &Judge::of_this_machine(None));
+        let refused = wanted(&request, &Judge::of_this_machine(None, Locks::default()));
         child.kill().and_then(|()| child.wait()).expect("our child");
         assert!(matches!(refused, Err(Outcome::Refused(_))), "{refused:?}");
     }

@@ -19,17 +19,26 @@ pub struct Seen {
     pub parent: u32,
     /// The kernel's flags of its first task.
     pub flags: u64,
-    /// It has ended, and nobody has asked for its exit code.
+    /// All of it has ended, and nobody has asked for its exit code.
     pub is_ended: bool,
     /// Its start, in ticks since boot.
     pub start_ticks: u64,
+    /// Its real and its effective user.
+    pub uids: [u32; 2],
 }
 
 impl Seen {
     /// Looks.
     #[must_use]
     pub fn read(pid: u32) -> Option<Self> {
-        Self::parse(pid, &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+        Some(Self { uids: uids(&read("status")?)?, ..Self::parse(pid, &read("stat")?)? })
+    }
+
+    /// Whether it is root's, and nobody else has started it as such.
+    #[must_use]
+    pub fn is_of_root(&self) -> bool {
+        self.uids == [0; 2]
     }
 
     /// proc_pid_stat(5): the name is in parentheses and may hold anything, parentheses too.
@@ -42,8 +51,10 @@ impl Seen {
             pid,
             parent: field(4)?.parse().ok()?,
             flags: field(9)?.parse().ok()?,
-            is_ended: matches!(field(3)?, "Z" | "X" | "x"),
+            // A first thread that has ended leaves the others at work: proc_pid_stat(5), num_threads.
+            is_ended: matches!(field(3)?, "Z" | "X" | "x") && field(20)?.parse::<u32>().ok()? <= 1,
             start_ticks: field(22)?.parse().ok()?,
+            uids: [u32::MAX; 2],
         })
     }
 
@@ -52,6 +63,12 @@ impl Seen {
     pub fn start_ns(&self) -> u64 {
         self.start_ticks.saturating_mul(ns_a_tick())
     }
+}
+
+/// proc_pid_status(5): `Uid:` real, effective, saved, of files. A name is in a line of its own before, its line ends escaped.
+fn uids(status: &str) -> Option<[u32; 2]> {
+    let mut uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace();
+    Some([uids.next()?.parse().ok()?, uids.next()?.parse().ok()?])
 }
 
 fn ns_a_tick() -> u64 {
@@ -85,6 +102,18 @@ impl Target {
         Ok(Self { process, seen })
     }
 
+    /// The same process as it is now: its parent may be another.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn anew(self) -> Result<Self, Outcome> {
+        let seen = Seen::read(self.seen.pid).ok_or(Outcome::Gone)?;
+        match seen.start_ticks == self.seen.start_ticks && !seen.is_ended {
+            true => Ok(Self { seen, ..self }),
+            false => Err(Outcome::Gone),
+        }
+    }
+
     /// What is known of it.
     #[must_use]
     pub fn seen(&self) -> &Seen {
@@ -113,8 +142,52 @@ mod tests {
             let seen = Seen::parse(7, &line(name)).expect("a line of /proc");
             assert_eq!((seen.parent, seen.flags, seen.start_ticks, seen.is_ended), (3, 4_194_560, 4_711, false));
         }
+        let ended = |threads: u32| format!("7 (a) Z 3 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711 9 10");
+        assert_eq!(
+            [1, 2].map(|threads| Seen::parse(7, &ended(threads)).map(|seen| seen.is_ended)),
+            [Some(true), Some(false)]
+        );
         assert_eq!(Seen::parse(7, "7 (sh) S"), None);
         assert_eq!(Seen::parse(7, ""), None);
+        assert_eq!(uids("Name:\tUid:\\n\nUid:\t1000\t0\t0\t0\nGid:\t1\n"), Some([1_000, 0]));
+    }
+
+    /// A process whose first thread has ended and whose second sleeps.
+    fn headless() -> std::process::Child {
+        use std::os::unix::process::CommandExt as _;
+        extern "C" fn sleep(_: *mut libc::c_void) -> *mut libc::c_void {
+            loop {
+                // SAFETY: it waits for a signal.
+                unsafe { libc::pause() };
+            }
+        }
+        let mut command = std::process::Command::new("/bin/true");
+        // SAFETY: in the child, which has one thread here and never comes back: it starts another one, closes what it has from us
+        // (which tells us that it is there) and ends its first.
+        unsafe {
+            command.pre_exec(|| {
+                let mut thread = std::mem::zeroed();
+                libc::pthread_create(&mut thread, std::ptr::null(), sleep, std::ptr::null_mut());
+                libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
+                libc::syscall(libc::SYS_exit, 0);
+                Ok(())
+            });
+        }
+        command.spawn().expect("a child")
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_is_not_gone_and_is_killed() {
+        let mut child = headless();
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", child.id())).expect("it is there");
+        while !state().contains(") Z ") {
+            std::thread::yield_now();
+        }
+        let seen = Seen::read(child.id()).expect("it is there");
+        assert!(!seen.is_ended && crate::actions::judge::executable(child.id()).is_some(), "{seen:?}");
+        let target = Target::open(child.id(), seen.start_ns()).expect("its second thread goes on");
+        assert_eq!(target.kill(), Outcome::Done);
+        assert!(!child.wait().expect("our child").success());
     }
 
     #[test]

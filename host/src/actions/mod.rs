@@ -10,23 +10,32 @@ pub mod judge;
 pub mod kill;
 pub mod rate;
 pub mod request;
+pub mod transaction;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use watertight_engine::Action;
 use watertight_event::{Event, Field, Kind, Outcome as EventOutcome, Source};
 use watertight_policy::Rule;
 
-use self::judge::Judge;
+use self::judge::{Judge, Refusal};
+use self::kill::Target;
 use self::rate::Rate;
 use self::request::{Request, Requests};
+use self::transaction::Locks;
 use crate::output::boot_ns_now;
 use crate::printable::printable;
 
 /// Requests that are answered at one look: a rule that fires on everything does not keep the supervisor from its workers.
 const REQUESTS_MAX: usize = 64;
+/// Processes that wait to be killed at once. A transaction starts thousands of programs, of which few do what a rule knows.
+const WAITING_MAX: usize = 64;
+/// How often those are looked at.
+const WAITING_LOOK: Duration = Duration::from_millis(200);
+
+const NO_SUCH_RULE: &str = "the content in force has no such rule";
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +44,8 @@ pub enum Outcome {
     Done,
     /// It is on its way: the loader puts the deny rule in force and says so.
     Asked,
+    /// It is not to be yet: this process changes the package database above it.
+    Waits(u32),
     /// It would have been.
     Audited(&'static str),
     /// It is not to be.
@@ -50,6 +61,10 @@ impl Outcome {
         match self {
             Self::Done => "done".to_owned(),
             Self::Asked => "asked of the loader".to_owned(),
+            Self::Waits(holder) => format!(
+                "not yet: process {holder} changes the package database and has started it; it is killed when that is over or has left \
+                 it behind"
+            ),
             Self::Audited(why) => format!("not done, only told: {why}"),
             Self::Refused(why) => format!("refused: {why}"),
             Self::Gone => "gone: the process had ended before".to_owned(),
@@ -59,7 +74,7 @@ impl Outcome {
     fn of_event(&self) -> EventOutcome {
         match self {
             Self::Done => EventOutcome::Done,
-            Self::Asked | Self::Audited(_) | Self::Gone => EventOutcome::Attempted,
+            Self::Asked | Self::Waits(_) | Self::Audited(_) | Self::Gone => EventOutcome::Attempted,
             Self::Refused(_) => EventOutcome::Denied,
         }
     }
@@ -84,6 +99,11 @@ pub struct Actor {
     rate: Rate,
     /// Processes that were killed last, by id and start: one takes a moment to be gone.
     killed: VecDeque<(u32, u64)>,
+    /// Processes that are to be killed once no package transaction is above them.
+    waiting: VecDeque<(Request, Target)>,
+    looked: Instant,
+    /// Where the locks of package databases are looked for.
+    package_locks: Vec<PathBuf>,
 }
 
 /// A deny rule to be put in force, because of a request.
@@ -102,7 +122,15 @@ impl Actor {
     #[must_use]
     pub fn new(enforced: &[Action], loader: Option<&Path>) -> Self {
         let enforced = enforced.iter().map(|action| action.name()).collect();
-        Self { enforced, loader: loader.map(Path::to_owned), rate: Rate::default(), killed: VecDeque::new() }
+        Self {
+            enforced,
+            loader: loader.map(Path::to_owned),
+            rate: Rate::default(),
+            killed: VecDeque::new(),
+            waiting: VecDeque::new(),
+            looked: Instant::now(),
+            package_locks: transaction::paths(),
+        }
     }
 
     /// Answers what the detector has asked for since the last look. `deny` puts a deny rule in force, or says why not.
@@ -112,7 +140,7 @@ impl Actor {
         content: InForce<'_>,
         deny: &mut dyn FnMut(Wanted) -> Outcome,
     ) -> Vec<Event> {
-        let mut told = Vec::new();
+        let mut told = self.look_at_waiting(content);
         for _ in 0..REQUESTS_MAX {
             let request = match requests.next() {
                 None => break,
@@ -133,7 +161,7 @@ impl Actor {
             return Outcome::Refused(format!("the run is without `--enforce-actions {}`", request.action.name()));
         }
         if request.content != content.word || !content.rules.contains(&request.rule) {
-            return Outcome::Refused("the content in force has no such rule".to_owned());
+            return Outcome::Refused(NO_SUCH_RULE.to_owned());
         }
         if content.is_on_trial {
             return Outcome::Audited("its pack is on trial");
@@ -149,19 +177,58 @@ impl Actor {
 
     /// Looked up anew each time: an upgrade gives a program another identity.
     fn judge(&self) -> Judge {
-        Judge::of_this_machine(self.loader.as_deref())
+        Judge::of_this_machine(self.loader.as_deref(), Locks::at(&self.package_locks))
+    }
+
+    /// What became of those that wait. What other content has asked for is nobody's wish any more.
+    fn look_at_waiting(&mut self, content: InForce<'_>) -> Vec<Event> {
+        if self.waiting.is_empty() || self.looked.elapsed() < WAITING_LOOK {
+            return Vec::new();
+        }
+        self.looked = Instant::now();
+        let judge = self.judge();
+        let mut told = Vec::new();
+        for (request, target) in std::mem::take(&mut self.waiting) {
+            let outcome = match target.anew() {
+                Err(outcome) => outcome,
+                Ok(_) if request.content != content.word => Outcome::Refused(NO_SUCH_RULE.to_owned()),
+                Ok(target) => self.kill_if(&judge, &request, target),
+            };
+            if !matches!(outcome, Outcome::Waits(_)) {
+                told.push(event(&request, &outcome));
+            }
+        }
+        told
     }
 
     fn kill(&mut self, request: &Request) -> Outcome {
-        if self.killed.contains(&(request.pid, request.start_ns)) {
+        let of = (request.pid, request.start_ns);
+        if self.killed.contains(&of) {
             return Outcome::Gone;
         }
-        let target = match kill::Target::open(request.pid, request.start_ns) {
-            Ok(target) => target,
-            Err(outcome) => return outcome,
-        };
-        if let Some(why) = self.judge().refusal(target.seen()) {
-            return Outcome::Refused(why);
+        match Target::open(request.pid, request.start_ns) {
+            Ok(target) => self.kill_if(&self.judge(), request, target),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Kills it, lets it wait, or says why not.
+    fn kill_if(&mut self, judge: &Judge, request: &Request, target: Target) -> Outcome {
+        match judge.refusal(target.seen()) {
+            None => {}
+            Some(Refusal::Never(why)) => return Outcome::Refused(why.to_owned()),
+            Some(Refusal::While(holder)) => {
+                let is_there = self.waiting.iter().any(|(_, waits)| waits.seen().pid == target.seen().pid);
+                if !is_there && self.waiting.len() >= WAITING_MAX {
+                    return Outcome::Refused(format!(
+                        "process {holder} changes the package database above it, and too many wait for such"
+                    ));
+                }
+                if !is_there {
+                    self.waiting.push_back((request.clone(), target));
+                }
+                return Outcome::Waits(holder);
+            }
         }
         if !self.rate.has_room(Instant::now()) {
             if self.rate.is_first_refusal() {
@@ -263,6 +330,45 @@ mod tests {
         for pid in [1, std::process::id()] {
             assert!(matches!(act(&mut actor, &of(pid, Demand::Kill), false), Outcome::Refused(_)), "{pid}");
         }
+    }
+
+    #[test]
+    fn what_a_package_transaction_has_started_is_killed_once_it_is_left_behind_and_not_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = folder.path().join("lock");
+        let pid_file = folder.path().join("pid");
+        // As package managers do, it keeps the lock from what it starts.
+        let script = format!(
+            "exec 9>{}; sleep 600 9>&- & echo $! > {1}.new; mv {1}.new {1}; wait",
+            lock.display(),
+            pid_file.display()
+        );
+        let mut manager = Command::new("/bin/sh");
+        let mut manager = manager.args(["-c", &script]).stdin(Stdio::null()).spawn().expect("a shell");
+        let pid: u32 = loop {
+            match std::fs::read_to_string(&pid_file) {
+                Ok(pid) => break pid.trim().parse().expect("a pid"),
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        let mut actor = actor(&[Action::Kill]);
+        actor.package_locks = vec![lock];
+        let request = of(pid, Demand::Kill);
+        for _ in 0..2 {
+            assert_eq!(act(&mut actor, &request, false), Outcome::Waits(manager.id()));
+        }
+        let (requests, _asker) = request::channel().expect("descriptors");
+        let rules = [RULE.to_owned()];
+        let told = |actor: &mut Actor| {
+            std::thread::sleep(WAITING_LOOK);
+            actor.look(&requests, InForce { word: 7, rules: &rules, is_on_trial: false }, &mut |_| Outcome::Asked)
+        };
+        assert_eq!(told(&mut actor), Vec::new(), "it waits and is told once");
+        manager.kill().and_then(|()| manager.wait()).expect("our child");
+        let events = told(&mut actor);
+        let words = events.iter().map(|event| event.to_json()["message"].to_string()).collect::<String>();
+        assert!(events.len() == 1 && words.contains(": done"), "{words}");
+        assert_eq!(told(&mut actor), Vec::new());
     }
 
     #[test]

@@ -240,6 +240,9 @@ fn after_a_power_cut_at_any_write_the_host_starts_on_a_valid_slot() {
     let begun = candidate(&disk);
     next(&mut disk, Event::Lived(begun));
     next(&mut disk, Event::Fatal(ContentId::of(b"killer"), "it aborts"));
+    next(&mut disk, Event::Installed { version: 5, bytes: b"five" });
+    let damaged = candidate(&disk);
+    next(&mut disk, Event::Damaged(damaged, ContentId::of(b"fi"), "the disk lost some of it"));
     next(&mut disk, Event::Installed { version: 4, bytes: b"four" });
     for _ in 0..2 {
         let tried = candidate(&disk);

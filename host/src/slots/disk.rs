@@ -133,14 +133,59 @@ impl Disk for Folder {
 /// Carries out a plan, step by step.
 ///
 /// # Errors
-/// A step failed; those after it are not done.
+/// A step failed; those after it are not done, and what it had begun to write goes: that would keep a full disk full.
 pub fn carry_out(disk: &mut dyn Disk, plan: &[Op]) -> io::Result<()> {
-    plan.iter().try_for_each(|op| disk.apply(op))
+    let mut begun: Vec<&String> = Vec::new();
+    for op in plan {
+        if let Op::Write { name, .. } = op {
+            begun.push(name);
+        }
+        if let Err(error) = disk.apply(op) {
+            for name in begun {
+                let _ = disk.apply(&Op::Unlink { name: name.clone() }); // what fails here is taken away by the next run
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A folder on a disk that takes half of a file.
+    struct Full(Folder);
+
+    impl Disk for Full {
+        fn names(&self) -> io::Result<Vec<String>> {
+            self.0.names()
+        }
+
+        fn read(&self, name: &str, size_bytes_max: u64) -> io::Result<Vec<u8>> {
+            self.0.read(name, size_bytes_max)
+        }
+
+        fn apply(&mut self, op: &Op) -> io::Result<()> {
+            let Op::Write { name, bytes } = op else { return self.0.apply(op) };
+            let half = bytes.iter().take(bytes.len() / 2).copied().collect();
+            self.0.apply(&Op::Write { name: name.clone(), bytes: half })?;
+            Err(io::Error::from_raw_os_error(libc::ENOSPC))
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_took_half_of_does_not_keep_it_full() {
+        let place = tempfile::tempdir().expect("a folder");
+        let mut full = Full(Folder::make(place.path()).expect("its own"));
+        let plan = [
+            Op::Write { name: "incoming".into(), bytes: b"rules".to_vec() },
+            Op::Rename { from: "incoming".into(), to: "named".into() },
+        ];
+        let failed = carry_out(&mut full, &plan).expect_err("there is no room");
+        assert_eq!(failed.raw_os_error(), Some(libc::ENOSPC));
+        assert_eq!(full.names().expect("a disk"), Vec::<String>::new());
+    }
 
     #[test]
     fn a_folder_does_what_a_plan_says_and_reads_nothing_too_large() {

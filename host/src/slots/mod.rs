@@ -10,6 +10,7 @@ mod crash;
 mod disk;
 mod entry;
 mod in_force;
+mod owner;
 mod planner;
 mod shown;
 mod tries;
@@ -27,6 +28,7 @@ pub use content_id::{ContentId, IdError};
 use disk::{carry_out, Disk as _, Folder};
 pub use entry::{Entry, Held};
 pub use in_force::InForce;
+pub use owner::Exposed;
 pub use planner::{Choice, Event, Refusal, Slot, State};
 pub use shown::{Overview, Quarantined};
 pub use tries::Tries;
@@ -51,7 +53,7 @@ pub struct Slots {
 #[derive(Debug, thiserror::Error)]
 pub enum SlotsError {
     /// The disk said no.
-    #[error("{path}: {cause} (name a folder that you may write by --state)")]
+    #[error("{path}: {cause} ({})", mend(.cause))]
     Disk {
         /// The folder.
         path: PathBuf,
@@ -71,10 +73,25 @@ pub enum SlotsError {
         path: PathBuf,
         /// What it should be.
         id: ContentId,
+        /// What it is.
+        found: ContentId,
     },
+    /// Somebody else can put content there.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// It may not be done.
     #[error(transparent)]
     Refused(#[from] Refusal),
+}
+
+/// What to do about what the disk says.
+fn mend(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => {
+            "make room there, or name a folder with more of it by --state; nothing was changed"
+        }
+        _ => "name a folder that you may write by --state",
+    }
 }
 
 impl Slots {
@@ -96,8 +113,9 @@ impl Slots {
     /// What lies there.
     ///
     /// # Errors
-    /// The folder can't be read.
+    /// The folder can't be read, or is not ours alone.
     pub fn state(&self) -> Result<State, SlotsError> {
+        owner::check(self.folder.path())?;
         let names = self.folder.names().map_err(self.failed())?;
         Ok(State::of(names.into_iter().filter(|name| name != LOCK), self.factory))
     }
@@ -126,8 +144,9 @@ impl Slots {
         let path = self.folder.path().join(entry.to_string());
         let bytes = self.folder.read(&entry.to_string(), PACK_SIZE_BYTES_MAX);
         let bytes = bytes.map_err(|cause| SlotsError::Disk { path: path.clone(), cause })?;
-        if ContentId::of(&bytes) != id {
-            return Err(SlotsError::Damaged { path, id });
+        let found = ContentId::of(&bytes);
+        if found != id {
+            return Err(SlotsError::Damaged { path, id, found });
         }
         Ok(bytes)
     }
@@ -188,5 +207,20 @@ impl Watch {
             is_changed = true;
         }
         is_changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_with_a_mend_that_speaks_of_room() {
+        let told =
+            |errno| SlotsError::Disk { path: "/slots".into(), cause: io::Error::from_raw_os_error(errno) }.to_string();
+        for errno in [libc::ENOSPC, libc::EDQUOT] {
+            assert!(told(errno).starts_with("/slots: ") && told(errno).contains("make room"), "{}", told(errno));
+        }
+        assert!(told(libc::EACCES).contains("that you may write by --state"));
     }
 }

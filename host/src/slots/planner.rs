@@ -13,6 +13,8 @@ use super::tries::Tries;
 
 /// Where content was that its loader did not survive.
 const NO_SLOT: &str = "not installed";
+/// Cause of a quarantine that is nobody's death.
+const RECALLED: &str = "it was recalled";
 
 /// Where the content comes from that is in force. Each is stepped down from to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,10 +117,14 @@ pub enum Event<'e> {
     Died(Choice, &'e str),
     /// This content can't be used at all.
     Refused(Choice, &'e str),
+    /// The file of this content holds other bytes, of this id: they are set aside, and what was meant may be installed again.
+    Damaged(Choice, ContentId, &'e str),
     /// It has lived long enough to be trusted.
     Lived(Choice),
     /// The loader did not survive this content, which is in no slot.
     Fatal(ContentId, &'e str),
+    /// The director has recalled it.
+    Recalled(ContentId),
     /// The administrator lets it be tried again.
     Forgotten(ContentId),
 }
@@ -218,8 +224,10 @@ pub fn plan(state: &State, event: Event<'_>) -> Result<Vec<Op>, Refusal> {
         Event::Installed { version, bytes } => install(state, version, bytes),
         Event::Died(choice, cause) => Ok(died(state, choice, cause)),
         Event::Refused(choice, cause) => Ok(quarantine(state, choice, cause)),
+        Event::Damaged(choice, found, cause) => Ok(set_aside(state, choice, found, cause)),
         Event::Lived(choice) => Ok(lived(state, choice)),
         Event::Fatal(id, cause) => Ok(fatal(state, id, cause)),
+        Event::Recalled(id) => Ok(recalled(state, id)),
         Event::Forgotten(id) if state.quarantined.contains(&id) => {
             let marker = state.factory_tries.iter().filter(|_| id == state.factory);
             let gone = marker.map(|tries| Entry::Factory(id, *tries)).chain([Entry::Quarantine(id)]);
@@ -308,14 +316,48 @@ fn lived(state: &State, choice: Choice) -> Vec<Op> {
 /// The cause is on record before the content goes.
 fn quarantine(state: &State, choice: Choice, cause: &str) -> Vec<Op> {
     let Some(id) = choice.id() else { return Vec::new() };
-    let record = format!("{}\n{cause}\n", choice.slot().name());
-    let mut ops = put(&Entry::Quarantine(id), record.as_bytes());
-    let gone: Vec<String> = match choice {
+    let mut ops = put(&Entry::Quarantine(id), record(choice, cause).as_bytes());
+    ops.extend(removed(names_of(state, choice)));
+    ops
+}
+
+/// As a quarantine, but of the bytes that are there: those that should be there have done nothing. Bytes of other content that the host
+/// has only go from this place.
+fn set_aside(state: &State, choice: Choice, found: ContentId, cause: &str) -> Vec<Op> {
+    let is_held = found == state.factory || state.candidates.iter().chain(&state.goods).any(|held| held.id == found);
+    let mut ops = match is_held {
+        true => Vec::new(),
+        false => put(&Entry::Quarantine(found), record(choice, cause).as_bytes()),
+    };
+    ops.extend(removed(names_of(state, choice)));
+    ops
+}
+
+fn record(choice: Choice, cause: &str) -> String {
+    format!("{}\n{cause}\n", choice.slot().name())
+}
+
+/// What of the folder this choice is.
+fn names_of(state: &State, choice: Choice) -> Vec<String> {
+    match choice {
         Choice::Candidate(held) => vec![Entry::Candidate(held).to_string()],
         Choice::Good(held) => vec![Entry::Good(held).to_string()],
-        _ => state.factory_tries.iter().map(|tries| Entry::Factory(id, *tries).to_string()).collect(),
-    };
-    ops.extend(removed(gone));
+        Choice::Factory(id) => state.factory_tries.iter().map(|tries| Entry::Factory(id, *tries).to_string()).collect(),
+        Choice::CollectOnly => Vec::new(),
+    }
+}
+
+/// Wherever it is held. What came with the executable goes with that alone: else whoever has the director's key could leave hosts
+/// without any rule.
+fn recalled(state: &State, id: ContentId) -> Vec<Op> {
+    let candidates = state.candidates.iter().map(|held| Choice::Candidate(*held));
+    let held: Vec<Choice> = candidates
+        .chain(state.goods.iter().map(|held| Choice::Good(*held)))
+        .filter(|choice| choice.id() == Some(id))
+        .collect();
+    let Some(first) = held.first() else { return Vec::new() };
+    let mut ops = put(&Entry::Quarantine(id), record(*first, RECALLED).as_bytes());
+    ops.extend(removed(held.into_iter().flat_map(|choice| names_of(state, choice))));
     ops
 }
 
@@ -520,5 +562,40 @@ mod tests {
         let mut names = Names([old.to_string()].into_iter().collect());
         assert_eq!(names.state().factory_tries, Vec::new());
         assert!(names.after(Event::Start).0.is_empty());
+    }
+
+    #[test]
+    fn what_is_recalled_leaves_its_slot_for_good_and_the_factory_content_can_t_be() {
+        let mut names = folder();
+        names.after(Event::Installed { version: 1, bytes: b"good" });
+        let candidate = Choice::Candidate(names.state().candidates[0]);
+        names.after(Event::Lived(candidate)).after(Event::Installed { version: 2, bytes: b"new" });
+        names.after(Event::Recalled(id("new")));
+        assert_eq!(names.choice().id(), Some(id("good")));
+        let install = Event::Installed { version: 2, bytes: b"new" };
+        assert_eq!(plan(&names.state(), install), Err(Refusal::Quarantined { id: id("new") }));
+        names
+            .after(Event::Recalled(id("good")))
+            .after(Event::Recalled(id("good")))
+            .after(Event::Recalled(id("never was")));
+        assert_eq!(names.state().quarantined, [id("new"), id("good")].into());
+        assert_eq!(names.after(Event::Recalled(id("factory"))).choice().slot(), Slot::Factory);
+    }
+
+    #[test]
+    fn bytes_that_are_not_those_of_the_pack_are_set_aside_and_the_pack_may_come_again() {
+        let mut names = folder();
+        names.after(Event::Installed { version: 1, bytes: b"one" });
+        let choice = names.choice();
+        names.after(Event::Damaged(choice, id("half"), "the disk lost some"));
+        let state = names.state();
+        assert_eq!((state.candidates, state.quarantined), (Vec::new(), BTreeSet::from([id("half")])));
+        names.after(Event::Installed { version: 1, bytes: b"one" });
+        assert_eq!(names.choice().id(), Some(id("one")));
+        // Bytes that the host has as other content: that has done nothing either.
+        let choice = names.choice();
+        names.after(Event::Damaged(choice, id("factory"), "it was changed"));
+        assert_eq!(names.state().quarantined, BTreeSet::from([id("half")]));
+        assert_eq!(names.choice().slot(), Slot::Factory);
     }
 }

@@ -36,6 +36,8 @@ pub struct Row {
     pub tries_left: u8,
     /// Tries that were used.
     pub tries_used: u8,
+    /// Why a start can't take it, whatever its tries.
+    pub unusable: Option<String>,
 }
 
 /// Content that is not tried again.
@@ -64,12 +66,13 @@ impl Overview {
     }
 
     fn of_state(slots: &Slots, state: &State) -> Self {
-        let row = |slot: Choice, held: &Held| Row {
-            slot: slot.slot().name(),
+        let row = |choice: Choice, held: &Held| Row {
+            slot: choice.slot().name(),
             id: held.id.to_string(),
             version: Some(held.version),
             tries_left: held.tries.left(),
             tries_used: held.tries.used(),
+            unusable: slots.read(&choice).err().map(|error| error.to_string()),
         };
         let mut rows: Vec<Row> =
             state.candidates.iter().rev().map(|held| row(Choice::Candidate(*held), held)).collect();
@@ -81,6 +84,7 @@ impl Overview {
             version: None,
             tries_left: tries.left(),
             tries_used: tries.used(),
+            unusable: None,
         });
         let quarantine = state.quarantined.iter().map(|id| {
             let (slot, cause) =
@@ -88,7 +92,7 @@ impl Overview {
             Quarantined { id: id.to_string(), slot, cause }
         });
         Self {
-            next: state.choose(&BTreeSet::new()).slot().name(),
+            next: next(slots, state).slot().name(),
             slots: rows,
             quarantine: quarantine.collect(),
             foreign: state.foreign.clone(),
@@ -99,7 +103,10 @@ impl Overview {
     /// Whether nothing of it needs anybody's attention.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.unknown.is_none() && self.quarantine.is_empty() && self.next != Choice::CollectOnly.slot().name()
+        self.unknown.is_none()
+            && self.quarantine.is_empty()
+            && self.next != Choice::CollectOnly.slot().name()
+            && self.slots.iter().all(|row| row.unusable.is_none())
     }
 
     /// For people.
@@ -111,11 +118,15 @@ impl Overview {
             return text;
         }
         let _ = writeln!(text, "slots: the next start takes {}", self.next);
-        for Row { slot, id, version, tries_left, tries_used } in &self.slots {
+        for Row { slot, id, version, tries_left, tries_used, unusable } in &self.slots {
             let version =
                 version.map_or_else(|| "in this executable".to_owned(), |version| format!("version {version}"));
             let short: String = id.chars().take(12).collect();
             let _ = writeln!(text, "  {slot:<16} {short}  {version}, {tries_left} tries left, {tries_used} used");
+            if let Some(why) = unusable {
+                let _ = writeln!(text, "                   a start passes it over: {why}");
+                let _ = writeln!(text, "                   mend: install the pack again");
+            }
         }
         for Quarantined { id, slot, cause } in &self.quarantine {
             let _ = writeln!(text, "  quarantine       {id}  was {slot}: {cause}");
@@ -125,5 +136,17 @@ impl Overview {
             let _ = writeln!(text, "  not ours         {name}: remove it");
         }
         text
+    }
+}
+
+/// What a start takes: it reads what it chooses, and goes a step down where that is not what was installed.
+fn next(slots: &Slots, state: &State) -> Choice {
+    let mut struck = BTreeSet::new();
+    loop {
+        let choice = state.choose(&struck);
+        match (slots.read(&choice), choice.id()) {
+            (Err(_), Some(id)) if struck.insert(id) => {}
+            _ => return choice,
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::publisher::Offer;
 use crate::slots::{Choice, ContentId, Event, InForce, Slot, Slots, SlotsError, State, Tries, Watch};
 use crate::worker::content::Header;
 use crate::worker::correlation_loss::LIMITS;
+use crate::worker::mapping::let_go_of_factory_pack;
 use crate::worker::protocol::Given;
 
 /// The content of this executable.
@@ -127,10 +128,10 @@ impl Active {
     /// For people.
     #[must_use]
     pub fn in_words(&self) -> String {
-        let Some(Content { id, header: Header { name, version, rules, .. }, .. }) = &self.content else {
+        let Some(Content { id, header: Header { name, version, rule_count, .. }, .. }) = &self.content else {
             return "collect-only: no rules are evaluated".to_owned();
         };
-        format!("{} {name} version {version} ({}, {} rules)", self.slot(), id.short(), rules.len())
+        format!("{} {name} version {version} ({}, {rule_count} rules)", self.slot(), id.short())
     }
 }
 
@@ -308,20 +309,30 @@ impl Ladder {
         let choice = self.begun(choice).map_err(Unfit::here)?;
         let content = match choice {
             Choice::CollectOnly => return Ok(Active::new(Some(choice), None)),
-            Choice::Factory(_) => load_pack(watertight_rules::factory_pack(), self.factory),
+            Choice::Factory(_) => {
+                let content = load_pack(watertight_rules::factory_pack(), self.factory);
+                let_go_of_factory_pack();
+                content
+            }
             Choice::Candidate(held) | Choice::Good(held) => {
                 match self.slots.as_ref().map(|slots| slots.read(&choice)) {
                     Some(Ok(pack)) => load_pack(&pack, held.id),
-                    Some(Err(error @ SlotsError::Damaged { .. })) => Err(LoadError::Refused(error.to_string())),
-                    Some(Err(error)) => Err(LoadError::Host(error.to_string())),
+                    Some(Err(error)) => {
+                        let why = error.to_string();
+                        let fault = match error {
+                            SlotsError::Damaged { found, .. } => Fault::Bytes(choice, found),
+                            _ => Fault::Hosts,
+                        };
+                        return Err(Unfit { fault, why });
+                    }
                     None => Err(LoadError::Host("there is no folder of slots".into())),
                 }
             }
         };
         match content {
             Ok(content) => Ok(Active::new(Some(choice), Some(content))),
-            Err(LoadError::Refused(why) | LoadError::Fatal(why)) => Err(Unfit { choice: Some(choice), why }),
-            Err(LoadError::Host(why)) => Err(Unfit { choice: None, why }),
+            Err(LoadError::Refused(why) | LoadError::Fatal(why)) => Err(Unfit { fault: Fault::Its(choice), why }),
+            Err(LoadError::Host(why)) => Err(Unfit { fault: Fault::Hosts, why }),
         }
     }
 
@@ -334,14 +345,19 @@ impl Ladder {
     }
 
     /// A choice that can't be made ready.
-    fn out(&mut self, choice: Choice, Unfit { choice: tried, why }: Unfit) {
+    fn out(&mut self, choice: Choice, Unfit { fault, why }: Unfit) {
         self.has_stepped_down = true;
         self.struck.extend(choice.id());
         let id = choice.id().map_or_else(String::new, |id| id.short());
         say(&format!("{} content {id} is not used: {why}", choice.slot().name()));
-        if let Some(tried) = tried {
-            self.note(Event::Refused(tried, &why));
-        }
+        let event = match fault {
+            // It came with the executable, which works: once may be the machine's doing.
+            Fault::Its(tried @ Choice::Factory(_)) => Event::Died(tried, &why),
+            Fault::Its(tried) => Event::Refused(tried, &why),
+            Fault::Bytes(tried, found) => Event::Damaged(tried, found, &why),
+            Fault::Hosts => return,
+        };
+        self.note(event);
     }
 
     /// Whether this is the youngest candidate, and not in quarantine.
@@ -370,14 +386,23 @@ impl Ladder {
 
 /// Why content is not used.
 struct Unfit {
-    /// To be put into quarantine, if it is its own fault.
-    choice: Option<Choice>,
+    fault: Fault,
     why: String,
+}
+
+/// Whose fault that is.
+enum Fault {
+    /// The content's own: it is to be put into quarantine.
+    Its(Choice),
+    /// Other bytes, of this id, lie where the content should.
+    Bytes(Choice, ContentId),
+    /// This machine's: it says nothing about the content.
+    Hosts,
 }
 
 impl Unfit {
     fn here(error: SlotsError) -> Self {
-        Self { choice: None, why: format!("its try can't be counted: {error}") }
+        Self { fault: Fault::Hosts, why: format!("its try can't be counted: {error}") }
     }
 }
 

@@ -37,6 +37,7 @@ impl Active {
     /// It is not the image that it is said to be.
     pub fn mapped(given: Given, mapping: Mapping) -> Result<Self> {
         let rules = ready(&given, mapping.bytes())?;
+        mapping.let_go(); // every byte was read to be checked; few of them are looked at for most events
         Ok(Self { rules, given: Some(given), _memory: Memory::Mapped { _mapping: mapping } })
     }
 
@@ -64,6 +65,13 @@ impl Active {
     /// What it is.
     pub fn given(&self) -> Option<&Given> {
         self.given.as_ref()
+    }
+
+    /// It is in another slot from now on.
+    pub fn move_to(&mut self, slot: String) {
+        if let Some(given) = &mut self.given {
+            given.slot = slot;
+        }
     }
 
     /// What it is called in the shared page; 0 where there is none.

@@ -106,6 +106,7 @@ impl Detector {
                 Message::Event(event) => self.show(Event::from_json(&event.to_string())?)?,
                 Message::Go => break,
                 Message::Content(given) => self.prepare(given),
+                Message::Slot(slot) => self.active.move_to(slot),
                 Message::Stop { kernel, sequences, guard, is_guard_new, seconds } => {
                     return self.finish(&Ending { kernel, sequences, guard, is_guard_new, seconds });
                 }
@@ -127,6 +128,7 @@ impl Detector {
                         self.show(Event::from_json(&event.to_string())?)?;
                     }
                     Message::Content(given) => self.prepare(given),
+                    Message::Slot(slot) => self.active.move_to(slot),
                     Message::Process(_) | Message::Go => {} // said before `go`
                 }
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{fcntl_get_seals, fstat, SealFlags};
-use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use rustix::mm::{madvise, mmap, munmap, Advice, MapFlags, ProtFlags};
 
 /// A read-only mapping of a sealed memory file.
 #[derive(Debug)]
@@ -37,6 +37,15 @@ impl Mapping {
         Ok(Self { start, bytes })
     }
 
+    /// Lets the pages go that were read, of which one reading was enough. What is needed again comes again.
+    pub fn let_go(&self) {
+        if self.bytes > 0 {
+            // SAFETY: a read-only mapping of a sealed memory file: its pages come back from the file as they were.
+            let _ = unsafe { madvise(self.start, self.bytes, Advice::LinuxDontNeed) };
+            // only memory is at stake
+        }
+    }
+
     /// What is there.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -45,6 +54,19 @@ impl Mapping {
         }
         // SAFETY: the mapping is this long and lives as long as self; its seals keep everybody from changing or cutting it.
         unsafe { std::slice::from_raw_parts(self.start.cast::<u8>(), self.bytes) }
+    }
+}
+
+/// Lets the pages of the shipped pack go, which lies in the executable and is read once.
+pub fn let_go_of_factory_pack() {
+    let pack = watertight_rules::factory_pack();
+    let page = rustix::param::page_size();
+    let before = pack.as_ptr().align_offset(page);
+    let whole = pack.get(before..).map_or(0, |rest| rest.len() / page * page);
+    if whole > 0 {
+        let start = pack.as_ptr().wrapping_add(before).cast_mut().cast();
+        // SAFETY: whole pages of constant data, which the executable's file backs: they come back from it as they were.
+        let _ = unsafe { madvise(start, whole, Advice::LinuxDontNeed) }; // only memory is at stake
     }
 }
 

@@ -16,3 +16,4 @@ pub mod rules;
 pub mod sandbox;
 pub mod sources;
 pub mod tally;
+pub mod triage;

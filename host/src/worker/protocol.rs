@@ -116,6 +116,8 @@ pub enum Message {
     Go,
     /// Other content is in the mailbox: make it ready, and go over to it between two events. At any time.
     Content(Given),
+    /// The content in force is in this slot from now on.
+    Slot(String),
     /// The programs are detached: drain, write the summary, end.
     Stop {
         /// Counters by hook since the programs were loaded.

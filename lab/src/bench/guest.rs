@@ -42,6 +42,7 @@ pub fn measure(place: &Place<'_>, series: Series, sensor: Sensor, seconds_max: u
     let mut initramfs = archive.to_bytes();
     initramfs.extend(root::job(&Job::Bench { sensor })?.to_bytes());
     let terms = Terms {
+        hardware: Vec::new(),
         kernel_args: String::new(),
         clock: Clock::Counted,
         accelerator: place.accelerator.to_owned(),

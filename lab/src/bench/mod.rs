@@ -18,7 +18,7 @@ mod guest;
 mod image;
 mod machine;
 mod mutants;
-mod packages;
+pub mod packages;
 mod page;
 mod policy;
 mod rivals;

@@ -84,11 +84,24 @@ fn access(report: &Report) -> String {
 /// Module and function that are blamed; a function without a name is its offset, and no blame at all is the title.
 fn blamed(report: &Report) -> (String, String) {
     let module = report.blamed.as_ref().and_then(|blamed| blamed.module.clone());
-    let fault = report.frames.iter().find(|frame| frame.is_fault);
-    let offset = || fault.and_then(|frame| Some(format!("+{}", frame.offset?)));
+    let offset = || origin(report).and_then(|at| Some(format!("+{}", report.frames.get(at)?.offset?)));
     let function = report.blamed.as_ref().and_then(|blamed| blamed.function.as_deref()).map(steady_name);
     let title = || report.title.clone().unwrap_or_default();
     (module.unwrap_or_else(|| "unknown".to_owned()), function.or_else(offset).unwrap_or_else(title))
+}
+
+/// Where the blamed code is on the stack, when its function has no name: the fault, else the blamed module's innermost frame.
+fn origin(report: &Report) -> Option<usize> {
+    let module = report.blamed.as_ref().and_then(|blamed| blamed.module.as_ref());
+    let fault = report.frames.iter().position(|frame| frame.is_fault);
+    let is_own = |frame: &Frame| module.is_some() && frame.module.as_ref() == module && frame.trust > Trust::Scan;
+    let is_fault_own = fault.and_then(|at| report.frames.get(at)).is_some_and(is_own);
+    let innermost = report.frames.iter().position(is_own);
+    if is_fault_own {
+        fault
+    } else {
+        innermost.or(fault)
+    }
 }
 
 /// The calls around the blamed function, from it on.
@@ -100,7 +113,8 @@ fn calls(report: &Report, function: &str) -> Vec<String> {
     let names: Vec<String> = trusted.iter().map(|frame| name(frame)).collect();
     let named = names.iter().position(|name| name == function);
     // A function without a name is where the fault is; what the kernel called on its way to stop says nothing of the bug.
-    let from = named.or_else(|| trusted.iter().position(|frame| frame.is_fault)).unwrap_or(0);
+    let origin = origin(report).and_then(|at| report.frames.get(at));
+    let from = named.or_else(|| trusted.iter().position(|frame| Some(*frame) == origin)).unwrap_or(0);
     names.into_iter().skip(from).take(FRAMES).collect()
 }
 

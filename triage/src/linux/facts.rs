@@ -23,6 +23,7 @@ pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
         registers(report, text);
         code(report, text);
         address(report, text);
+        fault_code(report, text);
         if let Some(rest) = text.trim_start().strip_prefix("Modules linked in:") {
             modules(report, rest);
             // A long list goes on in the next lines, which begin with a space.
@@ -289,6 +290,16 @@ fn address(report: &mut Report, text: &str) {
         class: class_of(address).map(str::to_owned),
         ..Access::default()
     });
+}
+
+/// What the processor said that it wanted: `#PF: supervisor write access in kernel mode`.
+fn fault_code(report: &mut Report, text: &str) {
+    let (Some(access), Some(rest)) = (&mut report.access, text.trim_start().strip_prefix("#PF: ")) else { return };
+    if rest.contains(" write access in ") {
+        access.operation = Operation::Write;
+    } else if rest.contains(" instruction fetch in ") {
+        access.operation = Operation::Execute;
+    }
 }
 
 /// What kind of address it is.

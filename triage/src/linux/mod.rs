@@ -91,6 +91,23 @@ fn examined(found: &Found, region: &Region<'_>) -> Report {
     report
 }
 
+/// Titles of panics that only say that something before them was fatal.
+const FOLLOWS: [&str; 3] =
+    ["kernel panic: Fatal exception", "kernel panic: hung_task: blocked tasks", "kernel panic: panic_on_warn set"];
+
+/// Of the titles of one boot's reports in their order, the place of that which the machine died of: the last one that does not only
+/// say that another was fatal.
+#[must_use]
+pub fn fatal<'a>(titles: impl Iterator<Item = &'a str>) -> Option<usize> {
+    let mut fatal = None;
+    for (place, title) in titles.enumerate() {
+        if fatal.is_none() || !FOLLOWS.iter().any(|start| title.starts_with(start)) {
+            fatal = Some(place);
+        }
+    }
+    fatal
+}
+
 /// Whether the text has a crash at all, without naming it.
 #[must_use]
 pub fn has_crash(text: &str) -> bool {

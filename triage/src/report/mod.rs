@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use hex::Hex;
 pub use parts::{
     Access, Blamed, Bucket, Bugcheck, Exception, Fact, Frame, Instruction, Listed, MemoryLine, Module, Operation,
-    Register, Registers, Span, StackWord, Trust, WalkLevel,
+    Register, Registers, Span, StackWord, Task, Trust, WalkLevel,
 };
 
 /// Number of the JSON form. It grows when a field changes its meaning or goes; a new field does not change it.
@@ -117,6 +117,9 @@ pub struct Report {
     /// Modules that were unloaded before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unloaded: Vec<Module>,
+    /// Tasks of the kernel.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Task>,
     /// What taints the kernel, a word each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub taint: Vec<String>,

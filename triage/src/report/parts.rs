@@ -338,6 +338,20 @@ pub struct Module {
     pub taint: Option<String>,
 }
 
+/// A task of the dead kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its number.
+    pub pid: u64,
+    /// Its name, without arguments.
+    pub name: String,
+    /// What it did: `running`, `sleeping`, `blocked` (waits and hears no signal), `killable`, `idle`, `stopped`, `traced`, `dead`, `other`.
+    pub state: String,
+    /// The processor that it ran on last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cpu: Option<u32>,
+}
+
 /// By what a crash is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {

@@ -3,6 +3,9 @@
 
 use super::Report;
 
+/// Facts that hold what a process was started with, or what it said of itself.
+const SECRET_FACTS: [&str; 2] = ["COMMAND_LINE", "ANNOTATION"];
+
 impl Report {
     /// Leaves out what may be secret. Frames, modules and the fault itself stay.
     pub fn redact(&mut self) {
@@ -10,6 +13,7 @@ impl Report {
             frame.words.retain(|word| word.in_module);
         }
         self.memory.clear();
+        self.facts.retain(|fact| !SECRET_FACTS.contains(&fact.name.as_str()));
         let address = self.access.as_ref().map(|access| access.address);
         self.registers.forget(|name, register| {
             let is_place = matches!(name, "rip" | "rsp" | "rbp" | "pc" | "sp" | "eip" | "esp" | "ebp");

@@ -2,10 +2,13 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Frame, Kind, Listed, Module, Operation, Report};
+use super::{Frame, Kind, Listed, Module, Operation, Report, Task};
 
 /// Modules of the text form; JSON has all of them.
 const MODULES_SHOWN_MAX: usize = 12;
+
+/// Tasks of the text form.
+const TASKS_SHOWN_MAX: usize = 24;
 
 /// Registers a line.
 const REGISTERS_A_LINE: usize = 4;
@@ -149,6 +152,7 @@ impl Report {
             writeln!(f, "\nSTACK_TEXT:")?;
             self.frames.iter().try_for_each(|frame| write_frame(f, frame))?;
         }
+        write_tasks(f, &self.tasks)?;
         write_modules(f, "MODULES", &self.modules)?;
         write_modules(f, "UNLOADED_MODULES", &self.unloaded)
     }
@@ -219,6 +223,20 @@ fn write_frame(f: &mut fmt::Formatter<'_>, frame: &Frame) -> fmt::Result {
         write!(place, " <{stack}>")?;
     }
     writeln!(f, "{}", printable(&place))
+}
+
+/// How many there were, and those that did not just wait; JSON has all of them.
+fn write_tasks(f: &mut fmt::Formatter<'_>, tasks: &[Task]) -> fmt::Result {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let is_telling = |task: &&Task| !matches!(task.state.as_str(), "sleeping" | "idle");
+    writeln!(f, "\nTASKS:  {} ({} neither sleep nor idle)", tasks.len(), tasks.iter().filter(is_telling).count())?;
+    for task in tasks.iter().filter(is_telling).take(TASKS_SHOWN_MAX) {
+        let cpu = task.cpu.map(|cpu| format!(" cpu {cpu}")).unwrap_or_default();
+        writeln!(f, "    {:<7} {:<16} {}{cpu}", task.pid, printable(&task.name), printable(&task.state))?;
+    }
+    Ok(())
 }
 
 fn write_modules(f: &mut fmt::Formatter<'_>, name: &str, modules: &[Module]) -> fmt::Result {

@@ -1,33 +1,33 @@
 //! Numbers and names out of bytes. Every read is checked: an offset from a dump is whatever its writer wanted it to be.
 
 /// `N` bytes at an offset.
-pub(super) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
 /// A little-endian 16-bit number.
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     array_at(bytes, at).map(u16::from_le_bytes)
 }
 
 /// A little-endian 32-bit number.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     array_at(bytes, at).map(u32::from_le_bytes)
 }
 
 /// A little-endian 64-bit number.
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     array_at(bytes, at).map(u64::from_le_bytes)
 }
 
 /// A name in UTF-16, up to its NUL. A name is shown on a terminal, so characters that steer one become `?`.
-pub(super) fn utf16(bytes: &[u8]) -> String {
+pub(crate) fn utf16(bytes: &[u8]) -> String {
     let units = bytes.chunks_exact(2).filter_map(|unit| u16_at(unit, 0)).take_while(|unit| *unit != 0);
     char::decode_utf16(units).map(|decoded| shown(decoded.unwrap_or('?'))).collect()
 }
 
 /// A name in ASCII, up to its NUL; `None` if it holds anything else.
-pub(super) fn ascii(bytes: &[u8]) -> Option<String> {
+pub(crate) fn ascii(bytes: &[u8]) -> Option<String> {
     let name: Vec<u8> = bytes.iter().copied().take_while(|byte| *byte != 0).collect();
     let is_plain = name.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     is_plain.then(|| name.iter().map(|byte| char::from(*byte)).collect())
@@ -44,7 +44,7 @@ fn shown(letter: char) -> char {
 }
 
 /// Bytes in hexadecimal without spaces.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing into a string can't fail.

@@ -2,14 +2,16 @@
 //! every place in the bytes before the fault is tried as a beginning, and where their paths do not agree the line says so.
 
 use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, Formatter as _, Instruction, MasmFormatter, MemorySizeOptions, OpKind,
-    Register, SymbolResolver, SymbolResult,
+    Decoder, DecoderOptions, Formatter as _, Instruction, MasmFormatter, MemorySizeOptions, OpKind, Register,
+    SymbolResolver, SymbolResult,
 };
 
 use super::bytes::{hex, u32_at};
 use super::context::{Cpu, Machine};
 use super::memory::Memory;
 use super::modules::Modules;
+pub(crate) use crate::call::Before;
+use crate::call::{self, Isa};
 use crate::report::{Hex, Listed};
 
 /// Lines before the fault, and from it on, as an analyst's listing has them.
@@ -19,72 +21,25 @@ const LINES_FROM: usize = 8;
 const WINDOW_BYTES: usize = 96;
 /// Longest instruction of x64.
 const INSTRUCTION_BYTES_MAX: usize = 15;
-/// Longest call of x64 that compilers make: REX, opcode, ModRM, SIB, 32-bit displacement.
-const CALL_BYTES_MAX: usize = 8;
-
-/// What the bytes before an address say of it as a return address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Before {
-    /// They end in a call.
-    Call,
-    /// They do not.
-    NoCall,
-    /// They are not in the dump.
-    Absent,
-}
 
 /// Whether the bytes before an address are a call.
-pub(super) fn before(memory: &Memory<'_>, address: u64, machine: Machine) -> Before {
-    match machine {
-        Machine::X64 => {
-            let bytes = bytes_before(memory, address, CALL_BYTES_MAX);
-            for size in 2..=bytes.len() {
-                let candidate = bytes.get(bytes.len().saturating_sub(size)..).unwrap_or_default();
-                let instruction = Decoder::with_ip(64, candidate, 0, DecoderOptions::NONE).decode();
-                let is_call = matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
-                if is_call && instruction.len() == size && !instruction.is_invalid() {
-                    return Before::Call;
-                }
-            }
-            if bytes.len() < CALL_BYTES_MAX {
-                Before::Absent
-            } else {
-                Before::NoCall
-            }
-        }
-        Machine::Arm64 => match address.checked_sub(4).and_then(|at| memory.u32_at(at)) {
-            None => Before::Absent,
-            Some(word) => {
-                let is_bl = word & 0xfc00_0000 == 0x9400_0000;
-                let is_blr = word & 0xffff_fc1f == 0xd63f_0000 || word & 0xfeff_f800 == 0xd63f_0800;
-                if is_bl || is_blr {
-                    Before::Call
-                } else {
-                    Before::NoCall
-                }
-            }
-        },
-    }
-}
-
-/// As many of the bytes before an address as follow each other without a gap.
-fn bytes_before(memory: &Memory<'_>, address: u64, size_max: usize) -> Vec<u8> {
-    let from = |size: usize| {
-        let start = address.checked_sub(u64::try_from(size).ok()?)?;
-        memory.all(start, size)
+pub(crate) fn before(memory: &Memory<'_>, address: u64, machine: Machine) -> Before {
+    let isa = match machine {
+        Machine::X64 => Isa::X64,
+        Machine::Arm64 => Isa::Arm64,
     };
-    (1..=size_max).rev().find_map(from).unwrap_or_default()
+    call::before(&|address, size| memory.all(address, size), address, isa)
 }
 
 /// The instruction at an address of x64.
-pub(super) fn decode(memory: &Memory<'_>, address: u64) -> Option<Instruction> {
+pub(crate) fn decode(memory: &Memory<'_>, address: u64) -> Option<Instruction> {
     let bytes = memory.some(address, INSTRUCTION_BYTES_MAX);
     let instruction = Decoder::with_ip(64, &bytes, address, DecoderOptions::NONE).decode();
     (!instruction.is_invalid()).then_some(instruction)
 }
 
 /// Lines before the fault and from it on; empty where its bytes are not in the dump.
-pub(super) fn listing(memory: &Memory<'_>, modules: &Modules, address: u64, machine: Machine) -> Vec<Listed> {
+pub(crate) fn listing(memory: &Memory<'_>, modules: &Modules, address: u64, machine: Machine) -> Vec<Listed> {
     match machine {
         Machine::X64 => {
             let mut lines = lines_before(memory, modules, address);
@@ -199,7 +154,7 @@ impl Paths {
 }
 
 fn lines_before(memory: &Memory<'_>, modules: &Modules, address: u64) -> Vec<Listed> {
-    let bytes = bytes_before(memory, address, WINDOW_BYTES);
+    let bytes = call::bytes_before(&|address, size| memory.all(address, size), address, WINDOW_BYTES);
     let start = address.saturating_sub(u64::try_from(bytes.len()).unwrap_or_default());
     let paths = Paths::of(&bytes, start);
     let chain = paths.back(LINES_BEFORE);
@@ -255,7 +210,7 @@ impl SymbolResolver for Places {
 }
 
 /// An instruction in the words of a debugger.
-pub(super) fn text(instruction: &Instruction, modules: &Modules) -> String {
+pub(crate) fn text(instruction: &Instruction, modules: &Modules) -> String {
     let mut targets = Vec::new();
     if matches!(instruction.op0_kind(), OpKind::NearBranch64) {
         targets.push(instruction.near_branch_target());
@@ -277,7 +232,7 @@ pub(super) fn text(instruction: &Instruction, modules: &Modules) -> String {
 }
 
 /// Where the instruction's operand in memory lies, and its size in bytes; `None` if it has none or a register is not known.
-pub(super) fn operand(instruction: &Instruction, cpu: &Cpu) -> Option<(u64, usize)> {
+pub(crate) fn operand(instruction: &Instruction, cpu: &Cpu) -> Option<(u64, usize)> {
     let is_memory = |kind: OpKind| matches!(kind, OpKind::Memory);
     let at = (0..instruction.op_count()).find(|at| is_memory(instruction.op_kind(*at)))?;
     if matches!(instruction.memory_segment(), Register::FS | Register::GS) {
@@ -296,7 +251,7 @@ pub(super) fn operand(instruction: &Instruction, cpu: &Cpu) -> Option<(u64, usiz
 }
 
 /// The operand as a debugger prints it: `ds:ffff8405`00000074=????????`.
-pub(super) fn operand_text(instruction: &Instruction, cpu: &Cpu, memory: &Memory<'_>) -> Option<String> {
+pub(crate) fn operand_text(instruction: &Instruction, cpu: &Cpu, memory: &Memory<'_>) -> Option<String> {
     let (address, size) = operand(instruction, cpu)?;
     let segment = format!("{:?}", instruction.memory_segment()).to_ascii_lowercase();
     let size = size.min(8);

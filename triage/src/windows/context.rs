@@ -5,15 +5,15 @@ use crate::report::Registers;
 
 /// The processors whose dumps are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Machine {
+pub(crate) enum Machine {
     X64,
     Arm64,
 }
 
 /// Size of a CONTEXT record as far as it is read.
-pub(super) const CONTEXT_BYTES: usize = 0x200;
+pub(crate) const CONTEXT_BYTES: usize = 0x200;
 /// Size of the trap frame of x64.
-pub(super) const TRAP_FRAME_BYTES: u64 = 0x190;
+pub(crate) const TRAP_FRAME_BYTES: u64 = 0x190;
 
 /// General registers of x64 in a CONTEXT, in the order in which a debugger prints them.
 const CONTEXT_X64: [(&str, usize); 17] = [
@@ -60,7 +60,7 @@ const TRAP_X64: [(&str, Option<usize>, bool); 17] = [
 
 /// A processor's registers.
 #[derive(Clone, Debug)]
-pub(super) struct Cpu {
+pub(crate) struct Cpu {
     pub machine: Machine,
     pub registers: Registers,
     pub ip: u64,
@@ -70,7 +70,7 @@ pub(super) struct Cpu {
 
 impl Cpu {
     /// Reads a CONTEXT record; `None` where there is none.
-    pub(super) fn of_context(machine: Machine, bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn of_context(machine: Machine, bytes: &[u8]) -> Option<Self> {
         match machine {
             Machine::X64 => Self::of_context_x64(bytes),
             Machine::Arm64 => Self::of_context_arm64(bytes),
@@ -133,7 +133,7 @@ impl Cpu {
     }
 
     /// Reads a trap frame of x64.
-    pub(super) fn of_trap_frame(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn of_trap_frame(bytes: &[u8]) -> Option<Self> {
         let mut registers = Registers::default();
         for (name, at, is_valid) in TRAP_X64 {
             registers.set(name, at.map_or(Some(0), |at| u64_at(bytes, at))?, is_valid);
@@ -152,17 +152,17 @@ impl Cpu {
     }
 
     /// A register's value by name.
-    pub(super) fn value(&self, name: &str) -> Option<u64> {
+    pub(crate) fn value(&self, name: &str) -> Option<u64> {
         self.registers.get(name).map(|register| register.value.0)
     }
 
     /// A register's value, if it is the one at the fault.
-    pub(super) fn valid(&self, name: &str) -> Option<u64> {
+    pub(crate) fn valid(&self, name: &str) -> Option<u64> {
         self.registers.get(name).filter(|register| register.valid).map(|register| register.value.0)
     }
 
     /// The flags of x64 as a debugger prints them: `iopl=0         nv up ei ng nz na po nc`.
-    pub(super) fn flags_text(&self) -> Option<String> {
+    pub(crate) fn flags_text(&self) -> Option<String> {
         const WORDS: [(u32, &str, &str); 8] = [
             (11, "ov", "nv"),
             (10, "dn", "up"),
@@ -180,7 +180,7 @@ impl Cpu {
 }
 
 /// Whether bytes look like a trap frame of x64 that the kernel made for code at `ip` (any, if not known).
-pub(super) fn is_trap_frame(bytes: &[u8], ip: Option<u64>, is_stack: impl Fn(u64) -> bool) -> bool {
+pub(crate) fn is_trap_frame(bytes: &[u8], ip: Option<u64>, is_stack: impl Fn(u64) -> bool) -> bool {
     /// Bits of EFLAGS that are never set, and the one that always is.
     const FLAGS_ZERO: u64 = 0xffff_ffff_ffc0_8028;
     const FLAGS_ONE: u64 = 2;

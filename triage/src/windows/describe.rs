@@ -1,20 +1,24 @@
 //! From what was found to the report: title, cause, facts, and whose code it was.
 
-use std::path::PathBuf;
+use crate::symbols::SymbolFiles;
 
 use super::bugcheck;
 use super::code;
 use super::context::{Cpu, Machine};
 use super::dump::Dump;
 use super::fault::Fault;
+use super::hive::Hive;
+use super::mapped;
 use super::modules::Loaded;
 use super::paging::Outcome;
+use super::services;
 use super::stack;
 use super::symbols;
 use crate::report::{
     Access, Blamed, Bugcheck, Exception, Fact, Frame, Hex, Instruction, Kind, MemoryLine, Operation, Report, Trust,
     WalkLevel,
 };
+use crate::source::Source;
 
 /// Lines of memory at the address of the access, as a debugger's `db` shows.
 const MEMORY_LINES: u64 = 8;
@@ -26,7 +30,12 @@ const NULL_BYTES: u64 = 0x1_0000;
 const TRANSPARENT: [&str; 6] = ["nt", "hal", "Wdf01000", "VerifierExt", "ntdll", "CI"];
 
 /// Makes the report.
-pub(super) fn report(mut dump: Dump<'_>, mut fault: Fault, folders: &[PathBuf]) -> Report {
+pub(super) fn report(
+    mut dump: Dump<'_>,
+    mut fault: Fault,
+    folders: &dyn SymbolFiles,
+    hive: Option<&dyn Source>,
+) -> Report {
     let mut stack = stack::walk(&dump, &fault);
     stack.warnings.extend(symbols::name_frames(&dump, folders, &mut stack.frames));
     dump.warnings.extend(stack.warnings);
@@ -56,6 +65,7 @@ pub(super) fn report(mut dump: Dump<'_>, mut fault: Fault, folders: &[PathBuf]) 
     report.type_ = Some(words.kind());
     report.cause = Some(words.cause(report.instruction.as_ref()));
     report.facts = facts(&dump, &fault, report.blamed.as_ref());
+    report.facts.extend(evidence(&mut dump, report.blamed.as_ref(), hive));
     let parameters = dump.header.parameters.map(Hex).to_vec();
     report.bugcheck = Some(Bugcheck { code: Hex(u64::from(dump.header.bugcheck)), name, parameters });
     report.exception = fault.exception.as_ref().map(|record| Exception {
@@ -214,6 +224,16 @@ fn facts(dump: &Dump<'_>, fault: &Fault, blamed: Option<&Blamed>) -> Vec<Fact> {
         ("DUMP_TYPE", Some(dump_type(dump.header.type_number).to_owned())),
     ];
     facts.into_iter().filter_map(|(name, value)| Some(Fact { name: name.to_owned(), value: value? })).collect()
+}
+
+/// What ties the crash to the blamed driver's content: how the system starts it, and which files it had mapped.
+fn evidence(dump: &mut Dump<'_>, blamed: Option<&Blamed>, hive: Option<&dyn Source>) -> Vec<Fact> {
+    let module = blamed.and_then(|blamed| blamed.module.as_deref());
+    let is_blamed = |loaded: &&Loaded| Some(loaded.name()) == module && loaded.name() != "nt";
+    let Some(driver) = dump.modules.list.iter().find(is_blamed) else { return Vec::new() };
+    let mut facts = hive.and_then(Hive::open).map(|hive| services::facts(&hive, driver)).unwrap_or_default();
+    facts.extend(mapped::facts(&dump.memory, driver, &mut dump.warnings));
+    facts
 }
 
 fn dump_type(number: u32) -> &'static str {

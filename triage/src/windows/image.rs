@@ -51,7 +51,7 @@ pub(super) fn stamp(memory: &Memory<'_>, base: u64) -> Option<(u32, u32)> {
 
 /// What ties an image to its PDB.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     /// The PDB's number, in the order of its bytes in memory.
     pub guid: [u8; 16],
     pub age: u32,
@@ -61,7 +61,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// The folder's name in a symbol store.
-    pub(super) fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         let number = |range: std::ops::Range<usize>| {
             let bytes = self.guid.get(range).unwrap_or_default();
             bytes.iter().rev().map(|byte| format!("{byte:02X}")).collect::<String>()

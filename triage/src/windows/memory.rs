@@ -23,12 +23,17 @@ const READS_PER_LOOK: u64 = 1024;
 const TRANSLATIONS_MAX: usize = 4096;
 /// Longest name in bytes.
 const NAME_BYTES_MAX: usize = 1024;
+/// How much of a dump is searched for what nothing leads to, and for how long.
+const SEARCHED_BYTES_MAX: u64 = 2 << 30;
+const SEARCH_TIME_MAX: Duration = Duration::from_secs(2);
+/// What is searched at once; a structure lies in one page, and pages lie whole in a piece.
+const PIECE_BYTES: usize = 1 << 20;
 /// Overlapping blocks that are looked through for one address.
 const OVERLAPS_MAX: usize = 4096;
 
 /// A piece of virtual memory in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Block {
+pub(crate) struct Block {
     pub address: u64,
     pub size: u64,
     pub offset: u64,
@@ -44,7 +49,7 @@ enum Space {
 }
 
 /// The memory of a dump.
-pub(super) struct Memory<'a> {
+pub(crate) struct Memory<'a> {
     source: &'a dyn Source,
     space: Space,
     translations: RefCell<HashMap<u64, Option<u64>>>,
@@ -55,7 +60,7 @@ pub(super) struct Memory<'a> {
 
 impl<'a> Memory<'a> {
     /// Memory of blocks.
-    pub(super) fn of_blocks(source: &'a dyn Source, mut blocks: Vec<Block>) -> Self {
+    pub(crate) fn of_blocks(source: &'a dyn Source, mut blocks: Vec<Block>) -> Self {
         blocks.retain(|block| block.size > 0 && block.address.checked_add(block.size).is_some());
         blocks.sort_unstable();
         let mut highest = 0;
@@ -68,7 +73,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Memory of pages.
-    pub(super) fn of_pages(source: &'a dyn Source, pages: Pages, paging: Paging) -> Self {
+    pub(crate) fn of_pages(source: &'a dyn Source, pages: Pages, paging: Paging) -> Self {
         let mut memory = Self::of(source, Space::Paged(pages, paging));
         let table = memory.physical(paging.root, PAGE_BYTES);
         if let (Space::Paged(_, paging), Some(table)) = (&mut memory.space, table) {
@@ -89,7 +94,7 @@ impl<'a> Memory<'a> {
     }
 
     /// The same pages with another depth of tables.
-    pub(super) fn set_levels(&mut self, levels: u32) {
+    pub(crate) fn set_levels(&mut self, levels: u32) {
         self.translations.borrow_mut().clear();
         if let Space::Paged(_, paging) = &mut self.space {
             paging.levels = levels;
@@ -97,17 +102,17 @@ impl<'a> Memory<'a> {
     }
 
     /// Whether the memory is that of physical pages.
-    pub(super) fn is_paged(&self) -> bool {
+    pub(crate) fn is_paged(&self) -> bool {
         matches!(self.space, Space::Paged(..))
     }
 
     /// Whether reading was cut off because the dump asked for too much.
-    pub(super) fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.is_spent.get()
     }
 
     /// Reads from an address on; says how many bytes were there before the first that is not.
-    pub(super) fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+    pub(crate) fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
         let mut filled = 0_usize;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let Some(at) = u64::try_from(filled).ok().and_then(|filled| address.checked_add(filled)) else {
@@ -127,7 +132,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Bytes from an address on, as many as there are up to `size`.
-    pub(super) fn some(&self, address: u64, size: usize) -> Vec<u8> {
+    pub(crate) fn some(&self, address: u64, size: usize) -> Vec<u8> {
         let mut bytes = vec![0; size];
         let read = self.read(address, &mut bytes);
         bytes.truncate(read);
@@ -135,25 +140,25 @@ impl<'a> Memory<'a> {
     }
 
     /// Exactly `size` bytes.
-    pub(super) fn all(&self, address: u64, size: usize) -> Option<Vec<u8>> {
+    pub(crate) fn all(&self, address: u64, size: usize) -> Option<Vec<u8>> {
         let bytes = self.some(address, size);
         (bytes.len() == size).then_some(bytes)
     }
 
     /// A 64-bit number.
-    pub(super) fn u64_at(&self, address: u64) -> Option<u64> {
+    pub(crate) fn u64_at(&self, address: u64) -> Option<u64> {
         let mut word = [0; 8];
         (self.read(address, &mut word) == word.len()).then(|| u64::from_le_bytes(word))
     }
 
     /// A 32-bit number.
-    pub(super) fn u32_at(&self, address: u64) -> Option<u32> {
+    pub(crate) fn u32_at(&self, address: u64) -> Option<u32> {
         let mut word = [0; 4];
         (self.read(address, &mut word) == word.len()).then(|| u32::from_le_bytes(word))
     }
 
     /// The name of a UNICODE_STRING at an address.
-    pub(super) fn name_at(&self, address: u64) -> Option<String> {
+    pub(crate) fn name_at(&self, address: u64) -> Option<String> {
         let head = self.all(address, 16)?;
         let size = usize::from(u16_at(&head, 0)?).min(NAME_BYTES_MAX);
         let text = self.all(u64_at(&head, 8)?, size)?;
@@ -161,11 +166,47 @@ impl<'a> Memory<'a> {
     }
 
     /// The walk through the page tables to an address; `None` where the dump has none.
-    pub(super) fn walk(&self, address: u64) -> Option<(Vec<WalkLevel>, Outcome)> {
+    pub(crate) fn walk(&self, address: u64) -> Option<(Vec<WalkLevel>, Outcome)> {
         let Space::Paged(_, paging) = &self.space else {
             return None;
         };
         Some(paging.evidence(address, &|physical| self.entry(physical)))
+    }
+
+    /// Where in the file an address lies.
+    pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
+        self.locate(address).map(|(offset, _)| offset)
+    }
+
+    /// Hands out all that the dump holds of memory, in pieces with their offsets in the file, until `look` has seen enough. False when
+    /// not all was looked at. What is read here is not metered: it is bounded by itself.
+    pub(super) fn search(&self, look: &mut dyn FnMut(&[u8], u64) -> bool) -> bool {
+        let until = Instant::now().checked_add(SEARCH_TIME_MAX).unwrap_or_else(Instant::now);
+        let extents: Vec<(u64, u64)> = match &self.space {
+            Space::Blocks(blocks, _) => blocks.iter().map(|block| (block.offset, block.size)).collect(),
+            Space::Paged(pages, _) => pages.extents(),
+        };
+        let (mut searched, mut piece) = (0_u64, vec![0; PIECE_BYTES]);
+        for (mut offset, mut left) in extents {
+            while left > 0 {
+                if searched >= SEARCHED_BYTES_MAX || Instant::now() > until {
+                    return false;
+                }
+                let wanted = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+                let Some(buffer) = piece.get_mut(..wanted) else { return false };
+                let read = self.source.read_at(offset, buffer).unwrap_or_default();
+                let size = u64::try_from(read).unwrap_or_default();
+                if read == 0 {
+                    break; // the file ends here
+                }
+                if !look(buffer.get(..read).unwrap_or_default(), offset) {
+                    return false;
+                }
+                (offset, left) = (offset.saturating_add(size), left.saturating_sub(size));
+                searched = searched.saturating_add(size);
+            }
+        }
+        true
     }
 
     /// File offset of an address, and how many bytes follow there.
@@ -235,7 +276,7 @@ impl<'a> Memory<'a> {
 }
 
 /// A 32-bit number out of bytes that were read before; zero where there is none.
-pub(super) fn number(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn number(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at).unwrap_or_default())
 }
 

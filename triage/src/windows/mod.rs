@@ -4,40 +4,46 @@
 //!    and `memory` make virtual memory of either, `modules` and `kernel` read the kernel's own lists.
 //! 2. `fault` finds what faulted: `bugcheck` says what a stop code's parameters mean, `context` reads registers.
 //! 3. `code`, `stack` (by `unwind`, else by scanning) and `describe` make the report.
+//! 4. `mapped` and `services` (by `hive`) add what ties it to content: files that the driver had mapped, how the system starts it.
+//!
+//! Linux kernel cores are read through the same memory: what is visible to the crate knows nothing of Windows but the names.
 //!
 //! Entry: `read`.
 
 mod bugcheck;
-mod bytes;
-mod code;
-mod context;
+pub(crate) mod bytes;
+pub(crate) mod code;
+pub(crate) mod context;
 mod describe;
 mod dump;
 mod fault;
 mod header;
-mod image;
+mod hive;
+pub(crate) mod image;
 mod kernel;
-mod memory;
-mod modules;
-mod paging;
-mod physical;
+mod mapped;
+pub(crate) mod memory;
+pub(crate) mod modules;
+pub(crate) mod paging;
+pub(crate) mod physical;
+mod services;
 mod small;
 mod stack;
-mod symbols;
+pub(crate) mod symbols;
 mod unwind;
 
-use std::path::PathBuf;
+use crate::symbols::SymbolFiles;
 
 use crate::report::Report;
 use crate::source::Source;
 use crate::Error;
 
-/// Reads a 64-bit kernel dump. Functions get names from PDB files in the folders of `symbols`.
+/// Reads a 64-bit kernel dump. Functions get names from PDB files among `symbols`; `hive` is the machine's SYSTEM hive, if there is one.
 ///
 /// # Errors
 /// When the file can't be read, or is of a machine that is not known.
-pub fn read(source: &dyn Source, symbols: &[PathBuf]) -> Result<Report, Error> {
+pub fn read(source: &dyn Source, symbols: &dyn SymbolFiles, hive: Option<&dyn Source>) -> Result<Report, Error> {
     let mut dump = dump::Dump::open(source)?;
     let fault = fault::Fault::find(&mut dump);
-    Ok(describe::report(dump, fault, symbols))
+    Ok(describe::report(dump, fault, symbols, hive))
 }

@@ -13,7 +13,7 @@ const UNLOADED_MAX: u32 = 50;
 
 /// A module in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     pub path: String,
     pub base: u64,
     pub size: u64,
@@ -23,12 +23,12 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// The file's name.
-    pub(super) fn file(&self) -> &str {
+    pub(crate) fn file(&self) -> &str {
         self.path.rsplit(['\\', '/']).next().unwrap_or(&self.path)
     }
 
     /// The name that debuggers use: the file's without what follows its last dot; the kernel is `nt`.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         const KERNELS: [&str; 4] = ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe"];
         let file = self.file();
         if KERNELS.iter().any(|kernel| file.eq_ignore_ascii_case(kernel)) {
@@ -38,12 +38,12 @@ impl Loaded {
     }
 
     /// The offset of an address in it.
-    pub(super) fn offset_of(&self, address: u64) -> Option<u64> {
+    pub(crate) fn offset_of(&self, address: u64) -> Option<u64> {
         address.checked_sub(self.base).filter(|offset| *offset < self.size)
     }
 
     /// As a report shows it, unloaded ones with their file's name.
-    pub(super) fn shown(&self, is_loaded: bool) -> Module {
+    pub(crate) fn shown(&self, is_loaded: bool) -> Module {
         Module {
             name: if is_loaded { self.name() } else { self.file() }.to_owned(),
             path: Some(self.path.clone()).filter(|path| path != self.file()),
@@ -56,23 +56,34 @@ impl Loaded {
     }
 }
 
+/// The folder of a file as the kernel may name it, without the drive and in small letters: `\??\C:\Windows\x.sys`,
+/// `\SystemRoot\x.sys` and `\Windows\x.sys` are in one.
+pub(super) fn folder(path: &str) -> Option<String> {
+    let path = path.to_ascii_lowercase();
+    let path = path.strip_prefix("\\??\\").unwrap_or(&path);
+    let path = path.split_once(':').map_or(path, |(_, path)| path);
+    let (folder, _) = path.rsplit_once('\\')?;
+    let relative = folder.strip_prefix("\\systemroot\\").or_else(|| folder.strip_prefix("system32\\").map(|_| folder));
+    Some(relative.map_or_else(|| folder.to_owned(), |relative| format!("\\windows\\{relative}")))
+}
+
 /// The loaded modules, in the kernel's order, and by address.
 #[derive(Debug, Default)]
-pub(super) struct Modules {
+pub(crate) struct Modules {
     pub list: Vec<Loaded>,
     by_base: Vec<usize>,
 }
 
 impl Modules {
     /// Takes a list.
-    pub(super) fn new(list: Vec<Loaded>) -> Self {
+    pub(crate) fn new(list: Vec<Loaded>) -> Self {
         let mut by_base: Vec<usize> = (0..list.len()).collect();
         by_base.sort_by_key(|at| list.get(*at).map(|module| module.base));
         Self { list, by_base }
     }
 
     /// The module that an address lies in, with the offset.
-    pub(super) fn find(&self, address: u64) -> Option<(&Loaded, u64)> {
+    pub(crate) fn find(&self, address: u64) -> Option<(&Loaded, u64)> {
         let of = |at: &usize| self.list.get(*at);
         let before = self.by_base.partition_point(|at| of(at).is_some_and(|module| module.base <= address));
         let module = of(self.by_base.get(before.checked_sub(1)?)?)?;
@@ -80,7 +91,7 @@ impl Modules {
     }
 
     /// `module+0x12`, or the bare address.
-    pub(super) fn place(&self, address: u64) -> String {
+    pub(crate) fn place(&self, address: u64) -> String {
         match self.find(address) {
             Some((module, offset)) => format!("{}+{offset:#x}", module.name()),
             None => format!("{address:#x}"),
@@ -89,7 +100,7 @@ impl Modules {
 }
 
 /// Walks the kernel's ring of loaded modules. A ring that does not close, closes too early or leads out of the dump is told.
-pub(super) fn loaded(memory: &Memory<'_>, head: u64, warnings: &mut Vec<String>) -> Vec<Loaded> {
+pub(crate) fn loaded(memory: &Memory<'_>, head: u64, warnings: &mut Vec<String>) -> Vec<Loaded> {
     let mut modules = Vec::new();
     let mut seen = HashSet::new();
     let Some(mut entry) = memory.u64_at(head) else {
@@ -135,7 +146,7 @@ pub(super) fn loaded(memory: &Memory<'_>, head: u64, warnings: &mut Vec<String>)
 }
 
 /// Reads the kernel's table of unloaded drivers; `table` and `last` are addresses of its variables.
-pub(super) fn unloaded(memory: &Memory<'_>, table: u64, last: u64) -> Vec<Loaded> {
+pub(crate) fn unloaded(memory: &Memory<'_>, table: u64, last: u64) -> Vec<Loaded> {
     /// Size of an entry.
     const ENTRY_BYTES: u64 = 0x28;
     let Some(entries) = memory.u64_at(table).filter(|at| *at != 0) else {

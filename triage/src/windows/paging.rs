@@ -18,7 +18,7 @@ const NAMES: [&str; 5] = ["PTE", "PDE", "PPE", "PXE", "P5E"];
 
 /// How addresses are translated.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Paging {
+pub(crate) struct Paging {
     pub machine: Machine,
     /// Physical address of the top table.
     pub root: u64,
@@ -30,7 +30,7 @@ pub(super) struct Paging {
 
 /// How a walk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// At this physical address.
     Mapped(u64),
     /// At an entry that is not valid.
@@ -43,7 +43,7 @@ pub(super) enum Outcome {
 
 impl Paging {
     /// Finds the slot of the self-map in the top table's bytes.
-    pub(super) fn find_self_map(&mut self, table: &[u8]) {
+    pub(crate) fn find_self_map(&mut self, table: &[u8]) {
         let entries = table.chunks_exact(8).filter_map(|entry| u64_at(entry, 0)).zip(0..ENTRIES);
         let own = entries.filter(|(entry, _)| entry & 1 == 1 && entry & FRAME_MASK == self.root & FRAME_MASK);
         self.self_map = own.map(|(_, slot)| slot).next();
@@ -55,12 +55,12 @@ impl Paging {
     }
 
     /// Whether an address has the form that the processor demands.
-    pub(super) fn is_canonical(&self, address: u64) -> bool {
+    pub(crate) fn is_canonical(&self, address: u64) -> bool {
         sign_extended(address, self.bits()) == address
     }
 
     /// The physical address alone.
-    pub(super) fn translate(&self, address: u64, read: &dyn Fn(u64) -> Option<u64>) -> Option<u64> {
+    pub(crate) fn translate(&self, address: u64, read: &dyn Fn(u64) -> Option<u64>) -> Option<u64> {
         match self.walk(address, read, &mut |_, _, _| {}) {
             Outcome::Mapped(physical) => Some(physical),
             _ => None,
@@ -68,7 +68,7 @@ impl Paging {
     }
 
     /// The walk with its entries, top first. Levels below an entry that is not valid have an address and no value.
-    pub(super) fn evidence(&self, address: u64, read: &dyn Fn(u64) -> Option<u64>) -> (Vec<WalkLevel>, Outcome) {
+    pub(crate) fn evidence(&self, address: u64, read: &dyn Fn(u64) -> Option<u64>) -> (Vec<WalkLevel>, Outcome) {
         let mut seen: Vec<(u32, u64, bool)> = Vec::new();
         let outcome = self.walk(address, read, &mut |level, value, is_page| seen.push((level, value, is_page)));
         if outcome == Outcome::NonCanonical {

@@ -6,7 +6,7 @@ use super::header::{DumpType, Header, HEADER_BYTES};
 use crate::source::Source;
 
 /// Size of a page.
-pub(super) const PAGE_BYTES: u64 = 0x1000;
+pub(crate) const PAGE_BYTES: u64 = 0x1000;
 /// Longest bitmap that is read: pages of 2 TB.
 const BITMAP_BYTES_MAX: u64 = 64 << 20;
 /// Most ranges that are read.
@@ -16,7 +16,7 @@ const WORDS_PER_COUNT: usize = 64;
 
 /// The page index of a dump.
 #[derive(Debug)]
-pub(super) enum Pages {
+pub(crate) enum Pages {
     /// (first page, pages, file offset), sorted by the first page.
     Runs(Vec<(u64, u64, u64)>),
     /// A bit a page; pages follow in order.
@@ -63,10 +63,16 @@ impl Pages {
                 .push(format!("the bitmap claims {bits} pages; only {} are read", BITMAP_BYTES_MAX.saturating_mul(8)));
         }
         let size = usize::try_from(size.min(BITMAP_BYTES_MAX)).ok()?;
-        let mut bitmap = source.bytes(0x2038, size).ok()?;
+        let bitmap = source.bytes(0x2038, size).ok()?;
         if bitmap.len() < size {
             warnings.push("the file ends within its bitmap of pages".to_owned());
         }
+        Some(Self::of_bitmap(bitmap, bits, first_page))
+    }
+
+    /// Pages with a bit each, the first of them at a file offset.
+    pub(crate) fn of_bitmap(mut bitmap: Vec<u8>, bits: u64, first_page: u64) -> Self {
+        bitmap.truncate(usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX));
         if let (Some(last), 1..=7) = (bitmap.last_mut(), bits % 8) {
             *last &= (1_u8 << (bits % 8)).wrapping_sub(1);
         }
@@ -78,7 +84,7 @@ impl Pages {
             counts.push(total);
             total = chunk.iter().fold(total, |sum, word| sum.saturating_add(u64::from(word.count_ones())));
         }
-        Some(Self::Bitmap { words, counts, first_page })
+        Self::Bitmap { words, counts, first_page }
     }
 
     fn ranges(source: &dyn Source, warnings: &mut Vec<String>) -> Option<Self> {
@@ -103,7 +109,7 @@ impl Pages {
     }
 
     /// The file offset of a page.
-    pub(super) fn offset_of(&self, page: u64) -> Option<u64> {
+    pub(crate) fn offset_of(&self, page: u64) -> Option<u64> {
         match self {
             Self::Runs(runs) => {
                 let before = runs.partition_point(|(first, _, _)| *first <= page);
@@ -131,18 +137,20 @@ impl Pages {
         }
     }
 
-    /// How many bytes the file must have to hold every page.
-    pub(super) fn end(&self) -> u64 {
+    /// Where in the file pages lie: offset and size in bytes of each stretch.
+    pub(crate) fn extents(&self) -> Vec<(u64, u64)> {
         match self {
-            Self::Runs(runs) => {
-                let ends = runs.iter().map(|(_, pages, at)| at.saturating_add(pages.saturating_mul(PAGE_BYTES)));
-                ends.max().unwrap_or_default()
-            }
+            Self::Runs(runs) => runs.iter().map(|(_, pages, at)| (*at, pages.saturating_mul(PAGE_BYTES))).collect(),
             Self::Bitmap { words, first_page, .. } => {
                 let pages: u64 = words.iter().map(|word| u64::from(word.count_ones())).sum();
-                first_page.saturating_add(pages.saturating_mul(PAGE_BYTES))
+                vec![(*first_page, pages.saturating_mul(PAGE_BYTES))]
             }
         }
+    }
+
+    /// How many bytes the file must have to hold every page.
+    pub(crate) fn end(&self) -> u64 {
+        self.extents().iter().map(|(at, size)| at.saturating_add(*size)).max().unwrap_or_default()
     }
 }
 

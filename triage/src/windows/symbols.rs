@@ -4,7 +4,6 @@
 //! is not in the dump the identity can't be compared, and the report says so.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use pdb_addr2line::pdb::PDB;
@@ -12,16 +11,13 @@ use pdb_addr2line::{ContextPdbData, TypeFormatterFlags};
 
 use super::dump::Dump;
 use super::image::{self, Identity};
-use super::modules::Loaded;
 use crate::report::{Frame, Hex};
-
-/// Largest PDB that is opened; the largest of the system's own are a tenth of it.
-const PDB_BYTES_MAX: u64 = 1 << 30;
+use crate::symbols::{Opened, SymbolFiles};
 
 /// Names the frames of modules that have a PDB in one of the folders; gives warnings.
-pub(super) fn name_frames(dump: &Dump<'_>, folders: &[PathBuf], frames: &mut [Frame]) -> Vec<String> {
+pub(super) fn name_frames(dump: &Dump<'_>, files: &dyn SymbolFiles, frames: &mut [Frame]) -> Vec<String> {
     let mut warnings = Vec::new();
-    if folders.is_empty() {
+    if !files.is_any() {
         return warnings;
     }
     let mut by_module: HashMap<u64, Vec<&mut Frame>> = HashMap::new();
@@ -35,47 +31,51 @@ pub(super) fn name_frames(dump: &Dump<'_>, folders: &[PathBuf], frames: &mut [Fr
             continue;
         };
         let identity = image::identity(&dump.memory, module.base);
-        let Some(path) = candidate(folders, module, identity.as_ref()) else {
-            continue;
-        };
-        match name(&path, module, identity.as_ref(), frames) {
-            Ok(None) => {}
-            Ok(Some(warning)) => warnings.push(warning),
-            Err(why) => warnings.push(format!("{}: {why}", path.display())),
-        }
+        let sought = Sought { file: module.file(), name: module.name(), identity: identity.as_ref() };
+        warnings.extend(sought.name(files, frames));
     }
     warnings
 }
 
-/// Where a PDB of the module may lie, the first that is there: by its own name, in a symbol store's folder, by the module's name.
-fn candidate(folders: &[PathBuf], module: &Loaded, identity: Option<&Identity>) -> Option<PathBuf> {
-    let stem = module.file().rsplit_once('.').map_or(module.file(), |(stem, _)| stem);
-    let by_module = format!("{stem}.pdb");
-    let own = identity.map_or(by_module.as_str(), |identity| identity.pdb.as_str());
-    let mut places = folders.iter().flat_map(|folder| {
-        let stored = identity.map(|identity| folder.join(own).join(identity.key()).join(own));
-        [Some(folder.join(own)), stored, Some(folder.join(&by_module))].into_iter().flatten()
-    });
-    places.find(|path| path.is_file())
+/// The PDB of a module.
+pub(crate) struct Sought<'m> {
+    /// Name of the module's file.
+    pub file: &'m str,
+    /// The module's name.
+    pub name: &'m str,
+    /// What ties it to its PDB.
+    pub identity: Option<&'m Identity>,
+}
+
+impl Sought<'_> {
+    /// Names frames that lie in the module, if there is a PDB of it. `Some` is what the reader of the report must know.
+    pub(crate) fn name(&self, files: &dyn SymbolFiles, frames: Vec<&mut Frame>) -> Option<String> {
+        let (path, opened) = self.candidate(files)?;
+        match name(&path, opened, self, frames) {
+            Ok(warning) => warning,
+            Err(why) => Some(format!("{}: {why}", path.display())),
+        }
+    }
+
+    /// Where a PDB of the module may lie, the first that is there: by its own name, in a symbol store's folder, by the module's name.
+    fn candidate(&self, files: &dyn SymbolFiles) -> Option<(PathBuf, Opened)> {
+        let stem = self.file.rsplit_once('.').map_or(self.file, |(stem, _)| stem);
+        let by_module = format!("{stem}.pdb");
+        let own = self.identity.map_or(by_module.as_str(), |identity| identity.pdb.as_str());
+        let stored = self.identity.map(|identity| Path::new(own).join(identity.key()).join(own));
+        let places = [Some(PathBuf::from(own)), stored, Some(PathBuf::from(&by_module))];
+        places.into_iter().flatten().find_map(|path| files.open(&path).map(|opened| (path, opened)))
+    }
 }
 
 /// Names frames from one PDB. `Some` is what the reader of the report must know.
-fn name(
-    path: &Path,
-    module: &Loaded,
-    identity: Option<&Identity>,
-    frames: Vec<&mut Frame>,
-) -> Result<Option<String>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let size = file.metadata().map_err(|error| error.to_string())?.len();
-    if size > PDB_BYTES_MAX {
-        return Err(format!("{size} bytes, more than the {PDB_BYTES_MAX} that are read: not used"));
-    }
+fn name(path: &Path, opened: Opened, module: &Sought<'_>, frames: Vec<&mut Frame>) -> Result<Option<String>, String> {
+    let identity = module.identity;
     let damaged = |error: &dyn std::fmt::Display| format!("not used: {error}");
-    let mut pdb = PDB::open(file).map_err(|error| damaged(&error))?;
+    let mut pdb = PDB::open(opened.file).map_err(|error| damaged(&error))?;
     let own = pdb.pdb_information().map_err(|error| damaged(&error))?;
     if identity.is_some_and(|identity| identity.guid != own.guid.to_bytes_le()) {
-        return Err(format!("of another build of {}: not used", module.name()));
+        return Err(format!("of another build of {}: not used", module.name));
     }
     let symbols = ContextPdbData::try_from_pdb(pdb).map_err(|error| damaged(&error))?;
     let flags = TypeFormatterFlags::default() | TypeFormatterFlags::NO_ARGUMENTS;
@@ -104,7 +104,7 @@ fn name(
         format!(
             "{}: may be of another build; the page of {} that tells is not in the dump",
             path.display(),
-            module.name()
+            module.name
         )
     }))
 }

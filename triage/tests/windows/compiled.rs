@@ -127,7 +127,7 @@ fn named(machine: &Machine, folder: &Path) -> Report {
     let file = folder.join("machine.dmp");
     std::fs::write(&file, writer::bitmap(machine, 5)).expect("written");
     let mut options = Options::default();
-    options.symbols = vec![folder.to_path_buf()];
+    options.symbols = std::sync::Arc::new(watertight_triage::symbols::Folders(vec![folder.to_path_buf()]));
     let mut reports = Vec::new();
     examine(&file, &options, &mut |report| reports.push(report));
     reports.remove(0)

@@ -4,23 +4,8 @@ use std::time::{Duration, Instant};
 
 use watertight_triage::{examine, Options};
 
+use super::mutants::Seeded;
 use super::{scene, writer};
-
-/// A generator that gives the same mutants on every machine.
-struct Seeded(u64);
-
-impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-}
 
 /// Values that break arithmetic and counts.
 const EDGES: [u64; 8] = [0, 1, u64::MAX, i64::MAX as u64, 0x8000_0000, 0xffff_ffff, 0xffff_8000_0000_0000, 0x1000];
@@ -31,10 +16,7 @@ fn mutate(dump: &mut Vec<u8>, structures: usize, random: &mut Seeded) {
         let end = if random.below(4) == 0 { dump.len() } else { structures.min(dump.len()) };
         let at = random.below(end) & !3;
         let value = if random.below(2) == 0 { EDGES[random.below(EDGES.len())] } else { random.next() };
-        let size = [1, 4, 8][random.below(3)];
-        for (to, from) in dump.iter_mut().skip(at).zip(value.to_le_bytes()).take(size) {
-            *to = from;
-        }
+        random.put(dump, at, value);
     }
     if random.below(10) == 0 {
         dump.truncate(random.below(dump.len()));

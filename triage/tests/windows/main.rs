@@ -4,8 +4,12 @@
 mod arm64;
 mod compiled;
 mod driver;
+mod evidence;
+mod hive;
 mod hostile;
 mod machine;
+#[path = "../mutants/mod.rs"]
+mod mutants;
 mod partial;
 mod processor;
 mod real;

@@ -8,6 +8,8 @@ pub const ADDRESS: u64 = 0xffff_8405_0000_0074;
 pub const FAULT: u64 = DRIVER + 0xe14ed;
 const TRAP_FRAME: u64 = 0xffff_9405_8305_ec20;
 const STACK: (u64, u64) = (0xffff_9405_8305_9000, 0xffff_9405_8306_0000);
+const CONTENT_AREA: u64 = 0xffff_de8a_870a_8290;
+const CONTENT_FILE: u64 = 0xffff_de8a_879b_29a0;
 const THREAD: u64 = 0xffff_e402_fe86_8040;
 const PROCESS: u64 = 0xffff_e402_f8e7_d040;
 const PRCB: u64 = 0xffff_9680_3765_1180;
@@ -214,7 +216,30 @@ pub fn machine() -> Machine {
     }
     // The trap frame's instruction is no return address: the listing has the bytes before it.
     machine.put(DRIVER + 0xe14d9, &CODE.concat());
+    put_mapped(
+        &mut machine,
+        CONTENT_FILE,
+        r"\Windows\System32\drivers\CrowdStrike\C-00000291-00000000-00000032.sys",
+        CONTENT_AREA,
+    );
+    // Not listed: a file of somebody else's, and one whose control area says nothing of it.
+    put_mapped(&mut machine, CONTENT_FILE + 0x1000, r"\Windows\System32\config\SOFTWARE", CONTENT_AREA + 0x1000);
+    let stale = CONTENT_FILE + 0x2000;
+    put_mapped(&mut machine, stale, r"\Windows\System32\drivers\CrowdStrike\stale.sys", CONTENT_AREA + 0x2000);
+    machine.put_u64(CONTENT_AREA + 0x2040, CONTENT_FILE | 3);
     with_kernel(machine, NT)
+}
+
+/// A file object with its name, mapped as data by a control area.
+fn put_mapped(machine: &mut Machine, file: u64, path: &str, area: u64) {
+    let sections = (file & !0xfff) | 0xb00;
+    machine.put(file, &[5, 0, 0xd8, 0]);
+    machine.put_u64(file + 0x28, sections);
+    machine.put_u64(sections, area);
+    machine.put_u64(sections + 0x10, 0);
+    machine.put_name(file + 0x58, (file & !0xfff) | 0xc00, path);
+    // The low bits count references.
+    machine.put_u64(area + 0x40, file | 7);
 }
 
 /// The same machine with its page tables close together, so that a dump is small enough to mutate thousands of times.

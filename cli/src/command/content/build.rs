@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{bail, Context as _};
 use serde::Serialize;
 use watertight_content::pack::{
     build, parse_release, read_folder, BuildError, Folder, Policy, Release, Sources, MANIFEST,
 };
 use watertight_content::sigma::Source;
 use watertight_content_pack::Pack;
-use watertight_host::printable::printable;
+use watertight_host::printable::{printable, printable_lines};
 
 use super::verify::{must_load, Facts};
 use super::{answer, write, Form, OK};
@@ -39,8 +39,11 @@ struct Answer {
 
 /// Builds the pack; nothing is written where anything is refused.
 pub(super) fn run(args: &BuildArgs) -> anyhow::Result<u8> {
+    if let Some(form @ ("json" | "text")) = args.out.to_str() {
+        bail!("-o names the pack's file here: write `--form {form}` for the answer's form, and `-o ./{form}` for a file of that name");
+    }
     let folder = read_folder(&args.source).with_context(|| format!("reading {}", args.source.display()))?;
-    let policy = folder.policy.as_deref().map(watertight_policy::yaml::load).transpose()?;
+    let policy = folder.policy.as_deref().map(read_policy).transpose()?;
     let release = parse_release(Source { file: MANIFEST, text: &folder.manifest })?;
     let built = match build(&sources(&folder, &release, policy.as_ref())) {
         Ok(built) => built,
@@ -57,6 +60,17 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<u8> {
     let json = Answer { kind: "content_build", file: args.out.clone(), pack: facts, warnings: built.warnings };
     answer(args.form, &json, &text)?;
     Ok(OK)
+}
+
+/// The policy, or every problem that it has, on lines of their own.
+fn read_policy(path: &Path) -> anyhow::Result<Policy> {
+    watertight_policy::yaml::load(path).map_err(|error| match error {
+        watertight_policy::yaml::LoadError::Refused(refusal) => {
+            watertight_host::say!("{}", printable_lines(&refusal.to_string()));
+            anyhow::anyhow!("the policy was refused: no pack was written, mend {}", path.display())
+        }
+        other => other.into(),
+    })
 }
 
 fn sources<'s>(folder: &'s Folder, release: &'s Release, policy: Option<&'s Policy>) -> Sources<'s> {

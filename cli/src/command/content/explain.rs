@@ -13,7 +13,7 @@ use watertight_engine::{Explanation, FieldMatch, Image, Rule};
 use watertight_host::printable::printable;
 
 use super::explain_together::Together;
-use super::{answer, read, Form, NOT_FOUND, OK};
+use super::{answer, read, read_file, Form, NOT_FOUND, OK};
 use crate::command::recorded::Recorded;
 use crate::command::refused;
 
@@ -49,7 +49,7 @@ pub struct ExplainArgs {
 pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
     let bytes = match &args.pack {
         Some(pack) => {
-            let bytes = read(pack, PACK_SIZE_BYTES_MAX).context("reading the pack")?;
+            let bytes = read_file(pack, PACK_SIZE_BYTES_MAX).context("reading the pack")?;
             Pack::open(&bytes).with_context(|| pack.display().to_string())?.image().to_vec()
         }
         None => compiled(&args.rules)?,

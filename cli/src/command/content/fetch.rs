@@ -1,5 +1,6 @@
 //! `watertight content fetch`: refresh from a web server or a folder, say how fresh it is, fetch packs, and what the director wants.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use watertight_content_repo::source::{FolderSource, HttpLimits, HttpSource};
 use watertight_content_repo::store::{Folder, Store};
 use watertight_content_repo::time::Moment;
 use watertight_host::printable::printable;
+use watertight_host::slots::{Event, Slots, SlotsError};
+use watertight_host::supervisor::factory;
 
 use super::{answer, read, Form, INPUT_SIZE_BYTES_MAX, NOT_FOUND, OK, PARTIAL};
-use crate::command::run::duration;
+use crate::command::run::{duration, slots_of};
 
 /// Refresh from a repository and fetch packs.
 #[derive(Debug, clap::Args)]
@@ -42,6 +45,9 @@ pub struct FetchArgs {
     spread: Option<Duration>,
     #[command(flatten)]
     host: Option<HostArgs>,
+    /// State folder of the run, if it was given one: what was recalled leaves its slots for the quarantine.
+    #[arg(long, value_name = "DIR")]
+    recall_in: Option<PathBuf>,
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,
@@ -87,6 +93,11 @@ struct Answer {
     director_refused: Option<String>,
     /// What this host may not run any more, by any plan that it has seen.
     recalled: Vec<ContentId>,
+    /// What of it was in a slot of this host, and is in quarantine now.
+    taken_out: Vec<ContentId>,
+    /// Why what was recalled could not be taken out of the slots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_taken_out: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,7 +110,8 @@ struct Row {
     file: Option<PathBuf>,
 }
 
-/// Exit code 0; 3 if the refresh failed and what was trusted before still is good, or the plan is refused; 4 if a name has no pack.
+/// Exit code 0; 3 if the refresh failed and what was trusted before still is good, the plan is refused, or what was recalled can't be
+/// taken out of the slots; 4 if a name has no pack.
 pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
     wait_for_our_turn(args);
     let now = Moment::now();
@@ -128,7 +140,16 @@ pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
         director,
         director_refused,
         recalled: Seen::read(client.store())?.recalled.into_iter().collect(),
+        taken_out: Vec::new(),
+        not_taken_out: None,
     };
+    match take_out(args, &found.recalled) {
+        Ok(taken_out) => found.taken_out = taken_out,
+        Err(error) => {
+            watertight_host::say!("watertight: what was recalled stays in its slot: {}", printable(&error.to_string()));
+            found.not_taken_out = Some(error.to_string());
+        }
+    }
     let wanted = wanted(args, &packs, &found);
     for (pack, row) in packs.iter().zip(&mut found.packs).filter(|(pack, _)| wanted.contains(&pack.id)) {
         row.file = fetch(args, &client, pack)?;
@@ -137,7 +158,7 @@ pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
     let is_missing = args.name.iter().any(|name| packs.iter().all(|pack| pack.release.name != *name));
     Ok(if is_missing {
         NOT_FOUND
-    } else if refreshed.is_err() || found.director_refused.is_some() {
+    } else if refreshed.is_err() || found.director_refused.is_some() || found.not_taken_out.is_some() {
         PARTIAL
     } else {
         OK
@@ -186,6 +207,28 @@ fn ask_director(
     let verdict = decide(&plan, packs, &host, &mut seen, now);
     seen.write(client.store())?;
     Ok(verdict.map(Some).map_err(|refusal| refusal.to_string()))
+}
+
+/// What was recalled and lies in a slot of this host goes into quarantine; a run that is at work goes over to the step below.
+fn take_out(args: &FetchArgs, recalled: &[ContentId]) -> Result<Vec<ContentId>, SlotsError> {
+    if recalled.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut slots = Slots::at(&slots_of(args.recall_in.as_deref()), factory());
+    let held = match slots.state() {
+        Ok(state) => state,
+        Err(SlotsError::Disk { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut taken_out = Vec::new();
+    for content in recalled {
+        let Ok(id) = content.to_string().parse() else { continue }; // the same digest by another name
+        if held.candidates.iter().chain(&held.goods).any(|held| held.id == id) {
+            slots.after(Event::Recalled(id))?;
+            taken_out.push(*content);
+        }
+    }
+    Ok(taken_out)
 }
 
 /// What the director wants where one is asked; else the newest pack of each name.
@@ -237,7 +280,8 @@ fn text(found: &Answer) -> String {
         text.push_str(&verdict.to_string());
     }
     for content in &found.recalled {
-        text.push_str(&format!("recalled {content}\n"));
+        let taken_out = if found.taken_out.contains(content) { ": taken out of its slot" } else { "" };
+        text.push_str(&format!("recalled {content}{taken_out}\n"));
     }
     text
 }

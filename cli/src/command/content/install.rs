@@ -10,7 +10,7 @@ use watertight_host::lock::RunLock;
 use watertight_host::slots::{ContentId, Event, Refusal, Slots, SlotsError, PACK_SIZE_BYTES_MAX};
 use watertight_host::supervisor::factory;
 
-use super::{answer, read, Form, CONFLICT, FORBIDDEN, OK};
+use super::{answer, read_file, Form, CONFLICT, FORBIDDEN, OK};
 use crate::command::run::{slots_of, state_of};
 
 /// Put a pack on trial on this machine.
@@ -34,7 +34,7 @@ pub struct InstallArgs {
 /// The file can't be read, or the slots can't be written.
 pub fn run(args: &InstallArgs) -> anyhow::Result<u8> {
     let InstallArgs { pack, state, output } = args;
-    let bytes = read(pack, PACK_SIZE_BYTES_MAX)?;
+    let bytes = read_file(pack, PACK_SIZE_BYTES_MAX)?;
     let mut slots = Slots::make(&slots_of(state.as_deref()), factory())?;
     let id = ContentId::of(&bytes);
     if slots.state()?.quarantined.contains(&id) {
@@ -74,9 +74,18 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<u8> {
         (true, None) => "no run is at work: the next one tries it".to_owned(),
     };
     let (name, version, rules) = (&header.name, header.version, header.rule_count);
-    let text = format!("{name} version {version}, {rules} rules, {} canaries ({id}): {who}\n", header.canaries);
+    let mut text = format!("{name} version {version}, {rules} rules, {} canaries ({id}): {who}\n", header.canaries);
+    if header.is_urgent {
+        // Installed by hand, this is the word of whoever installs it: nobody else signed for it.
+        let denies = header.policy.as_ref().map_or(0, |policy| policy.rules.len());
+        text.push_str(&format!(
+            "URGENT: its {denies} deny rules, and the actions of its rules that the run allows, are in force at once, without a trial in \
+             which they only count\n"
+        ));
+    }
     let line = json!({
         "id": id.to_string(), "name": name, "version": version, "rules": rules, "canaries": header.canaries,
+        "is_urgent": header.is_urgent,
         "installed": is_new, "run": run,
     });
     answer(*output, &line, &text)?;

@@ -11,6 +11,7 @@ mod explain_together;
 mod fetch;
 mod install;
 mod keys;
+mod left_out;
 mod passphrase;
 mod publish;
 mod replay;
@@ -20,6 +21,7 @@ mod verify;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{bail, Context as _};
@@ -117,9 +119,22 @@ fn answer(form: Form, json: &impl Serialize, text: &str) -> anyhow::Result<()> {
     .map_err(not_written("the answer"))
 }
 
+/// A file's bytes, if they are not too many. What is no file is not waited for: a pipe may never say anything.
+fn read_file(path: &Path, size_bytes_max: u64) -> anyhow::Result<Vec<u8>> {
+    let place = || path.display().to_string();
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(place)?;
+    if !file.metadata().with_context(place)?.is_file() {
+        bail!("{}: this is no regular file: copy what is in it to one", path.display());
+    }
+    read_open(file, path, size_bytes_max)
+}
+
 /// A file's bytes, if they are not too many.
 fn read(path: &Path, size_bytes_max: u64) -> anyhow::Result<Vec<u8>> {
-    let file = File::open(path).with_context(|| path.display().to_string())?;
+    read_open(File::open(path).with_context(|| path.display().to_string())?, path, size_bytes_max)
+}
+
+fn read_open(file: File, path: &Path, size_bytes_max: u64) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(size_bytes_max.saturating_add(1)).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
     if bytes.len() as u64 > size_bytes_max {
@@ -140,6 +155,9 @@ fn read_document(path: &Path) -> anyhow::Result<Document> {
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.with_context(|| format!("{} names no file", path.display()))?;
+    if path.is_dir() {
+        bail!("{} is a folder: name a file in it", path.display());
+    }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(Store::new(Folder::unlocked(parent)?).put(name, bytes)?)
 }

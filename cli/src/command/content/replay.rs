@@ -1,8 +1,9 @@
 //! `watertight content replay`: a pack in the real engine over recorded events: alerts and cost of each rule, and how both differ
 //! from the pack before.
 //!
-//! Cost is counted, not timed, so that two runs on two machines say the same: how often a rule's condition was evaluated, the
-//! questions that it was the first to ask, and the bytes that those looked at.
+//! Cost is counted, so that two runs on two machines say the same: how often a rule's condition was evaluated, the questions that it was
+//! the first to ask, and the bytes that those looked at. Time is that of this machine: measured for all rules together, which share
+//! questions, and divided among them by their work.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,6 +18,7 @@ use watertight_content::sigma::detect::Hit;
 use watertight_content_pack::Pack;
 use watertight_host::printable::printable;
 
+use super::left_out::{self, LeftOut};
 use super::verify::{hex, read_pack};
 use super::{answer, Form, OK};
 use crate::command::detect::LINE_BYTES_MAX;
@@ -60,6 +62,9 @@ pub(super) struct Replayed {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
     pub(super) rule: String,
+    /// Which stage of a sequence it is; none for a rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<String>,
     pub(super) title: String,
     level: Option<&'static str>,
     pub(super) alerts: u64,
@@ -69,6 +74,13 @@ pub(super) struct Row {
     undecided: u64,
     /// Of the work of all rules, in percent.
     share_percent: f64,
+    /// The same of the time that an event took, in tenths of a nanosecond.
+    ns_per_event: f64,
+    /// Hits that exceptions left out.
+    left_out: u64,
+    /// By exception; several may leave out one hit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exceptions: Vec<left_out::Row>,
 }
 
 /// A rule that alerts otherwise than before.
@@ -116,8 +128,8 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<u8> {
 /// Every pack over the same events, in one pass.
 pub(super) fn replay(packs: &[Pack<'_>], events: &Path) -> anyhow::Result<Vec<Replayed>> {
     let name = events.display().to_string();
-    let mut runs: Vec<(Recorded<'_>, BTreeMap<String, u64>)> =
-        packs.iter().map(|pack| (Recorded::new(pack.rules()).counting(), BTreeMap::new())).collect();
+    let mut runs: Vec<(Recorded<'_>, BTreeMap<String, u64>, LeftOut<'_>)> =
+        packs.iter().map(|pack| (Recorded::new(pack.rules()).counting(), BTreeMap::new(), LeftOut::of(pack))).collect();
     let (mut input, size): (Box<dyn BufRead>, _) = match events.as_os_str() == "-" {
         true => (Box::new(io::stdin().lock()), None),
         false => {
@@ -138,24 +150,27 @@ pub(super) fn replay(packs: &[Pack<'_>], events: &Path) -> anyhow::Result<Vec<Re
         if read >= LINE_BYTES_MAX {
             bail!("{name}:{number}: the line is longer than {LINE_BYTES_MAX} bytes: write one event a line");
         }
-        for (recorded, alerts) in &mut runs {
+        for (recorded, alerts, left_out) in &mut runs {
             for hit in recorded.line(number, &line, false).with_context(|| format!("{name}:{number}"))? {
                 count(alerts, hit);
             }
+            left_out.line(&line).with_context(|| format!("{name}:{number}"))?;
         }
         bar.inc(read);
     }
     bar.finish_and_clear();
     // Correlations wait for late events until time is over, and it is over with the last line.
-    for (recorded, alerts) in &mut runs {
+    for (recorded, alerts, _) in &mut runs {
         recorded.last_hits().into_iter().for_each(|hit| count(alerts, hit));
     }
-    if let Some((recorded, _)) = runs.first_mut() {
+    if let Some((recorded, ..)) = runs.first_mut() {
         for words in recorded.end(&name)?.into_iter().chain(recorded.limits_in_words()) {
             watertight_host::say!("watertight: {}", printable(&words));
         }
     }
-    Ok(packs.iter().zip(&runs).map(|(pack, (recorded, alerts))| Replayed::of(pack, recorded, alerts)).collect())
+    let replayed =
+        |(pack, (recorded, alerts, left_out)): (&Pack<'_>, &(_, _, _))| Replayed::of(pack, recorded, alerts, left_out);
+    Ok(packs.iter().zip(&runs).map(replayed).collect())
 }
 
 fn count(alerts: &mut BTreeMap<String, u64>, hit: Hit) {
@@ -174,16 +189,20 @@ fn bar(size: Option<u64>) -> ProgressBar {
 }
 
 impl Replayed {
-    fn of(pack: &Pack<'_>, recorded: &Recorded<'_>, alerts: &BTreeMap<String, u64>) -> Self {
+    fn of(pack: &Pack<'_>, recorded: &Recorded<'_>, alerts: &BTreeMap<String, u64>, left_out: &LeftOut<'_>) -> Self {
         let (manifest, counted, costs) = (pack.manifest(), recorded.counted(), recorded.costs());
         let work: u64 = costs.iter().map(|cost| cost.work).fold(0, u64::saturating_add);
+        let took_ns = u64::try_from(counted.took.as_nanos()).unwrap_or(u64::MAX);
+        let ns_per_event = took_ns.checked_div(counted.events).unwrap_or(0);
         let mut alerts = alerts.clone();
         let mut rules: Vec<Row> = pack
             .rules()
             .rules()
             .zip(&costs)
-            .map(|(rule, cost)| Row {
+            .zip(0..)
+            .map(|((rule, cost), position)| Row {
                 rule: rule.id().to_owned(),
+                stage: rule.id().split_once('#').filter(|_| rule.is_stage()).map(|(_, stage)| stage.to_owned()),
                 title: rule.title().to_owned(),
                 level: rule.level().map(|level| level.name()),
                 alerts: alerts.remove(rule.id()).unwrap_or(0),
@@ -192,12 +211,16 @@ impl Replayed {
                 work: cost.work,
                 undecided: cost.undecided,
                 share_percent: percent(cost.work, work),
+                ns_per_event: tenths_of_share(ns_per_event, cost.work, work),
+                left_out: left_out.hits(position),
+                exceptions: left_out.rows(position),
             })
             .collect();
         // What is no rule of the image and alerts all the same: correlations.
         rules.extend(alerts.into_iter().map(|(rule, alerts)| Row {
             title: rule.clone(),
             rule,
+            stage: None,
             level: None,
             alerts,
             evaluations: 0,
@@ -205,6 +228,9 @@ impl Replayed {
             work: 0,
             undecided: 0,
             share_percent: 0.0,
+            ns_per_event: 0.0,
+            left_out: 0,
+            exceptions: Vec::new(),
         }));
         rules.sort_by(|left, right| (right.work, &left.rule).cmp(&(left.work, &right.rule)));
         Self {
@@ -214,10 +240,7 @@ impl Replayed {
             events: counted.events,
             alerts: rules.iter().map(|row| row.alerts).fold(0, u64::saturating_add),
             work,
-            ns_per_event: u64::try_from(counted.took.as_nanos())
-                .unwrap_or(u64::MAX)
-                .checked_div(counted.events)
-                .unwrap_or(0),
+            ns_per_event,
             rules,
         }
     }
@@ -230,6 +253,15 @@ fn percent(part: u64, whole: u64) -> f64 {
         return 0.0;
     }
     (part as f64 * 10_000.0 / whole as f64).round() / 100.0
+}
+
+/// A part of a whole time, to one digit behind the point.
+#[allow(clippy::cast_precision_loss)] // for people
+fn tenths_of_share(time_ns: u64, part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        return 0.0;
+    }
+    (time_ns as f64 * 10.0 * part as f64 / whole as f64).round() / 10.0
 }
 
 /// The rules whose alerts or work are not what they were.
@@ -267,25 +299,32 @@ fn in_words(replayed: &Replayed) -> String {
         replayed.alerts,
         replayed.ns_per_event
     );
-    let (fired, quiet): (Vec<&Row>, Vec<&Row>) = replayed.rules.iter().partition(|row| row.alerts > 0);
+    let (fired, quiet): (Vec<&Row>, Vec<&Row>) =
+        replayed.rules.iter().partition(|row| row.alerts > 0 || row.left_out > 0);
     let shown: Vec<&Row> =
         fired.into_iter().chain(quiet.into_iter().filter(|row| row.work > 0)).take(ROWS_MAX).collect();
     if !shown.is_empty() {
-        let _ = writeln!(text, "  alerts   share  evaluated       work  rule");
+        let _ = writeln!(text, "  alerts  left out   share  ns/event  evaluated       work  rule");
     }
     for row in &shown {
         let _ = writeln!(
             text,
-            "  {:>6} {:>6.2}% {:>10} {:>10}  {} {}",
+            "  {:>6} {:>9} {:>6.2}% {:>9.1} {:>10} {:>10}  {} {}",
             row.alerts,
+            row.left_out,
             row.share_percent,
+            row.ns_per_event,
             row.evaluations,
             row.work,
             row.rule,
             printable(&row.title)
         );
+        for left_out::Row { exception, left_out } in &row.exceptions {
+            let _ = writeln!(text, "         {left_out:>8}  left out by {}", printable(exception));
+        }
     }
-    let rest = replayed.rules.len().saturating_sub(shown.len());
+    let rules = |rows: &mut dyn Iterator<Item = &Row>| rows.filter(|row| row.stage.is_none()).count();
+    let rest = rules(&mut replayed.rules.iter()).saturating_sub(rules(&mut shown.iter().copied()));
     if rest > 0 {
         let _ = writeln!(
             text,

@@ -13,7 +13,7 @@ use watertight_host::loading::{load_pack, LoadError};
 use watertight_host::printable::printable;
 use watertight_host::slots::ContentId;
 
-use super::{answer, read, Form, OK};
+use super::{answer, read_file, Form, OK};
 
 /// Open a pack as a host does, run its canaries, and say what it is.
 #[derive(Debug, clap::Args)]
@@ -150,7 +150,7 @@ pub(super) fn must_load(pack: &[u8]) -> anyhow::Result<()> {
 
 /// A pack's bytes, if they are not more than any pack has.
 pub(super) fn read_pack(path: &Path) -> anyhow::Result<Vec<u8>> {
-    read(path, PACK_SIZE_BYTES_MAX)
+    read_file(path, PACK_SIZE_BYTES_MAX)
 }
 
 pub(super) fn hex(digest: &[u8]) -> String {

@@ -9,10 +9,11 @@ use std::time::UNIX_EPOCH;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
+use watertight_host::examiner::Examiner;
 use watertight_host::printable::printable;
 use watertight_host::say::not_written;
 use watertight_triage::store::{Added, Associated, Estimate, Origin, Shown, Store, StoreError};
-use watertight_triage::{examine, Examined, Options};
+use watertight_triage::Examined;
 
 /// Exit code when all went well.
 const OK: u8 = 0;
@@ -169,6 +170,7 @@ fn share(text: &str) -> Result<(u64, u64), String> {
 fn add(args: &AddArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut store = open(&args.place.store)?;
     let (mut new, mut known, mut nothing, mut failed) = (0_u64, 0_u64, 0_u64, 0_usize);
+    let mut examiner = Examiner::new(false, Vec::new());
     for file in &args.files {
         let origin = Origin {
             host: args.host.clone(),
@@ -179,7 +181,7 @@ fn add(args: &AddArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             os_build: args.os_build.clone(),
         };
         let mut added = Ok(());
-        let examined = examine(file, &Options::default(), &mut |report| {
+        let examined = examiner.examine(file, &mut |report| {
             if added.is_err() {
                 return;
             }
@@ -192,7 +194,7 @@ fn add(args: &AddArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
                 Ok(Added::NoCrash) => nothing += u64::from(report.error.is_none()),
                 Err(error) => added = Err(error),
             }
-        });
+        })?;
         added.with_context(|| args.place.store.display().to_string())?;
         failed += usize::from(examined == Examined::Failed);
     }

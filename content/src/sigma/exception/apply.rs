@@ -1,19 +1,22 @@
 //! Exceptions put into the rules that they name, and what is wrong with them: those that name no rule, can never apply, or leave out
 //! more than anybody named.
 
-use crate::rule::{Expr, LogSource, Rule, Selection};
+use crate::rule::{Expr, InputSource, LogSource, Rule, Selection};
 
 use super::logic::{implies, is_broad, Condition};
 use super::{Exception, Targets};
+use crate::sigma::host::is_supplied;
 use crate::sigma::load::same_id;
 use crate::sigma::reason::did_you_mean;
-use crate::sigma::{Loaded, LoadedException};
+use crate::sigma::{Library, Loaded, LoadedCorrelation};
 
 /// Rules with their exceptions in them.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
     /// The rules, in the order that they were given in.
     pub rules: Vec<Rule>,
+    /// The correlations alike: an exception of a sequence is put into its stages.
+    pub correlations: Vec<LoadedCorrelation>,
     /// Of each rule: the exceptions that together leave out every event that it is true of, in words.
     pub emptied_by: Vec<Option<String>>,
     /// Of each exception: where it applies, and what is wrong with it.
@@ -25,6 +28,8 @@ pub struct Applied {
 pub struct FoundIn {
     /// The positions of the rules that it is put into.
     pub rules: Vec<usize>,
+    /// The positions of the sequences.
+    pub sequences: Vec<usize>,
     /// What is wrong.
     pub findings: Vec<Finding>,
 }
@@ -58,6 +63,20 @@ pub enum Finding {
         /// `filter` or `exception`.
         word: &'static str,
     },
+    /// It names a correlation that has no stages of its own.
+    #[error("unused: correlation {rule} listens to rules by name: name those, {listens}")]
+    ListensByName {
+        /// The correlation's id.
+        rule: String,
+        /// What it listens to.
+        listens: String,
+    },
+    /// It names a sequence whose stages never see such events.
+    #[error("unused: no stage of {rule} is of a log source that has what it asks for: name a field of one")]
+    NoStage {
+        /// The sequence's id.
+        rule: String,
+    },
     /// It is for all rules of a log source, and there is none.
     #[error("unused: there is no rule of its log source")]
     NoRule,
@@ -75,14 +94,16 @@ pub enum Finding {
 /// The rules with the exceptions in them. Each becomes selections of its own, named for it, so that an explanation can tell it from
 /// what the rule's author left out.
 #[must_use]
-pub fn apply(loaded: &[Loaded], exceptions: &[LoadedException]) -> Applied {
+pub fn apply(library: &Library) -> Applied {
+    let Library { rules: loaded, exceptions, correlations, .. } = library;
     let mut applied = Applied {
         rules: loaded.iter().map(|loaded| loaded.rule.clone()).collect(),
+        correlations: correlations.clone(),
         emptied_by: vec![None; loaded.len()],
         exceptions: Vec::with_capacity(exceptions.len()),
     };
-    for LoadedException { exception, .. } in exceptions {
-        let mut found = place(exception, loaded);
+    for exception in exceptions.iter().map(|loaded| &loaded.exception) {
+        let mut found = place(exception, library);
         if is_broad(&exception.excluded, &exception.selections) {
             found.findings.push(Finding::Broad);
         }
@@ -96,9 +117,34 @@ pub fn apply(loaded: &[Loaded], exceptions: &[LoadedException]) -> Applied {
             }
             put(exception, rule, !applied.exceptions.iter().any(|before: &FoundIn| before.rules.contains(&position)));
         }
+        for position in found.sequences.iter().copied() {
+            let is_first = !applied.exceptions.iter().any(|before| before.sequences.contains(&position));
+            for stage in applied.correlations.get_mut(position).into_iter().flat_map(stages_mut) {
+                if !fits_stage(exception, stage) {
+                    continue;
+                }
+                if is_emptied(stage, exception) {
+                    found.findings.push(Finding::EmptiesRule { rule: stage.id.clone() });
+                }
+                put(exception, stage, is_first);
+            }
+        }
         applied.exceptions.push(found);
     }
     applied
+}
+
+fn stages_mut(loaded: &mut LoadedCorrelation) -> impl Iterator<Item = &mut Rule> {
+    loaded.correlation.inputs.iter_mut().filter_map(|input| match &mut input.source {
+        InputSource::Inline(rule) => Some(rule.as_mut()),
+        InputSource::Named { .. } => None,
+    })
+}
+
+/// Whether the stage's events can be what the exception is about: one stage is of files, the next of processes.
+fn fits_stage(exception: &Exception, stage: &Rule) -> bool {
+    exception.logsource.as_ref().is_none_or(|own| own.applies_to(&stage.logsource))
+        && is_supplied(exception, &stage.logsource)
 }
 
 /// Whether nothing is left: all that the rule is true of, with the exceptions that are in it already, is excluded.
@@ -107,8 +153,9 @@ fn is_emptied(rule: &Rule, exception: &Exception) -> bool {
     implies(left, Condition { expr: &exception.excluded, selections: &exception.selections })
 }
 
-/// The rules that it is for.
-fn place(exception: &Exception, loaded: &[Loaded]) -> FoundIn {
+/// The rules and sequences that it is for.
+fn place(exception: &Exception, library: &Library) -> FoundIn {
+    let loaded = library.rules.as_slice();
     let fits = |rule: &Rule| exception.logsource.as_ref().is_none_or(|own| own.applies_to(&rule.logsource));
     let mut found = FoundIn::default();
     match &exception.targets {
@@ -125,11 +172,7 @@ fn place(exception: &Exception, loaded: &[Loaded]) -> FoundIn {
                         let count = others.len().saturating_add(1);
                         found.findings.push(Finding::Ambiguous { name: name.clone(), count });
                     }
-                    [] => {
-                        let known = loaded.iter().map(|loaded| loaded.rule.id.as_str());
-                        let mend = did_you_mean(name, known, "remove it, or add the rule");
-                        found.findings.push(Finding::Dangling { name: name.clone(), mend });
-                    }
+                    [] => place_in_correlation(exception, name, library, &mut found),
                     [position, ..] if found.rules.contains(position) => {}
                     [position, ..] => match loaded.get(*position).map(|loaded| &loaded.rule) {
                         Some(rule) if !fits(rule) => found.findings.push(Finding::OtherLogSource {
@@ -144,6 +187,41 @@ fn place(exception: &Exception, loaded: &[Loaded]) -> FoundIn {
         }
     }
     found
+}
+
+/// The sequence of that id or name; what else has it can't have an exception.
+fn place_in_correlation(exception: &Exception, name: &str, library: &Library, found: &mut FoundIn) {
+    let correlations = &library.correlations;
+    let by_id = correlations.iter().position(|one| same_id(&one.correlation.id) == same_id(name));
+    let mut by_name = (0..).zip(correlations).filter(|(_, one)| one.name.as_deref() == Some(name)).map(|(at, _)| at);
+    let Some(position) = by_id.or_else(|| by_name.next()) else {
+        let ids = correlations.iter().map(|one| one.correlation.id.as_str());
+        let known = library.rules.iter().map(|loaded| loaded.rule.id.as_str()).chain(ids);
+        let mend = did_you_mean(name, known, "remove it, or add the rule");
+        found.findings.push(Finding::Dangling { name: name.to_owned(), mend });
+        return;
+    };
+    if by_id.is_none() && by_name.next().is_some() {
+        let count = by_name.count().saturating_add(2);
+        found.findings.push(Finding::Ambiguous { name: name.to_owned(), count });
+        return;
+    }
+    let Some(correlation) = correlations.get(position).map(|one| &one.correlation) else { return };
+    let (mut stages, mut listens) = (Vec::new(), Vec::new());
+    for input in &correlation.inputs {
+        match &input.source {
+            InputSource::Inline(rule) => stages.push(rule.as_ref()),
+            InputSource::Named { reference, .. } => listens.push(reference.as_str()),
+        }
+    }
+    let rule = correlation.id.clone();
+    if !listens.is_empty() {
+        found.findings.push(Finding::ListensByName { rule, listens: listens.join(", ") });
+    } else if !stages.iter().any(|stage| fits_stage(exception, stage)) {
+        found.findings.push(Finding::NoStage { rule });
+    } else if !found.sequences.contains(&position) {
+        found.sequences.push(position);
+    }
 }
 
 /// The rule of that id, else the rules of that name: an id is one rule's.

@@ -45,7 +45,7 @@ impl Usage {
     /// # Errors
     /// The rules exceed what an image may hold.
     pub fn of(library: &Library) -> Result<Option<Self>, CompileError> {
-        let applied = apply(&library.rules, &library.exceptions);
+        let applied = apply(library);
         let mut rules: Vec<(Rule, &Loaded)> = Vec::new();
         let (mut rows, mut hits, mut left_out) = (Vec::new(), HashMap::<String, Vec<usize>>::new(), HashMap::new());
         for (number, (loaded, found)) in library.exceptions.iter().zip(&applied.exceptions).enumerate() {

@@ -13,7 +13,7 @@ use super::Crew;
 use crate::actions::InForce;
 use crate::output::{content, no_content, sensor_event};
 use crate::publisher::plan::Standing;
-use crate::worker::protocol::Format;
+use crate::worker::protocol::{Format, Message};
 
 impl Crew<'_> {
     /// The content in force says what is denied, from here on.
@@ -56,6 +56,9 @@ impl Crew<'_> {
             let evaluated = self.tally.evaluated().load(Ordering::Relaxed);
             if self.ladder.lives(&mut self.active, evaluated) {
                 self.leave_word();
+                if let Some(detector) = &mut self.detector {
+                    detector.queue(&Message::Slot(self.active.slot().to_owned()))?;
+                }
                 let message = format!("content has lived through its trial: {}", self.active.in_words());
                 self.offer_policy()?;
                 return self.tell(vec![sensor_event(Kind::SensorMode, "content", &message)]);

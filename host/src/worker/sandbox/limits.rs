@@ -28,6 +28,10 @@ const LOADER_CPU_S_MOST: u64 = 30;
 const COMPILER_BYTES_MAX: u64 = 512 << 20;
 /// Processor time of the compiler: ten times what that collection took without optimization.
 const COMPILER_CPU_S_MAX: u64 = 120;
+/// Private memory of who reads crash files: twice what the longest text that is read at once takes.
+const TRIAGE_BYTES_MAX: u64 = 512 << 20;
+/// Its processor time, for all files of a run; who hands them over counts it by file and lets a worker go before.
+const TRIAGE_CPU_S_MAX: u64 = 600;
 /// Standard input, output, error and the report.
 const LOADER_FILES_MAX: u64 = 8;
 
@@ -40,6 +44,7 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
         Profile::Detector => (DETECTOR_BYTES_MAX, DETECTOR_FILES_MAX),
         Profile::Loader => (LOADER_BYTES_MAX, LOADER_FILES_MAX),
         Profile::Compiler => (COMPILER_BYTES_MAX, LOADER_FILES_MAX),
+        Profile::Triage => (TRIAGE_BYTES_MAX, DETECTOR_FILES_MAX),
         Profile::Sources { .. } => (SOURCES_BYTES_MAX, SOURCES_FILES_MAX),
     };
     // A core would hold everything that the worker saw.
@@ -48,9 +53,10 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
     match profile {
         Profile::Loader => bounds.push((Resource::Cpu, loader_cpu_s())),
         Profile::Compiler => bounds.push((Resource::Cpu, COMPILER_CPU_S_MAX)),
+        Profile::Triage => bounds.push((Resource::Cpu, TRIAGE_CPU_S_MAX)),
         Profile::Detector | Profile::Sources { .. } => {}
     }
-    if matches!(profile, Profile::Loader | Profile::Compiler) {
+    if matches!(profile, Profile::Loader | Profile::Compiler | Profile::Triage) {
         bounds.push((Resource::As, mapped_bytes()?.saturating_add(memory)));
     }
     Ok(bounds)

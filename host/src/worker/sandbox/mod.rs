@@ -25,6 +25,8 @@ pub enum Profile {
     Loader,
     /// Turns rules in text into an image. As the loader, with the room that a compiler needs.
     Compiler,
+    /// Reads crash files that come to it as descriptors, and answers into a pipe. Opens nothing.
+    Triage,
     /// Looks at files and processes of others, as its open sources need it.
     Sources {
         /// fanotify marks are open.
@@ -41,6 +43,9 @@ pub struct Sandbox {
     pub uid: u32,
     /// Names of the capabilities that it kept.
     pub capabilities: Vec<String>,
+    /// How many are left in its bounding set.
+    #[serde(default)]
+    pub bounding: usize,
     /// System calls that it may make; every other one ends it.
     pub calls: usize,
     /// What Landlock holds: `files and network (ABI 4)`, `partly (ABI 2)`, or why nothing.
@@ -54,7 +59,7 @@ impl Profile {
     /// Capabilities that stay: what the sources do after they are open, and nothing to gain more with.
     fn capabilities(self) -> CapabilitySet {
         match self {
-            Self::Detector | Self::Loader | Self::Compiler => CapabilitySet::empty(),
+            Self::Detector | Self::Loader | Self::Compiler | Self::Triage => CapabilitySet::empty(),
             Self::Sources { has_fanotify, has_proc_connector } => {
                 // Folders by handle and /proc of every user.
                 let mut kept = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::SYS_PTRACE;
@@ -97,7 +102,7 @@ pub fn enter_with<T>(
     privileges::die_with_parent()?; // once more: a change of identity ends the tie
     let limits = limits::of(profile)?;
     let landlock = match profile {
-        Profile::Detector | Profile::Loader | Profile::Compiler => filesystem::close(),
+        Profile::Detector | Profile::Loader | Profile::Compiler | Profile::Triage => filesystem::close(),
         // Landlock forbids to look at processes outside of it, which is what this worker is for.
         Profile::Sources { .. } => "none: it would hide other processes from this worker".to_owned(),
     };
@@ -105,8 +110,9 @@ pub fn enter_with<T>(
     limits::set(&limits)?; // from here on there are no more threads
     let uid = rustix::process::geteuid().as_raw();
     let capabilities = privileges::names(privileges::effective()?);
+    let bounding = privileges::bounding_set().len();
     let calls = calls::restrict(profile, report)?;
-    Ok((Sandbox { uid, capabilities, calls, landlock, group: String::new() }, started))
+    Ok((Sandbox { uid, capabilities, bounding, calls, landlock, group: String::new() }, started))
 }
 
 /// The C library gives each thread an arena of its own, and before it gives back some of it reads in /proc whether the kernel overcommits:
@@ -129,11 +135,12 @@ impl Sandbox {
 
 impl std::fmt::Display for Sandbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { uid, capabilities, calls, landlock, group } = self;
+        let Self { uid, capabilities, calls, landlock, group, .. } = self;
         let capabilities = if capabilities.is_empty() { "none".to_owned() } else { capabilities.join(" ") };
+        let shared = if *uid == privileges::NOBODY { " (shared with others: no id of its own is free)" } else { "" };
         write!(
             f,
-            "uid {uid}, capabilities {capabilities}, {calls} system calls, Landlock {landlock}, control group {group}"
+            "uid {uid}{shared}, capabilities {capabilities}, {calls} system calls, Landlock {landlock}, control group {group}"
         )
     }
 }

@@ -52,10 +52,11 @@ impl<const SIZE_BYTES: usize> Fields<SIZE_BYTES> {
 }
 
 actions! {
-    /// Loads a module that the lab brought.
+    /// Loads a module that the lab brought, with the parameters that it brought for it.
     "kernel.insert_module" => insert_module(name) {
         let file = std::fs::File::open(format!("/lab/modules/{name}.ko"))?;
-        rustix::system::finit_module(&file, c"", 0)?;
+        let parameters = std::fs::read(format!("/lab/modules/{name}.parameters")).unwrap_or_default();
+        rustix::system::finit_module(&file, &CString::new(parameters)?, 0)?;
         Ok(json!(null))
     }
 

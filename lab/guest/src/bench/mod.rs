@@ -17,6 +17,7 @@ use watertight_lab_guest::{Finding, Line, Measurement, ReaderCost, Round, Sensor
 /// Runs the benchmark of one sensor and says each finding at once.
 pub fn run(report: &Report, sensor: Sensor) -> Result<()> {
     world::mount_bpf()?;
+    world::use_control_groups()?;
     work::prepare()?;
     if let Some(why) = sensor::absent(sensor) {
         report.say(&Line::Found(Finding::Absent(sensor, why)));

@@ -1,8 +1,11 @@
-//! `watertight crash chart`: crashes over time, as bars in the terminal or as an SVG picture.
+//! `watertight crash chart`: crashes over time, as bars in the terminal or as a picture.
 
-use std::fmt::Write as _;
+mod picture;
+mod png;
+mod svg;
+
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use watertight_host::say::not_written;
@@ -16,13 +19,6 @@ const BARS_MAX: usize = 400;
 /// Letters of the longest bar.
 const BAR_LETTERS: u64 = 50;
 
-/// Size of the picture in pixels.
-const WIDTH: u64 = 900;
-const HEIGHT: u64 = 320;
-
-/// Room around the bars, for the words.
-const MARGIN: u64 = 48;
-
 /// Show crashes over time, of one bucket or of all.
 #[derive(Debug, clap::Args)]
 pub(super) struct ChartArgs {
@@ -31,9 +27,12 @@ pub(super) struct ChartArgs {
     /// Length of a bar.
     #[arg(long, value_enum, default_value = "hour")]
     by: Length,
-    /// Write a picture there instead.
+    /// Write a picture there instead, as SVG.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Write a picture there instead, as PNG.
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
     /// The bucket; without it all.
     bucket: Option<String>,
 }
@@ -58,15 +57,16 @@ impl Length {
 
 pub(super) fn run(args: &ChartArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let slots = open_existing(&args.place.store)?.chart(args.bucket.as_deref(), args.by.seconds())?;
-    if let Some(file) = &args.svg {
-        let bars = filled(&slots, args.by.seconds());
-        std::fs::write(file, svg(&bars)).with_context(|| format!("writing {}", file.display()))?;
+    let bars = filled(&slots, args.by.seconds());
+    if args.svg.is_some() || args.png.is_some() {
+        let shapes = picture::shapes(&bars);
+        write(args.svg.as_deref(), || Ok(svg::svg(&shapes).into_bytes()))?;
+        write(args.png.as_deref(), || Ok(png::png(&shapes)?))?;
         return Ok(OK);
     }
     if args.place.output != Form::Text {
         return super::lines(&slots, args.place.output, out, |_| String::new());
     }
-    let bars = filled(&slots, args.by.seconds());
     let most = bars.iter().map(|bar| bar.crashes).max().unwrap_or(0).max(1);
     for bar in &bars {
         let letters = (bar.crashes.saturating_mul(BAR_LETTERS)).div_ceil(most);
@@ -90,42 +90,9 @@ fn filled(slots: &[Slot], slot_s: i64) -> Vec<Slot> {
     bars
 }
 
-/// The picture: a bar for each piece of time, the darker part are hosts.
-fn svg(bars: &[Slot]) -> String {
-    let most = bars.iter().map(|bar| bar.crashes).max().unwrap_or(0).max(1);
-    let (inner_width, inner_height) = (WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN);
-    let count = u64::try_from(bars.len()).unwrap_or(1).max(1);
-    let mut picture = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <title>Crashes over time</title>\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n"
-    );
-    let bottom = HEIGHT - MARGIN;
-    for (number, bar) in (0_u64..).zip(bars) {
-        let left = MARGIN + number * inner_width / count;
-        let width = (inner_width / count).clamp(1, 40);
-        for (value, colour) in [(bar.crashes, "#c9a227"), (bar.hosts, "#8c2f1b")] {
-            let height = value.saturating_mul(inner_height) / most;
-            // Writing to a string does not fail.
-            let _ = writeln!(
-                picture,
-                "<rect x=\"{left}\" y=\"{}\" width=\"{width}\" height=\"{height}\" fill=\"{colour}\"><title>{}: {} crashes, {} hosts</title></rect>",
-                bottom - height,
-                time(bar.at_s),
-                bar.crashes,
-                bar.hosts
-            );
-        }
-    }
-    let labels = [
-        (MARGIN, MARGIN - 12, "start", format!("most: {most} crashes (light), hosts (dark)")),
-        (MARGIN, bottom + 20, "start", bars.first().map(|bar| time(bar.at_s)).unwrap_or_default()),
-        (WIDTH - MARGIN, bottom + 20, "end", bars.last().map(|bar| time(bar.at_s)).unwrap_or_default()),
-    ];
-    for (x, y, anchor, text) in labels {
-        let _ = writeln!(picture, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{text}</text>");
-    }
-    picture.push_str("</svg>\n");
-    picture
+fn write(file: Option<&Path>, picture: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    std::fs::write(file, picture()?).with_context(|| format!("writing {}", file.display()))
 }
 
 #[cfg(test)]
@@ -137,8 +104,24 @@ mod tests {
         let slot = |at_s, crashes| Slot { at_s, crashes, hosts: 1 };
         let bars = filled(&[slot(0, 2), slot(10_800, 4)], 3_600);
         assert_eq!(bars.iter().map(|bar| bar.crashes).collect::<Vec<_>>(), [2, 0, 0, 4]);
-        let picture = svg(&bars);
-        assert!(picture.starts_with("<svg") && picture.matches("<rect").count() == 9, "{picture}");
+        let shapes = picture::shapes(&bars);
+        let picture = svg::svg(&shapes);
+        assert!(picture.starts_with("<svg") && picture.matches(" crashes, ").count() == 8, "{picture}");
+        assert!([1, 2, 3, 4].iter().all(|line| picture.contains(&format!(">{line}</text>"))), "{picture}");
         assert!(filled(&[slot(0, 1), slot(i64::MAX / 2, 1)], 60).len() <= BARS_MAX);
+    }
+
+    #[test]
+    fn the_picture_of_pixels_shows_the_bars_where_the_other_has_them() {
+        let bars = filled(&[Slot { at_s: 0, crashes: 4, hosts: 1 }], 3_600);
+        let file = png::png(&picture::shapes(&bars)).expect("a picture");
+        let mut reader = ::png::Decoder::new(std::io::Cursor::new(file)).read_info().expect("a picture");
+        let mut pixels = vec![0; reader.output_buffer_size().expect("a small picture")];
+        let frame = reader.next_frame(&mut pixels).expect("its pixels");
+        let count = |colour: [u8; 3]| pixels.chunks_exact(3).filter(|pixel| *pixel == colour).count();
+        assert_eq!((frame.width, frame.height), (picture::WIDTH, picture::HEIGHT));
+        // A bar of 40 by 224 pixels, a quarter of it dark.
+        assert_eq!((count([0xc9, 0xa2, 0x27]), count([0x8c, 0x2f, 0x1b])), (40 * 168, 40 * 56));
+        assert!(count([0, 0, 0]) > 100, "there are words");
     }
 }

@@ -1,0 +1,27 @@
+//! The picture as SVG: a bar says its numbers when it is pointed at.
+
+use std::fmt::Write as _;
+
+use super::picture::{Shape, HEIGHT, WHITE, WIDTH};
+
+pub(super) fn svg(shapes: &[Shape]) -> String {
+    let mut picture = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <title>Crashes over time</title>\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#{WHITE:06x}\"/>\n"
+    );
+    for shape in shapes {
+        // Writing to a string does not fail.
+        let _ = match shape {
+            Shape::Box { left, top, width, height, colour, says } => writeln!(
+                picture,
+                "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" fill=\"#{colour:06x}\"><title>{says}</title></rect>"
+            ),
+            Shape::Words { x, baseline, is_at_end, words } => {
+                let anchor = if *is_at_end { "end" } else { "start" };
+                writeln!(picture, "<text x=\"{x}\" y=\"{baseline}\" text-anchor=\"{anchor}\">{words}</text>")
+            }
+        };
+    }
+    picture.push_str("</svg>\n");
+    picture
+}

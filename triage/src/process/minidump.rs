@@ -1,0 +1,237 @@
+//! Reading a minidump: Linux, Windows and macOS write it, and whoever wrote this one may have meant harm. A stream that can't be read
+//! costs a warning and not the rest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use minidump::system_info::{Cpu, Os};
+use minidump::{
+    CrashReason, Error as Unread, Minidump, MinidumpCrashpadInfo, MinidumpException, MinidumpLinuxMaps,
+    MinidumpMemoryInfoList, MinidumpMiscInfo, MinidumpModuleList, MinidumpStream, MinidumpSystemInfo,
+    MinidumpThreadList, MinidumpThreadNames, MinidumpUnloadedModuleList, Module as _, UnifiedMemoryInfoList,
+};
+
+use super::memory::Streams;
+use super::Crash;
+use crate::report::{Exception, Hex, Kind, Module, Operation, Report};
+use crate::source::Source;
+use crate::symbols::SymbolFiles;
+use crate::Error;
+
+/// How much of a file is read: 256 MiB. What lies behind it is memory that only full dumps have.
+const FILE_BYTES_MAX: usize = 256 << 20;
+/// Annotations that a report tells, and the longest of them.
+const ANNOTATIONS_MAX: usize = 32;
+const ANNOTATION_BYTES_MAX: usize = 256;
+/// Parameters of an exception record.
+const PARAMETERS_MAX: u32 = 15;
+/// Unloaded modules that a report lists.
+const UNLOADED_MAX: usize = 256;
+/// Stream with the command line that Linux writers leave.
+const LINUX_COMMAND_LINE: u32 = 0x4767_0006;
+/// Code of a Linux signal that the kernel sent by itself: of a fault whose address it does not know.
+const SI_KERNEL: u32 = 0x80;
+/// Exception codes that writers leave that were asked for a dump, without a crash.
+const ASKED_LINUX: u32 = u32::MAX;
+const ASKED_MAC: u32 = 0x4350_7378;
+const ASKED_WINDOWS: u32 = 0x0517_a7ed;
+
+/// Reads it.
+pub(super) fn read(source: &dyn Source, symbols: &Arc<dyn SymbolFiles>) -> Result<Report, Error> {
+    let bytes = source.bytes(0, FILE_BYTES_MAX)?;
+    let dump = Minidump::read(bytes.as_slice()).map_err(|error| Error::Damaged {
+        offset: 0,
+        what: format!("a minidump that can't be read ({error})"),
+        mend: "get it from where it was written once more, and whole",
+    })?;
+    let mut warnings = Vec::new();
+    if source.size_bytes() > u64::try_from(bytes.len()).unwrap_or(u64::MAX) {
+        warnings.push(format!("only the first {FILE_BYTES_MAX} bytes were read: memory behind them is left out"));
+    }
+    let system = dump.get_stream::<MinidumpSystemInfo>();
+    let (os, cpu) = system.as_ref().map_or((Os::Unknown(0), Cpu::Unknown(0)), |system| (system.os, system.cpu));
+    if let Err(error) = &system {
+        warnings.push(format!("of which system it is can't be told ({error}): there are no registers"));
+    }
+    let system = system.ok();
+    let misc = dump.get_stream::<MinidumpMiscInfo>().ok();
+    let modules: Option<MinidumpModuleList> = stream(&dump, "modules", &mut warnings);
+    let memory = Streams {
+        memory: dump.get_memory().unwrap_or_default(),
+        maps: UnifiedMemoryInfoList::new(
+            dump.get_stream::<MinidumpMemoryInfoList<'_>>().ok(),
+            dump.get_stream::<MinidumpLinuxMaps<'_>>().ok(),
+        )
+        .unwrap_or_default(),
+    };
+    if system.is_none() && modules.is_none() {
+        return Err(Error::Damaged {
+            offset: 0,
+            what: "a minidump without system and modules".to_owned(),
+            mend: "get it from where it was written once more, and whole",
+        });
+    }
+    let exception: Option<MinidumpException<'_>> = stream(&dump, "exception", &mut warnings);
+    let threads: Option<MinidumpThreadList<'_>> = stream(&dump, "threads", &mut warnings);
+    let id = exception.as_ref().map(MinidumpException::get_crashing_thread_id);
+    let threads = threads.as_ref();
+    // A dump that was asked for names no thread: the first one is as good as any.
+    let thread = threads.and_then(|list| match id {
+        Some(id) => list.get_thread(id),
+        None => list.threads.first(),
+    });
+    let context = system.as_ref().and_then(|system| {
+        let of_exception = exception.as_ref().and_then(|exception| exception.context(system, misc.as_ref()));
+        of_exception.or_else(|| thread.and_then(|thread| thread.context(system, misc.as_ref())))
+    });
+    let id = id.or_else(|| thread.map(|thread| thread.raw.thread_id));
+    let mut crash = Crash {
+        kind: Kind::Minidump,
+        os,
+        cpu,
+        os_build: system.as_ref().map(|system| os_build(os, system)),
+        process: None,
+        pid: misc.as_ref().and_then(|misc| misc.raw.process_id().copied()).map(u64::from),
+        thread: id.map(|id| thread_words(&dump, id)),
+        exception: None,
+        reason: None,
+        access: None,
+        is_address_unknown: false,
+        operation: None,
+        context: context.map(std::borrow::Cow::into_owned),
+        memory: &memory,
+        modules: modules.unwrap_or_default(),
+        unloaded: Vec::new(),
+        facts: Vec::new(),
+        warnings,
+    };
+    let main = crash.modules.main_module().map(|module| module.code_file().into_owned());
+    // Of Windows the file's name with its end: that is what tasks are called there.
+    crash.process = main.and_then(|path| path.rsplit(['\\', '/']).next().map(str::to_owned));
+    crash.unloaded = unloaded(&dump, &crash);
+    if let Some(exception) = &exception {
+        tell_exception(&mut crash, exception);
+    }
+    annotations(&dump, &mut crash);
+    Ok(super::report(crash, symbols))
+}
+
+/// A stream; one that is there and can't be read is warned of.
+fn stream<'d, S: MinidumpStream<'d>>(
+    dump: &'d Minidump<'d, &'d [u8]>,
+    name: &str,
+    warnings: &mut Vec<String>,
+) -> Option<S> {
+    match dump.get_stream::<S>() {
+        Ok(stream) => Some(stream),
+        Err(Unread::StreamNotFound) => None,
+        Err(error) => {
+            warnings.push(format!("the stream of {name} can't be read: {error}"));
+            None
+        }
+    }
+}
+
+fn thread_words<'d>(dump: &'d Minidump<'d, &'d [u8]>, id: u32) -> String {
+    let names = dump.get_stream::<MinidumpThreadNames>().ok();
+    match names.as_ref().and_then(|names| names.get_name(id)) {
+        Some(name) => format!("{id} {name}"),
+        None => id.to_string(),
+    }
+}
+
+fn os_build(os: Os, system: &MinidumpSystemInfo) -> String {
+    let (version, build) = system.os_parts();
+    let build = build.map(|build| format!(" {build}")).unwrap_or_default();
+    format!("{os} {version}{build} {}", system.cpu)
+}
+
+fn unloaded<'d>(dump: &'d Minidump<'d, &'d [u8]>, crash: &Crash<'_>) -> Vec<Module> {
+    let list = dump.get_stream::<MinidumpUnloadedModuleList>().unwrap_or_default();
+    let modules = list.iter().take(UNLOADED_MAX).map(|module| Module {
+        name: crash.module_name(&module.code_file()),
+        path: Some(module.code_file().into_owned()),
+        base: Some(Hex(module.base_address())),
+        size: Some(Hex(module.size())),
+        timestamp: Some(Hex(u64::from(module.raw.time_date_stamp))),
+        checksum: Some(Hex(u64::from(module.raw.checksum))),
+        taint: None,
+    });
+    modules.collect()
+}
+
+/// The exception record, and what it says of an access.
+fn tell_exception(crash: &mut Crash<'_>, exception: &MinidumpException<'_>) {
+    use minidump_common::errors::{ExceptionCodeLinux as Linux, ExceptionCodeMac as Mac};
+    let record = &exception.raw.exception_record;
+    let count = usize::try_from(record.number_parameters.min(PARAMETERS_MAX)).unwrap_or_default();
+    let parameters: Vec<u64> = record.exception_information.iter().copied().take(count).collect();
+    crash.exception = Some(Exception {
+        code: Hex(u64::from(record.exception_code)),
+        address: Some(Hex(record.exception_address)),
+        parameters: parameters.iter().copied().map(Hex).collect(),
+    });
+    let is_asked = match crash.os {
+        Os::Windows => record.exception_code == ASKED_WINDOWS,
+        Os::MacOs | Os::Ios => matches!(record.exception_code, 0 | ASKED_MAC),
+        _ => matches!(record.exception_code, 0 | ASKED_LINUX),
+    };
+    if is_asked {
+        return;
+    }
+    let reason = exception.get_crash_reason(crash.os, crash.cpu);
+    crash.reason = Some(reason.to_string());
+    let is_access = match reason {
+        CrashReason::WindowsAccessViolation(_) | CrashReason::WindowsInPageError(..) => {
+            crash.operation = parameters.first().and_then(|wanted| match wanted {
+                0 => Some(Operation::Read),
+                1 => Some(Operation::Write),
+                8 => Some(Operation::Execute),
+                _ => None,
+            });
+            // A general protection fault is told as a read of the highest address.
+            crash.is_address_unknown = parameters.get(1) == Some(&u64::MAX);
+            true
+        }
+        CrashReason::LinuxSigsegv(_) | CrashReason::LinuxSigbus(_) | CrashReason::LinuxGeneral(Linux::SIGSEGV, _) => {
+            crash.is_address_unknown = record.exception_flags == SI_KERNEL;
+            true
+        }
+        CrashReason::MacBadAccessX86(_) => {
+            crash.is_address_unknown = true;
+            true
+        }
+        CrashReason::MacBadAccessKern(_) | CrashReason::MacBadAccessArm(_) | CrashReason::MacBadAccessPpc(_) => true,
+        CrashReason::MacGeneral(Mac::EXC_BAD_ACCESS, _) => true,
+        _ => false,
+    };
+    crash.access = is_access.then(|| exception.get_crash_address(crash.os, crash.cpu));
+}
+
+/// What the program or its crash handler left beside the dump.
+fn annotations<'d>(dump: &'d Minidump<'d, &'d [u8]>, crash: &mut Crash<'_>) {
+    if let Ok(line) = dump.get_raw_stream(LINUX_COMMAND_LINE) {
+        let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        let line = words.join(" ");
+        if !line.trim().is_empty() {
+            crash.fact("COMMAND_LINE", cut(line.trim()));
+        }
+    }
+    let Ok(info) = dump.get_stream::<MinidumpCrashpadInfo>() else { return };
+    let of_modules = info.module_list.iter().flat_map(|module| {
+        let lists = module.list_annotations.iter().map(|value| (String::new(), value.clone()));
+        let simple = module.simple_annotations.iter().map(|(name, value)| (name.clone(), value.clone()));
+        lists.chain(simple).collect::<Vec<_>>()
+    });
+    let own: &BTreeMap<String, String> = &info.simple_annotations;
+    let all = own.iter().map(|(name, value)| (name.clone(), value.clone())).chain(of_modules);
+    let told: Vec<_> = all.filter(|(_, value)| !value.is_empty()).take(ANNOTATIONS_MAX).collect();
+    for (name, value) in told {
+        let words = if name.is_empty() { value } else { format!("{name} = {value}") };
+        crash.fact("ANNOTATION", cut(&words));
+    }
+}
+
+fn cut(words: &str) -> String {
+    words.char_indices().take_while(|(at, _)| *at < ANNOTATION_BYTES_MAX).map(|(_, letter)| letter).collect()
+}
