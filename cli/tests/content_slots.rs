@@ -384,20 +384,34 @@ fn a_pack_that_its_loader_does_not_survive_is_put_into_quarantine_and_one_that_i
     }
 }
 
-/// The loader among the children of a process, other than this one, once it has said that it is confined.
+/// Time that a process has computed, in ticks of 10 ms (fields 14 and 15 of `/proc/PID/stat`).
+fn computed(pid: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
+/// The loader among the children of a process, other than this one, once it computes over the content.
 fn loader_of(parent: u32, other: Option<Pid>) -> Pid {
     let until = Instant::now() + WAIT_MAX;
+    let mut confined: Option<(String, u64)> = None;
     while Instant::now() < until {
         let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
         let found = children.split_whitespace().find(|child| {
             let read = |file: &str| std::fs::read_to_string(format!("/proc/{child}/{file}")).unwrap_or_default();
-            // Before it is confined its end says nothing of the content.
             let is_confined = read("status").lines().any(|line| line == "Seccomp:\t2");
-            read("cmdline").contains("\0load\0") && is_confined
+            let is_other = other.is_some_and(|pid| child.parse() == Ok(pid.as_raw_nonzero().get()));
+            read("cmdline").contains("\0load\0") && is_confined && !is_other
         });
-        let found = found.and_then(|pid| Pid::from_raw(pid.parse().ok()?)).filter(|pid| Some(*pid) != other);
-        if let Some(pid) = found {
-            return pid;
+        match (found, &confined) {
+            // Once confined it has only to say so before it reads the content: its end until then says nothing of it.
+            (Some(child), Some((seen, since))) if child == seen && computed(child) >= since + 5 => {
+                return child.parse().ok().and_then(Pid::from_raw).expect("a process id");
+            }
+            (Some(child), seen) if seen.as_ref().is_none_or(|(seen, _)| child != seen) => {
+                confined = Some((child.to_owned(), computed(child)));
+            }
+            _ => {}
         }
         std::thread::sleep(Duration::from_millis(2));
     }
