@@ -6,6 +6,7 @@
 //! 3. `facts.rs` reads the rest: process, release, registers, frames, modules.
 
 mod class;
+mod code;
 mod dispatch;
 mod facts;
 mod format;

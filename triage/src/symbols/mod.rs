@@ -1,6 +1,8 @@
 //! Where symbol files come from: folders that somebody named, never a network. Whoever reads dumps in a sandbox opens nothing by itself and
 //! asks who may.
 
+pub(crate) mod pdb;
+
 use std::fmt;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
