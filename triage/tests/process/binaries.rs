@@ -27,7 +27,8 @@ __attribute__((noinline)) int parse(int *to, int count)
 	room[count % 50] = count;
 	return frob(to, count + room[0]) * 2 + room[1];
 }
-static void on_alarm(int signal) { parse((int *)0, signal); }
+static volatile int kept;
+static void on_alarm(int signal) { kept = parse((int *)0, signal); }
 int main(int count, char **arguments)
 {
 	if (count > 1) {

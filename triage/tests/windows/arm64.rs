@@ -8,7 +8,7 @@ use super::{report_of, scene, writer};
 const NT: u64 = 0xffff_f806_5340_0000;
 const DRIVER: u64 = 0xffff_f806_7143_0000;
 const STACK: (u64, u64) = (0xffff_9405_8305_9000, 0xffff_9405_8306_0000);
-const FAULT: u64 = DRIVER + 0x1010;
+const FAULT: u64 = DRIVER + 0x1040;
 
 fn machine() -> Machine {
     let module = |path, base| Module { path, base, size: 0x5000, timestamp: 0, checksum: 0 };
