@@ -17,7 +17,7 @@ const NOTES_BYTES_MAX: usize = 64 << 10;
 /// Longest name of a function.
 const NAME_BYTES_MAX: usize = 4096;
 /// Where memory is mapped from a file it begins at a page.
-const PAGE_BYTES: u64 = 4096;
+const PAGE_MASK: u64 = !0xfff;
 
 const PROGRAM_HEADER_BYTES: usize = 56;
 const SECTION_HEADER_BYTES: usize = 64;
@@ -117,7 +117,7 @@ impl Elf {
     /// The address, as the file has it, of what is mapped first.
     pub(super) fn first_address(&self) -> u64 {
         let first = self.loads().min_by_key(|segment| segment.address);
-        first.map_or(0, |segment| segment.address.wrapping_sub(segment.offset) / PAGE_BYTES * PAGE_BYTES)
+        first.map_or(0, |segment| segment.address.wrapping_sub(segment.offset) & PAGE_MASK)
     }
 
     fn loads(&self) -> impl Iterator<Item = &Segment> {
