@@ -140,7 +140,7 @@ fn kdump(kernel: &vmcore::kernel::Kernel) -> Vec<u8> {
     file.resize((2 + bitmap_blocks) * PAGE, 0xff);
     let descriptors_at = file.len();
     file.resize(descriptors_at + pages * 24, 0);
-    let mut store = |file: &mut Vec<u8>, bytes: &[u8]| {
+    let store = |file: &mut Vec<u8>, bytes: &[u8]| {
         let at = file.len() as u64;
         file.extend(bytes);
         at
