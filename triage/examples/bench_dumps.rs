@@ -106,8 +106,8 @@ fn write_dumps(folder: &Path) -> io::Result<()> {
 const CORE_BYTES: u64 = 4 << 30;
 const PAGE: usize = 4096;
 
-/// Cores of a kernel with 4 GB of memory, all but its own pages zero: ELF, kdump-compressed and that flattened, and an ELF core that does not
-/// say where the kernel's numbers are, so that they must be looked for.
+/// Cores of a kernel with 4 GB of memory, all but its own pages zero: ELF, kdump-compressed and that flattened, and an ELF core in which
+/// nothing says where the kernel is, so that it is looked for in all of it.
 fn write_cores(folder: &Path) -> io::Result<()> {
     let kernel = vmcore::kernel::kernel(4);
     let mut core = vmcore::writer::elf(&kernel);
@@ -120,7 +120,10 @@ fn write_cores(folder: &Path) -> io::Result<()> {
     let mut hidden = core.clone();
     let name = hidden.windows(10).position(|bytes| bytes == b"VMCOREINFO").expect("its note");
     hidden[name..name + 10].copy_from_slice(b"QEMU\0\0\0\0\0\0");
-    for (name, core) in [("core.elf", &core), ("core-without-note.elf", &hidden)] {
+    while let Some(at) = hidden.windows(10).position(|bytes| bytes == b"OSRELEASE=") {
+        hidden[at] = 0;
+    }
+    for (name, core) in [("core.elf", &core), ("core-lost.elf", &hidden)] {
         let mut file = File::create(folder.join(name))?;
         file.write_all(core)?;
         file.set_len(memory_at as u64 + CORE_BYTES)?;

@@ -102,7 +102,7 @@ pub fn measure(product: &Path, cache: &Path) -> Result<Found> {
     }
     let cores = [
         ("ELF core of a kernel with 4 GB", "core.elf"),
-        ("the same without a note of VMCOREINFO", "core-without-note.elf"),
+        ("the same, in which nothing says where the kernel is", "core-lost.elf"),
         ("kdump-compressed core of a kernel with 4 GB", "core.kdump"),
         ("the same flattened", "core.flattened"),
     ];

@@ -30,7 +30,6 @@ fn main() -> io::Result<()> {
     }
     let machine = scene::machine();
     keep(&folder, "windows_dump", "small", &writer::small(&machine, &scene::pieces()))?;
-    keep(&folder, "windows_dump", "full", &writer::full(&machine))?;
     keep(&folder, "windows_dump", "bitmap", &writer::bitmap(&machine, 5))?;
     keep(&folder, "windows_dump", "ranges", &writer::ranges(&machine, 8))?;
     for (name, system) in [("linux", System::Linux), ("windows", System::Windows)] {

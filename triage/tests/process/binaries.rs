@@ -10,6 +10,8 @@ use watertight_triage::report::{Operation, Report, Trust};
 use watertight_triage::symbols::Folders;
 use watertight_triage::{examine, Options};
 
+use super::mutants::Seeded;
+
 const PROGRAM: &str = r"
 #include <signal.h>
 #include <string.h>
@@ -134,6 +136,36 @@ fn names_come_from_debugging_symbols_beside_a_stripped_program() {
     fs::create_dir_all(&place).expect("a folder");
     fs::write(place.join(format!("{}.debug", &id[2..])), full).expect("written");
     assert_eq!(functions(&report(&core, &[&bin])), ["frob", "parse"]);
+}
+
+/// Mutants of a program.
+const MUTANTS: usize = 400;
+
+#[test]
+fn a_program_that_was_damaged_costs_its_names_and_not_the_report() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = compile(folder.path(), &["-Wl,--build-id=none"]);
+    let Some(core) = core(folder.path(), &program, "by-signal") else { return };
+    let whole = fs::read(&program).expect("the program");
+    let mut random = Seeded(0x0b1_4a12);
+    let mut options = Options::default();
+    options.symbols = Arc::new(Folders(vec![folder.path().join("bin")]));
+    for number in 0..MUTANTS {
+        let mut mutant = whole.clone();
+        for _ in 0..=random.below(8) {
+            // Headers, rules and tables of symbols alike; the first letters stay.
+            let at = 6 + random.below(mutant.len() - 16);
+            let value = [0, 1, u64::MAX, 0x8000_0000, random.next()][random.below(5)];
+            random.put(&mut mutant, at, value);
+        }
+        if number % 10 == 0 {
+            mutant.truncate(64 + random.below(whole.len() - 64));
+        }
+        fs::write(&program, mutant).expect("written");
+        let mut reports = Vec::new();
+        examine(&core, &options, &mut |report| reports.push(report));
+        assert!(reports[0].error.is_none() && !reports[0].frames.is_empty(), "mutant {number}");
+    }
 }
 
 /// The build id of an ELF file, by its note's head.
