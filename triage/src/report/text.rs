@@ -37,7 +37,7 @@ impl fmt::Display for Report {
             line("CORRUPTED", "yes: parts are missing or mixed with others")?;
         }
         if self.suppressed {
-            line("SUPPRESSED", "yes: says nothing about the kernel")?;
+            line("SUPPRESSED", "yes: says nothing of its own")?;
         }
         self.write_place(&mut line)?;
         self.write_fault(&mut line)?;

@@ -82,6 +82,8 @@ pub enum Added {
     Known,
     /// It has no bucket: no crash.
     NoCrash,
+    /// It says nothing of its own: a panic that another crash led to, which is counted, or one that somebody asked for.
+    Suppressed,
 }
 
 const TABLES: &str = "
@@ -128,6 +130,9 @@ impl Store {
     /// When the file can't be written.
     pub fn add(&mut self, report: &Report, origin: &Origin) -> Result<Added, StoreError> {
         let Some(found) = &report.bucket else { return Ok(Added::NoCrash) };
+        if report.suppressed {
+            return Ok(Added::Suppressed);
+        }
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let os_build = if origin.os_build.is_empty() { text(&report.os_build) } else { origin.os_build.clone() };
         let change = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

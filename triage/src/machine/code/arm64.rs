@@ -234,4 +234,15 @@ mod tests {
         assert_eq!(at(0xf940_0060), None); // ldr x0, [x3]: x3 is not known
         assert_eq!(at(0x8b02_0020), None); // add x0, x1, x2
     }
+
+    #[test]
+    fn no_word_is_too_much_for_the_decoder() {
+        /// Words that are tried, spread over all that there are.
+        const WORDS: u32 = 1 << 18;
+        for number in 0..WORDS {
+            let word = number.wrapping_mul(0x9e37_79b1);
+            assert!(!text(word, 0x1000, &|_| None).is_empty());
+            touched(word, Some(u64::MAX), &|_| Some(u64::MAX));
+        }
+    }
 }
