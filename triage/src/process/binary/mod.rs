@@ -146,6 +146,8 @@ impl Binaries {
 
 /// A name as its language has it.
 fn demangled(name: &str) -> String {
+    // A version of the symbol is no part of the function's name: `memcpy@@GLIBC_2.14`.
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
     if name.len() > MANGLED_BYTES_MAX {
         return name.to_owned();
     }
