@@ -36,8 +36,9 @@ lab: build           ## every test in guests on Debian's 6.1 and 6.12 kernels
 	$(CARGO) run --release --quiet -p watertight-lab -- test
 
 fuzz:                ## fuzz every parser for a while; needs cargo-fuzz (cargo install cargo-fuzz)
+	$(CARGO) run --release --quiet -p watertight-triage --example fuzz_seeds fuzz/corpus
 	cd fuzz && for target in record sigma policy plan pack image release crash_text windows_dump minidump elf_core linux_core; do \
-		$(CARGO) fuzz run -s none $$target -- -runs=$(or $(RUNS),1000000) -max_len=65536 || exit 1; done
+		$(CARGO) fuzz run -s none $$target -- -runs=$(or $(RUNS),1000000) -max_len=262144 || exit 1; done
 
 bench: build         ## measure what the product costs, in guests and here (as root); writes docs/benchmarks.md
 	@echo "== benchmarks: some 25 minutes"

@@ -45,6 +45,18 @@ impl ProductArgs {
         Self { no_product: true, ..Self::default() }
     }
 
+    /// The command `watertight` alone, built if it is not given.
+    pub fn command(&self) -> Result<PathBuf> {
+        if let Some(given) = &self.watertight {
+            return Ok(given.clone());
+        }
+        let target_dir = target_dir()?;
+        let mut cargo = cargo();
+        cargo.args(["build", "--quiet", "--release", "-p", "watertight-cli", "--target-dir"]).arg(&target_dir);
+        tool::run(&mut cargo)?;
+        Ok(target_dir.join("release").join("watertight"))
+    }
+
     /// The product with debug assertions: only there some content does to the engine what its name says. Without what a debugger
     /// wants, which is four fifths of it.
     fn killable(&self, target_dir: &Path) -> Result<PathBuf> {

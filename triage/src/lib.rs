@@ -21,6 +21,7 @@ mod error;
 mod examine;
 mod format;
 pub mod linux;
+mod machine;
 pub mod process;
 pub mod report;
 pub mod source;

@@ -214,3 +214,29 @@ fn leftovers_on_the_stack_are_kept_with_less_trust_and_never_name_a_report() {
     assert_eq!(report.frames[0].trust, Trust::Scan);
     assert_eq!(report.frames[1].trust, Trust::Unwind);
 }
+
+const FATAL: &str = "WARNING: CPU: 0 PID: 7 at fs/frob.c:12 frob_open+0x10/0x20
+Modules linked in:
+CPU: 0 PID: 7 Comm: frobd Not tainted 6.1.0 #1
+RIP: 0010:frob_open+0x10/0x20
+Call Trace:
+ <TASK>
+ vfs_frob+0x10/0x20
+ do_syscall_64+0x10/0x20
+ </TASK>
+---[ end trace 0000000000000000 ]---
+";
+
+#[test]
+fn a_panic_that_only_says_that_something_was_fatal_is_no_crash_of_its_own() {
+    let panic = "Kernel panic - not syncing: panic_on_warn set ...\nCPU: 0 PID: 7 Comm: frobd Not tainted 6.1.0 #1\nCall Trace:\n \
+        panic+0x1/0x2\n __warn+0x1/0x2\n frob_open+0x10/0x20\n vfs_frob+0x10/0x20\n";
+    let found = reports(&format!("{FATAL}{panic}"));
+    let told: Vec<bool> = found.iter().map(|report| report.suppressed).collect();
+    assert!(!told[0] && told[1..].iter().all(|is_suppressed| *is_suppressed), "{found:?}");
+    // Alone it is all that is known.
+    assert_eq!(reports(panic).iter().map(|report| report.suppressed).collect::<Vec<_>>(), [false]);
+    // A panic for a reason of its own counts.
+    let own = panic.replace("panic_on_warn set ...", "frob is gone");
+    assert!(reports(&format!("{FATAL}{own}")).iter().all(|report| !report.suppressed));
+}

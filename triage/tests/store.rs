@@ -48,6 +48,8 @@ fn a_boot_loop_is_many_crashes_of_one_host_and_a_report_sent_twice_is_one() {
         );
     }
     assert_eq!(store.add(&report, &origin("one", "7", 9_999, "c2")).expect("added"), Added::Known);
+    let follower = watertight_triage::Report { suppressed: true, ..crash("frob_close", "", 3) };
+    assert_eq!(store.add(&follower, &origin("two", "0", 2_000, "c2")).expect("looked at"), Added::Suppressed);
     assert_eq!(store.add(&crash("frob_open", "", 3), &origin("two", "0", 2_000, "c2")).expect("added"), Added::New);
     let rows = store.list().expect("a list");
     assert_eq!(rows.len(), 1, "one bug, one bucket");

@@ -44,6 +44,17 @@ pub const LOADER_MIB_MAX: f64 = 64.0;
 pub const LOADER_CPU_S_MAX: f64 = 2.0;
 /// System calls that it may make.
 pub const LOADER_CALLS_MAX: u64 = 30;
+/// What a small dump may take: milliseconds, and MiB of the command and its worker together.
+pub const SMALL_DUMP_MS_MAX: f64 = 100.0;
+pub const SMALL_DUMP_MIB_MAX: f64 = 64.0;
+/// What a bitmap dump of 1 GB may take, s.
+pub const BITMAP_DUMP_S_MAX: f64 = 3.0;
+/// What a core of 4 GB may take, s: as long as the worker may take for a file.
+pub const CORE_S_MAX: f64 = 10.0;
+/// How fast a log is read, MB/s at least.
+pub const CRASH_TEXT_MB_PER_S_MIN: f64 = 100.0;
+/// What a thousand logs of one crash each may take on one core, s.
+pub const OOPSES_S_MAX: f64 = 2.0;
 
 /// How much the work may cost with our sensor, as a multiple of what it costs without any.
 pub fn ratio_max(sensor: Sensor, workload: Workload) -> Option<f64> {

@@ -7,6 +7,7 @@
 //! rivals.rs    the detection engine beside others
 //! engine.rs    the detection engine by itself: hostile events, correlations, sequences
 //! mutants.rs   a million mutants of packs
+//! triage.rs    crash files: time, memory, what others find in them, how well buckets fit
 //! page/        findings -> the page, each figure beside its bar
 //! ```
 //! What was measured is kept in the cache, so that a part can be measured again without the rest.
@@ -22,6 +23,7 @@ pub mod packages;
 mod page;
 mod policy;
 mod rivals;
+mod triage;
 
 use crate::kernel::Series;
 use crate::lab;
@@ -56,8 +58,11 @@ pub struct BenchArgs {
     /// Only the mutants of packs
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only"])]
     mutants_only: bool,
-    /// Measure nothing: write the page from what was measured before
+    /// Only crash triage
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only"])]
+    triage_only: bool,
+    /// Measure nothing: write the page from what was measured before
+    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only"])]
     page_only: bool,
     /// Short processes that memory is measured after
     #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
@@ -97,6 +102,9 @@ pub fn run(args: &BenchArgs, accelerator: &str) -> Result<ExitCode> {
 }
 
 fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) -> Result<()> {
+    if args.triage_only {
+        return measure_triage(&args.product, cache, results);
+    }
     if !args.guests_only && !args.machine_only && !args.rivals_only && !args.content_only {
         mutants::measure(&results.join("mutants.json"))?;
     }
@@ -124,6 +132,9 @@ fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) ->
     if args.content_only {
         return Ok(());
     }
+    if !args.guests_only {
+        measure_triage(&args.product, cache, results)?;
+    }
     let bench = BenchPrograms::build()?;
     if !args.machine_only {
         let place = guest::Place { programs: &programs, bench: &bench, cache, accelerator };
@@ -140,6 +151,11 @@ fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) ->
         keep(&results.join("machine.json"), &found)?;
     }
     Ok(())
+}
+
+fn measure_triage(product: &ProductArgs, cache: &Path, results: &Path) -> Result<()> {
+    let found = triage::measure(&product.command()?, cache).context("measuring crash triage")?;
+    keep(&results.join("triage.json"), &found)
 }
 
 fn keep<T: serde::Serialize>(file: &Path, found: &T) -> Result<()> {

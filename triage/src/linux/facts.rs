@@ -1,6 +1,6 @@
 //! What a report says besides its stack: processor, process, release, taint, registers, modules, code.
 
-use crate::report::{Access, Frame, Hex, Instruction, Module, Operation, Report, Trust};
+use crate::report::{Access, Frame, Hex, Module, Operation, Report, Trust};
 
 use super::frame::{calls, pointer, Pointer};
 use super::region::Region;
@@ -18,10 +18,17 @@ const REGISTERS_MAX: usize = 64;
 /// Fills in what the lines say.
 pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
     let mut lines = region.whole.iter().copied().peekable();
+    // Below a stack that began in a program stand the program's own registers and code: nothing of the fault.
+    let (mut is_program, mut of_kernel) = (false, Vec::new());
     while let Some(text) = lines.next() {
+        if text.trim_start().starts_with("RIP: ") {
+            is_program = text.contains("RIP: 0033:");
+        }
         process(report, text);
-        registers(report, text);
-        code(report, text);
+        if !is_program {
+            registers(report, text);
+            of_kernel.push(text);
+        }
         address(report, text);
         fault_code(report, text);
         if let Some(rest) = text.trim_start().strip_prefix("Modules linked in:") {
@@ -33,6 +40,7 @@ pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
         }
     }
     report.frames = frames(region);
+    super::code::fill(report, &of_kernel);
 }
 
 /// Special stacks, by what the kernel prints around their frames.
@@ -178,7 +186,10 @@ fn registers(report: &mut Report, text: &str) {
     }
     let mut words = text.split_whitespace().peekable();
     while let Some(word) = words.next() {
-        let Some(name) = word.strip_suffix(':').or_else(|| (word == "sp" || word == "pc").then_some(word)) else {
+        // arm64 pads short names: `x8 : 0000000000000000`.
+        let is_padded = words.peek() == Some(&":");
+        let Some(name) = word.strip_suffix(':').or_else(|| (is_padded || matches!(word, "sp" | "pc")).then_some(word))
+        else {
             continue;
         };
         let mut value = words.peek().copied();
@@ -248,20 +259,6 @@ fn is_register(name: &str) -> bool {
                 | "status"
                 | "pstate"
         )
-}
-
-/// `Code: 48 89 <0f> 0b`: the instruction at the fault begins at the marked byte.
-fn code(report: &mut Report, text: &str) {
-    let Some(rest) = text.trim_start().strip_prefix("Code: ") else { return };
-    if report.instruction.is_some() {
-        return;
-    }
-    let marked = rest.split_whitespace().skip_while(|word| !word.starts_with(['<', '(']));
-    let bytes: String =
-        marked.map(|word| word.trim_matches(['<', '>', '(', ')'])).filter(|word| is_hex(word)).take(15).collect();
-    if !bytes.is_empty() {
-        report.instruction = Some(Instruction { bytes, ..Instruction::default() });
-    }
 }
 
 fn is_hex(word: &str) -> bool {

@@ -6,6 +6,7 @@
 //! 3. `facts.rs` reads the rest: process, release, registers, frames, modules.
 
 mod class;
+mod code;
 mod dispatch;
 mod facts;
 mod format;
@@ -33,9 +34,13 @@ const LINES_TOTAL_MAX: usize = 500_000;
 pub fn read(text: &str, report: &mut dyn FnMut(Report)) {
     let headlines = headlines();
     let (mut from, mut looked_at, mut reports) = (0_usize, 0_usize, 0_usize);
+    let mut has_cause = false;
     while let Some(found) = headlines.next(text, from) {
         let region = Region::at(text, found.start, headlines);
         let mut one = examined(&found, &region);
+        let title = one.title.as_deref().unwrap_or_default();
+        one.suppressed = title == ASKED || has_cause && follows(title);
+        has_cause |= !follows(title);
         // Reports of callers that are mixed line by line overlap. The next one is looked for behind this one's headline then, and
         // otherwise behind this one.
         let first_end = region.lines.first().map_or(found.start, |line| line.end);
@@ -91,9 +96,17 @@ fn examined(found: &Found, region: &Region<'_>) -> Report {
     report
 }
 
-/// Titles of panics that only say that something before them was fatal.
-const FOLLOWS: [&str; 3] =
-    ["kernel panic: Fatal exception", "kernel panic: hung_task: blocked tasks", "kernel panic: panic_on_warn set"];
+/// Words of panics that only say that something before them was fatal.
+const FOLLOWS: [&str; 4] =
+    ["Fatal exception", "hung_task: blocked tasks", "panic_on_warn set", "softlockup: hung tasks"];
+
+/// The panic that an operator asked for.
+const ASKED: &str = "kernel panic: sysrq triggered crash";
+
+/// Whether a title only says that something before it was fatal.
+fn follows(title: &str) -> bool {
+    title.strip_prefix("kernel panic: ").is_some_and(|words| FOLLOWS.iter().any(|follow| words.contains(follow)))
+}
 
 /// Of the titles of one boot's reports in their order, the place of that which the machine died of: the last one that does not only
 /// say that another was fatal.
@@ -101,7 +114,7 @@ const FOLLOWS: [&str; 3] =
 pub fn fatal<'a>(titles: impl Iterator<Item = &'a str>) -> Option<usize> {
     let mut fatal = None;
     for (place, title) in titles.enumerate() {
-        if fatal.is_none() || !FOLLOWS.iter().any(|start| title.starts_with(start)) {
+        if fatal.is_none() || !follows(title) {
             fatal = Some(place);
         }
     }

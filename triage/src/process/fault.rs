@@ -6,6 +6,9 @@ use iced_x86::{
 
 use super::Crash;
 use crate::call::Isa;
+use crate::machine::bytes::hex;
+use crate::machine::code::{arm64, Code};
+use crate::machine::registers::Machine;
 use crate::report::{Access, Hex, Listed, Operation};
 
 /// Longest instruction of x86.
@@ -34,16 +37,7 @@ pub(super) fn find(crash: &mut Crash<'_>) -> Fault {
         return Fault { access: access(crash, None, None), ..Fault::default() };
     };
     let bytes = crash.memory.some(ip, INSTRUCTION_BYTES_MAX.saturating_mul(LINES_MAX));
-    let Some(bits) = isa.x86_bits() else {
-        let word = bytes.get(..4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
-        let instruction = word.map(|word| crate::report::Instruction {
-            bytes: hex(&word.to_le_bytes()),
-            text: Some(format!(".inst {word:#010x}")),
-            operand: None,
-        });
-        let wanted = word.filter(|_| isa == Isa::Arm64).and_then(arm64_operation);
-        return Fault { instruction, access: access(crash, wanted, None), ..Fault::default() };
-    };
+    let Some(bits) = isa.x86_bits() else { return find_arm64(crash, ip) };
     let lines = lines(crash, &bytes, ip, bits);
     let first = Decoder::with_ip(bits, &bytes, ip, DecoderOptions::NONE).iter().next();
     let Some(instruction) = first.filter(|instruction| !instruction.is_invalid()) else {
@@ -58,6 +52,21 @@ pub(super) fn find(crash: &mut Crash<'_>) -> Fault {
         operand: hit.map(|hit| hit.shown(crash)),
     });
     Fault { instruction: shown, access: access(crash, hit.map(|hit| hit.operation), hit.copied()), listing: lines }
+}
+
+/// The same on ARM64, whose instructions are words.
+fn find_arm64(crash: &mut Crash<'_>, ip: u64) -> Fault {
+    let place = |address: u64| crash.place(address).map(|(module, offset)| format!("{module}+{offset:#x}"));
+    let some = |address, size| crash.memory.some(address, size);
+    let register = |name: &str| crash.register(name);
+    let code = Code { is_located: true, some: &some, place: &place, register: &register };
+    let (listing, shown) = (code.listing(ip, Machine::Arm64), code.instruction(ip, Machine::Arm64));
+    let word = crash.memory.all(ip, 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes);
+    let touched = word.and_then(|word| arm64::touched(word, Some(ip), &register));
+    let hit = touched.map(|arm64::Touched { address, size, operation }| Touched { address, size, operation });
+    let shown = shown.map(|shown| crate::report::Instruction { operand: hit.map(|hit| hit.shown(crash)), ..shown });
+    let wanted = hit.map(|hit| hit.operation).or_else(|| word.and_then(arm64::operation));
+    Fault { instruction: shown, access: access(crash, wanted, hit), listing }
 }
 
 /// Memory that an instruction uses.
@@ -135,24 +144,10 @@ fn lines(crash: &Crash<'_>, bytes: &[u8], ip: u64, bits: u32) -> Vec<Listed> {
         formatter.format(&instruction, &mut text);
         let address = instruction.ip();
         let place = crash.place(address).map(|(module, offset)| format!("{module}+{offset:#x}"));
-        let line = Listed { address: Hex(address), place, bytes: hex(code), text, ..Listed::default() };
+        let line = Listed { address: Some(Hex(address)), place, bytes: hex(code), text, ..Listed::default() };
         lines.push(Listed { is_fault: at == 0, ..line });
     }
     lines
-}
-
-/// Whether a load or store of ARM64 writes.
-fn arm64_operation(word: u32) -> Option<Operation> {
-    let is_load = word & 0x0040_0000 != 0;
-    match (word >> 25) & 0b1111 {
-        // Loads and stores have x1x0 there. Of those of one register, two bits tell: nothing but 00 stores, beside 128-bit ones.
-        op if op & 0b0101 == 0b0100 => {
-            let is_single = (word >> 27) & 0b111 == 0b111;
-            let is_store = if is_single { (word >> 22) & 0b11 == 0 } else { !is_load };
-            Some(if is_store { Operation::Write } else { Operation::Read })
-        }
-        _ => None,
-    }
 }
 
 /// The access that failed, if that is why the thread stopped.
@@ -196,9 +191,4 @@ fn class(crash: &Crash<'_>, address: u64, mapped: Option<bool>) -> String {
         "user"
     }
     .to_owned()
-}
-
-/// Bytes in hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

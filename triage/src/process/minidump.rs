@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use minidump::system_info::{Cpu, Os};
 use minidump::{
-    CrashReason, Error as Unread, Minidump, MinidumpCrashpadInfo, MinidumpException, MinidumpLinuxMaps,
-    MinidumpMemoryInfoList, MinidumpMiscInfo, MinidumpModuleList, MinidumpStream, MinidumpSystemInfo,
-    MinidumpThreadList, MinidumpThreadNames, MinidumpUnloadedModuleList, Module as _, UnifiedMemoryInfoList,
+    CrashReason, Error as Unread, Minidump, MinidumpContext, MinidumpCrashpadInfo, MinidumpException,
+    MinidumpLinuxMaps, MinidumpMemoryInfoList, MinidumpMiscInfo, MinidumpModuleList, MinidumpStream,
+    MinidumpSystemInfo, MinidumpThread, MinidumpThreadList, MinidumpThreadNames, MinidumpUnloadedModuleList,
+    Module as _, UnifiedMemoryInfoList,
 };
 
+use super::binary::{Backed, Binaries};
 use super::memory::Streams;
 use super::Crash;
 use crate::report::{Exception, Hex, Kind, Module, Operation, Report};
@@ -38,71 +40,49 @@ const ASKED_LINUX: u32 = u32::MAX;
 const ASKED_MAC: u32 = 0x4350_7378;
 const ASKED_WINDOWS: u32 = 0x0517_a7ed;
 
+/// What a minidump must have, and what tells of the crash.
+struct Parts<'d> {
+    os: Os,
+    cpu: Cpu,
+    system: Option<MinidumpSystemInfo>,
+    misc: Option<MinidumpMiscInfo>,
+    modules: MinidumpModuleList,
+    exception: Option<MinidumpException<'d>>,
+    threads: Option<MinidumpThreadList<'d>>,
+}
+
 /// Reads it.
 pub(super) fn read(source: &dyn Source, symbols: &Arc<dyn SymbolFiles>) -> Result<Report, Error> {
     let bytes = source.bytes(0, FILE_BYTES_MAX)?;
-    let dump = Minidump::read(bytes.as_slice()).map_err(|error| Error::Damaged {
-        offset: 0,
-        what: format!("a minidump that can't be read ({error})"),
-        mend: "get it from where it was written once more, and whole",
-    })?;
+    let dump = Minidump::read(bytes.as_slice())
+        .map_err(|error| damaged(format!("a minidump that can't be read ({error})")))?;
     let mut warnings = Vec::new();
     if source.size_bytes() > u64::try_from(bytes.len()).unwrap_or(u64::MAX) {
         warnings.push(format!("only the first {FILE_BYTES_MAX} bytes were read: memory behind them is left out"));
     }
-    let system = dump.get_stream::<MinidumpSystemInfo>();
-    let (os, cpu) = system.as_ref().map_or((Os::Unknown(0), Cpu::Unknown(0)), |system| (system.os, system.cpu));
-    if let Err(error) = &system {
-        warnings.push(format!("of which system it is can't be told ({error}): there are no registers"));
-    }
-    let system = system.ok();
-    let misc = dump.get_stream::<MinidumpMiscInfo>().ok();
-    let modules: Option<MinidumpModuleList> = stream(&dump, "modules", &mut warnings);
-    let memory = Streams {
-        memory: dump.get_memory().unwrap_or_default(),
-        maps: UnifiedMemoryInfoList::new(
-            dump.get_stream::<MinidumpMemoryInfoList<'_>>().ok(),
-            dump.get_stream::<MinidumpLinuxMaps<'_>>().ok(),
-        )
-        .unwrap_or_default(),
-    };
-    if system.is_none() && modules.is_none() {
-        return Err(Error::Damaged {
-            offset: 0,
-            what: "a minidump without system and modules".to_owned(),
-            mend: "get it from where it was written once more, and whole",
-        });
-    }
-    let exception: Option<MinidumpException<'_>> = stream(&dump, "exception", &mut warnings);
-    let threads: Option<MinidumpThreadList<'_>> = stream(&dump, "threads", &mut warnings);
-    let id = exception.as_ref().map(MinidumpException::get_crashing_thread_id);
-    let threads = threads.as_ref();
-    // A dump that was asked for names no thread: the first one is as good as any.
-    let thread = threads.and_then(|list| match id {
-        Some(id) => list.get_thread(id),
-        None => list.threads.first(),
-    });
-    let context = system.as_ref().and_then(|system| {
-        let of_exception = exception.as_ref().and_then(|exception| exception.context(system, misc.as_ref()));
-        of_exception.or_else(|| thread.and_then(|thread| thread.context(system, misc.as_ref())))
-    });
-    let id = id.or_else(|| thread.map(|thread| thread.raw.thread_id));
+    let parts = Parts::read(&dump, &mut warnings)?;
+    let dumped = memory(&dump);
+    let binaries = Binaries::new(&parts.modules, symbols);
+    let is_linux = matches!(parts.os, Os::Linux | Os::Android);
+    let backed = Backed { dumped: &dumped, binaries: &binaries };
+    let thread = parts.thread_id();
     let mut crash = Crash {
         kind: Kind::Minidump,
-        os,
-        cpu,
-        os_build: system.as_ref().map(|system| os_build(os, system)),
+        os: parts.os,
+        cpu: parts.cpu,
+        os_build: parts.system.as_ref().map(|system| os_build(parts.os, system)),
         process: None,
-        pid: misc.as_ref().and_then(|misc| misc.raw.process_id().copied()).map(u64::from),
-        thread: id.map(|id| thread_words(&dump, id)),
+        pid: parts.misc.as_ref().and_then(|misc| misc.raw.process_id().copied()).map(u64::from),
+        thread: thread.map(|id| thread_words(&dump, id)),
         exception: None,
         reason: None,
         access: None,
         is_address_unknown: false,
         operation: None,
-        context: context.map(std::borrow::Cow::into_owned),
-        memory: &memory,
-        modules: modules.unwrap_or_default(),
+        context: parts.context(),
+        memory: if is_linux { &backed } else { &dumped },
+        binaries: is_linux.then_some(&binaries),
+        modules: parts.modules,
         unloaded: Vec::new(),
         facts: Vec::new(),
         warnings,
@@ -111,11 +91,69 @@ pub(super) fn read(source: &dyn Source, symbols: &Arc<dyn SymbolFiles>) -> Resul
     // Of Windows the file's name with its end: that is what tasks are called there.
     crash.process = main.and_then(|path| path.rsplit(['\\', '/']).next().map(str::to_owned));
     crash.unloaded = unloaded(&dump, &crash);
-    if let Some(exception) = &exception {
+    if let Some(exception) = &parts.exception {
         tell_exception(&mut crash, exception);
     }
     annotations(&dump, &mut crash);
     Ok(super::report(crash, symbols))
+}
+
+impl<'d> Parts<'d> {
+    fn read(dump: &'d Minidump<'d, &'d [u8]>, warnings: &mut Vec<String>) -> Result<Self, Error> {
+        let system = dump.get_stream::<MinidumpSystemInfo>();
+        let (os, cpu) = system.as_ref().map_or((Os::Unknown(0), Cpu::Unknown(0)), |system| (system.os, system.cpu));
+        if let Err(error) = &system {
+            warnings.push(format!("of which system it is can't be told ({error}): there are no registers"));
+        }
+        let modules: Option<MinidumpModuleList> = stream(dump, "modules", warnings);
+        if system.is_err() && modules.is_none() {
+            return Err(damaged("a minidump without system and modules".to_owned()));
+        }
+        Ok(Self {
+            os,
+            cpu,
+            system: system.ok(),
+            misc: dump.get_stream::<MinidumpMiscInfo>().ok(),
+            modules: modules.unwrap_or_default(),
+            exception: stream(dump, "exception", warnings),
+            threads: stream(dump, "threads", warnings),
+        })
+    }
+
+    /// The thread that crashed. A dump that was asked for names none: the first one is as good as any.
+    fn thread(&self) -> Option<&MinidumpThread<'d>> {
+        let threads = self.threads.as_ref()?;
+        match &self.exception {
+            Some(exception) => threads.get_thread(exception.get_crashing_thread_id()),
+            None => threads.threads.first(),
+        }
+    }
+
+    fn thread_id(&self) -> Option<u32> {
+        let named = self.exception.as_ref().map(MinidumpException::get_crashing_thread_id);
+        named.or_else(|| self.thread().map(|thread| thread.raw.thread_id))
+    }
+
+    /// Registers at the fault, else those that the thread had when the dump was written.
+    fn context(&self) -> Option<MinidumpContext> {
+        let (system, misc) = (self.system.as_ref()?, self.misc.as_ref());
+        let of_exception = self.exception.as_ref().and_then(|exception| exception.context(system, misc));
+        let context = of_exception.or_else(|| self.thread()?.context(system, misc));
+        context.map(std::borrow::Cow::into_owned)
+    }
+}
+
+fn damaged(what: String) -> Error {
+    Error::Damaged { offset: 0, what, mend: "get it from where it was written once more, and whole" }
+}
+
+fn memory<'d>(dump: &'d Minidump<'d, &'d [u8]>) -> Streams<'d> {
+    let (info, maps) =
+        (dump.get_stream::<MinidumpMemoryInfoList<'_>>().ok(), dump.get_stream::<MinidumpLinuxMaps<'_>>().ok());
+    Streams {
+        memory: dump.get_memory().unwrap_or_default(),
+        maps: UnifiedMemoryInfoList::new(info, maps).unwrap_or_default(),
+    }
 }
 
 /// A stream; one that is there and can't be read is warned of.

@@ -2,11 +2,13 @@
 //! all are told the same way.
 //!
 //! 1. `minidump` and `elf_core` read a file's structure: exception, registers, modules, memory.
-//! 2. `stack` walks the crashed thread's stack, within bounds, with names from local symbol files.
+//! 2. `stack` walks the crashed thread's stack, within bounds, with names from local symbol files and, on Linux, from the programs and
+//!    libraries themselves (`binary`).
 //! 3. `fault` says what the instruction wanted of which address, `blame` whose code it was, `describe` puts it in words.
 //!
 //! Entries: `minidump`, `elf_core`.
 
+mod binary;
 mod blame;
 mod describe;
 mod elf_core;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use ::minidump::system_info::{Cpu, Os};
 use ::minidump::{MinidumpContext, MinidumpModuleList, Module as _};
 
+use self::binary::Binaries;
 use self::memory::Memory;
 use crate::call::Isa;
 use crate::report::{Exception, Fact, Hex, Kind, Module, Operation, Report};
@@ -67,6 +70,8 @@ struct Crash<'d> {
     /// Registers of the crashed thread.
     context: Option<MinidumpContext>,
     memory: &'d dyn Memory,
+    /// Its programs and libraries, where it is one of Linux.
+    binaries: Option<&'d Binaries>,
     modules: MinidumpModuleList,
     unloaded: Vec<Module>,
     facts: Vec<Fact>,

@@ -20,12 +20,13 @@ use minidump_unwind::{
     SymbolProvider, Symbolizer, SystemInfo,
 };
 
+use super::binary::Binaries;
 use super::Crash;
 use crate::call::{before, Before};
 use crate::report::{Frame, Hex, Trust};
+use crate::symbols::pdb::Identity;
+use crate::symbols::pdb::Sought;
 use crate::symbols::SymbolFiles;
-use crate::windows::image::Identity;
-use crate::windows::symbols::Sought;
 
 /// How much of the stack is walked, from the stack pointer on.
 const STACK_BYTES_MAX: usize = 256 << 10;
@@ -37,13 +38,14 @@ const NAME_BYTES_MAX: usize = 1024;
 const WALK_TIME_MAX: Duration = Duration::from_secs(6);
 
 /// Asks for symbols as long as there are frames and time left.
-struct Guarded {
+struct Guarded<'b> {
     symbols: Symbolizer,
+    binaries: Option<&'b Binaries>,
     frames: AtomicU32,
     until: Instant,
 }
 
-impl Guarded {
+impl Guarded<'_> {
     fn is_spent(&self) -> bool {
         self.frames.load(Relaxed) >= FRAMES_MAX || Instant::now() >= self.until
     }
@@ -57,14 +59,18 @@ impl Guarded {
 }
 
 #[async_trait::async_trait]
-impl SymbolProvider for Guarded {
+impl SymbolProvider for Guarded<'_> {
     async fn fill_symbol(
         &self,
         module: &(dyn minidump::Module + Sync),
         frame: &mut (dyn FrameSymbolizer + Send),
     ) -> Result<(), FillSymbolError> {
         self.pass().await;
-        self.symbols.fill_symbol(module, frame).await
+        let filled = self.symbols.fill_symbol(module, frame).await;
+        match (&filled, self.binaries) {
+            (Err(_), Some(binaries)) if binaries.name(frame) => Ok(()),
+            _ => filled,
+        }
     }
 
     async fn walk_frame(
@@ -73,7 +79,10 @@ impl SymbolProvider for Guarded {
         walker: &mut (dyn FrameWalker + Send),
     ) -> Option<()> {
         self.pass().await;
-        self.symbols.walk_frame(module, walker).await
+        match self.symbols.walk_frame(module, walker).await {
+            Some(()) => Some(()),
+            None => self.binaries?.unwind(walker),
+        }
     }
 
     async fn get_file_path(
@@ -107,7 +116,7 @@ impl SymbolSupplier for Local {
 }
 
 /// Drives a future that waits for nothing but this guard; false if that starved it.
-fn drive(future: impl Future<Output = ()>, guard: &Guarded) -> bool {
+fn drive(future: impl Future<Output = ()>, guard: &Guarded<'_>) -> bool {
     let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
     loop {
         match future.as_mut().poll(&mut context) {
@@ -146,6 +155,7 @@ pub(super) fn walk(crash: &mut Crash<'_>, symbols: &Arc<dyn SymbolFiles>) -> Vec
     };
     let guard = Guarded {
         symbols: Symbolizer::new(Local(Arc::clone(symbols))),
+        binaries: crash.binaries,
         frames: AtomicU32::new(0),
         until: Instant::now().checked_add(WALK_TIME_MAX).unwrap_or_else(Instant::now),
     };
@@ -164,6 +174,7 @@ pub(super) fn walk(crash: &mut Crash<'_>, symbols: &Arc<dyn SymbolFiles>) -> Vec
         crash.warnings.push("the stack is deeper than what is walked: its outer end is left out".to_owned());
     }
     frames.truncate(most);
+    crash.warnings.extend(crash.binaries.map(Binaries::warnings).unwrap_or_default());
     name_from_pdbs(crash, symbols.as_ref(), &mut frames);
     for (n, frame) in (0_u32..).zip(&mut frames) {
         frame.n = n;

@@ -61,7 +61,7 @@ pub struct Report {
     pub type_: Option<String>,
     /// Parts of the crash are missing or mixed with others, so that title and frames may be wrong.
     pub corrupted: bool,
-    /// A crash that says nothing about the kernel, such as one that the machine's operator asked for.
+    /// A crash that says nothing of its own: a panic that another crash in the file led to, or one that an operator asked for.
     pub suppressed: bool,
     /// What happened, in one plain sentence.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -144,9 +144,10 @@ pub struct Instruction {
 /// A line of disassembled code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// Where it lies.
-    pub address: Hex,
-    /// The same as `module+0x12`.
+    /// Where it lies; a log may tell the place alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<Hex>,
+    /// The same as `module+0x12`, in a log as `function+0x12`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub place: Option<String>,
     /// The bytes in hexadecimal.

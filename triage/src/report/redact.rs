@@ -13,6 +13,10 @@ impl Report {
             frame.words.retain(|word| word.in_module);
         }
         self.memory.clear();
+        if let Some(operand) = self.instruction.as_mut().and_then(|instruction| instruction.operand.as_mut()) {
+            // Where it lies stays, what lay there goes.
+            operand.truncate(operand.find('=').unwrap_or(operand.len()));
+        }
         self.facts.retain(|fact| !SECRET_FACTS.contains(&fact.name.as_str()));
         let address = self.access.as_ref().map(|access| access.address);
         self.registers.forget(|name, register| {
@@ -29,7 +33,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::{Access, Frame, Hex, Kind, MemoryLine, Report, StackWord};
+    use crate::report::{Access, Frame, Hex, Instruction, Kind, MemoryLine, Report, StackWord};
 
     #[test]
     fn a_redacted_report_holds_no_word_that_points_at_no_code() {
@@ -37,6 +41,8 @@ mod tests {
         let word = |value, in_module| StackWord { value: Hex(value), in_module };
         report.frames.push(Frame { words: vec![word(0x5ec2e7, false), word(0xfff0, true)], ..Frame::default() });
         report.memory.push(MemoryLine { address: Hex(16), bytes: "5e c2 e7".to_owned() });
+        report.instruction =
+            Some(Instruction { operand: Some("ds:0000000000001000=5ec2e7".to_owned()), ..Instruction::default() });
         report.registers.set("rax", 0x5ec2e7, true);
         report.registers.set("r8", 0xbad, true);
         report.registers.set("rip", 0xfff0, true);
@@ -45,7 +51,7 @@ mod tests {
         report.redact();
         let json = serde_json::to_string(&report).expect("a report is JSON");
         assert!(!json.contains("5ec2e7") && !json.contains("5e c2") && !json.contains("hunter2"), "{json}");
-        assert!(json.contains("0xfff0") && json.contains("mysqld"), "{json}");
+        assert!(json.contains("0xfff0") && json.contains("ds:0000000000001000\"") && json.contains("mysqld"), "{json}");
         assert!(report.registers.get("r8").is_some() && report.registers.get("rax").is_none());
     }
 }

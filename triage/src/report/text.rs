@@ -37,7 +37,7 @@ impl fmt::Display for Report {
             line("CORRUPTED", "yes: parts are missing or mixed with others")?;
         }
         if self.suppressed {
-            line("SUPPRESSED", "yes: says nothing about the kernel")?;
+            line("SUPPRESSED", "yes: says nothing of its own")?;
         }
         self.write_place(&mut line)?;
         self.write_fault(&mut line)?;
@@ -187,7 +187,8 @@ fn write_listed(f: &mut fmt::Formatter<'_>, listed: &Listed) -> fmt::Result {
         (false, true) => '~',
         (false, false) => ' ',
     };
-    let place = listed.place.clone().unwrap_or_else(|| listed.address.to_string());
+    let address = || listed.address.map(|address| address.to_string());
+    let place = listed.place.clone().or_else(address).unwrap_or_default();
     writeln!(f, "{mark} {}  {:<16} {}", printable(&place), printable(&listed.bytes), printable(&listed.text))
 }
 

@@ -61,14 +61,20 @@ impl Estimate {
         // Wilson's interval: it stays within 0 and 1 for few machines too.
         let middle = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
         let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt() / (1.0 + Z * Z / n);
-        let reported_hosts = reported as f64;
-        Some(Self {
-            reported,
-            affected: reported_hosts / share,
-            low: reported_hosts / (middle + half).min(1.0),
-            high: reported_hosts / (middle - half).max(f64::MIN_POSITIVE),
-        })
+        let (share_low, share_high) = ((middle - half).max(f64::MIN_POSITIVE), (middle + half).min(1.0));
+        // Which machines report is chance too: each end is that of the number of machines at that end of the share.
+        let (low, high) = (affected(reported as f64, share_high).0, affected(reported as f64, share_low).1);
+        Some(Self { reported, affected: reported as f64 / share, low: low.max(reported as f64), high })
     }
+}
+
+/// How many machines there can be when so many of them report and each does by that chance: where the number that reports is no further from
+/// what is to be expected than chance allows.
+fn affected(reported: f64, share: f64) -> (f64, f64) {
+    let spread = Z * (share * (1.0 - share)).sqrt();
+    let root = (spread * spread + 4.0 * share * reported).sqrt();
+    let of = |sum: f64| (sum / (2.0 * share)).powi(2);
+    (of(root - spread), of(root + spread))
 }
 
 impl Store {
@@ -134,6 +140,11 @@ mod tests {
         let estimate = Estimate::of(40, 25, 100).expect("some report");
         assert!((estimate.affected - 160.0).abs() < 1e-9);
         assert!(estimate.low < 160.0 && estimate.high > 160.0 && estimate.low >= 40.0, "{estimate:?}");
+        // One machine that reports says little of how many there are, however well the share is known.
+        let one = Estimate::of(1, 25_000, 100_000).expect("some report");
+        assert!(one.low <= 2.0 && one.high > 15.0, "{one:?}");
+        let all = Estimate::of(40, 100_000, 100_000).expect("all report");
+        assert!((all.low - 40.0).abs() < 1e-9 && all.high < 41.0, "{all:?}");
         assert!(Estimate::of(40, 0, 100).is_none() && Estimate::of(40, 101, 100).is_none());
     }
 }

@@ -93,6 +93,8 @@ pub enum Added {
     Known,
     /// It has no bucket: no crash.
     NoCrash,
+    /// It says nothing of its own: a panic that another crash led to, which is counted, or one that somebody asked for.
+    Suppressed,
 }
 
 const TABLES: &str = "
@@ -139,6 +141,9 @@ impl Store {
     /// When the file can't be written.
     pub fn add(&mut self, report: &Report, origin: &Origin) -> Result<Added, StoreError> {
         let Some(found) = &report.bucket else { return Ok(Added::NoCrash) };
+        if report.suppressed {
+            return Ok(Added::Suppressed);
+        }
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let or = |named: &str, told: String| if named.is_empty() { told } else { named.to_owned() };
         let os_build = or(&origin.os_build, text(&report.os_build));

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use super::kallsyms::Symbols;
-use crate::windows::bytes::{u16_at, u32_at};
-use crate::windows::memory::Memory;
+use crate::machine::bytes::{u16_at, u32_at};
+use crate::machine::memory::Memory;
 
 /// All types and their names, at most: ten times what a kernel has.
 const BYTES_MAX: u64 = 64 << 20;

@@ -8,11 +8,11 @@ use super::kdump::Kdump;
 use super::notes::{self, Note};
 use super::vmcoreinfo::Vmcoreinfo;
 use crate::format::{Format, HEAD_BYTES};
+use crate::machine::memory::Memory;
+use crate::machine::paging::Paging;
+use crate::machine::physical::{Pages, PAGE_BYTES};
+use crate::machine::registers::Machine;
 use crate::source::Source;
-use crate::windows::context::Machine;
-use crate::windows::memory::Memory;
-use crate::windows::paging::Paging;
-use crate::windows::physical::{Pages, PAGE_BYTES};
 use crate::Error;
 
 /// Where the kernel's image is mapped, before it is moved at random together with its physical place.
@@ -21,7 +21,7 @@ const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 /// Pages in which VMCOREINFO is looked for where no note has it: 32 GiB of memory.
 const SEARCH_PAGES_MAX: u64 = 8 << 20;
 /// How long that may take.
-const SEARCH_MAX: Duration = Duration::from_secs(5);
+const SEARCH_MAX: Duration = Duration::from_secs(3);
 /// Pages between two looks at the clock.
 const SEARCH_PAGES_PER_LOOK: u64 = 4096;
 

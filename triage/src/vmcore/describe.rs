@@ -6,11 +6,10 @@ use super::registers::{self, Saved};
 use super::stack::{Start, Walk};
 use super::tasks::Reader;
 use super::vmcoreinfo::Vmcoreinfo;
-use crate::report::{Fact, Instruction, Report};
-use crate::windows::bytes::hex;
-use crate::windows::code;
-use crate::windows::context::Machine;
-use crate::windows::paging::Outcome;
+use crate::machine::code;
+use crate::machine::paging::Outcome;
+use crate::machine::registers::Machine;
+use crate::report::{Fact, Report};
 
 use super::notes::Note;
 
@@ -72,6 +71,7 @@ pub(super) fn fill(
             // The log has registers of the program that called then; the core has those of the processor that stopped.
             report.registers = at_stop.map(|saved| saved.shown()).unwrap_or_default();
             report.instruction = None;
+            report.listing.clear();
         }
     }
     access(report, kernel);
@@ -100,16 +100,9 @@ fn at_fault(report: &mut Report, kernel: &Kernel<'_>, fault: &Saved) {
     }
     report.registers = registers;
     let (ip, cpu, modules) = (fault.get("rip"), fault.cpu(), kernel.code());
-    if let Some(instruction) = code::decode(kernel.memory, ip) {
-        report.instruction = Some(Instruction {
-            bytes: hex(&kernel.memory.some(ip, instruction.len())),
-            text: Some(code::text(&instruction, &modules)),
-            operand: code::operand_text(&instruction, &cpu, kernel.memory),
-        });
-    }
-    report.listing = code::listing(kernel.memory, &modules, ip, Machine::X64);
+    (report.listing, report.instruction) = code::at_fault(kernel.memory, &modules, Some(&cpu), ip, Machine::X64);
     for line in &mut report.listing {
-        line.place = kernel.place(line.address.0);
+        line.place = line.address.and_then(|address| kernel.place(address.0));
     }
 }
 

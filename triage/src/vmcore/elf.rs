@@ -4,8 +4,8 @@
 use std::io;
 
 use super::notes::{notes, Note, NOTES_BYTES_MAX};
+use crate::machine::bytes::{u16_at, u32_at, u64_at};
 use crate::source::Source;
-use crate::windows::bytes::{u16_at, u32_at, u64_at};
 use crate::Error;
 
 /// Segments, at most: a machine has some dozens of runs of memory.

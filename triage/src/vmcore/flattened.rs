@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use crate::machine::bytes::array_at;
 use crate::source::Source;
-use crate::windows::bytes::array_at;
 use crate::Error;
 
 /// Bytes before the first piece.

@@ -2,8 +2,8 @@
 //! letter of a name is the symbol's type. Since 6.0 VMCOREINFO says where the parts of the table lie.
 
 use super::vmcoreinfo::Vmcoreinfo;
-use crate::windows::bytes::{u16_at, u32_at, u64_at};
-use crate::windows::memory::Memory;
+use crate::machine::bytes::{u16_at, u32_at, u64_at};
+use crate::machine::memory::Memory;
 
 /// Symbols, at most: twenty times what a kernel has.
 const SYMBOLS_MAX: u32 = 4 << 20;

@@ -7,15 +7,13 @@ use std::collections::HashMap;
 use std::io;
 
 use super::notes::{notes, Note, NOTES_BYTES_MAX};
+use crate::machine::bytes::{ascii, u32_at, u64_at};
+use crate::machine::physical::{Pages, BITMAP_BYTES_MAX, PAGE_BYTES};
 use crate::source::Source;
-use crate::windows::bytes::{ascii, u32_at, u64_at};
-use crate::windows::physical::{Pages, PAGE_BYTES};
 use crate::Error;
 
 /// Bytes of a page's descriptor: offset, size, flags, the kernel's own flags of the page.
 const DESCRIPTOR_BYTES: u64 = 24;
-/// Longest bitmap that is read: pages of 2 TB.
-const BITMAP_BYTES_MAX: u64 = 64 << 20;
 /// VMCOREINFO, at most; the kernel has a page for it.
 const VMCOREINFO_BYTES_MAX: u64 = 1 << 20;
 /// A page that compression made longer than this is damaged.
@@ -42,8 +40,18 @@ pub(super) struct Kdump<'a> {
     pub warnings: Vec<String>,
 }
 
-impl<'a> Kdump<'a> {
-    pub(super) fn open(source: Box<dyn Source + 'a>) -> Result<Self, Error> {
+/// Where the parts of the file are.
+struct Header {
+    version: u64,
+    /// The header's own second part.
+    sub: Vec<u8>,
+    bitmap_at: u64,
+    bitmap_bytes: u64,
+    page_end: u64,
+}
+
+impl Header {
+    fn read(source: &dyn Source) -> Result<Self, Error> {
         let head = source.bytes(0, 4096)?;
         let damaged =
             |offset: u64, what: String| Error::Damaged { offset, what, mend: "copy the core again, or make another" };
@@ -59,46 +67,84 @@ impl<'a> Kdump<'a> {
         if block != PAGE_BYTES {
             return Err(damaged(428, format!("the block size is {block} and not {PAGE_BYTES}")));
         }
-        let mut warnings = Vec::new();
-        let sub = source.bytes(block, 128)?;
-        // Fields that the header's version does not know yet hold anything.
-        let field = |at: usize, since: u64| if version >= since { u64_at(&sub, at).unwrap_or_default() } else { 0 };
-        let mut page_end = if version >= 6 { field(96, 6) } else { number(440) };
-        let bitmap_at = block.saturating_mul(sub_blocks.saturating_add(1));
         let bitmap_bytes = bitmap_blocks.saturating_mul(block);
-        let half = bitmap_bytes / 2;
-        page_end = page_end.min(half.saturating_mul(8));
+        let mut header = Self {
+            version,
+            sub: source.bytes(block, 128)?,
+            bitmap_at: block.saturating_mul(sub_blocks.saturating_add(1)),
+            bitmap_bytes,
+            page_end: number(440),
+        };
+        if version >= 6 {
+            header.page_end = header.field(96, 6);
+        }
+        header.page_end = header.page_end.min((bitmap_bytes / 2).saturating_mul(8));
+        Ok(header)
+    }
+
+    /// A field of the second part. Those that the header's version does not know yet hold anything.
+    fn field(&self, at: usize, since: u64) -> u64 {
+        if self.version >= since {
+            u64_at(&self.sub, at).unwrap_or_default()
+        } else {
+            0
+        }
+    }
+
+    /// A part of the file, whose offset and size are fields.
+    fn part(
+        &self,
+        source: &dyn Source,
+        (at, since): (usize, u64),
+        bytes_max: u64,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<u8>, Error> {
+        let (offset, size) = (self.field(at, since), self.field(at.saturating_add(8), since));
+        if size > bytes_max {
+            warnings.push(format!("a part at byte {offset} claims {size} bytes; only {bytes_max} are read"));
+        }
+        let size = usize::try_from(size.min(bytes_max)).unwrap_or(0);
+        let part = source.bytes(offset, size)?;
+        if part.len() < size {
+            warnings.push(format!("the file is cut: of {size} bytes at byte {offset} it has {}", part.len()));
+        }
+        Ok(part)
+    }
+
+    /// The pages that the file has. The first bitmap tells what the machine had, the second what the file has.
+    fn pages(&self, source: &dyn Source, warnings: &mut Vec<String>) -> Result<Pages, Error> {
+        let half = self.bitmap_bytes / 2;
         if half > BITMAP_BYTES_MAX {
             warnings.push(format!("the bitmap claims {half} bytes; only {BITMAP_BYTES_MAX} are read"));
         }
-        // The first bitmap tells what the machine had, the second what the file has.
         let size = usize::try_from(half.min(BITMAP_BYTES_MAX)).unwrap_or(0);
-        let bitmap = source.bytes(bitmap_at.saturating_add(half), size)?;
+        let bitmap = source.bytes(self.bitmap_at.saturating_add(half), size)?;
         if bitmap.len() < size {
             warnings.push("the file ends within its bitmap of pages".to_owned());
         }
-        let mut part = |at: usize, since: u64, bytes_max: u64| -> Result<Vec<u8>, Error> {
-            let (offset, size) = (field(at, since), field(at.saturating_add(8), since));
-            if size > bytes_max {
-                warnings.push(format!("a part at byte {offset} claims {size} bytes; only {bytes_max} are read"));
-            }
-            let size = usize::try_from(size.min(bytes_max)).unwrap_or(0);
-            let part = source.bytes(offset, size)?;
-            if part.len() < size {
-                warnings.push(format!("the file is cut: of {size} bytes at byte {offset} it has {}", part.len()));
-            }
-            Ok(part)
-        };
-        let vmcoreinfo = part(32, 3, VMCOREINFO_BYTES_MAX)?;
-        let notes = notes(&part(48, 4, NOTES_BYTES_MAX)?);
-        if field(12, 2) & 0xffff_ffff != 0 {
+        Ok(Pages::of_bitmap(bitmap, self.page_end, 0))
+    }
+
+    /// Where the descriptors of pages begin.
+    fn descriptors(&self) -> u64 {
+        self.bitmap_at.saturating_add(self.bitmap_bytes)
+    }
+}
+
+impl<'a> Kdump<'a> {
+    pub(super) fn open(source: Box<dyn Source + 'a>) -> Result<Self, Error> {
+        let header = Header::read(&*source)?;
+        let mut warnings = Vec::new();
+        let pages = header.pages(&*source, &mut warnings)?;
+        let vmcoreinfo = header.part(&*source, (32, 3), VMCOREINFO_BYTES_MAX, &mut warnings)?;
+        let notes = notes(&header.part(&*source, (48, 4), NOTES_BYTES_MAX, &mut warnings)?);
+        if header.field(12, 2) & 0xffff_ffff != 0 {
             warnings.push("the core is one part of a split dump: join the parts for the whole".to_owned());
         }
-        if source.size_bytes() < bitmap_at.saturating_add(bitmap_bytes) {
+        let descriptors = header.descriptors();
+        if source.size_bytes() < descriptors {
             warnings.push("the file is cut before its first page".to_owned());
         }
-        let pages = Pages::of_bitmap(bitmap, page_end, 0);
-        let descriptors = bitmap_at.saturating_add(bitmap_bytes);
         if let Some((offset, size)) = last_page(&*source, &pages, descriptors)? {
             if offset.saturating_add(size) > source.size_bytes() {
                 warnings.push("the file is cut: it has not all pages that its bitmap names".to_owned());
@@ -107,7 +153,7 @@ impl<'a> Kdump<'a> {
         Ok(Self {
             pages,
             descriptors,
-            page_end,
+            page_end: header.page_end,
             kept: RefCell::default(),
             notes,
             vmcoreinfo: (!vmcoreinfo.is_empty()).then(|| String::from_utf8_lossy(&vmcoreinfo).into_owned()),

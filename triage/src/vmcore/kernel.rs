@@ -6,8 +6,8 @@ use super::kallsyms::{find_in_module, Symbols};
 use super::modules::{modules, KernelModule};
 use super::orc::{Entry, Form, Tables};
 use super::vmcoreinfo::Vmcoreinfo;
-use crate::windows::memory::Memory;
-use crate::windows::modules::{Loaded, Modules};
+use crate::machine::memory::Memory;
+use crate::machine::modules::{Loaded, Modules};
 
 /// Processors, at most.
 const CPUS_MAX: u32 = 8192;

@@ -55,7 +55,7 @@ pub fn read(source: &dyn Source) -> Result<Report, Error> {
     if report.os_build.is_none() {
         report.os_build = core.vmcoreinfo.text("OSRELEASE").map(str::to_owned);
     }
-    if memory.as_ref().is_some_and(crate::windows::memory::Memory::is_spent) {
+    if memory.as_ref().is_some_and(crate::machine::memory::Memory::is_spent) {
         warnings.push("reading was cut off: the core asks for more work than any real one".to_owned());
     }
     report.warnings.append(&mut warnings);

@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::btf::Types;
 use super::kallsyms::Symbols;
 use super::orc::Tables;
+use crate::machine::bytes::ascii;
+use crate::machine::memory::Memory;
 use crate::report::{Hex, Module};
-use crate::windows::bytes::ascii;
-use crate::windows::memory::Memory;
 
 /// Modules, at most.
 const MODULES_MAX: usize = 4096;

@@ -1,6 +1,6 @@
 //! ELF notes: small named records. VMCOREINFO is one; the registers of each processor are others.
 
-use crate::windows::bytes::u32_at;
+use crate::machine::bytes::u32_at;
 
 /// Notes of a core, at most: some three a processor.
 const NOTES_MAX: usize = 1 << 15;

@@ -5,8 +5,8 @@
 
 use super::btf::Types;
 use super::kallsyms::Symbols;
-use crate::windows::bytes::{array_at, u16_at};
-use crate::windows::memory::Memory;
+use crate::machine::bytes::{array_at, u16_at};
+use crate::machine::memory::Memory;
 
 /// Bytes of an entry.
 const ENTRY_BYTES: u64 = 6;

@@ -5,8 +5,8 @@
 //! the offset of every member. Before 5.10 records lie one behind the other in one buffer.
 
 use super::vmcoreinfo::Vmcoreinfo;
-use crate::windows::bytes::{u16_at, u64_at};
-use crate::windows::memory::Memory;
+use crate::machine::bytes::{u16_at, u64_at};
+use crate::machine::memory::Memory;
 
 /// Records of a log, at most: 2^22 bytes of the largest ring that a kernel can be told to have, by the shortest record.
 const RECORDS_MAX: u64 = 1 << 18;

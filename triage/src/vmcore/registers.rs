@@ -1,9 +1,9 @@
 //! Registers of x86-64, as the kernel saves them at an exception and as a core's notes hold them: both in one order.
 
 use super::notes::{Note, NT_PRSTATUS};
+use crate::machine::bytes::u64_at;
+use crate::machine::registers::{Cpu, Machine};
 use crate::report::Registers;
-use crate::windows::bytes::u64_at;
-use crate::windows::context::{Cpu, Machine};
 
 /// Words that the kernel saves.
 const WORDS: usize = 21;

@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use super::kernel::Kernel;
 use super::orc::{Base, Kind};
 use super::registers::{Saved, BYTES};
+use crate::machine::bytes::u64_at;
+use crate::machine::code::{before, Before};
+use crate::machine::registers::Machine;
 use crate::report::{Frame, Hex, Trust};
-use crate::windows::bytes::u64_at;
-use crate::windows::code::{before, Before};
-use crate::windows::context::Machine;
 
 /// Frames, at most.
 const FRAMES_MAX: usize = 256;

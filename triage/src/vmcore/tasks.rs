@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use super::btf::Types;
 use super::kallsyms::Symbols;
+use crate::machine::bytes::array_at;
+use crate::machine::memory::Memory;
 use crate::report::Task;
-use crate::windows::bytes::array_at;
-use crate::windows::memory::Memory;
 
 /// Tasks, at most.
 const TASKS_MAX: usize = 1 << 16;

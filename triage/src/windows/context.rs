@@ -1,14 +1,8 @@
 //! Registers: out of a CONTEXT record, or out of the trap frame that the kernel makes when a processor faults.
 
-use super::bytes::{u16_at, u32_at, u64_at};
+use crate::machine::bytes::{u16_at, u32_at, u64_at};
+use crate::machine::registers::{Cpu, Machine};
 use crate::report::Registers;
-
-/// The processors whose dumps are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Machine {
-    X64,
-    Arm64,
-}
 
 /// Size of a CONTEXT record as far as it is read.
 pub(crate) const CONTEXT_BYTES: usize = 0x200;
@@ -57,16 +51,6 @@ const TRAP_X64: [(&str, Option<usize>, bool); 17] = [
     ("r14", None, false),
     ("r15", None, false),
 ];
-
-/// A processor's registers.
-#[derive(Clone, Debug)]
-pub(crate) struct Cpu {
-    pub machine: Machine,
-    pub registers: Registers,
-    pub ip: u64,
-    pub sp: u64,
-    pub flags: Option<u32>,
-}
 
 impl Cpu {
     /// Reads a CONTEXT record; `None` where there is none.
@@ -149,33 +133,6 @@ impl Cpu {
             sp: u64_at(bytes, 0x180)?,
             flags: Some(flags),
         })
-    }
-
-    /// A register's value by name.
-    pub(crate) fn value(&self, name: &str) -> Option<u64> {
-        self.registers.get(name).map(|register| register.value.0)
-    }
-
-    /// A register's value, if it is the one at the fault.
-    pub(crate) fn valid(&self, name: &str) -> Option<u64> {
-        self.registers.get(name).filter(|register| register.valid).map(|register| register.value.0)
-    }
-
-    /// The flags of x64 as a debugger prints them: `iopl=0         nv up ei ng nz na po nc`.
-    pub(crate) fn flags_text(&self) -> Option<String> {
-        const WORDS: [(u32, &str, &str); 8] = [
-            (11, "ov", "nv"),
-            (10, "dn", "up"),
-            (9, "ei", "di"),
-            (7, "ng", "pl"),
-            (6, "zr", "nz"),
-            (4, "ac", "na"),
-            (2, "pe", "po"),
-            (0, "cy", "nc"),
-        ];
-        let flags = self.flags?;
-        let words = WORDS.iter().map(|(bit, set, unset)| if flags >> bit & 1 == 1 { *set } else { *unset });
-        Some(format!("iopl={}         {}", flags >> 12 & 3, words.collect::<Vec<_>>().join(" ")))
     }
 }
 

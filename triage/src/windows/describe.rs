@@ -3,17 +3,17 @@
 use crate::symbols::SymbolFiles;
 
 use super::bugcheck;
-use super::code;
-use super::context::{Cpu, Machine};
 use super::dump::Dump;
 use super::fault::Fault;
 use super::hive::Hive;
 use super::mapped;
-use super::modules::Loaded;
-use super::paging::Outcome;
 use super::services;
 use super::stack;
 use super::symbols;
+use crate::machine::code;
+use crate::machine::modules::Loaded;
+use crate::machine::paging::Outcome;
+use crate::machine::registers::{Cpu, Machine};
 use crate::report::{
     Access, Blamed, Bugcheck, Exception, Fact, Frame, Hex, Instruction, Kind, MemoryLine, Operation, Report, Trust,
     WalkLevel,
@@ -55,8 +55,8 @@ pub(super) fn report(
     report.access = access(&dump, &fault);
     report.memory = report.access.as_ref().map(|access| memory(&dump, access)).unwrap_or_default();
     if let Some(ip) = fault.ip {
-        report.listing = code::listing(&dump.memory, &dump.modules, ip, dump.header.machine);
-        report.instruction = instruction(&dump, &fault, ip);
+        (report.listing, report.instruction) =
+            code::at_fault(&dump.memory, &dump.modules, fault.cpu.as_ref(), ip, dump.header.machine);
     }
     report.blamed = blamed(&dump, &fault, &report.frames);
     let (name, _) = bugcheck::known(dump.header.bugcheck);
@@ -160,18 +160,6 @@ fn memory(dump: &Dump<'_>, access: &Access) -> Vec<MemoryLine> {
         MemoryLine { address: Hex(address), bytes: bytes.join(" ") }
     };
     lines.map(line).collect()
-}
-
-/// The instruction at the fault.
-fn instruction(dump: &Dump<'_>, fault: &Fault, ip: u64) -> Option<Instruction> {
-    if dump.header.machine == Machine::Arm64 {
-        let bytes = dump.memory.all(ip, 4)?;
-        return Some(Instruction { bytes: super::bytes::hex(&bytes), text: None, operand: None });
-    }
-    let decoded = code::decode(&dump.memory, ip)?;
-    let bytes = dump.memory.all(ip, decoded.len())?;
-    let operand = fault.cpu.as_ref().and_then(|cpu| code::operand_text(&decoded, cpu, &dump.memory));
-    Some(Instruction { bytes: super::bytes::hex(&bytes), text: Some(code::text(&decoded, &dump.modules)), operand })
 }
 
 /// Whose code it was: the kernel's own word, or the first frame from the fault on that is not the kernel's plumbing.

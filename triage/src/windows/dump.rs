@@ -1,14 +1,15 @@
 //! A dump opened: its header, its memory, its modules, and what ran when it was made. Each part that is missing costs a warning
 //! and not the rest.
 
-use super::context::Cpu;
 use super::header::{DumpType, Header};
 use super::kernel::{self, DebuggerBlock, Running};
-use super::memory::Memory;
-use super::modules::{self, Loaded, Modules};
-use super::paging::Paging;
-use super::physical::Pages;
+use super::modules;
+use super::physical;
 use super::small::Small;
+use crate::machine::memory::Memory;
+use crate::machine::modules::{Loaded, Modules};
+use crate::machine::paging::Paging;
+use crate::machine::registers::Cpu;
 use crate::source::Source;
 use crate::Error;
 
@@ -116,7 +117,7 @@ fn paged<'a>(
     kind: Option<DumpType>,
     warnings: &mut Vec<String>,
 ) -> Option<Memory<'a>> {
-    let pages = Pages::read(source, header, kind?, warnings)?;
+    let pages = physical::read(source, header, kind?, warnings)?;
     if pages.end() > source.size_bytes() {
         let size = source.size_bytes();
         warnings

@@ -2,10 +2,11 @@
 //! machine; the true one is reached through the stop code's parameters, through a trap frame, or by looking for one on the stack.
 
 use super::bugcheck::{self, Meaning};
-use super::bytes::u64_at;
-use super::context::{is_trap_frame, Cpu, Machine, CONTEXT_BYTES, TRAP_FRAME_BYTES};
+use super::context::{is_trap_frame, CONTEXT_BYTES, TRAP_FRAME_BYTES};
 use super::dump::Dump;
 use super::header::ExceptionRecord;
+use crate::machine::bytes::u64_at;
+use crate::machine::registers::{Cpu, Machine};
 use crate::report::Operation;
 
 /// STATUS_ACCESS_VIOLATION.

@@ -1,7 +1,7 @@
 //! The first 2000h bytes of a 64-bit kernel dump: which machine, what stopped it, and where the lists of its kernel lie.
 
-use super::bytes::{array_at, u16_at, u32_at, u64_at};
-use super::context::Machine;
+use crate::machine::bytes::{array_at, u16_at, u32_at, u64_at};
+use crate::machine::registers::Machine;
 use crate::source::Source;
 use crate::Error;
 

@@ -4,7 +4,7 @@
 //! only, and what can't be read is not there. Layout: the public description of the format by J. Metz (libyal, "Windows NT Registry
 //! File"), sections 4 to 6.
 
-use super::bytes::{ascii, u16_at, u32_at, utf16};
+use crate::machine::bytes::{ascii, u16_at, u32_at, utf16};
 use crate::source::Source;
 
 /// Where cells begin; their offsets count from here.

@@ -1,7 +1,8 @@
 //! Headers of images in the dead kernel's memory: when they were linked, and where their tables of functions lie.
 
-use super::bytes::{array_at, ascii, u16_at, u32_at};
-use super::memory::Memory;
+use crate::machine::bytes::{array_at, ascii, u16_at, u32_at};
+use crate::machine::memory::Memory;
+use crate::symbols::pdb::Identity;
 
 /// How much of an image's start is looked at.
 const HEAD_BYTES: usize = 0x1000;
@@ -47,29 +48,6 @@ pub(super) fn headers(memory: &Memory<'_>, base: u64) -> Option<Headers> {
 /// When an image was linked, and its checksum.
 pub(super) fn stamp(memory: &Memory<'_>, base: u64) -> Option<(u32, u32)> {
     headers(memory, base).map(|headers| (headers.timestamp, headers.checksum))
-}
-
-/// What ties an image to its PDB.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    /// The PDB's number, in the order of its bytes in memory.
-    pub guid: [u8; 16],
-    pub age: u32,
-    /// The PDB's file name.
-    pub pdb: String,
-}
-
-impl Identity {
-    /// The folder's name in a symbol store.
-    pub(crate) fn key(&self) -> String {
-        let number = |range: std::ops::Range<usize>| {
-            let bytes = self.guid.get(range).unwrap_or_default();
-            bytes.iter().rev().map(|byte| format!("{byte:02X}")).collect::<String>()
-        };
-        let rest = self.guid.get(8..).unwrap_or_default();
-        let rest: String = rest.iter().map(|byte| format!("{byte:02X}")).collect();
-        format!("{}{}{}{rest}{:X}", number(0..4), number(4..6), number(6..8), self.age)
-    }
 }
 
 /// Reads what ties an image to its PDB: the CodeView record of its debug directory.

@@ -3,8 +3,8 @@
 //! The debugger's block (KDBG) leads there. A machine that never had a debugger may keep it encoded; then its owner's tag does
 //! not read KDBG, the report says so, and the stack is scanned instead.
 
-use super::bytes::{ascii, u64_at};
-use super::memory::Memory;
+use crate::machine::bytes::{ascii, u64_at};
+use crate::machine::memory::Memory;
 
 /// Most processors that are asked.
 const PROCESSORS_MAX: u32 = 2048;

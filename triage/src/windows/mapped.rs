@@ -7,9 +7,10 @@
 
 use memchr::memmem;
 
-use super::bytes::u64_at;
-use super::memory::Memory;
-use super::modules::{folder, Loaded};
+use super::modules::folder;
+use crate::machine::bytes::u64_at;
+use crate::machine::memory::Memory;
+use crate::machine::modules::Loaded;
 use crate::report::Fact;
 
 /// How a file object begins: its type, 5, and its size.

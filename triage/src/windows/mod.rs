@@ -1,35 +1,29 @@
 //! Windows kernel dumps: what stopped the machine, told as an analyst reads it, without symbols and without network.
 //!
-//! 1. `header` and `dump` open the file: `small` reads a small dump's table, `physical` finds the pages of the others, `paging`
-//!    and `memory` make virtual memory of either, `modules` and `kernel` read the kernel's own lists.
+//! 1. `header` and `dump` open the file: `small` reads a small dump's table, `physical` finds the pages of the others, `machine` makes
+//!    virtual memory of either, `modules` and `kernel` read the kernel's own lists.
 //! 2. `fault` finds what faulted: `bugcheck` says what a stop code's parameters mean, `context` reads registers.
-//! 3. `code`, `stack` (by `unwind`, else by scanning) and `describe` make the report.
+//! 3. `stack` (by `unwind`, else by scanning) and `describe` make the report.
 //! 4. `mapped` and `services` (by `hive`) add what ties it to content: files that the driver had mapped, how the system starts it.
-//!
-//! Linux kernel cores are read through the same memory: what is visible to the crate knows nothing of Windows but the names.
 //!
 //! Entry: `read`.
 
 mod bugcheck;
-pub(crate) mod bytes;
-pub(crate) mod code;
-pub(crate) mod context;
+mod context;
 mod describe;
 mod dump;
 mod fault;
 mod header;
 mod hive;
-pub(crate) mod image;
+mod image;
 mod kernel;
 mod mapped;
-pub(crate) mod memory;
-pub(crate) mod modules;
-pub(crate) mod paging;
-pub(crate) mod physical;
+mod modules;
+mod physical;
 mod services;
 mod small;
 mod stack;
-pub(crate) mod symbols;
+mod symbols;
 mod unwind;
 
 use crate::symbols::SymbolFiles;

@@ -1,7 +1,8 @@
 //! How the system starts the driver that is blamed, and those that came with it: its service, from the SYSTEM hive beside the dump.
 
 use super::hive::{Hive, Key, Value};
-use super::modules::{folder, Loaded};
+use super::modules::folder;
+use crate::machine::modules::Loaded;
 use crate::report::Fact;
 
 /// Services that are told.

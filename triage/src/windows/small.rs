@@ -1,8 +1,8 @@
 //! What a small dump holds, by the table at 2000h: pieces of memory, the drivers, and copies of the kernel's own records.
 
-use super::bytes::{u32_at, u64_at, utf16};
-use super::memory::{number, Block};
-use super::modules::Loaded;
+use crate::machine::bytes::{u32_at, u64_at, utf16};
+use crate::machine::memory::{number, Block};
+use crate::machine::modules::Loaded;
 use crate::source::Source;
 
 /// Size of the table.

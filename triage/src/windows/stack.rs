@@ -6,11 +6,11 @@
 
 use std::collections::HashSet;
 
-use super::code::{before, Before};
-use super::context::{Cpu, Machine};
 use super::dump::Dump;
 use super::fault::{stack_bounds, Fault};
 use super::unwind::{self, Registers};
+use crate::machine::code::{before, Before};
+use crate::machine::registers::{Cpu, Machine};
 use crate::report::{Frame, Hex, StackWord, Trust};
 
 /// Most frames of a report.
@@ -199,7 +199,7 @@ impl Walk<'_> {
     /// A word of the stack.
     fn word(&self, at: u64) -> Option<u64> {
         let offset = usize::try_from(at.checked_sub(self.low)?).ok()?;
-        super::bytes::u64_at(&self.words, offset).or_else(|| {
+        crate::machine::bytes::u64_at(&self.words, offset).or_else(|| {
             // The fault may lie on another stack than the one that was read.
             (offset > self.words.len()).then(|| self.dump.memory.u64_at(at)).flatten()
         })

@@ -5,11 +5,11 @@
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
-use super::bytes::{u16_at, u32_at};
-use super::context::Cpu;
 use super::image;
-use super::memory::Memory;
-use super::modules::Loaded;
+use crate::machine::bytes::{u16_at, u32_at};
+use crate::machine::memory::Memory;
+use crate::machine::modules::Loaded;
+use crate::machine::registers::Cpu;
 
 /// Registers in the order in which unwind codes number them.
 const NAMES: [&str; 16] =

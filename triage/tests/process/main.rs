@@ -1,10 +1,14 @@
 //! Dumps of processes, up to the report: a crash of our own in each form, mutants of it by the thousand, real ones where there are some.
 
+mod binaries;
 mod corpus;
 mod hostile;
 mod kernel_core;
 #[path = "../mutants/mod.rs"]
 mod mutants;
+mod pdb;
+#[path = "../tools/mod.rs"]
+mod tools;
 mod writer;
 
 use std::sync::Arc;

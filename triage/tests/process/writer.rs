@@ -102,8 +102,34 @@ pub enum System {
     Windows,
 }
 
-/// Streams beside those of the crash.
+/// A program in memory.
+pub struct Program {
+    pub name: String,
+    /// What is mapped at `BASE`.
+    pub image: Vec<u8>,
+    /// What ties it to its symbols.
+    pub record: Vec<u8>,
+    /// The instruction that faults.
+    pub ip: u64,
+}
+
+impl Program {
+    /// The one whose `frob` faults.
+    fn frob(system: System) -> Self {
+        let name = if system == System::Linux { MODULE } else { "C:\\agent\\agent.exe" }.to_owned();
+        let mut record = 0x4270_454c_u32.to_le_bytes().to_vec();
+        record.extend(BUILD_ID);
+        Self { name, image: image(), record, ip: FAULT }
+    }
+}
+
+/// The crash, with streams beside its own.
 pub fn minidump(system: System, others: &[(u32, &[u8])]) -> Vec<u8> {
+    minidump_of(system, &Program::frob(system), others)
+}
+
+/// The same of another program.
+pub fn minidump_of(system: System, program: &Program, others: &[(u32, &[u8])]) -> Vec<u8> {
     let mut streams: Vec<(u32, Vec<u8>)> = Vec::new();
     let count = 7 + others.len();
     let mut dump = Bytes(vec![0; 32 + 12 * count]);
@@ -112,14 +138,13 @@ pub fn minidump(system: System, others: &[(u32, &[u8])]) -> Vec<u8> {
     for (number, value) in registers().into_iter().enumerate() {
         context[0x78 + number * 8..0x80 + number * 8].copy_from_slice(&value.to_le_bytes());
     }
+    context[0xf8..0x100].copy_from_slice(&program.ip.to_le_bytes());
     let context = dump.part(&context);
     let stack_part = dump.part(&stack());
-    let image_part = dump.part(&image());
+    let image_part = dump.part(&program.image);
     let csd = dump.text(if system == System::Linux { "Linux 6.1.0 #1 x86_64" } else { "Service Pack 1" });
-    let name = dump.text(if system == System::Linux { MODULE } else { "C:\\agent\\agent.exe" });
-    let mut record = 0x4270_454c_u32.to_le_bytes().to_vec();
-    record.extend(BUILD_ID);
-    let record = dump.part(&record);
+    let name = dump.text(&program.name);
+    let record = dump.part(&program.record);
 
     let mut stream = Bytes::default();
     [9, 6, 0].into_iter().for_each(|value| stream.u16(value)); // amd64
@@ -142,7 +167,8 @@ pub fn minidump(system: System, others: &[(u32, &[u8])]) -> Vec<u8> {
     let mut stream = Bytes::default();
     stream.u32(1);
     stream.u64(BASE);
-    [0x2000, 0, 0x6501_0203, name].into_iter().for_each(|value| stream.u32(value));
+    let size = u32::try_from(program.image.len()).expect("small");
+    [size, 0, 0x6501_0203, name].into_iter().for_each(|value| stream.u32(value));
     stream.0.resize(4 + 24 + 52, 0);
     stream.u32(record.0);
     stream.u32(record.1);
@@ -165,7 +191,7 @@ pub fn minidump(system: System, others: &[(u32, &[u8])]) -> Vec<u8> {
     stream.u32(if linux { 11 } else { 0xc000_0005 });
     stream.u32(u32::from(linux)); // SEGV_MAPERR
     stream.u64(0);
-    stream.u64(if linux { ADDRESS } else { FAULT });
+    stream.u64(if linux { ADDRESS } else { program.ip });
     stream.u32(if linux { 0 } else { 2 });
     stream.u32(0);
     stream.u64(1); // a write

@@ -8,7 +8,7 @@ use super::{report_of, scene, writer};
 const NT: u64 = 0xffff_f806_5340_0000;
 const DRIVER: u64 = 0xffff_f806_7143_0000;
 const STACK: (u64, u64) = (0xffff_9405_8305_9000, 0xffff_9405_8306_0000);
-const FAULT: u64 = DRIVER + 0x1010;
+const FAULT: u64 = DRIVER + 0x1040;
 
 fn machine() -> Machine {
     let module = |path, base| Module { path, base, size: 0x5000, timestamp: 0, checksum: 0 };
@@ -63,6 +63,13 @@ fn an_arm64_dump_tells_the_access_and_follows_the_frame_records() {
     assert_eq!(frames, expected);
     assert!(report.frames[0].is_fault);
     assert_eq!(report.registers.get("x0").map(|register| register.value), Some(Hex(0x77)));
-    assert_eq!(report.instruction.expect("an instruction").bytes, "001900b9");
+    let instruction = report.instruction.expect("an instruction");
+    assert_eq!(instruction.bytes, "001900b9");
+    assert_eq!(instruction.text.as_deref(), Some("str     w0, [x8, #0x18]"));
+    assert_eq!(instruction.operand.as_deref(), Some("00000000`00000018=????????"));
+    // Eight before the fault and eight from it on, none of them doubtful.
+    assert_eq!(report.listing.len(), 16);
+    assert_eq!(report.listing.iter().position(|line| line.is_fault), Some(8));
+    assert!(report.listing.iter().all(|line| !line.ambiguous));
     assert_eq!((report.process.as_deref(), report.cpu), (Some("System"), Some(2)));
 }

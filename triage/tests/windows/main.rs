@@ -15,6 +15,8 @@ mod processor;
 mod real;
 mod scene;
 mod seed;
+#[path = "../tools/mod.rs"]
+mod tools;
 mod writer;
 
 use std::path::Path;

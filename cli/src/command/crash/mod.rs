@@ -169,7 +169,7 @@ fn share(text: &str) -> Result<(u64, u64), String> {
 
 fn add(args: &AddArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut store = open(&args.place.store)?;
-    let (mut new, mut known, mut nothing, mut failed) = (0_u64, 0_u64, 0_u64, 0_usize);
+    let (mut new, mut known, mut suppressed, mut nothing, mut failed) = (0_u64, 0_u64, 0_u64, 0_u64, 0_usize);
     let mut examiner = Examiner::new(false, Vec::new());
     for file in &args.files {
         let origin = Origin {
@@ -191,6 +191,7 @@ fn add(args: &AddArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             match store.add(&report, &origin) {
                 Ok(Added::New) => new += 1,
                 Ok(Added::Known) => known += 1,
+                Ok(Added::Suppressed) => suppressed += 1,
                 Ok(Added::NoCrash) => nothing += u64::from(report.error.is_none()),
                 Err(error) => added = Err(error),
             }
@@ -199,12 +200,13 @@ fn add(args: &AddArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         failed += usize::from(examined == Examined::Failed);
     }
     if args.place.output == Form::Text {
+        let apart = if suppressed == 0 { String::new() } else { format!(", {suppressed} say nothing of their own") };
         writeln!(
             out,
-            "{new} crashes counted, {known} were known, {nothing} files without a crash, {failed} could not be read"
+            "{new} crashes counted, {known} were known{apart}, {nothing} files without a crash, {failed} could not be read"
         )
     } else {
-        let line = serde_json::json!({"counted": new, "known": known, "without_crash": nothing, "failed": failed});
+        let line = serde_json::json!({"counted": new, "known": known, "suppressed": suppressed, "without_crash": nothing, "failed": failed});
         writeln!(out, "{line}")
     }
     .map_err(not_written("the answer"))?;
@@ -295,7 +297,7 @@ fn write_shown(answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
     if let Some(estimate) = &answer.estimate {
         writeln!(
             out,
-            "ESTIMATE:  {:.0} hosts affected, {:.0} to {:.0} (95 %)",
+            "ESTIMATE:  {:.0} hosts affected, {:.0} to {:.0} (at least 95 %)",
             estimate.affected, estimate.low, estimate.high
         )?;
         writeln!(

@@ -2,6 +2,7 @@
 
 mod content;
 mod detection;
+mod triage;
 
 use super::bars;
 use super::engine;
@@ -96,6 +97,9 @@ impl Page {
         }
         if let Some(found) = read::<engine::Found>(&folder.join("engine.json"))? {
             page.engine(&found);
+        }
+        if let Some(found) = read::<super::triage::Found>(&folder.join("triage.json"))? {
+            page.triage(&found);
         }
         Ok(page)
     }

@@ -5,6 +5,8 @@ mod modules;
 mod notes;
 mod segments;
 
+pub(super) use self::notes::next as next_note;
+
 use std::sync::Arc;
 
 use minidump::format::{
@@ -16,6 +18,7 @@ use minidump::{CrashReason, MinidumpContext, MinidumpRawContext};
 
 use self::notes::{Machine, Notes};
 use self::segments::Segments;
+use super::binary::{Backed, Binaries};
 use super::Crash;
 use crate::report::{Exception, Hex, Kind, Report};
 use crate::source::Source;
@@ -33,6 +36,8 @@ pub(super) fn read(source: &dyn Source, symbols: &Arc<dyn SymbolFiles>) -> Resul
     let (segments, mut warnings) = Segments::read(source)?;
     let notes = Notes::read(source, &segments, &mut warnings);
     let modules = modules::list(&notes, &segments);
+    let binaries = Binaries::new(&modules, symbols);
+    let memory = Backed { dumped: &segments, binaries: &binaries };
     let cpu = match segments.machine {
         Machine::X86 => Cpu::X86,
         Machine::X64 => Cpu::X86_64,
@@ -56,7 +61,8 @@ pub(super) fn read(source: &dyn Source, symbols: &Arc<dyn SymbolFiles>) -> Resul
         is_address_unknown: false,
         operation: None,
         context: notes.threads.first().and_then(|thread| context(segments.machine, &thread.registers)),
-        memory: &segments,
+        memory: &memory,
+        binaries: Some(&binaries),
         modules,
         unloaded: Vec::new(),
         facts: Vec::new(),

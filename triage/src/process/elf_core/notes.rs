@@ -159,7 +159,7 @@ impl Notes {
 }
 
 /// The first note: its kind, what is in it, and the bytes behind it.
-pub(super) fn next(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+pub(in crate::process) fn next(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     let fields = Fields { bytes, is_64: true };
     let size = |at: usize| fields.u32(at, at).and_then(|size| usize::try_from(size).ok());
     let (name, payload) = (size(0)?, size(4)?);

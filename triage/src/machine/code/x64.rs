@@ -1,83 +1,48 @@
-//! Code around the fault. Forward it is plain; backward x64 has no one answer, because instructions have no fixed length. So
-//! every place in the bytes before the fault is tried as a beginning, and where their paths do not agree the line says so.
+//! Code of x64. Forward it is plain; backward it has no one answer, because instructions have no fixed length. So every place in the
+//! bytes before the fault is tried as a beginning, and where their paths do not agree the line says so.
 
 use iced_x86::{
     Decoder, DecoderOptions, Formatter as _, Instruction, MasmFormatter, MemorySizeOptions, OpKind, Register,
     SymbolResolver, SymbolResult,
 };
 
-use super::bytes::{hex, u32_at};
-use super::context::{Cpu, Machine};
-use super::memory::Memory;
-use super::modules::Modules;
-pub(crate) use crate::call::Before;
-use crate::call::{self, Isa};
-use crate::report::{Hex, Listed};
+use super::{Code, LINES_BEFORE, LINES_FROM};
+use crate::call;
+use crate::machine::bytes::hex;
+use crate::report::{self, Hex, Listed};
 
-/// Lines before the fault, and from it on, as an analyst's listing has them.
-const LINES_BEFORE: usize = 8;
-const LINES_FROM: usize = 8;
 /// Bytes before the fault whose instructions vote on where lines begin.
 const WINDOW_BYTES: usize = 96;
 /// Longest instruction of x64.
 const INSTRUCTION_BYTES_MAX: usize = 15;
 
-/// Whether the bytes before an address are a call.
-pub(crate) fn before(memory: &Memory<'_>, address: u64, machine: Machine) -> Before {
-    let isa = match machine {
-        Machine::X64 => Isa::X64,
-        Machine::Arm64 => Isa::Arm64,
-    };
-    call::before(&|address, size| memory.all(address, size), address, isa)
+/// Lines before the fault and from it on.
+pub(super) fn listing(code: &Code<'_>, address: u64) -> Vec<Listed> {
+    let mut lines = lines_before(code, address);
+    lines.extend(lines_from(code, address));
+    lines
 }
 
-/// The instruction at an address of x64.
-pub(crate) fn decode(memory: &Memory<'_>, address: u64) -> Option<Instruction> {
-    let bytes = memory.some(address, INSTRUCTION_BYTES_MAX);
-    let instruction = Decoder::with_ip(64, &bytes, address, DecoderOptions::NONE).decode();
-    (!instruction.is_invalid()).then_some(instruction)
+/// The instruction at an address, with its operand in memory.
+pub(super) fn instruction(code: &Code<'_>, address: u64) -> Option<report::Instruction> {
+    let bytes = (code.some)(address, INSTRUCTION_BYTES_MAX);
+    let (decoded, own) = decode_at(&bytes, 0, address)?;
+    Some(report::Instruction {
+        bytes: hex(own),
+        text: Some(text(&decoded, code.place)),
+        operand: operand_text(&decoded, code),
+    })
 }
 
-/// Lines before the fault and from it on; empty where its bytes are not in the dump.
-pub(crate) fn listing(memory: &Memory<'_>, modules: &Modules, address: u64, machine: Machine) -> Vec<Listed> {
-    match machine {
-        Machine::X64 => {
-            let mut lines = lines_before(memory, modules, address);
-            lines.extend(lines_from(memory, modules, address));
-            lines
-        }
-        Machine::Arm64 => words(memory, modules, address),
-    }
-}
-
-/// ARM64 instructions are words: there is nothing ambiguous about where they begin. They are shown and not disassembled.
-fn words(memory: &Memory<'_>, modules: &Modules, address: u64) -> Vec<Listed> {
-    let before = u64::try_from(LINES_BEFORE.saturating_mul(4)).unwrap_or_default();
-    let start = address.saturating_sub(before);
-    let places = (start..).step_by(4).take(LINES_BEFORE.saturating_add(LINES_FROM));
-    let line = |at: u64| {
-        let bytes = memory.all(at, 4)?;
-        Some(Listed {
-            address: Hex(at),
-            place: modules.find(at).map(|_| modules.place(at)),
-            bytes: hex(&bytes),
-            text: format!(".inst   {:#010x}", u32_at(&bytes, 0)?),
-            is_fault: at == address,
-            ambiguous: false,
-        })
-    };
-    places.filter_map(line).collect()
-}
-
-fn lines_from(memory: &Memory<'_>, modules: &Modules, address: u64) -> Vec<Listed> {
-    let bytes = memory.some(address, INSTRUCTION_BYTES_MAX.saturating_mul(LINES_FROM));
+fn lines_from(code: &Code<'_>, address: u64) -> Vec<Listed> {
+    let bytes = (code.some)(address, INSTRUCTION_BYTES_MAX.saturating_mul(LINES_FROM));
     let mut lines = Vec::new();
     let mut at = 0_usize;
     while lines.len() < LINES_FROM {
-        let Some((instruction, code)) = decode_at(&bytes, at, address) else {
+        let Some((instruction, own)) = decode_at(&bytes, at, address) else {
             break;
         };
-        let mut line = shown(&instruction, code, modules);
+        let mut line = shown(&instruction, own, code);
         line.is_fault = at == 0;
         lines.push(line);
         at = at.saturating_add(instruction.len());
@@ -153,16 +118,16 @@ impl Paths {
     }
 }
 
-fn lines_before(memory: &Memory<'_>, modules: &Modules, address: u64) -> Vec<Listed> {
-    let bytes = call::bytes_before(&|address, size| memory.all(address, size), address, WINDOW_BYTES);
+fn lines_before(code: &Code<'_>, address: u64) -> Vec<Listed> {
+    let bytes = call::bytes_before(&|address, size| code.all(address, size), address, WINDOW_BYTES);
     let start = address.saturating_sub(u64::try_from(bytes.len()).unwrap_or_default());
     let paths = Paths::of(&bytes, start);
     let chain = paths.back(LINES_BEFORE);
     let place = |at: usize| start.saturating_add(u64::try_from(at).unwrap_or_default());
     let is_begin = |target: u64| target == address || chain.iter().any(|at| place(*at) == target);
     let line = |at: &usize| {
-        let (instruction, code) = decode_at(&bytes, *at, start)?;
-        let mut line = shown(&instruction, code, modules);
+        let (instruction, own) = decode_at(&bytes, *at, start)?;
+        let mut line = shown(&instruction, own, code);
         // A branch to where another line begins is hardly chance.
         let is_confirmed = instruction.is_jcc_short_or_near() && is_begin(instruction.near_branch_target());
         line.ambiguous = paths.is_doubtful(*at) && !is_confirmed;
@@ -180,20 +145,20 @@ fn decode_at(bytes: &[u8], at: usize, start: u64) -> Option<(Instruction, &[u8])
     (!instruction.is_invalid()).then_some((instruction, code))
 }
 
-fn shown(instruction: &Instruction, code: &[u8], modules: &Modules) -> Listed {
+fn shown(instruction: &Instruction, own: &[u8], code: &Code<'_>) -> Listed {
     let address = instruction.ip();
     Listed {
-        address: Hex(address),
-        place: modules.find(address).map(|_| modules.place(address)),
-        bytes: hex(code),
-        text: text(instruction, modules),
+        address: Some(Hex(address)),
+        place: (code.place)(address),
+        bytes: hex(own),
+        text: text(instruction, code.place),
         is_fault: false,
         ambiguous: false,
     }
 }
 
-/// Names addresses in code by module and offset.
-struct Places(Vec<(u64, u64, String)>);
+/// Names addresses in code by their place.
+struct Places(Vec<(u64, String)>);
 
 impl SymbolResolver for Places {
     fn symbol(
@@ -204,13 +169,13 @@ impl SymbolResolver for Places {
         address: u64,
         _address_size: u32,
     ) -> Option<SymbolResult<'_>> {
-        let (base, _, name) = self.0.iter().find(|(base, size, _)| address.wrapping_sub(*base) < *size)?;
-        Some(SymbolResult::with_string(address, format!("{name}+{:#x}", address.wrapping_sub(*base))))
+        let (_, place) = self.0.iter().find(|(target, _)| *target == address)?;
+        Some(SymbolResult::with_str(address, place))
     }
 }
 
 /// An instruction in the words of a debugger.
-pub(crate) fn text(instruction: &Instruction, modules: &Modules) -> String {
+fn text(instruction: &Instruction, place: &dyn Fn(u64) -> Option<String>) -> String {
     let mut targets = Vec::new();
     if matches!(instruction.op0_kind(), OpKind::NearBranch64) {
         targets.push(instruction.near_branch_target());
@@ -218,8 +183,7 @@ pub(crate) fn text(instruction: &Instruction, modules: &Modules) -> String {
     if instruction.is_ip_rel_memory_operand() {
         targets.push(instruction.ip_rel_memory_address());
     }
-    let named = targets.iter().filter_map(|target| modules.find(*target));
-    let places = named.map(|(module, _)| (module.base, module.size, module.name().to_owned())).collect();
+    let places = targets.iter().filter_map(|target| Some((*target, place(*target)?))).collect();
     let mut formatter = MasmFormatter::with_options(Some(Box::new(Places(places))), None);
     let options = formatter.options_mut();
     options.set_first_operand_char_index(8);
@@ -232,35 +196,29 @@ pub(crate) fn text(instruction: &Instruction, modules: &Modules) -> String {
 }
 
 /// Where the instruction's operand in memory lies, and its size in bytes; `None` if it has none or a register is not known.
-pub(crate) fn operand(instruction: &Instruction, cpu: &Cpu) -> Option<(u64, usize)> {
+fn operand(instruction: &Instruction, register: &dyn Fn(&str) -> Option<u64>) -> Option<(u64, usize)> {
     let is_memory = |kind: OpKind| matches!(kind, OpKind::Memory);
     let at = (0..instruction.op_count()).find(|at| is_memory(instruction.op_kind(*at)))?;
     if matches!(instruction.memory_segment(), Register::FS | Register::GS) {
         return None;
     }
-    let address = instruction.virtual_address(at, 0, |register, _, _| match register {
+    let address = instruction.virtual_address(at, 0, |one, _, _| match one {
         Register::ES | Register::CS | Register::SS | Register::DS => Some(0),
         _ => {
-            let name = format!("{:?}", register.full_register()).to_ascii_lowercase();
-            let value = cpu.valid(&name)?;
+            let value = register(&format!("{:?}", one.full_register()).to_ascii_lowercase())?;
             // A 32-bit base is the lower half of its register.
-            Some(if register.size() == 4 { value & 0xffff_ffff } else { value })
+            Some(if one.size() == 4 { value & 0xffff_ffff } else { value })
         }
     })?;
     Some((address, instruction.memory_size().size()))
 }
 
 /// The operand as a debugger prints it: `ds:ffff8405`00000074=????????`.
-pub(crate) fn operand_text(instruction: &Instruction, cpu: &Cpu, memory: &Memory<'_>) -> Option<String> {
-    let (address, size) = operand(instruction, cpu)?;
+fn operand_text(instruction: &Instruction, code: &Code<'_>) -> Option<String> {
+    if instruction.is_ip_rel_memory_operand() && !code.is_located {
+        return None;
+    }
+    let (address, size) = operand(instruction, code.register)?;
     let segment = format!("{:?}", instruction.memory_segment()).to_ascii_lowercase();
-    let size = size.min(8);
-    let value = match memory.all(address, size) {
-        Some(mut bytes) => {
-            bytes.reverse();
-            hex(&bytes)
-        }
-        None => "??".repeat(size),
-    };
-    Some(format!("{segment}:{:08x}`{:08x}={value}", address >> 32, address & 0xffff_ffff))
+    Some(format!("{segment}:{:08x}`{:08x}={}", address >> 32, address & 0xffff_ffff, code.value(address, size)))
 }

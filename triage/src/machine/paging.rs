@@ -5,8 +5,8 @@
 //! ARM64 Windows uses 4 KB pages and one top table for both halves of the address space, so its walk has the same shape.
 
 use super::bytes::u64_at;
-use super::context::Machine;
 use super::physical::PAGE_BYTES;
+use super::registers::Machine;
 use crate::report::{Hex, WalkLevel};
 
 /// Entries of a table.

@@ -15,8 +15,8 @@ use crate::source::Source;
 
 /// Reads of one dump. The largest real ones took a hundredth of it.
 const READS_MAX: u64 = 2_000_000;
-/// Time for one dump, far from what a real one takes and near enough for who waits.
-const TIME_MAX: Duration = Duration::from_secs(8);
+/// Time for one dump, far from what a real one takes. With what a search takes beside it, it stays below what the worker may take.
+const TIME_MAX: Duration = Duration::from_secs(6);
 /// Reads between two looks at the clock.
 const READS_PER_LOOK: u64 = 1024;
 /// Translations that are remembered.
@@ -174,13 +174,13 @@ impl<'a> Memory<'a> {
     }
 
     /// Where in the file an address lies.
-    pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
+    pub(crate) fn file_offset(&self, address: u64) -> Option<u64> {
         self.locate(address).map(|(offset, _)| offset)
     }
 
     /// Hands out all that the dump holds of memory, in pieces with their offsets in the file, until `look` has seen enough. False when
     /// not all was looked at. What is read here is not metered: it is bounded by itself.
-    pub(super) fn search(&self, look: &mut dyn FnMut(&[u8], u64) -> bool) -> bool {
+    pub(crate) fn search(&self, look: &mut dyn FnMut(&[u8], u64) -> bool) -> bool {
         let until = Instant::now().checked_add(SEARCH_TIME_MAX).unwrap_or_else(Instant::now);
         let extents: Vec<(u64, u64)> = match &self.space {
             Space::Blocks(blocks, _) => blocks.iter().map(|block| (block.offset, block.size)).collect(),
