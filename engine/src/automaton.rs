@@ -51,8 +51,6 @@ pub(crate) struct Automaton<'i> {
     states: &'i [U32],
     /// `AUTOMATON_`.
     kind: u32,
-    /// Whether a text in ASCII may have some of its literals.
-    is_for_ascii: bool,
     /// `USE_ANNOUNCES` if each use may, because the image does not say.
     announcing: u32,
     /// Over text without literals, if they are long.
@@ -76,10 +74,7 @@ impl<'i> Automaton<'i> {
         let (outputs, words, class_count) = (image.outputs, image.words, record.class_count.get());
         let kind = record.longest_bytes.get() >> AUTOMATON_SHIFT;
         let announcing = if image.tells_announcing() { 0 } else { USE_ANNOUNCES };
-        // The first state comes first, with a full row.
-        let way = |class: &u8| states.get(usize::from(*class).saturating_add(2)).map_or(STATE_DENSE, |word| word.get());
-        let is_for_ascii = classes.iter().take(0x80).any(|class| way(class) != STATE_DENSE);
-        let own = Self { classes, class_count, states, kind, is_for_ascii, announcing, outputs, words, leaps: None };
+        let own = Self { classes, class_count, states, kind, announcing, outputs, words, leaps: None };
         let leaps = if kind == AUTOMATON_ANYWHERE { Leaps::of(&[&own]) } else { None };
         Some(Self { leaps, ..own })
     }
@@ -190,11 +185,6 @@ impl<'i> Automaton<'i> {
             }
         }
         Some(bytes.into_iter().map(Option::unwrap_or_default).collect())
-    }
-
-    /// Whether a text in ASCII may have some of its literals.
-    pub(crate) fn is_for_ascii(&self) -> bool {
-        self.is_for_ascii
     }
 
     /// The size of its states.

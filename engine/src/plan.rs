@@ -276,9 +276,8 @@ impl Search<'_, '_> {
     }
 
     fn text(&mut self, text: &[u8], extent: Extent) {
-        let is_ascii = text.is_ascii();
-        match is_ascii || folds_as_ascii(text) {
-            true => self.found_in(text, is_ascii, extent),
+        match text.is_ascii() || folds_as_ascii(text) {
+            true => self.found_in(text, extent),
             false => self.aside(extent, |buffer| crate::fold::fold_into(text, buffer)),
         }
     }
@@ -289,19 +288,19 @@ impl Search<'_, '_> {
         let mut buffer = std::mem::take(&mut self.scratch.folded);
         buffer.clear();
         write(&mut buffer);
-        self.found_in(&buffer, false, extent);
+        self.found_in(&buffer, extent);
         self.scratch.folded = buffer;
     }
 
     /// Notes each predicate that is found, and the rules that it announces.
-    fn found_in(&mut self, text: &[u8], is_ascii: bool, extent: Extent) {
+    fn found_in(&mut self, text: &[u8], extent: Extent) {
         let Self { sought, image, scratch, .. } = self;
         // One alone leaps by itself.
         let leaps = sought.leaps.as_ref().filter(|_| sought.automata.len() > 1);
         if leaps.is_some_and(|leaps| leaps.next(text, 0) == text.len()) {
             return;
         }
-        for automaton in sought.automata.iter().filter(|automaton| !is_ascii || automaton.is_for_ascii()) {
+        for automaton in &sought.automata {
             automaton.search(text, extent, &mut |used| {
                 let number = used & USE_PREDICATE_MASK;
                 if scratch.remember(number, true) && used & USE_ANNOUNCES != 0 {

@@ -24,9 +24,6 @@ const LISTED_WAYS_MAX: usize = 8;
 pub(crate) enum Where {
     /// Everywhere.
     Anywhere,
-    /// Everywhere; they begin with a byte beyond ASCII, so that in nearly all values they need not be looked for. Such letters stand for
-    /// others in disguise and are short, which would keep the rest from being looked for in leaps.
-    AnywhereBeyondAscii,
     /// Where it begins.
     Start,
     /// Where it ends, backwards.
@@ -175,20 +172,16 @@ impl Literals {
             states.extend(children.iter().map(|(_, child)| target(*child as usize)));
         }
         let from = match self.from {
-            Where::Anywhere | Where::AnywhereBeyondAscii => AUTOMATON_ANYWHERE,
+            Where::Anywhere => AUTOMATON_ANYWHERE,
             Where::Start => AUTOMATON_FROM_START,
             Where::End => AUTOMATON_FROM_END,
         };
         Layout { classes, class_count, states, outputs, from, longest_bytes: self.longest as u32 }
     }
 
-    fn is_tree(&self) -> bool {
-        matches!(self.from, Where::Start | Where::End)
-    }
-
     /// What a state goes on with when it has no way itself; nothing in a tree.
     fn back_of(&self, node: usize, fails: &[usize]) -> Option<usize> {
-        (node != 0 && !self.is_tree()).then(|| fails[node])
+        (node != 0 && self.from == Where::Anywhere).then(|| fails[node])
     }
 
     /// A class for each byte that occurs, shared by an ASCII letter and its capital; 0 for all others.
@@ -221,7 +214,7 @@ impl Literals {
     /// For each node the one of the longest proper ending of its text; in a tree the first.
     fn fails(&self, order: &[usize]) -> Vec<usize> {
         let mut fails = vec![0; self.nodes.len()];
-        if self.is_tree() {
+        if self.from != Where::Anywhere {
             return fails;
         }
         for node in order {
@@ -271,7 +264,7 @@ impl Literals {
     /// Which states have a full row: all that one byte leads to, and those that are likely to be visited most. What texts of a field
     /// are like is guessed from its literals: how often what leads to a state occurs in them.
     fn dense_states(&self, order: &[usize], fails: &[usize], class_count: u32) -> Vec<bool> {
-        if self.is_tree() {
+        if self.from != Where::Anywhere {
             let is_dense = |(number, node): (usize, &Node)| number == 0 || node.children.len() > LISTED_WAYS_MAX;
             return self.nodes.iter().enumerate().map(is_dense).collect();
         }

@@ -301,17 +301,16 @@ impl Group {
 /// theirs with others (`.exe`).
 fn by_place(literals: &[(Vec<u8>, Use)]) -> Vec<Literals> {
     let has_ends = literals.iter().any(|(_, used)| used.place == PLACE_END);
-    let from = |place: u32, text: &[u8]| match place {
+    let from = |place: u32| match place {
         PLACE_START => Where::Start,
         PLACE_END => Where::End,
         PLACE_WHOLE if has_ends => Where::End,
         PLACE_WHOLE => Where::Start,
-        _ if text.first().is_some_and(u8::is_ascii) => Where::Anywhere,
-        _ => Where::AnywhereBeyondAscii,
+        _ => Where::Anywhere,
     };
     let mut automata: BTreeMap<Where, Literals> = BTreeMap::new();
     for (text, used) in literals {
-        let from = from(used.place, text);
+        let from = from(used.place);
         automata.entry(from).or_insert_with(|| Literals::new(from)).add(text, *used);
     }
     automata.into_values().collect()
