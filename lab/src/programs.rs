@@ -40,6 +40,15 @@ pub struct ProductArgs {
 }
 
 impl ProductArgs {
+    /// The `watertight` alone: what was given, or built.
+    pub fn watertight(&self) -> Result<PathBuf> {
+        let target_dir = target_dir()?;
+        match &self.watertight {
+            Some(given) => Ok(given.clone()),
+            None => build_product(&target_dir).map(|()| target_dir.join("release").join("watertight")),
+        }
+    }
+
     /// No product at all.
     pub fn none() -> Self {
         Self { no_product: true, ..Self::default() }

@@ -10,6 +10,7 @@
 mod diverse;
 mod fleet;
 mod policy;
+pub mod ring;
 mod roster;
 mod stages;
 

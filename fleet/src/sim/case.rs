@@ -39,6 +39,12 @@ pub struct Case {
 }
 
 impl Case {
+    /// The outage of July 2024: content that killed every host that had it, at every start, and left nobody to report that.
+    #[must_use]
+    pub const fn outage_of_july_2024(hosts: u32) -> Self {
+        Self { hosts, kind: Kind::Silent, ..Self::loud(1.0) }
+    }
+
     /// Content that kills this part of a million hosts at once, loudly.
     #[must_use]
     pub const fn loud(fail_share: f64) -> Self {
@@ -76,6 +82,52 @@ pub enum Way {
     /// A tenth at once, another every six hours; a person stops it.
     Phased,
 }
+
+/// Content that the statistic is blind to, or nearly so, at this rate of background failures: told beside every figure.
+pub const BLIND_SPOTS: [(&str, Case); 2] = [
+    ("late and rare: kills 0.1 % after an hour on average", Case { latency_s: 3_600.0, ..Case::loud(0.001) }),
+    (
+        "silent and late: 1 % are gone without a word after an hour on average",
+        Case { latency_s: 3_600.0, kind: Kind::Silent, ..Case::loud(0.01) },
+    ),
+];
+
+impl Way {
+    /// All that are compared.
+    pub const ALL: [Self; 6] = [
+        Self::Gated(Lane::STANDARD),
+        Self::Gated(Lane::EMERGENCY),
+        Self::FixedRings,
+        Self::Waves,
+        Self::Phased,
+        Self::AllAtOnce,
+    ];
+
+    /// Whether a gate watches, rather than a person.
+    #[must_use]
+    pub fn is_gated(self) -> bool {
+        matches!(self, Self::Gated(_) | Self::FixedRings)
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gated(Lane::STANDARD) => "watertight, standard lane",
+            Self::Gated(Lane::EMERGENCY) => "watertight, emergency lane",
+            Self::Gated(_) => "watertight, another lane",
+            Self::FixedRings => "rings 1/5/25/100 %, same gate",
+            Self::Waves => "waves as Bottlerocket's, a person at 78 min",
+            Self::Phased => "a tenth every 6 h, a person at 78 min",
+            Self::AllAtOnce => "all at once, a person at 78 min",
+        }
+    }
+}
+
+/// What the figures take for granted.
+pub const ASSUMPTIONS: &str =
+    "hosts fail independently of each other, in every stratum alike; each fetches within 60 s, crashes are reported \
+     after 10 s, silence is noticed after 90 s; the recall reaches every host within 65 s";
 
 /// The model's figures.
 pub mod model {

@@ -13,7 +13,7 @@ mod rollout;
 mod summary;
 mod world;
 
-pub use case::{model, Case, Kind, Way};
+pub use case::{model, Case, Kind, Way, ASSUMPTIONS, BLIND_SPOTS};
 pub use rng::Rng;
 pub use summary::{Percentiles, Summary};
 

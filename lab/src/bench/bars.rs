@@ -45,6 +45,11 @@ pub const LOADER_CPU_S_MAX: f64 = 2.0;
 /// System calls that it may make.
 pub const LOADER_CALLS_MAX: u64 = 30;
 
+/// Seconds of one processor that a simulated rollout of good content to a million hosts may take.
+pub const GOOD_ROLLOUT_S_MAX: f64 = 0.6;
+/// The same of any content.
+pub const ROLLOUT_S_MAX: f64 = 2.0;
+
 /// How much the work may cost with our sensor, as a multiple of what it costs without any.
 pub fn ratio_max(sensor: Sensor, workload: Workload) -> Option<f64> {
     match (sensor, workload) {

@@ -1,10 +1,16 @@
 //! `watertight sim rollout`: what a content costs a fleet of a million hosts before it is stopped, and how often a good one is stopped.
 
-use std::io::{self, Write as _};
+mod chart;
+mod compare;
+mod text;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::thread;
 
+use serde::Serialize;
 use watertight_fleet::plan::Lane;
-use watertight_fleet::sim::{outcomes, Case, Kind, Summary, Way};
+use watertight_fleet::sim::{outcomes, Case, Kind, Summary, Way, BLIND_SPOTS};
 use watertight_host::say::not_written;
 
 /// Simulate rollouts of a content, with the product's planner and gate.
@@ -46,9 +52,29 @@ pub(super) struct RolloutArgs {
     /// Threads; without it as many as there are processors.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
     jobs: Option<u64>,
+    /// Compare with what others do: all at once, rings, waves, phases.
+    #[arg(long)]
+    compare: bool,
+    /// Replay an outage, compared: `2024-07-19`.
+    #[arg(long, value_enum, value_name = "DATE")]
+    incident: Option<Incident>,
+    /// Write the comparison as a picture there, as SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write the comparison as a picture there, as PNG.
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,
+}
+
+/// Outages that are replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Incident {
+    /// Every host that had it went into a boot loop; from 04:09 UTC on, until a person stopped it at 05:27.
+    #[value(name = "2024-07-19")]
+    July2024,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -112,17 +138,56 @@ impl RolloutArgs {
     }
 }
 
+/// A case's figures as JSON has them.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    summary: Summary,
+    blind_spots: [&'static str; BLIND_SPOTS.len()],
+}
+
 /// Runs them and tells what became of them.
+///
+/// # Errors
+/// There is no plan for such a fleet, or the answer can't be written.
 pub(super) fn run(args: &RolloutArgs) -> anyhow::Result<u8> {
+    let is_compared = args.compare || args.incident.is_some() || args.svg.is_some() || args.png.is_some();
+    let mut out = io::stdout().lock();
+    if is_compared {
+        let compared = compare::compare(args)?;
+        chart::picture(&compared).write(args.svg.as_deref(), args.png.as_deref())?;
+        match args.output {
+            Form::Text => compare::write_text(&compared, &mut out),
+            Form::Json => json(&compared, &mut out),
+        }
+    } else {
+        one(args, &mut out)
+    }
+}
+
+/// One case, one way.
+fn one(args: &RolloutArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let lane = match args.lane {
         LaneArg::Standard => Lane::STANDARD,
         LaneArg::Emergency => Lane::EMERGENCY,
     };
-    let case = args.case();
-    let outcomes = outcomes(&case, Way::Gated(lane), args.runs, args.seed, args.jobs())?;
-    let summary = Summary::of(&case, &outcomes);
-    let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, &summary)
+    let (case, way) = (args.case(), Way::Gated(lane));
+    let of = |case: &Case| {
+        outcomes(case, way, args.runs, args.seed, args.jobs()).map(|outcomes| Summary::of(case, &outcomes))
+    };
+    let summary = of(&case)?;
+    if args.output == Form::Json {
+        return json(&Answer { summary, blind_spots: BLIND_SPOTS.map(|(words, _)| words) }, out);
+    }
+    let other = of(&Case { bucket_rule: !case.bucket_rule, ..case })?;
+    let (alone, with_rule) = if case.bucket_rule { (other, summary) } else { (summary, other) };
+    let blind = compare::blind_spots(args)?;
+    text::write_one(&case, way, [&alone, &with_rule], &blind, out).map_err(not_written("the figures"))?;
+    Ok(0)
+}
+
+fn json(answer: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<u8> {
+    serde_json::to_writer(&mut *out, answer)
         .map_err(io::Error::from)
         .and_then(|()| writeln!(out))
         .and_then(|()| out.flush())
