@@ -8,7 +8,7 @@ const RUNS: u64 = 12;
 
 /// A fleet that a debug build simulates in a moment.
 fn small(case: Case) -> Case {
-    Case { hosts: 50_000, ..case }
+    Case { hosts: 20_000, ..case }
 }
 
 fn summary(case: &Case, way: Way, runs: u64) -> Summary {

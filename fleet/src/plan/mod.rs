@@ -79,7 +79,8 @@ pub enum Statistics {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
-    /// Hosts that ran this content and left it: they fell back, or refused it. They are not given it again.
+    /// Hosts that ran this content and left it: they fell back, or refused it. No list names them again; one that a range meets has
+    /// the content in quarantine and refuses it by itself.
     pub left: BTreeSet<HostId>,
     /// Why nothing may be rolled out: it was recalled, or a rollout of it was halted.
     pub halted: Option<String>,

@@ -32,16 +32,18 @@ pub(super) fn stages(fleet: &Fleet, sizes: &[u64], holdback_from: u64, left: &BT
     let mut stages = Vec::with_capacity(sizes.len());
     for (number, size) in (1..).zip(sizes) {
         let new = size.saturating_sub(before);
-        let cohort = if *size <= chosen_max {
+        let is_last = stages.len() + 1 == sizes.len();
+        let cohort = if is_last {
+            // Everybody who is not held back, whatever chance made their number.
+            Cohort::Ranges(ranges(fleet, holdback_from))
+        } else if *size <= chosen_max {
             let from = usize::try_from(before).unwrap_or(usize::MAX);
             let new = usize::try_from(new).unwrap_or(usize::MAX);
             order.choose(first.iter().skip(from).take(new))
         } else if new <= LISTED_MAX as u64 {
             order.choose_by_share(*size)
         } else {
-            let to = range_end(*size, hosts, holdback_from);
-            let range = |name: &String| HashRange { stratum: name.clone(), from: 0, to };
-            Cohort::Ranges(fleet.strata.iter().map(|stratum| range(&stratum.name)).collect())
+            Cohort::Ranges(ranges(fleet, range_end(*size, hosts, holdback_from)))
         };
         let cohort = match cohort {
             Cohort::Hosts(hosts) => Cohort::Hosts(hosts.into_iter().filter(|host| !left.contains(host)).collect()),
@@ -53,15 +55,21 @@ pub(super) fn stages(fleet: &Fleet, sizes: &[u64], holdback_from: u64, left: &BT
     stages
 }
 
+/// The buckets before `to` of every stratum.
+fn ranges(fleet: &Fleet, to: u64) -> Vec<HashRange> {
+    fleet.strata.iter().map(|stratum| HashRange { stratum: stratum.name.clone(), from: 0, to }).collect()
+}
+
 /// The bucket before which `size` of `hosts` hosts are, on average.
 fn range_end(size: u64, hosts: u64, holdback_from: u64) -> u64 {
     let end = u128::from(size) * u128::from(BUCKETS) / u128::from(hosts.max(1));
     u64::try_from(end).unwrap_or(BUCKETS).min(holdback_from).max(1)
 }
 
-/// Of `hosts` hosts those before a bucket, on average.
+/// Of `hosts` hosts those before a bucket, on average, to the nearest.
 fn part(hosts: u64, before: u64) -> u64 {
-    u64::try_from(u128::from(hosts) * u128::from(before) / u128::from(BUCKETS)).unwrap_or(hosts)
+    let part = (u128::from(hosts) * u128::from(before) + u128::from(BUCKETS / 2)) / u128::from(BUCKETS);
+    u64::try_from(part).unwrap_or(hosts)
 }
 
 /// Which hosts were chosen by name so far.
