@@ -60,7 +60,7 @@ fn the_outage_is_replayed_beside_what_others_do_and_drawn() {
         row("watertight, standard lane").split_whitespace().nth(3).and_then(|n| n.parse().ok()).expect("a figure");
     assert!(failed <= 10.0, "{text}");
     assert!(text.contains("04:10:") || text.contains("04:11:"), "the halt has its time: {text}");
-    assert!(std::fs::read_to_string(svg).expect("a picture").contains("all at once: 20000 hosts failed"));
+    assert!(std::fs::read_to_string(svg).expect("a picture").contains("at 78 min: 20000 hosts failed"));
     assert!(std::fs::read(png).expect("a picture").starts_with(b"\x89PNG"));
 }
 

@@ -85,13 +85,13 @@ impl Hosts {
         self.answer(host, HEALTHY)
     }
 
-    /// The stage waits for the host, if it is online. Whether it does.
+    /// The stage waits for the host's word, given from now on. Not for one that is offline, left the content or is waited for already.
     pub(super) fn expect(&mut self, host: HostIndex) -> bool {
-        let is_online = self.get(host).is_some_and(|host| host.flags & OFFLINE == 0);
-        if is_online {
-            self.change(host, |host| host.flags |= EXPECTED);
+        let is_new = self.get(host).is_some_and(|host| host.flags & (OFFLINE | LEFT | EXPECTED) == 0);
+        if is_new {
+            self.change(host, |host| host.flags = (host.flags | EXPECTED) & !HEALTHY);
         }
-        is_online
+        is_new
     }
 
     /// The stage no longer waits for the host. Whether it did.

@@ -51,8 +51,8 @@ impl Stage {
         }
         for host in self.silent(known) {
             known.forget(host);
-            self.hosts.expected = self.hosts.expected.saturating_sub(1);
         }
+        self.expected.retain(|host| known.is_expected(*host));
         self.expect(hosts, known);
         self.phase = Phase::Watching { until_ms: at_ms.saturating_add(stage_ms) };
     }
@@ -60,7 +60,7 @@ impl Stage {
     /// Waits for these too, those that are offline left out: a host that was off before its turn is no sign of bad content.
     fn expect(&mut self, hosts: &[HostIndex], known: &mut Hosts) {
         self.expected.extend(hosts.iter().filter(|host| known.expect(**host)));
-        self.hosts.expected = self.expected.iter().filter(|host| known.is_expected(**host)).count() as u64;
+        self.hosts.expected = self.expected.len() as u64;
     }
 
     pub(super) fn left(&mut self, waited: Waited) {

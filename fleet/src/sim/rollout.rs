@@ -54,6 +54,8 @@ struct Rollout<'a> {
     /// Reports on their way: each kind takes its time, so they arrive in order.
     crashes: VecDeque<(Ms, HostIndex, Report)>,
     silences: VecDeque<(Ms, HostIndex)>,
+    /// Of these, those of hosts that the content killed.
+    killers_unheard: usize,
     background_ms: f64,
     first_ms: Option<Ms>,
     to_reach: usize,
@@ -79,7 +81,8 @@ enum Next {
     Tick,
 }
 
-/// Runs a rollout to its halt, to the end of its last stage, or to a hold that nobody can end. `decisions` takes what was decided.
+/// Runs a rollout to its halt; or to the end of its last stage, or a hold that nobody can end, and on from there until the content has
+/// killed whom it kills or the holdback's time is over. `decisions` takes what was decided.
 pub(super) fn run<'a>(
     case: &'a Case,
     plan: &'a Plan,
@@ -105,6 +108,7 @@ pub(super) fn run<'a>(
         kills: BinaryHeap::new(),
         crashes: VecDeque::new(),
         silences: VecDeque::new(),
+        killers_unheard: 0,
         background_ms: f64::INFINITY,
         first_ms: None,
         to_reach,
@@ -160,17 +164,20 @@ impl Rollout<'_> {
                 }
                 Verdict::Hold => self.outcome.holds += 1,
                 Verdict::Replace { .. } => self.replace(at_ms),
-                Verdict::Complete => return None,
+                Verdict::Complete => {}
             }
         }
     }
 
-    /// What happens next and when; nothing when the rollout can't go on by itself.
+    /// What happens next and when; nothing when the rollout does not go on by itself and no word of the content is to come.
     fn next(&self) -> Option<(Ms, Next)> {
         let at =
             |place: usize, later: Ms| self.pickups.get(place).map_or(NEVER, |(at_ms, _)| at_ms.saturating_add(later));
         let lane = &self.plan.policy.lane;
-        let tick_ms = self.gate.next_ms()?;
+        let tick_ms = self.gate.next_ms().unwrap_or(NEVER);
+        if tick_ms == NEVER && self.kills.is_empty() && self.killers_unheard == 0 {
+            return None;
+        }
         // Of things of one moment the first of these; the gate is asked last, so that it has heard everything of that moment.
         let mut next = (at(self.picked, 0), Next::Pickup);
         for other in [
@@ -185,7 +192,7 @@ impl Rollout<'_> {
                 next = other;
             }
         }
-        Some(next)
+        Some(next).filter(|(at_ms, _)| *at_ms < self.plan.policy.holdback_ms)
     }
 
     fn begin_stage(&mut self, at_ms: Ms) {
@@ -249,17 +256,20 @@ impl Rollout<'_> {
         self.outcome.failed += 1;
         if self.case.kind == Kind::Silent {
             truth.0 |= Truth::GONE;
+            self.killers_unheard += 1;
             self.silences.push_back((at_ms + model::SILENCE_MS, host));
             return;
         }
         if self.case.latency_s == 0.0 {
             truth.0 |= Truth::LEFT; // it kills at every start, so the second try is the last
         }
+        self.killers_unheard += 1;
         self.crashes.push_back((at_ms + model::REPORT_MS, host, Report { with_content: true, is_killer: true }));
     }
 
     fn crash_reported(&mut self) -> Option<Decision> {
         let (at_ms, host, report) = self.crashes.pop_front()?;
+        self.killers_unheard -= usize::from(report.is_killer);
         let bucket = if report.is_killer { NEW } else { KNOWN };
         let crash = Some(Crash { bucket, is_ours: true });
         let failed = Event::Failed { metric: Metric::EngineCrash, with_content: report.with_content, crash };
@@ -272,7 +282,9 @@ impl Rollout<'_> {
 
     fn silence_noticed(&mut self) -> Option<Decision> {
         let (at_ms, host) = self.silences.pop_front()?;
-        let with_content = self.truth.get(host as usize)?.is(Truth::GIVEN);
+        let truth = self.truth.get(host as usize).copied()?;
+        let with_content = truth.is(Truth::GIVEN);
+        self.killers_unheard -= usize::from(self.case.kind == Kind::Silent && truth.is(Truth::KILLED));
         let failed = Event::Failed { metric: Metric::Silence, with_content, crash: None };
         self.gate.take(at_ms, host, failed)
     }

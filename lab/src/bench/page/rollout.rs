@@ -28,7 +28,9 @@ impl Page {
             self.good(case);
         }
         self.line("\nWhat the gate is nearly blind to:\n");
-        self.line("| content | rollouts | halted before all had it | hosts failed, p50 | with rule: halted | hosts failed, p50 |");
+        self.line(
+            "| content | rollouts | halted within a day | hosts failed, p50 | with rule: halted | hosts failed, p50 |",
+        );
         self.line("|---|--:|--:|--:|--:|--:|");
         for Case { name, alone, with_rule, .. } in &found.blind_spots {
             let failed = |of: &Percentiles| of.p50.map_or_else(|| "-".to_owned(), |hosts| format!("{hosts:.0}"));

@@ -75,7 +75,11 @@ fn write_blind(blind: &[Blind], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\nBlind spots of the gate (statistic alone, standard lane):")?;
     for Blind { name, summary } in blind {
         let Summary { runs, halted, .. } = summary;
-        writeln!(out, "  {name}: {halted} of {runs} halted in time, {} hosts failed, p50", count(summary.failed.p50))?;
+        writeln!(
+            out,
+            "  {name}: {halted} of {runs} halted within a day, {} hosts failed, p50",
+            count(summary.failed.p50)
+        )?;
     }
     writeln!(out, "Taken for granted: {ASSUMPTIONS}.")
 }
