@@ -221,6 +221,42 @@ fn hosts_that_were_off_before_their_turn_hold_nothing_up() {
     assert_eq!(gate.tick(STAGE_MS).map(|decision| decision.verdict), Some(Verdict::Advance));
 }
 
+#[test]
+fn hosts_that_go_offline_before_they_have_the_content_are_counted_apart_from_the_silent_ones() {
+    let run = |dropped: HostIndex, silent: HostIndex| {
+        let mut gate = Gate::new(&plan_of(HOSTS), Rules::default(), HOSTS);
+        gate.begin(0, &(0..10).collect::<Vec<_>>());
+        for host in 0..dropped {
+            gate.take(1, host, failed(Metric::Silence, false));
+        }
+        for host in dropped..10 {
+            gate.take(2, host, Event::Given);
+        }
+        healthy(&mut gate, 310_000, dropped + silent..10);
+        gate.tick(STAGE_MS).expect("a decision").verdict
+    };
+    assert_eq!(run(1, 1), Verdict::Advance);
+    assert_eq!((run(2, 0), run(0, 2)), (Verdict::Hold, Verdict::Hold), "too many of either are no news");
+}
+
+#[test]
+fn a_stage_in_which_nobody_is_healthy_does_not_advance_however_small_it_is() {
+    let run = |event: Option<Event>, is_online: bool| {
+        let mut gate = Gate::new(&plan_of(50), Rules::default(), 50);
+        if !is_online {
+            gate.take(0, 0, Event::Offline);
+        }
+        gate.begin(0, &[0]);
+        if let Some(event) = event {
+            gate.take(1, 0, event);
+        }
+        gate.tick(STAGE_MS).expect("a decision").verdict
+    };
+    assert_eq!(run(Some(Event::Healthy), true), Verdict::Advance);
+    assert_eq!(run(Some(Event::Left), true), Verdict::Halt { cause: Cause::Left });
+    assert_eq!((run(None, true), run(None, false)), (Verdict::Hold, Verdict::Hold));
+}
+
 /// A late stage, where two crashes among so many are far from the statistic's threshold.
 fn late() -> Gate {
     let mut gate = Gate::new(&plan_of(HOSTS), Rules::default(), HOSTS);

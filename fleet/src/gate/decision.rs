@@ -52,13 +52,15 @@ pub struct StageHosts {
     pub healthy: u64,
     /// Fell back, or refused it.
     pub left: u64,
+    /// Went offline before they had fetched it: their silence says nothing about the content.
+    pub offline: u64,
 }
 
 impl StageHosts {
-    /// Have said nothing yet.
+    /// Have fetched it, or still could, and have said nothing yet.
     #[must_use]
     pub fn silent(&self) -> u64 {
-        self.expected.saturating_sub(self.healthy).saturating_sub(self.left)
+        self.expected.saturating_sub(self.healthy).saturating_sub(self.left).saturating_sub(self.offline)
     }
 }
 
@@ -111,7 +113,7 @@ impl Decision {
 /// The sentence.
 pub(super) fn why(stage: u32, verdict: &Verdict, evidence: &Evidence) -> String {
     let Evidence { hosts, metric, at_risk, failed_with, failed_without, .. } = evidence;
-    let StageHosts { expected, healthy, left } = hosts;
+    let StageHosts { expected, healthy, left, offline } = hosts;
     match verdict {
         Verdict::Advance => format!(
             "stage {stage} is healthy: {healthy} of {expected} hosts still run the content after the watch, {left} left it"
@@ -120,7 +122,8 @@ pub(super) fn why(stage: u32, verdict: &Verdict, evidence: &Evidence) -> String 
             format!("all stages are healthy: {healthy} of the last stage's {expected} hosts still run the content")
         }
         Verdict::Hold => format!(
-            "{} of the {expected} hosts of stage {stage} have said nothing after the watch, and no news is not health",
+            "{} of the {expected} hosts of stage {stage} have said nothing after the watch, {offline} went offline before they had it, and no \
+             news is not health",
             hosts.silent()
         ),
         Verdict::Replace { hosts: replaced } => {

@@ -22,6 +22,8 @@ const LEFT: u8 = 4;
 const EXPECTED: u8 = 8;
 /// It was healthy at the end of its watch.
 const HEALTHY: u8 = 16;
+/// It went offline before it had fetched what the stage waits for.
+const DROPPED: u8 = 32;
 
 /// Hosts and counts.
 #[derive(Clone, Debug)]
@@ -52,21 +54,27 @@ impl Hosts {
         }
     }
 
+    /// The host went offline. Whether the stage waits for it, and it has not fetched the content.
+    pub(super) fn drop_out(&mut self, host: HostIndex) -> bool {
+        let is_waited = self.get(host).is_some_and(|host| host.flags & (EXPECTED | GIVEN | DROPPED) == EXPECTED);
+        self.change(host, |host| host.flags |= OFFLINE | if is_waited { DROPPED } else { 0 });
+        is_waited
+    }
+
+    /// The host is back for the stage. Whether it had dropped out.
+    pub(super) fn drop_in(&mut self, host: HostIndex) -> bool {
+        self.change(host, |host| host.flags &= !DROPPED).is_some_and(|before| before.flags & DROPPED != 0)
+    }
+
     /// The host has fetched the content, so it is online. Whether that is new.
     pub(super) fn give(&mut self, host: HostIndex) -> bool {
         self.change(host, |host| host.flags = (host.flags | GIVEN) & !OFFLINE)
             .is_some_and(|before| before.flags & GIVEN == 0)
     }
 
-    /// The host went offline, or came back.
-    pub(super) fn set_online(&mut self, host: HostIndex, is_online: bool) {
-        self.change(host, |host| {
-            if is_online {
-                host.flags &= !OFFLINE;
-            } else {
-                host.flags |= OFFLINE;
-            }
-        });
+    /// The host is online again.
+    pub(super) fn come_back(&mut self, host: HostIndex) {
+        self.change(host, |host| host.flags &= !OFFLINE);
     }
 
     /// The host failed in a metric. Whether it was at risk: its first time, and it was online and had not left.
@@ -89,14 +97,14 @@ impl Hosts {
     pub(super) fn expect(&mut self, host: HostIndex) -> bool {
         let is_new = self.get(host).is_some_and(|host| host.flags & (OFFLINE | LEFT | EXPECTED) == 0);
         if is_new {
-            self.change(host, |host| host.flags = (host.flags | EXPECTED) & !HEALTHY);
+            self.change(host, |host| host.flags = (host.flags | EXPECTED) & !(HEALTHY | DROPPED));
         }
         is_new
     }
 
     /// The stage no longer waits for the host. Whether it did.
     pub(super) fn forget(&mut self, host: HostIndex) -> bool {
-        self.change(host, |host| host.flags &= !EXPECTED).is_some_and(|before| before.flags & EXPECTED != 0)
+        self.change(host, |host| host.flags &= !(EXPECTED | DROPPED)).is_some_and(|before| before.flags & EXPECTED != 0)
     }
 
     /// Whether the stage still waits for the host's word.

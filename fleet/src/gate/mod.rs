@@ -170,6 +170,8 @@ impl Gate {
         match event {
             Event::Given => {
                 self.hosts.give(host);
+                let is_back = self.hosts.drop_in(host);
+                self.stage.dropped_in(is_back);
                 None
             }
             Event::Failed { metric, with_content, crash } => self.failed(at_ms, host, metric, with_content, crash),
@@ -181,8 +183,12 @@ impl Gate {
                 self.stage.healthy(self.hosts.healthy(host));
                 None
             }
-            Event::Offline | Event::Online => {
-                self.hosts.set_online(host, event == Event::Online);
+            Event::Offline => {
+                self.go_offline(host);
+                None
+            }
+            Event::Online => {
+                self.hosts.come_back(host);
                 None
             }
         }
@@ -203,7 +209,7 @@ impl Gate {
         let at_risk = self.hosts.at_risk(metric);
         let is_first = self.hosts.fail(host, metric);
         if metric == Metric::Silence {
-            self.hosts.set_online(host, false);
+            self.go_offline(host);
         }
         let mut new_bucket = None;
         if let Some(crash) = crash {
@@ -226,6 +232,11 @@ impl Gate {
             return Some(self.halt(at_ms, Cause::Statistic, metric, None));
         }
         new_bucket.map(|bucket| self.halt(at_ms, Cause::NewBucket, metric, Some(bucket)))
+    }
+
+    fn go_offline(&mut self, host: HostIndex) {
+        let has_dropped = self.hosts.drop_out(host);
+        self.stage.dropped_out(has_dropped);
     }
 
     /// When to ask `tick` next, if nothing else happens.

@@ -28,6 +28,8 @@ pub(super) struct Stage {
     pub(super) phase: Phase,
     pub(super) hosts: StageHosts,
     expected: Vec<HostIndex>,
+    /// Hosts that the stage was begun for, the offline ones too.
+    offered: u64,
 }
 
 impl Stage {
@@ -37,6 +39,7 @@ impl Stage {
         }
         self.number = self.number.saturating_add(1);
         self.hosts = StageHosts::default();
+        self.offered = 0;
         self.expect(hosts, known);
         self.phase = Phase::Watching { until_ms: at_ms.saturating_add(stage_ms) };
     }
@@ -52,6 +55,7 @@ impl Stage {
         for host in self.silent(known) {
             known.forget(host);
         }
+        self.hosts.offline = 0;
         self.expected.retain(|host| known.is_expected(*host));
         self.expect(hosts, known);
         self.phase = Phase::Watching { until_ms: at_ms.saturating_add(stage_ms) };
@@ -59,8 +63,17 @@ impl Stage {
 
     /// Waits for these too, those that are offline left out: a host that was off before its turn is no sign of bad content.
     fn expect(&mut self, hosts: &[HostIndex], known: &mut Hosts) {
+        self.offered = self.offered.saturating_add(hosts.len() as u64);
         self.expected.extend(hosts.iter().filter(|host| known.expect(**host)));
         self.hosts.expected = self.expected.len() as u64;
+    }
+
+    pub(super) fn dropped_out(&mut self, is_new: bool) {
+        self.hosts.offline += u64::from(is_new);
+    }
+
+    pub(super) fn dropped_in(&mut self, is_back: bool) {
+        self.hosts.offline = self.hosts.offline.saturating_sub(u64::from(is_back));
     }
 
     pub(super) fn left(&mut self, waited: Waited) {
@@ -101,10 +114,13 @@ impl Stage {
             return None;
         }
         let lost_max = LOST_HOSTS_MAX.max(self.hosts.expected.saturating_mul(LOST_PERCENT_MAX) / 100);
-        if self.hosts.left > lost_max {
+        let StageHosts { healthy, left, offline, .. } = self.hosts;
+        // A stage of one host: nobody else's health makes up for it.
+        let is_nobody_healthy = healthy == 0 && self.offered > 0;
+        if left > lost_max || (left > 0 && is_nobody_healthy) {
             return Some(Verdict::Halt { cause: Cause::Left });
         }
-        if self.hosts.silent() <= lost_max {
+        if self.hosts.silent() <= lost_max && offline <= lost_max && !is_nobody_healthy {
             return Some(self.end(stages));
         }
         if !is_holding {
@@ -115,7 +131,7 @@ impl Stage {
             return None;
         }
         self.phase = Phase::Replacing;
-        Some(Verdict::Replace { hosts: self.hosts.silent() })
+        Some(Verdict::Replace { hosts: self.hosts.silent().saturating_add(self.hosts.offline) })
     }
 
     pub(super) fn promote(&mut self, stages: u32) -> Option<Verdict> {
