@@ -28,6 +28,10 @@ use crate::symbols::pdb::Identity;
 use crate::symbols::pdb::Sought;
 use crate::symbols::SymbolFiles;
 
+/// The smallest page.
+const PAGE_BYTES: u64 = 4096;
+/// Pages behind a stack pointer on which an overflowed stack is looked for.
+const GUARD_PAGES_MAX: u64 = 16;
 /// How much of the stack is walked, from the stack pointer on.
 const STACK_BYTES_MAX: usize = 256 << 10;
 /// Frames that are walked and told.
@@ -127,13 +131,31 @@ fn drive(future: impl Future<Output = ()>, guard: &Guarded<'_>) -> bool {
     }
 }
 
+/// A stack that has overflowed: its pointer stands where nothing is mapped, and what is saved begins on one of the next pages. Up to there
+/// nothing is as good as zeroes, which are nobody's return address.
+fn behind_guard(crash: &Crash<'_>, sp: u64) -> Vec<u8> {
+    let page = sp & !(PAGE_BYTES - 1);
+    for start in (1..=GUARD_PAGES_MAX).filter_map(|number| page.checked_add(number * PAGE_BYTES)) {
+        let saved = crash.memory.some(start, STACK_BYTES_MAX);
+        if !saved.is_empty() {
+            let mut bytes = vec![0; usize::try_from(start.saturating_sub(sp)).unwrap_or_default()];
+            bytes.extend(saved);
+            return bytes;
+        }
+    }
+    Vec::new()
+}
+
 /// Walks the crashed thread's stack.
 pub(super) fn walk(crash: &mut Crash<'_>, symbols: &Arc<dyn SymbolFiles>) -> Vec<Frame> {
     let (Some(context), Some(sp)) = (crash.context.clone(), crash.stack_pointer()) else {
         crash.warnings.push("the registers of the thread are not in the dump: there is no stack".to_owned());
         return Vec::new();
     };
-    let bytes = crash.memory.some(sp, STACK_BYTES_MAX);
+    let mut bytes = crash.memory.some(sp, STACK_BYTES_MAX);
+    if bytes.is_empty() {
+        bytes = behind_guard(crash, sp);
+    }
     if bytes.is_empty() {
         crash.warnings.push(format!("memory at the stack pointer {sp:#x} is not in the dump"));
     }
