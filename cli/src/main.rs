@@ -7,7 +7,7 @@ mod closed;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use watertight_cli::command::{content, crash, detect, doctor, policy, rules, run, status, triage, worker};
+use watertight_cli::command::{content, crash, detect, doctor, policy, rules, run, sim, status, triage, worker};
 use watertight_host::printable::printable;
 
 /// Endpoint security that a bad update cannot sink.
@@ -29,6 +29,7 @@ enum Command {
     Content(content::ContentArgs),
     Triage(triage::TriageArgs),
     Crash(crash::CrashArgs),
+    Sim(sim::SimArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
 }
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Content(args) => content::run(args),
         Command::Triage(args) => triage::run(args),
         Command::Crash(args) => crash::run(args),
+        Command::Sim(args) => sim::run(args),
         Command::Worker(args) => worker::run(args),
     };
     match outcome {

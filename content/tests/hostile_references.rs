@@ -18,8 +18,9 @@ use watertight_content_pack::layout::{
 use watertight_content_pack::{Pack, PackError};
 use watertight_engine::image::layout::{
     self as image, AutomatonRecord, CodeRecord, CorrelationRecord, ExpressionRecord, FieldRecord, GroupRecord,
-    InputRecord, NodeRecord, OutputRecord, PredicateRecord, QuestionRecord, RuleRecord, Section as Table, NODE_NOT,
-    STATE_DENSE, STATE_PLACE_MASK,
+    InputRecord, NodeRecord, OutputRecord, PredicateRecord, QuestionRecord, RuleRecord, Section as Table,
+    AUTOMATON_ANYWHERE, AUTOMATON_FROM_END, AUTOMATON_FROM_START, AUTOMATON_SHIFT, NODE_NOT, STATE_DENSE,
+    STATE_PLACE_MASK,
 };
 use watertight_engine::ImageError;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -97,6 +98,13 @@ fn many_words() -> Vec<u8> {
     );
     let tests = format!("fires: [{{category: c, event: {{A: {}}}}}]", words[7]);
     built(&release(), &rules, &tests, None).expect("good sources").bytes
+}
+
+/// A pack with a text that stands at an end.
+fn ends() -> Vec<u8> {
+    const RULES: &str = "title: End\nid: 00000000-0000-4000-8000-000000000001\nlogsource: {category: c}\n\
+        detection: {s: {A|endswith: end}, condition: s}\n";
+    built(&release(), RULES, "fires: [{category: c, event: {A: the end}}]", None).expect("good sources").bytes
 }
 
 #[test]
@@ -180,6 +188,30 @@ fn turn_back(states: &mut [zerocopy::little_endian::U32], automaton: &AutomatonR
     let flags = states[at].get() & !STATE_PLACE_MASK;
     states[at + 1] = (u32::try_from(at).expect("small") | flags).into();
     true
+}
+
+#[test]
+fn an_automaton_that_is_not_what_it_claims_is_refused() {
+    let claim = |pack: &[u8], kind: u32| {
+        with_table(pack, Table::Automata, |automata: &mut [AutomatonRecord]| {
+            let longest = automata[0].longest_bytes.get();
+            automata[0].longest_bytes = (kind << AUTOMATON_SHIFT | longest).into();
+        })
+    };
+    let large = many_words();
+    assert!(Pack::open(&claim(&large, AUTOMATON_ANYWHERE)).is_ok(), "which it is");
+    // A tree falls back to nothing, so this would be searched from an end and find nothing; no other kinds are known.
+    for kind in [AUTOMATON_FROM_START, AUTOMATON_FROM_END, 3] {
+        refused_table(&claim(&large, kind), "automaton");
+    }
+    // The layout before has no trees.
+    let good = ends();
+    assert!(Pack::open(&good).is_ok());
+    refused_table(&with(&good, IMAGE, |bytes| bytes[8] = 1), "automaton");
+    // What is found would announce nothing.
+    let silent =
+        |predicates: &mut [PredicateRecord]| predicates.iter_mut().for_each(|one| one.rules = Range::new(0, 0));
+    refused_table(&with_table(&good, Table::Predicates, silent), "output");
 }
 
 #[test]

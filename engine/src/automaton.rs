@@ -1,12 +1,14 @@
 //! Finds every literal of a field's rules in one pass over its text, by an automaton of an image.
 //!
-//! Case is folded by the classes of bytes: a text in ASCII is searched as it is, others must be folded before.
+//! Case is folded by the classes of bytes: a text in ASCII is searched as it is, others must be folded before. Literals that must stand
+//! at an end of a value are in trees of their own, which are followed from that end only as far as they lead.
 
 use zerocopy::little_endian::U32;
 
 use crate::image::layout::{
-    AutomatonRecord, OutputRecord, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, STATE_CLASS_SHIFT,
-    STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
+    AutomatonRecord, OutputRecord, AUTOMATON_ANYWHERE, AUTOMATON_FROM_END, AUTOMATON_SHIFT, NONE, PLACE_ANYWHERE,
+    PLACE_END, PLACE_START, PLACE_WHOLE, STATE_CLASS_SHIFT, STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT,
+    STATE_PLACE_MASK, USE_ANNOUNCES, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
 };
 use crate::image::{at, slice, Image};
 use crate::leaps::Leaps;
@@ -22,6 +24,24 @@ pub(crate) enum Extent {
     Tail,
 }
 
+impl Extent {
+    /// A bit for each `PLACE_` that a literal stands at.
+    #[inline]
+    fn places(self, is_at_start: bool, is_at_end: bool) -> u32 {
+        let bit = |stands: bool, place: u32| u32::from(stands) << place;
+        match self {
+            Self::Whole => {
+                bit(true, PLACE_ANYWHERE)
+                    | bit(is_at_start, PLACE_START)
+                    | bit(is_at_end, PLACE_END)
+                    | bit(is_at_start & is_at_end, PLACE_WHOLE)
+            }
+            Self::Head => bit(true, PLACE_ANYWHERE) | bit(is_at_start, PLACE_START),
+            Self::Tail => bit(is_at_end, PLACE_END),
+        }
+    }
+}
+
 /// An automaton ready to search.
 #[derive(Clone, Debug)]
 pub(crate) struct Automaton<'i> {
@@ -29,6 +49,10 @@ pub(crate) struct Automaton<'i> {
     /// How many there are of them.
     class_count: u32,
     states: &'i [U32],
+    /// `AUTOMATON_`.
+    kind: u32,
+    /// `USE_ANNOUNCES` if each use may, because the image does not say.
+    announcing: u32,
     /// Over text without literals, if they are long.
     leaps: Option<Leaps>,
     /// Those of the whole image, as the next two.
@@ -37,27 +61,63 @@ pub(crate) struct Automaton<'i> {
 }
 
 impl<'i> Automaton<'i> {
+    /// Leaps for a search by all of these at once; `None` where one of them has none.
+    pub(crate) fn leaps_of(automata: &[Self]) -> Option<Leaps> {
+        automata.iter().all(|automaton| automaton.leaps.is_some()).then_some(())?;
+        Leaps::of(&automata.iter().collect::<Vec<_>>())
+    }
+
     /// `None` for a damaged record, which `Image::open` refuses.
     pub(crate) fn of(image: &Image<'i>, record: &'i AutomatonRecord) -> Option<Self> {
         let classes = image.bytes_of(record.classes).first_chunk()?;
         let states = slice(image.states, record.states);
         let (outputs, words, class_count) = (image.outputs, image.words, record.class_count.get());
-        let own = Self { classes, class_count, states, outputs, words, leaps: None };
-        Some(Self { leaps: Leaps::of(&own), ..own })
+        let kind = record.longest_bytes.get() >> AUTOMATON_SHIFT;
+        let announcing = if image.tells_announcing() { 0 } else { USE_ANNOUNCES };
+        let own = Self { classes, class_count, states, kind, announcing, outputs, words, leaps: None };
+        let leaps = if kind == AUTOMATON_ANYWHERE { Leaps::of(&[&own]) } else { None };
+        Some(Self { leaps, ..own })
     }
 
-    /// Texts with fewer bytes have none of the literals.
-    pub(crate) fn least_bytes(&self) -> usize {
-        self.leaps.as_ref().map_or(0, Leaps::least_bytes)
+    /// Calls `found` with each predicate that the text satisfies, as often as it does, and with `USE_ANNOUNCES` if that may announce rules.
+    pub(crate) fn search(&self, text: &[u8], extent: Extent, found: &mut impl FnMut(u32)) {
+        match self.kind {
+            AUTOMATON_ANYWHERE => self.search_through(text, extent, found),
+            AUTOMATON_FROM_END if extent != Extent::Head => {
+                self.follow(text.iter().rev(), &mut |state, _| {
+                    self.outputs(state, text.len(), text.len(), extent, found);
+                });
+            }
+            AUTOMATON_FROM_END => {}
+            _ if extent == Extent::Tail => {}
+            _ => self.follow(text.iter(), &mut |state, end| self.outputs(state, end, text.len(), extent, found)),
+        }
     }
 
-    /// Calls `found` with each predicate that the text satisfies, as often as it does.
-    pub(crate) fn search(&self, text: &[u8], extent: Extent, found: &mut dyn FnMut(u32)) {
+    /// Follows a tree as far as the bytes lead; `reached` gets each state with an output and how many bytes led there.
+    #[inline]
+    fn follow<'t>(&self, bytes: impl Iterator<Item = &'t u8>, reached: &mut impl FnMut(u32, usize)) {
+        let mut state = STATE_DENSE;
+        for (before, byte) in bytes.enumerate() {
+            state = match self.way(state, self.class_of(*byte)) {
+                None | Some(STATE_DENSE) => return,
+                Some(next) => next,
+            };
+            if state & STATE_OUTPUT != 0 {
+                reached(state, before.wrapping_add(1));
+            }
+        }
+    }
+
+    fn search_through(&self, text: &[u8], extent: Extent, found: &mut impl FnMut(u32)) {
+        if self.leaps.as_ref().is_some_and(|leaps| text.len() < leaps.least_bytes()) {
+            return;
+        }
         let (mut state, mut end) = (STATE_DENSE, 0_usize);
         let mut last_output = 0_u32;
         loop {
             if let Some(leaps) = self.leaps.as_ref().filter(|_| state == STATE_DENSE) {
-                end = leaps.next(self.classes, text, end);
+                end = leaps.next(text, end);
             }
             let Some(rest) = text.get(end..).filter(|rest| !rest.is_empty()) else { break };
             let (next, left) = match self.leaps {
@@ -89,14 +149,17 @@ impl<'i> Automaton<'i> {
     }
 
     /// Nearly all of a text is spent in states with a full row: this loop knows these alone, and is kept apart because it needs the
-    /// registers.
+    /// registers. From one state to the next it waits for no more than one addition.
     #[inline(never)]
     fn rows<'t, const IS_HOMING: bool>(&self, mut state: u32, text: &'t [u8]) -> (u32, &'t [u8]) {
+        const TARGETS: u32 = 2_u32.wrapping_sub(STATE_DENSE);
         let Self { classes, states, .. } = self;
         let mut rest = text.iter();
+        state &= !STATE_OUTPUT;
         for byte in rest.by_ref() {
             let class = u32::from(*classes.get(usize::from(*byte)).unwrap_or(&0));
-            let place = (state & STATE_PLACE_MASK).wrapping_add(2).wrapping_add(class);
+            // Here a state has this bit and no other beside its place.
+            let place = state.wrapping_add(class.wrapping_add(TARGETS));
             state = at(states, place).map_or(STATE_DENSE, |word| word.get());
             if state & (STATE_DENSE | STATE_OUTPUT) != STATE_DENSE || (IS_HOMING && state == STATE_DENSE) {
                 break;
@@ -108,6 +171,20 @@ impl<'i> Automaton<'i> {
     #[inline]
     fn class_of(&self, byte: u8) -> u32 {
         u32::from(*self.classes.get(usize::from(byte)).unwrap_or(&0))
+    }
+
+    /// Of each class a byte, folded; `None` where a class has bytes that are not a letter and its capital, which no compiler makes. The
+    /// first class is that of all bytes that do not occur.
+    pub(crate) fn bytes_by_class(&self) -> Option<Vec<u8>> {
+        let mut bytes: Vec<Option<u8>> = vec![None; usize::try_from(self.class_count).ok()?];
+        for (byte, class) in (0..=u8::MAX).zip(self.classes).filter(|(_, class)| **class != 0) {
+            let folded = byte.to_ascii_lowercase();
+            let known = bytes.get_mut(usize::from(*class))?.get_or_insert(folded);
+            if *known != folded {
+                return None;
+            }
+        }
+        Some(bytes.into_iter().map(Option::unwrap_or_default).collect())
     }
 
     /// The size of its states.
@@ -146,21 +223,10 @@ impl<'i> Automaton<'i> {
     #[inline(never)]
     fn next(&self, mut state: u32, class: u32) -> u32 {
         loop {
+            if let Some(next) = self.way(state, class) {
+                return next;
+            }
             let place = state & STATE_PLACE_MASK;
-            if state & STATE_DENSE != 0 {
-                return self.word(place.wrapping_add(2).wrapping_add(class)).unwrap_or(STATE_DENSE);
-            }
-            let Some(first) = self.word(place) else { return STATE_DENSE };
-            let count = first & STATE_COUNT_MASK;
-            let before = place.wrapping_add(if state & STATE_OUTPUT == 0 { 2 } else { 3 });
-            if count == 1 {
-                if first >> STATE_CLASS_SHIFT & 0xFF == class {
-                    return self.word(before).unwrap_or(STATE_DENSE);
-                }
-            } else if let Some(position) = self.position_of(before, count, class) {
-                let targets = before.wrapping_add(count.div_ceil(4));
-                return self.word(targets.wrapping_add(position)).unwrap_or(STATE_DENSE);
-            }
             state = match self.word(place.wrapping_add(1)) {
                 Some(back) if back & STATE_PLACE_MASK < place => back,
                 _ => return STATE_DENSE,
@@ -168,43 +234,62 @@ impl<'i> Automaton<'i> {
         }
     }
 
+    /// The way of the state itself with this class of bytes; one with a full row has one for each.
+    #[inline]
+    fn way(&self, state: u32, class: u32) -> Option<u32> {
+        let place = state & STATE_PLACE_MASK;
+        if state & STATE_DENSE != 0 {
+            return Some(self.word(place.wrapping_add(2).wrapping_add(class)).unwrap_or(STATE_DENSE));
+        }
+        let Some(first) = self.word(place) else { return Some(STATE_DENSE) };
+        let count = first & STATE_COUNT_MASK;
+        let before = place.wrapping_add(if state & STATE_OUTPUT == 0 { 2 } else { 3 });
+        if count == 1 {
+            let is_it = first >> STATE_CLASS_SHIFT & 0xFF == class;
+            return if is_it { self.word(before) } else { None };
+        }
+        let position = self.position_of(before, count, class)?;
+        let targets = before.wrapping_add(count.div_ceil(4));
+        self.word(targets.wrapping_add(position))
+    }
+
     #[inline]
     fn word(&self, position: u32) -> Option<u32> {
         at(self.states, position).map(|word| word.get())
     }
 
-    /// The position of the class among the packed classes of a state.
+    /// The position of the class among the packed classes of a state, four of which are compared at once: where one is the same, the
+    /// difference has a byte that is zero (Lamport, 1975).
     #[inline]
     fn position_of(&self, first: u32, count: u32, class: u32) -> Option<u32> {
+        const ONES: u32 = 0x0101_0101;
+        let all = class.wrapping_mul(ONES);
         let packed = self.states.get(usize::try_from(first).ok()?..)?;
-        let classes = packed.iter().flat_map(|word| word.get().to_le_bytes());
-        let found = classes.take(usize::try_from(count).ok()?).position(|known| u32::from(known) == class)?;
-        u32::try_from(found).ok()
+        let mut before = 0_u32;
+        for word in packed.iter().take(usize::try_from(count.div_ceil(4)).ok()?) {
+            let differs = word.get() ^ all;
+            let zero = differs.wrapping_sub(ONES) & !differs & ONES.wrapping_shl(7);
+            if zero != 0 {
+                let position = before.wrapping_add(zero.trailing_zeros() / 8);
+                return (position < count).then_some(position);
+            }
+            before = before.wrapping_add(4);
+        }
+        None
     }
 
     /// Kept out of the loop, which needs the registers.
     #[inline(never)]
-    fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut dyn FnMut(u32)) {
+    fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut impl FnMut(u32)) {
         let behind = if state & STATE_DENSE != 0 { 1 } else { 2 };
         let mut output = self.word((state & STATE_PLACE_MASK).wrapping_add(behind)).unwrap_or(NONE);
         while let Some(record) = at(self.outputs, output) {
             let is_at_start = usize::try_from(record.size_bytes.get()).is_ok_and(|literal| literal == end);
-            let is_at_end = end == size;
+            let places = extent.places(is_at_start, end == size);
             for used in slice(self.words, record.uses) {
                 let used = used.get();
-                let place = used >> USE_PLACE_SHIFT;
-                let holds = match extent {
-                    Extent::Whole => {
-                        (place == PLACE_ANYWHERE)
-                            | ((place == PLACE_START) & is_at_start)
-                            | ((place == PLACE_END) & is_at_end)
-                            | ((place == PLACE_WHOLE) & is_at_start & is_at_end)
-                    }
-                    Extent::Head => (place == PLACE_ANYWHERE) | ((place == PLACE_START) & is_at_start),
-                    Extent::Tail => (place == PLACE_END) & is_at_end,
-                };
-                if holds {
-                    found(used & USE_PREDICATE_MASK);
+                if places >> (used >> USE_PLACE_SHIFT) & 1 != 0 {
+                    found(used & (USE_PREDICATE_MASK | USE_ANNOUNCES) | self.announcing);
                 }
             }
             match record.next.get() {

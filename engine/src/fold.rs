@@ -25,6 +25,20 @@ pub(crate) fn fold_into(text: &[u8], folded: &mut Vec<u8>) {
     }
 }
 
+/// Whether folding changes no more of the text than capitals in ASCII: what else is in it are signs, as `®` and dashes, that every
+/// second product has in its name.
+pub(crate) fn folds_as_ascii(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| !byte.is_ascii()) {
+        rest = match rest.get(at..) {
+            // U+0080 to U+00BF but the micro sign, which is a Greek letter; U+2000 to U+203F.
+            Some([0xC2, 0x80..=0xB4 | 0xB6..=0xBF, rest @ ..] | [0xE2, 0x80, 0x80..=0xBF, rest @ ..]) => rest,
+            _ => return false,
+        };
+    }
+    true
+}
+
 /// The folded form of `text`.
 #[must_use]
 pub fn fold_text(text: &[u8]) -> Vec<u8> {
@@ -69,6 +83,20 @@ mod tests {
         assert_eq!(fold_char('İ'), 'İ');
         assert_eq!(fold_char('ı'), 'ı');
         assert_eq!(fold_text("straße".as_bytes()), "straße".as_bytes());
+    }
+
+    #[test]
+    fn what_is_said_to_fold_as_ascii_does_so() {
+        let all = (char::MIN..=char::MAX)
+            .filter(|character| folds_as_ascii(character.to_string().as_bytes()) && !character.is_ascii());
+        let signs: Vec<char> = all.collect();
+        assert_eq!(signs.len(), 63 + 64);
+        assert!(signs.iter().all(|sign| fold_char(*sign) == *sign));
+        assert!(folds_as_ascii("Microsoft® Windows® – A".as_bytes()) && folds_as_ascii(b""));
+        for text in ["µ", "®É", "a\u{212a}", "ſ"] {
+            assert!(!folds_as_ascii(text.as_bytes()), "{text}");
+        }
+        assert!(!folds_as_ascii(b"\xC2") && !folds_as_ascii(b"\xE2\x80") && !folds_as_ascii(b"a\xff"));
     }
 
     #[test]

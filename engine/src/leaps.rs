@@ -12,36 +12,60 @@ const AHEAD_BYTES_MAX: usize = 8;
 /// Leaps for shorter literals would hardly be any.
 const AHEAD_BYTES_MIN: usize = 4;
 
-/// Entries of the table, by the classes of two bytes. Pairs that share one have the shorter leap.
-const PAIRS: usize = 4096;
+/// Entries of the table for each pair that begins or goes on a literal: pairs that share an entry have the shorter leap, and a large table
+/// takes the place of others in a processor's cache.
+const ENTRIES_A_PAIR: usize = 8;
+
+/// Bits of the least and the greatest number of entries.
+const BITS: std::ops::RangeInclusive<u32> = 8..=12;
+
+/// Odd, and without a pattern: the golden ratio.
+const SPREAD: u32 = 0x9E37_79B1;
+
+/// A letter's bit that its capital does not have. Setting it makes some other bytes one too, which only shortens leaps.
+const SMALL: u16 = 0x2020;
 
 /// How far a search may leap.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaps {
     /// A literal has at least so many bytes.
     ahead: usize,
+    /// What of the product with `SPREAD` is not the entry's number, in bits.
+    shift: u32,
     by_pair: Vec<u8>,
 }
 
 impl Leaps {
-    /// `None` where literals are too short for it.
-    pub(crate) fn of(automaton: &Automaton<'_>) -> Option<Self> {
-        let levels = levels(automaton);
+    /// For a search by all of these; `None` where literals are too short for it.
+    pub(crate) fn of(automata: &[&Automaton<'_>]) -> Option<Self> {
+        let all: Vec<Levels> = automata.iter().map(|automaton| levels(automaton)).collect();
         // The first level with an output is the length of the shortest literal.
-        let ahead = levels.len().saturating_sub(1);
+        let ahead = all.iter().map(|levels| levels.len().saturating_sub(1)).min()?;
         if ahead < AHEAD_BYTES_MIN {
             return None;
         }
-        let mut by_pair = vec![u8::try_from(ahead.saturating_sub(1)).ok()?; PAIRS];
-        for (depth, states) in levels.iter().enumerate().skip(2) {
-            let leap = u8::try_from(ahead.saturating_sub(depth)).ok()?;
-            for state in states {
-                if let Some(known) = by_pair.get_mut(pair(state.before, state.class)) {
-                    *known = leap.min(*known);
+        let mut pairs = Vec::new();
+        for (automaton, levels) in automata.iter().zip(&all) {
+            let bytes = automaton.bytes_by_class()?;
+            for (depth, states) in levels.iter().enumerate().skip(2).take(ahead.saturating_sub(1)) {
+                let leap = u8::try_from(ahead.saturating_sub(depth)).ok()?;
+                for state in states {
+                    let byte = |class: u32| bytes.get(usize::try_from(class).ok()?).copied();
+                    pairs.push(([byte(state.before)?, byte(state.class)?], leap));
                 }
             }
         }
-        Some(Self { ahead, by_pair })
+        let bits = pairs.len().saturating_mul(ENTRIES_A_PAIR).max(1).ilog2().clamp(*BITS.start(), *BITS.end());
+        let far = u8::try_from(ahead.saturating_sub(1)).ok()?;
+        let by_pair = vec![far; 1_usize.checked_shl(bits)?];
+        let mut own = Self { ahead, shift: u32::BITS.saturating_sub(bits), by_pair };
+        for (pair, leap) in pairs {
+            let place = own.place(pair);
+            if let Some(known) = own.by_pair.get_mut(place) {
+                *known = leap.min(*known);
+            }
+        }
+        Some(own)
     }
 
     /// What the shortest literal has at least.
@@ -51,24 +75,28 @@ impl Leaps {
 
     /// The first place from this one on at which a literal may begin; the text's end if there is none.
     #[inline]
-    pub(crate) fn next(&self, classes: &[u8; 256], text: &[u8], mut from: usize) -> usize {
-        let Self { ahead, by_pair } = self;
-        let class = |byte: u8| u32::from(*classes.get(usize::from(byte)).unwrap_or(&0));
-        loop {
-            let last = from.saturating_add(ahead.saturating_sub(2));
-            let Some([first, second]) = text.get(last..).and_then(<[u8]>::first_chunk) else { return text.len() };
-            match by_pair.get(pair(class(*first), class(*second))) {
-                Some(0) | None => return from,
-                Some(leap) => from = from.saturating_add(usize::from(*leap)),
+    pub(crate) fn next(&self, text: &[u8], from: usize) -> usize {
+        let before = self.ahead.saturating_sub(2);
+        let mut rest = text.get(from.saturating_add(before)..).unwrap_or_default();
+        while let Some(pair) = rest.first_chunk() {
+            let leap = self.by_pair.get(self.place(*pair)).copied().unwrap_or(0);
+            if leap == 0 {
+                return text.len().saturating_sub(rest.len()).saturating_sub(before);
             }
+            rest = rest.get(usize::from(leap)..).unwrap_or_default();
         }
+        text.len()
+    }
+
+    #[inline]
+    fn place(&self, pair: [u8; 2]) -> usize {
+        let small = u32::from(u16::from_le_bytes(pair) | SMALL);
+        usize::try_from(small.wrapping_mul(SPREAD).unbounded_shr(self.shift)).unwrap_or(0)
     }
 }
 
-#[inline]
-fn pair(first: u32, second: u32) -> usize {
-    usize::try_from(first << 6 ^ second).map_or(0, |pair| pair % PAIRS)
-}
+/// States by how many bytes lead to them.
+type Levels = Vec<Vec<Reached>>;
 
 /// A state and the classes of the last two bytes that lead to it.
 struct Reached {
@@ -79,7 +107,7 @@ struct Reached {
 
 /// The states by how many bytes lead to them, as far as no literal ends. A state's ways lead one further, or back to what is known
 /// already.
-fn levels(automaton: &Automaton<'_>) -> Vec<Vec<Reached>> {
+fn levels(automaton: &Automaton<'_>) -> Levels {
     let mut is_known = vec![false; automaton.size_words()];
     let mut is_new = |state: u32| {
         let place = usize::try_from(state & STATE_PLACE_MASK).ok().and_then(|place| is_known.get_mut(place));

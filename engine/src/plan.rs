@@ -1,6 +1,6 @@
 //! The rules of an image that apply to one log source, evaluated over its events.
 //!
-//! Each field that rules look for literals in is searched once, by an automaton that knows them all; what it finds are the
+//! Each field that rules look for literals in is searched by automata that know them all; what they find are the
 //! answers to those questions, and the rules that might fire. Only those rules' code is run, which asks the other questions
 //! (expressions, comparisons, patterns) as it comes to them. A rule that nothing can announce is run on every event.
 
@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use zerocopy::little_endian::U32;
 
 use crate::automaton::{Automaton, Extent};
-use crate::image::layout::{GroupRecord, Range, ACCEPT, NONE, REJECT};
+use crate::fold::folds_as_ascii;
+use crate::image::layout::{GroupRecord, Range, ACCEPT, NONE, REJECT, USE_ANNOUNCES, USE_PREDICATE_MASK};
 use crate::image::{at, slice, Image, LogSource};
+use crate::leaps::Leaps;
 use crate::question;
 use crate::scratch::{ends, write_text, Room, Scratch};
 use crate::{Explanation, Field, Fields, Value};
@@ -22,30 +24,29 @@ pub struct Plan<'i> {
     /// A rule's log source may set less than an event's: there are at most eight ways to leave something out.
     groups: Vec<&'i GroupRecord>,
     /// The fields that are searched, for all groups at once.
-    fields: Vec<(Field<'i>, Literals<'i>)>,
-    keywords: Option<Literals<'i>>,
+    fields: Vec<(Field<'i>, Sought<'i>)>,
+    /// What all fields are searched for.
+    keywords: Sought<'i>,
     /// Rules that nothing announces.
     always: Vec<u32>,
 }
 
-/// What is looked for in a value: an automaton of each group that looks for something.
+/// What a value is searched for.
 #[derive(Clone, Debug)]
-struct Literals<'i> {
+struct Sought<'i> {
     automata: Vec<Automaton<'i>>,
-    /// The shortest literal of all has at least so many bytes.
-    least_bytes: usize,
+    /// By all of them at once, if each may leap: mostly there is nothing to be found.
+    leaps: Option<Leaps>,
 }
 
-impl<'i> Literals<'i> {
-    fn add(to: &mut Option<Self>, automaton: Automaton<'i>) {
-        let least_bytes = automaton.least_bytes();
-        match to {
-            None => *to = Some(Self { automata: vec![automaton], least_bytes }),
-            Some(literals) => {
-                literals.least_bytes = literals.least_bytes.min(least_bytes);
-                literals.automata.push(automaton);
-            }
-        }
+impl<'i> Sought<'i> {
+    fn of(automata: Vec<Automaton<'i>>) -> Self {
+        Self { leaps: Automaton::leaps_of(&automata), automata }
+    }
+
+    /// Whether a text of this size may have something that is sought.
+    fn fits(&self, size_bytes: usize) -> bool {
+        self.leaps.as_ref().is_none_or(|leaps| size_bytes >= leaps.least_bytes())
     }
 }
 
@@ -66,24 +67,21 @@ impl<'i> Image<'i> {
     pub fn plan(&self, logsource: &LogSource<'_>) -> Plan<'i> {
         let applies = |group: &&GroupRecord| self.log_source(group).applies_to(logsource);
         let groups: Vec<&GroupRecord> = self.groups.iter().filter(applies).collect();
-        let (mut fields, mut keywords) = (BTreeMap::<u32, Option<Literals<'i>>>::new(), None);
+        let mut fields = BTreeMap::<u32, Vec<Automaton<'i>>>::new();
         for automaton in groups.iter().flat_map(|group| slice(self.automata, group.automata)) {
-            let Some(searches) = Automaton::of(self, automaton) else { continue };
-            Literals::add(fields.entry(automaton.field.get()).or_default(), searches);
+            fields.entry(automaton.field.get()).or_default().extend(Automaton::of(self, automaton));
         }
-        for automaton in groups.iter().filter_map(|group| at(self.automata, group.keywords.get())) {
-            let Some(searches) = Automaton::of(self, automaton) else { continue };
-            Literals::add(&mut keywords, searches);
-        }
-        let named = |(slot, literals): (u32, Option<Literals<'i>>)| {
+        let keywords = groups.iter().filter_map(|group| at(self.automata, group.keywords.get()));
+        let keywords = keywords.filter_map(|automaton| Automaton::of(self, automaton)).collect();
+        let named = |(slot, automata): (u32, Vec<Automaton<'i>>)| {
             let name = self.text(at(self.fields, slot)?.name);
-            Some((Field { slot: u16::try_from(slot).ok()?, name }, literals?))
+            Some((Field { slot: u16::try_from(slot).ok()?, name }, Sought::of(automata)))
         };
         let always = groups.iter().flat_map(|group| self.words_of(group.always)).map(|rule| rule.get());
         Plan {
             image: *self,
             fields: fields.into_iter().filter_map(named).collect(),
-            keywords,
+            keywords: Sought::of(keywords),
             always: always.collect(),
             groups,
         }
@@ -173,21 +171,21 @@ impl<'i> Evaluation<'_, 'i> {
     /// Finds the literals of all fields.
     fn search(&mut self) {
         let plan = self.plan;
-        for (field, literals) in &plan.fields {
-            let mut search = self.searching(literals);
+        for (field, sought) in &plan.fields {
+            let mut search = self.searching(sought);
             let event = search.event;
             event.get(*field, &mut |value| search.value(value));
         }
-        if let Some(literals) = &plan.keywords {
-            let mut search = self.searching(literals);
+        if !plan.keywords.automata.is_empty() {
+            let mut search = self.searching(&plan.keywords);
             let event = search.event;
             event.all(&mut |_, _, value| search.value(value));
         }
     }
 
-    fn searching<'s>(&'s mut self, literals: &'s Literals<'i>) -> Search<'s, 'i> {
+    fn searching<'s>(&'s mut self, sought: &'s Sought<'i>) -> Search<'s, 'i> {
         let room = Room::of(self.scratch.field_bytes_max);
-        Search { literals, image: self.image, event: self.event, scratch: self.scratch, room }
+        Search { sought, image: self.image, event: self.event, scratch: self.scratch, room }
     }
 
     /// Runs the rule's code; `None` if that would cost too much. Jumps go backwards, so it ends.
@@ -225,6 +223,18 @@ impl<'i> Evaluation<'_, 'i> {
     }
 }
 
+/// Most bytes that a value other than text is written with.
+fn size_most(value: Value<'_>) -> usize {
+    match value {
+        // Its sign and digits.
+        Value::Int(number) => number
+            .unsigned_abs()
+            .checked_ilog10()
+            .map_or(2, |tens| usize::try_from(tens).map_or(usize::MAX, |tens| tens.saturating_add(2))),
+        _ => usize::MAX,
+    }
+}
+
 /// Where code goes on: at its end, or before.
 fn next_step(next: &U32, step: u32) -> Option<u32> {
     let next = next.get();
@@ -233,7 +243,7 @@ fn next_step(next: &U32, step: u32) -> Option<u32> {
 
 /// A search of the values of a field, or of all.
 struct Search<'s, 'i> {
-    literals: &'s Literals<'i>,
+    sought: &'s Sought<'i>,
     image: &'s Image<'i>,
     event: &'s dyn Fields,
     scratch: &'s mut Scratch,
@@ -247,11 +257,14 @@ impl Search<'_, '_> {
             return;
         }
         let Value::Text(text) = value else {
-            if value != Value::Null {
+            if value != Value::Null && self.sought.fits(size_most(value)) {
                 self.aside(Extent::Whole, |buffer| write_text(value, buffer));
             }
             return;
         };
+        if !self.sought.fits(text.len()) {
+            return;
+        }
         match ends(text) {
             (whole, None) => self.text(whole, Extent::Whole),
             (head, Some(tail)) => {
@@ -263,7 +276,7 @@ impl Search<'_, '_> {
     }
 
     fn text(&mut self, text: &[u8], extent: Extent) {
-        match text.is_ascii() {
+        match text.is_ascii() || folds_as_ascii(text) {
             true => self.found_in(text, extent),
             false => self.aside(extent, |buffer| crate::fold::fold_into(text, buffer)),
         }
@@ -281,13 +294,16 @@ impl Search<'_, '_> {
 
     /// Notes each predicate that is found, and the rules that it announces.
     fn found_in(&mut self, text: &[u8], extent: Extent) {
-        let Self { literals, image, scratch, .. } = self;
-        if text.len() < literals.least_bytes {
+        let Self { sought, image, scratch, .. } = self;
+        // One alone leaps by itself.
+        let leaps = sought.leaps.as_ref().filter(|_| sought.automata.len() > 1);
+        if leaps.is_some_and(|leaps| leaps.next(text, 0) == text.len()) {
             return;
         }
-        for automaton in &literals.automata {
-            automaton.search(text, extent, &mut |number| {
-                if scratch.remember(number, true) {
+        for automaton in &sought.automata {
+            automaton.search(text, extent, &mut |used| {
+                let number = used & USE_PREDICATE_MASK;
+                if scratch.remember(number, true) && used & USE_ANNOUNCES != 0 {
                     let rules = at(image.predicates, number).map(|predicate| image.words_of(predicate.rules));
                     for rule in rules.unwrap_or_default() {
                         scratch.add_candidate(rule.get());

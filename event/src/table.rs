@@ -220,9 +220,11 @@ fields! {
     PolicyMode Text "policy.mode" "" "" "" "enforce or audit."
     PolicyMatched Text "policy.matched" "" "" "" "What of the rule matched: file, place, under, sha256, address; or too-deep, module-from-memory, guard."
     PolicyGeneration Number "policy.generation" "" "rule.version" "" "Number of the policy's generation."
+    ContentId Text "content.id" "" "rule.ruleset" "" "Id of the content that was at work."
     ContentRule Text "content.rule" "" "" "" "Id of the rule of the content that it is about: that demanded the action, or was given up first."
     CrashTitle Text "crash.title" "" "error.message" "" "Title of a crash, the same on every machine and build."
     CrashBucket Text "crash.bucket" "" "error.id" "" "Bucket by which the crash is counted, as `watertight triage` gives it."
+    CrashDump Text "crash.dump" "" "file.path" "" "Dump of the crash, on the machine where it happened."
 }
 
 macro_rules! kinds {
@@ -324,6 +326,7 @@ kinds! {
     SensorMode "sensor.mode" Sensor "" ("host" "info") (1007 99) {} "The sensor changed how it collects." [Of Count Message]
     ContentOverBudget "content.over_budget" Sensor "" ("host" "info") (1007 99) {} "Rules saw less of events than was there, or were given up, because that would have cost too much. At most one a second for each cause." [Of Count ContentRule Message]
     HostCrash "host.crash" Sensor "" ("host" "info") (1007 99) {} "The kernel of an earlier boot saved while it died what it had to say. Told once, when the record is picked up." [Of CrashTitle CrashBucket Message]
+    SensorCrash "sensor.crash" Sensor "" ("host" "info") (1007 99) {} "A worker of ours crashed, and its dump was triaged." [Of CrashTitle CrashBucket CrashDump ContentId ContentRule Message]
 }
 
 impl Field {

@@ -140,7 +140,7 @@ impl Running {
         let options = [("--redact", redacts), ("--symbols", has_symbols)];
         let options: Vec<String> =
             options.into_iter().filter(|(_, is_set)| *is_set).map(|(option, _)| option.to_owned()).collect();
-        let mut worker = Worker::start("triage", &options, (Stdio::from(theirs), Stdio::piped()), &[])?;
+        let mut worker = Worker::start("triage", &options, (Stdio::from(theirs), Stdio::piped()), &[], None)?;
         worker.wait_ready(&mut |_| {})?;
         let answers = worker.child.stdout.take().context("it has no pipe")?;
         Ok(Self { worker, requests, answers: File::from(OwnedFd::from(answers)), unread: Vec::new() })

@@ -40,6 +40,7 @@ pub mod there;
 mod told;
 pub mod translate;
 pub mod tree;
+mod triaged;
 pub mod users;
 pub mod whole_lines;
 pub mod worker;

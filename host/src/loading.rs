@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -19,6 +20,7 @@ use watertight_policy::Owned;
 
 use crate::printable::printable;
 use crate::slots::ContentId;
+use crate::supervisor::dumps::{note, Noter, CONTENT_ID, PHASE};
 use crate::supervisor::process::{Death, Worker};
 use crate::worker::content::{Header, Texts, HEADER_BYTES_MAX};
 use crate::worker::report::Report;
@@ -41,7 +43,7 @@ pub struct Content {
     /// Sealed memory.
     pub image: OwnedFd,
     /// What it is.
-    pub header: Header,
+    pub header: Arc<Header>,
 }
 
 /// Why there is no image.
@@ -63,15 +65,17 @@ pub enum LoadError {
 /// # Errors
 /// The loader refuses the pack or does not survive it, or none can be started.
 pub fn load_pack(pack: &[u8], id: ContentId) -> Result<Content, LoadError> {
-    let made = made_by("load", pack, LOADER_MAX).or_else(|failed| match failed.may_be_from_outside {
+    // What it is called and which version it is, is not known before.
+    let noter = || -> Noter { Box::new(move || vec![note(CONTENT_ID, id.to_string()), note(PHASE, "loading")]) };
+    let made = made_by("load", pack, LOADER_MAX, noter()).or_else(|failed| match failed.may_be_from_outside {
         true => {
             crate::say!("watertight: {}; it is tried once more", printable(&failed.error.to_string()));
-            made_by("load", pack, LOADER_MAX)
+            made_by("load", pack, LOADER_MAX, noter())
         }
         false => Err(failed),
     });
     let (header, image) = made.map_err(|failed| failed.error)?;
-    Ok(Content { id, image, header })
+    Ok(Content { id, image, header: Arc::new(header) })
 }
 
 /// No image was made.
@@ -100,17 +104,17 @@ pub fn compile(folders: &[PathBuf]) -> Result<Content> {
         }
         texts.folders.push((path, read));
     }
-    let made = made_by("compile", &serde_json::to_vec(&texts)?, COMPILER_MAX);
+    let made = made_by("compile", &serde_json::to_vec(&texts)?, COMPILER_MAX, Box::new(Vec::new));
     let (header, image) = made.map_err(|failed| failed.error)?;
     let id = header.digest.parse().context("the compiler names the image")?;
-    Ok(Content { id, image, header })
+    Ok(Content { id, image, header: Arc::new(header) })
 }
 
-fn made_by(name: &str, input: &[u8], most: Duration) -> Result<(Header, OwnedFd), Failed> {
+fn made_by(name: &str, input: &[u8], most: Duration, noter: Noter) -> Result<(Header, OwnedFd), Failed> {
     let host = |error: anyhow::Error| LoadError::Host(format!("the {name} worker: {error:#}"));
     let until = Instant::now() + most;
     let input = sealed(input).map_err(host)?;
-    let mut worker = Worker::start(name, &[], (Stdio::from(input), Stdio::piped()), &[]).map_err(host)?;
+    let mut worker = Worker::start(name, &[], (Stdio::from(input), Stdio::piped()), &[], Some(noter)).map_err(host)?;
     // One that can't confine itself says nothing about the content, which it has not looked at.
     worker.wait_ready(&mut |_| {}).map_err(host)?;
     let answered = match worker.child.stdout.take() {

@@ -2,8 +2,10 @@
 //!
 //! The supervisor is root and parses nothing but its own configuration and the loader's one line.
 
+mod crashes;
 mod crew;
 mod detector;
+pub mod dumps;
 mod ending;
 mod group;
 mod guard;
@@ -14,6 +16,7 @@ mod pins;
 pub(crate) mod process;
 mod restarts;
 mod sources;
+mod work;
 
 use std::fs::File;
 use std::io;
@@ -50,6 +53,7 @@ use crate::resume;
 use crate::say::not_written;
 use crate::signals;
 use crate::there::There;
+use crate::triaged::triaged;
 use crate::whole_lines::line_end;
 use crate::worker::protocol::{Format, Message};
 
@@ -114,6 +118,10 @@ pub fn run(options: &Options) -> Result<u8> {
     let found = Found { filters: options.filters.clone(), ..found };
     let is_guarded = matches!(found.guard, Some(Ok(_)));
     group::begin();
+    dumps::keep_in(
+        options.slots.with_file_name(dumps::FOLDER),
+        found.kernel.as_ref().map(|kernel| kernel.build.as_str()),
+    );
     let ended = watch(options, loader.as_ref().ok(), found);
     group::end();
     // Telemetry ends with the run, whatever ended it; the guard stays if it has a policy.
@@ -190,11 +198,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
         deny_pid: keeper.pid(),
     };
     first.extend(said);
-    first.extend(pstore::pick_up(
-        Path::new(pstore::FOLDER),
-        &options.slots.with_file_name(pstore::KEPT),
-        &pstore::triaged,
-    ));
+    first.extend(pstore::pick_up(Path::new(pstore::FOLDER), &options.slots.with_file_name(pstore::KEPT), &triaged));
     let mut crew = Crew::start(ship, sources, there, first, publisher)?;
     // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));
@@ -218,6 +222,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     crew.stop_sources(ended.is_ok());
     ended?;
     crew.tell(denials)?;
+    crew.tell_crashes()?;
     if let Some(pressure) = &mut pressure {
         crew.tell(pressure.finish()?)?;
     }

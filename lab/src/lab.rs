@@ -59,7 +59,7 @@ impl Lab {
         Ok(Self { programs, cache: cache_folder()?, terms })
     }
 
-    /// Runs the tests on each kernel, the guests side by side: two of one kernel keep one processor of this machine busy. A line
+    /// Runs the tests on each kernel, the guests side by side: those of one kernel keep one processor of this machine busy. A line
     /// is printed whole and begins with its kernel. The last line is always `N passed, N failed`.
     pub fn test(&self, kernels: &[Series], filter: &str) -> Result<ExitCode> {
         let crashes = crash::wanted(kernels, filter);

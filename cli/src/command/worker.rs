@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use watertight_host::deny::listener;
-use watertight_host::worker::{content, detector, sources, triage};
+use watertight_host::worker::{content, crash, detector, dumper, sources, triage};
 
 use super::confined;
 
 /// A worker of `watertight run`.
 #[derive(Debug, clap::Args)]
 pub struct WorkerArgs {
+    /// Socket on which this process tells its own crash.
+    #[arg(long, global = true)]
+    crash_fd: Option<i32>,
     #[command(subcommand)]
     worker: Worker,
 }
@@ -42,6 +46,11 @@ enum Worker {
         #[arg(long)]
         symbols: bool,
     },
+    /// Makes a dump of a worker that has crashed.
+    Dump {
+        #[arg(long = "report-fd")]
+        report: i32,
+    },
     /// Denies exec by fanotify.
     Deny {
         /// Descriptor of the progress page.
@@ -73,11 +82,15 @@ enum Worker {
 /// # Errors
 /// As the worker's own.
 pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
+    if let Some(socket) = args.crash_fd {
+        crash::tell_on(socket).context("preparing for a crash of this worker")?;
+    }
     match &args.worker {
         Worker::Detector { report } => detector::run(*report),
         Worker::Load { report } => content::load(*report),
         Worker::Compile { report } => content::compile(*report),
         Worker::Triage { report, redact, symbols } => triage::run(*report, *redact, *symbols),
+        Worker::Dump { report } => dumper::run(*report).map(|()| 0),
         Worker::Deny { page_fd, loader } => listener::run(*page_fd, loader.as_deref()).map(|()| 0),
         Worker::Confined { call } => confined::run(*call).map(|()| 0),
         Worker::Sources { fanotify, proc_connector, sock_diag, report, ignored_pids } => {

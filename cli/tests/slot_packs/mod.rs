@@ -1,5 +1,7 @@
 //! Packs for tests of the host: one rule each.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 use watertight_content::pack::{build, parse_release, Sources};
 use watertight_content::sigma::Source;
 use watertight_host::slots::ContentId;

@@ -1,25 +1,53 @@
 //! Literals to an automaton that finds them all in one pass (Aho and Corasick, 1975), laid out as the engine walks it.
 //!
+//! Literals that must stand at an end of a value are looked for from that end alone, and only as far as one goes on: their automaton is a
+//! plain tree, which falls back to nothing.
+//!
 //! The states that are visited most have a full row. The others, nearly all of which have one way on, list their ways and where to
 //! fall back to, so that tens of thousands of literals fit into a few megabytes.
 
 use std::collections::HashMap;
 
-use watertight_engine::image::layout::{NONE, STATE_CLASS_SHIFT, STATE_DENSE, STATE_OUTPUT, USE_PLACE_SHIFT};
+use watertight_engine::image::layout::{
+    AUTOMATON_ANYWHERE, AUTOMATON_FROM_END, AUTOMATON_FROM_START, NONE, STATE_CLASS_SHIFT, STATE_DENSE, STATE_OUTPUT,
+    USE_ANNOUNCES, USE_PLACE_SHIFT,
+};
 
 /// What the full rows of one automaton may take, in words: they compete for a processor's cache.
 const DENSE_WORDS_MAX: usize = 32 << 10;
 
-/// A literal's use: the predicate that it answers and where it must stand.
+/// States of a tree from which more ways than this lead have a full row: the others are found among few.
+const LISTED_WAYS_MAX: usize = 8;
+
+/// Where in a value literals are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Where {
+    /// Everywhere.
+    Anywhere,
+    /// Where it begins.
+    Start,
+    /// Where it ends, backwards.
+    End,
+}
+
+/// A literal's use: the predicate that it answers, where it must stand, and whether that announces a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Use {
     pub(crate) predicate: u32,
     pub(crate) place: u32,
+    pub(crate) announces: bool,
+}
+
+impl Use {
+    fn word(self) -> u32 {
+        self.place << USE_PLACE_SHIFT | if self.announces { USE_ANNOUNCES } else { 0 } | self.predicate
+    }
 }
 
 /// Literals in the making.
 #[derive(Debug)]
 pub(crate) struct Literals {
+    from: Where,
     nodes: Vec<Node>,
     longest: usize,
 }
@@ -38,6 +66,8 @@ pub(crate) struct Layout {
     pub(crate) class_count: u32,
     pub(crate) states: Vec<u32>,
     pub(crate) outputs: Vec<Output>,
+    /// `AUTOMATON_`.
+    pub(crate) from: u32,
     pub(crate) longest_bytes: u32,
 }
 
@@ -48,19 +78,18 @@ pub(crate) struct Output {
     pub(crate) next: u32,
 }
 
-impl Default for Literals {
-    fn default() -> Self {
-        Self { nodes: vec![Node::default()], longest: 0 }
-    }
-}
-
 impl Literals {
+    pub(crate) fn new(from: Where) -> Self {
+        Self { from, nodes: vec![Node::default()], longest: 0 }
+    }
+
     /// Adds a folded literal.
     pub(crate) fn add(&mut self, literal: &[u8], used: Use) {
         self.longest = self.longest.max(literal.len());
         let mut at = 0;
-        for byte in literal {
-            at = self.child(at, *byte);
+        for position in 0..literal.len() {
+            let byte = if self.from == Where::End { literal[literal.len() - 1 - position] } else { literal[position] };
+            at = self.child(at, byte);
         }
         let uses = &mut self.nodes[at].uses;
         if !uses.contains(&used) {
@@ -108,10 +137,11 @@ impl Literals {
             let output = output_of[node];
             let children = &self.nodes[node].children;
             if is_dense[node] {
-                // What the nearest state with a row says, but for the ways of those that fall back to it.
-                let back = std::iter::successors(Some(node), |node| (*node != 0).then(|| fails[*node]));
+                // What the nearest state with a row says, but for the ways of those that fall back to it; of a tree only its own ways.
+                let back = std::iter::successors(Some(node), |node| self.back_of(*node, &fails));
                 let back: Vec<usize> = back.take_while(|node| !rows.contains_key(node)).collect();
-                let known = back.last().filter(|node| **node != 0).map(|node| &rows[&fails[*node]]);
+                let nearest = back.last().and_then(|node| self.back_of(*node, &fails));
+                let known = nearest.map(|node| &rows[&node]);
                 let mut row = known.cloned().unwrap_or_else(|| vec![target(0); class_count as usize]);
                 for (byte, child) in back.iter().rev().flat_map(|node| &self.nodes[*node].children) {
                     row[usize::from(classes[usize::from(*byte)])] = target(*child as usize);
@@ -141,7 +171,17 @@ impl Literals {
             }
             states.extend(children.iter().map(|(_, child)| target(*child as usize)));
         }
-        Layout { classes, class_count, states, outputs, longest_bytes: self.longest as u32 }
+        let from = match self.from {
+            Where::Anywhere => AUTOMATON_ANYWHERE,
+            Where::Start => AUTOMATON_FROM_START,
+            Where::End => AUTOMATON_FROM_END,
+        };
+        Layout { classes, class_count, states, outputs, from, longest_bytes: self.longest as u32 }
+    }
+
+    /// What a state goes on with when it has no way itself; nothing in a tree.
+    fn back_of(&self, node: usize, fails: &[usize]) -> Option<usize> {
+        (node != 0 && self.from == Where::Anywhere).then(|| fails[node])
     }
 
     /// A class for each byte that occurs, shared by an ASCII letter and its capital; 0 for all others.
@@ -171,9 +211,12 @@ impl Literals {
         order
     }
 
-    /// For each node the one of the longest proper ending of its text.
+    /// For each node the one of the longest proper ending of its text; in a tree the first.
     fn fails(&self, order: &[usize]) -> Vec<usize> {
         let mut fails = vec![0; self.nodes.len()];
+        if self.from != Where::Anywhere {
+            return fails;
+        }
         for node in order {
             for (byte, child) in &self.nodes[*node].children {
                 let mut back = fails[*node];
@@ -212,7 +255,7 @@ impl Literals {
                 continue;
             }
             output_of[node] = before + outputs.len() as u32;
-            let uses = uses.iter().map(|used| used.place << USE_PLACE_SHIFT | used.predicate).collect();
+            let uses = uses.iter().map(|used| used.word()).collect();
             outputs.push(Output { size_bytes: self.nodes[node].depth, uses, next: shorter });
         }
         (outputs, output_of)
@@ -221,6 +264,10 @@ impl Literals {
     /// Which states have a full row: all that one byte leads to, and those that are likely to be visited most. What texts of a field
     /// are like is guessed from its literals: how often what leads to a state occurs in them.
     fn dense_states(&self, order: &[usize], fails: &[usize], class_count: u32) -> Vec<bool> {
+        if self.from != Where::Anywhere {
+            let is_dense = |(number, node): (usize, &Node)| number == 0 || node.children.len() > LISTED_WAYS_MAX;
+            return self.nodes.iter().enumerate().map(is_dense).collect();
+        }
         let mut occurs: Vec<usize> = self.nodes.iter().map(|node| node.uses.len()).collect();
         for node in order.iter().rev() {
             for (_, child) in &self.nodes[*node].children {

@@ -1,4 +1,4 @@
-//! The rules of one log source, as they are evaluated: predicates, what announces each rule, and code.
+//! The rules of one log source, as they are evaluated: predicates, what announces each rule, and code (`hot`).
 //!
 //! What a rule asks of literals in one field by "any of" is one predicate, however long the list: the automaton answers it with
 //! the first literal that it finds.
@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use watertight_engine::image::layout::{
-    CodeRecord, PredicateRecord, Range, ACCEPT, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, REJECT,
+    PredicateRecord, Range, ACCEPT, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, REJECT,
     USE_PREDICATE_MASK,
 };
 use watertight_engine::DASHES;
 
-use super::automaton::{Literals, Use};
+use super::automaton::{Literals, Use, Where};
+use super::hot::{likelihood, Hot, Known, Literal, Predicates, CERTAIN};
 use super::tables::Tables;
 use super::{witness, CompileError};
 use crate::rule::{parse_regex, Expr, Op, Part, Predicate, Rule};
@@ -25,17 +26,6 @@ const DASHED_MAX: usize = 32;
 /// Longest literal that automata look for; longer ones are asked for.
 const LITERAL_BYTES_MAX: usize = 1024;
 
-/// A literal and where in a value it must stand.
-type Literal = (u32, Vec<u8>);
-
-/// A condition over predicates.
-enum Hot {
-    All(Vec<Hot>),
-    Any(Vec<Hot>),
-    Not(Box<Hot>),
-    Is(u32),
-}
-
 /// The rules of a log source in the making.
 pub(super) struct Group {
     first_predicate: u32,
@@ -44,8 +34,31 @@ pub(super) struct Group {
     found: HashMap<(u32, Vec<Literal>), u32>,
     /// By question: what must be found before, and last what asks.
     asked: HashMap<u32, Vec<u32>>,
-    literals: BTreeMap<u32, Literals>,
-    always: Vec<u32>,
+    /// What automata look for, by field.
+    literals: BTreeMap<u32, Vec<(Vec<u8>, Use)>>,
+    /// How often conditions ask for a literal of a field, and for any of the field.
+    uses: HashMap<(u32, Literal), usize>,
+    uses_of_field: HashMap<u32, usize>,
+    /// By position.
+    conditions: Vec<Condition>,
+}
+
+/// The condition of a rule.
+struct Condition {
+    id: String,
+    hot: Hot,
+}
+
+/// A group laid out.
+pub(super) struct Laid {
+    /// Its automata for fields.
+    pub(super) automata: Range,
+    /// That for keywords.
+    pub(super) keywords: Option<u32>,
+    /// Rules that nothing announces.
+    pub(super) always: Vec<u32>,
+    /// Where the code of each rule begins.
+    pub(super) code: Vec<u32>,
 }
 
 /// What is known of a predicate.
@@ -54,8 +67,6 @@ struct Hotness {
     needs: u32,
     /// The rules that it announces.
     rules: Vec<u32>,
-    /// How rarely it is likely to be found.
-    rarity: usize,
     /// How much asking costs: 0 if it is found.
     cost: u32,
 }
@@ -68,34 +79,22 @@ impl Group {
             found: HashMap::new(),
             asked: HashMap::new(),
             literals: BTreeMap::new(),
-            always: Vec::new(),
+            uses: HashMap::new(),
+            uses_of_field: HashMap::new(),
+            conditions: Vec::new(),
         }
     }
 
-    /// Adds a rule; where its code begins.
-    pub(super) fn add(&mut self, tables: &mut Tables, rule: &Rule, number: u32) -> Result<u32, CompileError> {
-        let condition = self.hot(tables, rule, &rule.condition)?;
-        match self.announced_by(&condition) {
-            Some(predicates) => {
-                for predicate in predicates {
-                    let rules = &mut self.predicate(predicate).rules;
-                    if rules.last() != Some(&number) {
-                        rules.push(number);
-                    }
-                }
-            }
-            None => self.always.push(number),
-        }
-        let before = tables.code.len();
-        let entry = self.code(tables, &condition, ACCEPT, REJECT);
-        if tables.code.len() - before > CODE_STEPS_MAX {
-            return Err(CompileError::TooLong { rule: rule.id.clone(), limit: CODE_STEPS_MAX });
-        }
-        Ok(entry)
+    /// Adds a rule. Its code is laid out with that of all.
+    pub(super) fn add(&mut self, tables: &mut Tables, rule: &Rule) -> Result<(), CompileError> {
+        let hot = self.hot(tables, rule, &rule.condition)?;
+        self.conditions.push(Condition { id: rule.id.clone(), hot });
+        Ok(())
     }
 
-    /// Lays the group out: its automata for fields and for keywords, and the rules that nothing announces.
-    pub(super) fn finish(mut self, tables: &mut Tables) -> (Range, Option<u32>, Vec<u32>) {
+    /// Lays the group out, whose first rule has this number.
+    pub(super) fn finish(mut self, tables: &mut Tables, first_rule: u32) -> Result<Laid, CompileError> {
+        let (code, always) = self.conditions(tables, first_rule)?;
         for predicate in &self.predicates {
             let rules = tables.list(&predicate.rules);
             tables.predicates.push(PredicateRecord {
@@ -104,14 +103,65 @@ impl Group {
                 rules,
             });
         }
+        for (_, used) in self.literals.values_mut().flatten() {
+            used.announces = !self.predicates[(used.predicate - self.first_predicate) as usize].rules.is_empty();
+        }
         let keywords = self.literals.remove(&NONE);
         let first = tables.automata();
         for (field, literals) in &self.literals {
-            tables.automaton(*field, literals);
+            for automaton in by_place(literals) {
+                tables.automaton(*field, &automaton);
+            }
         }
         let automata = Range::new(first, tables.automata() - first);
-        let keywords = keywords.map(|literals| tables.automaton(NONE, &literals));
-        (automata, keywords, self.always)
+        let keywords = keywords.map(|literals| {
+            let mut anywhere = Literals::new(Where::Anywhere);
+            literals.iter().for_each(|(text, used)| anywhere.add(text, *used));
+            tables.automaton(NONE, &anywhere)
+        });
+        Ok(Laid { automata, keywords, always, code })
+    }
+
+    /// Lays out the code of all rules and notes what announces each; where each begins, and those that nothing announces.
+    fn conditions(&mut self, tables: &mut Tables, first_rule: u32) -> Result<(Vec<u32>, Vec<u32>), CompileError> {
+        let predicates = self.known();
+        let (mut code, mut always) = (Vec::with_capacity(self.conditions.len()), Vec::new());
+        for (number, Condition { id, mut hot }) in (first_rule..).zip(std::mem::take(&mut self.conditions)) {
+            predicates.order(&mut hot);
+            let announcing = predicates.announcing(&hot);
+            let found = announcing.as_ref().and_then(|all| <[u32; 1]>::try_from(all.as_slice()).ok());
+            let before = tables.code.len();
+            code.push(hot.code(tables, found.map(|[found]| found), ACCEPT, REJECT));
+            if tables.code.len() - before > CODE_STEPS_MAX {
+                return Err(CompileError::TooLong { rule: id, limit: CODE_STEPS_MAX });
+            }
+            match announcing {
+                Some(all) => all.into_iter().for_each(|predicate| self.predicate(predicate).rules.push(number)),
+                None => always.push(number),
+            }
+        }
+        Ok((code, always))
+    }
+
+    /// What is known of the predicates.
+    fn known(&self) -> Predicates {
+        let mut likely = vec![0; self.predicates.len()];
+        for ((field, literals), number) in &self.found {
+            let of = self.uses_of_field.get(field).copied().unwrap_or(0).min(self.conditions.len());
+            let each = literals.iter().map(|literal| {
+                let uses = self.uses.get(&(*field, literal.clone())).copied().unwrap_or(0);
+                likelihood(literal, uses, of)
+            });
+            likely[(number - self.first_predicate) as usize] = each.fold(0, u32::saturating_add).min(CERTAIN);
+        }
+        let known = |(number, predicate): (u32, &Hotness)| {
+            let needs = if predicate.question == NONE { number } else { predicate.needs };
+            let needs = Some(needs).filter(|needs| *needs != NONE);
+            let likelihood = needs.map_or(CERTAIN, |needs| likely[(needs - self.first_predicate) as usize]);
+            Known { needs, cost: predicate.cost, likelihood }
+        };
+        let known = (self.first_predicate..).zip(&self.predicates).map(known).collect();
+        Predicates { first: self.first_predicate, known }
     }
 
     fn predicate(&mut self, number: u32) -> &mut Hotness {
@@ -119,20 +169,16 @@ impl Group {
         &mut self.predicates[position]
     }
 
-    fn hotness(&self, number: u32) -> &Hotness {
-        &self.predicates[(number - self.first_predicate) as usize]
-    }
-
     fn hot(&mut self, tables: &mut Tables, rule: &Rule, expr: &Expr) -> Result<Hot, CompileError> {
         Ok(match expr {
-            Expr::All(parts) => Hot::All(self.sorted(tables, rule, parts)?),
+            Expr::All(parts) => Hot::All(self.each(tables, rule, parts.iter())?),
             Expr::Any(parts) => {
                 let (literals, rest) = self.literals_by_field(tables, rule, parts)?;
                 let mut any = Vec::new();
                 for (field, literals) in literals {
                     any.push(Hot::Is(self.find(rule, field, literals)?));
                 }
-                any.extend(self.sorted_of(tables, rule, rest)?);
+                any.extend(self.each(tables, rule, rest.into_iter())?);
                 Hot::Any(any)
             }
             Expr::Not(part) => Hot::Not(Box::new(self.hot(tables, rule, part)?)),
@@ -176,40 +222,30 @@ impl Group {
         Ok((by_field, rest))
     }
 
-    fn sorted(&mut self, tables: &mut Tables, rule: &Rule, parts: &[Expr]) -> Result<Vec<Hot>, CompileError> {
-        self.sorted_of(tables, rule, parts.iter().collect())
-    }
-
-    /// The parts, what is cheap before what is not.
-    fn sorted_of(&mut self, tables: &mut Tables, rule: &Rule, parts: Vec<&Expr>) -> Result<Vec<Hot>, CompileError> {
-        let mut parts = parts.into_iter().map(|part| self.hot(tables, rule, part)).collect::<Result<Vec<_>, _>>()?;
-        parts.sort_by_cached_key(|part| self.cost(part));
-        Ok(parts)
-    }
-
-    fn cost(&self, hot: &Hot) -> u32 {
-        match hot {
-            Hot::All(parts) | Hot::Any(parts) => {
-                parts.iter().map(|part| self.cost(part)).sum::<u32>().saturating_add(1)
-            }
-            Hot::Not(part) => self.cost(part),
-            Hot::Is(predicate) => self.hotness(*predicate).cost,
-        }
+    fn each<'e>(
+        &mut self,
+        tables: &mut Tables,
+        rule: &Rule,
+        parts: impl Iterator<Item = &'e Expr>,
+    ) -> Result<Vec<Hot>, CompileError> {
+        parts.map(|part| self.hot(tables, rule, part)).collect()
     }
 
     /// The predicate that one of these literals is found.
     fn find(&mut self, rule: &Rule, field: u32, mut literals: Vec<Literal>) -> Result<u32, CompileError> {
         literals.sort();
         literals.dedup();
+        *self.uses_of_field.entry(field).or_default() += literals.len();
+        for literal in &literals {
+            *self.uses.entry((field, literal.clone())).or_default() += 1;
+        }
         if let Some(known) = self.found.get(&(field, literals.clone())) {
             return Ok(*known);
         }
-        let rarity = literals.iter().map(rarity).min().unwrap_or(0);
-        let number = self.push(rule, Hotness { question: NONE, needs: NONE, rules: Vec::new(), rarity, cost: 0 })?;
-        let automaton = self.literals.entry(field).or_default();
-        for (place, text) in &literals {
-            automaton.add(text, Use { predicate: number, place: *place });
-        }
+        let number = self.push(rule, Hotness { question: NONE, needs: NONE, rules: Vec::new(), cost: 0 })?;
+        let looked_for = self.literals.entry(field).or_default();
+        let used = |(place, text): &Literal| (text.clone(), Use { predicate: number, place: *place, announces: false });
+        looked_for.extend(literals.iter().map(used));
         self.found.insert((field, literals), number);
         Ok(number)
     }
@@ -245,7 +281,7 @@ impl Group {
             5
         };
         let needs = numbers.first().copied().unwrap_or(NONE);
-        numbers.push(self.push(rule, Hotness { question, needs, rules: Vec::new(), rarity: 0, cost })?);
+        numbers.push(self.push(rule, Hotness { question, needs, rules: Vec::new(), cost })?);
         let asked = behind(&numbers);
         self.asked.insert(question, numbers);
         Ok(asked)
@@ -259,56 +295,25 @@ impl Group {
         self.predicates.push(predicate);
         Ok(number)
     }
+}
 
-    /// Predicates of which one is found in every event that the condition is true of: the rarest such set.
-    fn announced_by(&self, hot: &Hot) -> Option<Vec<u32>> {
-        match hot {
-            Hot::All(parts) => {
-                parts.iter().filter_map(|part| self.announced_by(part)).max_by_key(|set| self.rarity_of(set))
-            }
-            Hot::Any(parts) => {
-                let mut all = Vec::new();
-                for part in parts {
-                    all.extend(self.announced_by(part)?);
-                }
-                (!all.is_empty()).then_some(all)
-            }
-            Hot::Not(_) => None,
-            Hot::Is(number) => {
-                let predicate = self.hotness(*number);
-                match (predicate.question, predicate.needs) {
-                    (NONE, _) => Some(vec![*number]),
-                    (_, NONE) => None,
-                    (_, needs) => Some(vec![needs]),
-                }
-            }
-        }
+/// The automata of a field: what stands at an end of a value is looked for there alone. Whole values are ends too, and mostly share
+/// theirs with others (`.exe`).
+fn by_place(literals: &[(Vec<u8>, Use)]) -> Vec<Literals> {
+    let has_ends = literals.iter().any(|(_, used)| used.place == PLACE_END);
+    let from = |place: u32| match place {
+        PLACE_START => Where::Start,
+        PLACE_END => Where::End,
+        PLACE_WHOLE if has_ends => Where::End,
+        PLACE_WHOLE => Where::Start,
+        _ => Where::Anywhere,
+    };
+    let mut automata: BTreeMap<Where, Literals> = BTreeMap::new();
+    for (text, used) in literals {
+        let from = from(used.place);
+        automata.entry(from).or_insert_with(|| Literals::new(from)).add(text, *used);
     }
-
-    fn rarity_of(&self, set: &[u32]) -> (usize, usize) {
-        let least = set.iter().map(|predicate| self.hotness(*predicate).rarity).min().unwrap_or(0);
-        (least, usize::MAX - set.len())
-    }
-
-    /// The condition's code, which goes on at one of two places; where it begins. What it goes on to is laid out before it.
-    fn code(&self, tables: &mut Tables, hot: &Hot, if_true: u32, if_false: u32) -> u32 {
-        match hot {
-            Hot::All(parts) => parts.iter().rev().fold(if_true, |then, part| self.code(tables, part, then, if_false)),
-            Hot::Any(parts) => {
-                parts.iter().rev().fold(if_false, |or_else, part| self.code(tables, part, if_true, or_else))
-            }
-            Hot::Not(part) => self.code(tables, part, if_false, if_true),
-            Hot::Is(predicate) => {
-                let number = tables.code.len() as u32;
-                tables.code.push(CodeRecord {
-                    predicate: (*predicate).into(),
-                    if_true: if_true.into(),
-                    if_false: if_false.into(),
-                });
-                number
-            }
-        }
-    }
+    automata.into_values().collect()
 }
 
 /// The last of these predicates, behind the others. The first of them the last needs by itself.
@@ -319,16 +324,6 @@ fn behind(numbers: &[u32]) -> Hot {
 
 fn field_of(tables: &mut Tables, rule: &Rule, predicate: &Predicate) -> Result<u32, CompileError> {
     predicate.field.as_deref().map_or(Ok(NONE), |field| tables.slot(rule, field))
-}
-
-/// How rarely a literal is likely to be found: longer ones are rarer, and those that must stand somewhere.
-fn rarity((place, text): &Literal) -> usize {
-    let placed = match *place {
-        PLACE_WHOLE => 8,
-        PLACE_START | PLACE_END => 2,
-        _ => 0,
-    };
-    text.len() + placed
 }
 
 /// The literals of which one must be found for the question to be answered yes, if that is all there is to it.

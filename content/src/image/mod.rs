@@ -2,12 +2,13 @@
 //!
 //! For each log source (`group`): questions about literals become entries of automata (`automaton`), the others predicates that
 //! are asked when a rule comes to them, behind a literal that announces them (`witness`); conditions become code that jumps to
-//! its end. Beside that lies each condition as it was written, for explanations.
+//! its end (`hot`). Beside that lies each condition as it was written, for explanations.
 
 mod asks;
 mod automaton;
 mod correlation;
 mod group;
+mod hot;
 mod tables;
 mod witness;
 
@@ -20,7 +21,7 @@ use crate::rule::{Expr, LogSource, Rule};
 use crate::sigma::host::types_here;
 pub(crate) use asks::types;
 pub use correlation::{Correlation, Input, Listened, Place};
-use group::Group;
+use group::{Group, Laid};
 use tables::Tables;
 
 /// A rule and where it came from.
@@ -184,12 +185,14 @@ fn add_group(tables: &mut Tables, logsource: &LogSource, sources: &[Source<'_>])
     let first_predicate = tables.predicates.len() as u32;
     let mut group = Group::new(first_predicate);
     for source in sources {
-        let number = tables.rules.len() as u32;
         let record = rule_record(tables, source)?;
-        let code = group.add(tables, source.rule, number)?;
-        tables.rules.push(RuleRecord { code: code.into(), ..record });
+        group.add(tables, source.rule)?;
+        tables.rules.push(record);
     }
-    let (automata, keywords, always) = group.finish(tables);
+    let Laid { automata, keywords, always, code } = group.finish(tables, first_rule)?;
+    for (rule, code) in tables.rules.iter_mut().skip(first_rule as usize).zip(code) {
+        rule.code = code.into();
+    }
     let mut part = |text: &Option<String>| text.as_deref().map_or(Range::unset(), |text| tables.text(text));
     let (category, product, service) = (part(&logsource.category), part(&logsource.product), part(&logsource.service));
     let always = tables.list(&always);
@@ -206,7 +209,7 @@ fn add_group(tables: &mut Tables, logsource: &LogSource, sources: &[Source<'_>])
     Ok(())
 }
 
-/// The rule without its code.
+/// The rule without its code, which its group lays out.
 fn rule_record(tables: &mut Tables, source: &Source<'_>) -> Result<RuleRecord, CompileError> {
     let rule = source.rule;
     if rule.selections.iter().any(|selection| has_selection(&selection.body)) {

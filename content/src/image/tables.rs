@@ -6,10 +6,11 @@ use watertight_engine::image::layout::{
     AutomatonRecord, CodeRecord, CorrelationRecord, ExpressionRecord, FieldRecord, GroupRecord, Header, InputRecord,
     NodeRecord, OutputRecord, PartRecord, PredicateRecord, QuestionRecord, Range, RuleRecord, Section, SectionRecord,
     SelectionRecord, StepRecord, TableEntry, Word, ASK_COMPARE, ASK_EXISTS, ASK_EXPRESSION, ASK_NULL, ASK_SAME_AS,
-    ASK_TEXT, ASK_TIME, ASK_WITHIN, COMPARE_EQUAL, COMPARE_GREATER, COMPARE_GREATER_OR_EQUAL, COMPARE_LESS,
-    COMPARE_LESS_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED, FLAG_REAL, MAGIC, NODE_ALL, NODE_ANY,
-    NODE_IS, NODE_NOT, NODE_SELECTION, NONE, PART_ANY_MANY, PART_ANY_ONE, PART_DASH, PART_LITERAL, PLACE_ANYWHERE,
-    PLACE_END, PLACE_START, PLACE_WHOLE, TIME_DAY, TIME_HOUR, TIME_MINUTE, TIME_MONTH, TIME_WEEK, TIME_YEAR, VERSION,
+    ASK_TEXT, ASK_TIME, ASK_WITHIN, AUTOMATON_SHIFT, COMPARE_EQUAL, COMPARE_GREATER, COMPARE_GREATER_OR_EQUAL,
+    COMPARE_LESS, COMPARE_LESS_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED, FLAG_REAL, MAGIC, NODE_ALL,
+    NODE_ANY, NODE_IS, NODE_NOT, NODE_SELECTION, NONE, PART_ANY_MANY, PART_ANY_ONE, PART_DASH, PART_LITERAL,
+    PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, TIME_DAY, TIME_HOUR, TIME_MINUTE, TIME_MONTH, TIME_WEEK,
+    TIME_YEAR, VERSION,
 };
 use watertight_engine::Budget;
 use zerocopy::IntoBytes;
@@ -273,7 +274,7 @@ impl Tables {
             classes: self.keep(&layout.classes),
             class_count: layout.class_count.into(),
             states,
-            longest_bytes: layout.longest_bytes.into(),
+            longest_bytes: (layout.from << AUTOMATON_SHIFT | layout.longest_bytes).into(),
         };
         self.automata.push(record);
         number

@@ -80,7 +80,7 @@ impl Sequence {
             self.path.clear();
             self.path.push(given.moment);
             let partial = Partial { start_ns: given.moment.time_ns, stage: 0 };
-            return self.reach(partial, given.parts, given, events, limits);
+            return self.reach(partial, &given.parts, given, events, limits);
         }
         let digest = lookup(given.stage.saturating_sub(1), &given.parts, stage.joins);
         if self.is_last(given.stage) && self.waiting.is_some() {
@@ -101,7 +101,8 @@ impl Sequence {
             if !is_next || !self.under_way.goes_on(number, partial.stage, stage, given, &self.shape) {
                 continue;
             }
-            let parts = stage.merged(self.under_way.parts_of(number, &self.shape), given);
+            let mut parts = self.under_way.parts_of(number, &self.shape);
+            stage.merge(&mut parts, given);
             self.path.clear();
             self.path.extend_from_slice(self.under_way.moments_of(number, partial.stage, &self.shape));
             self.path.push(given.moment);
@@ -113,7 +114,7 @@ impl Sequence {
                 continue; // one alert an event
             }
             let reached = Partial { stage: given.stage, ..partial };
-            fired = self.reach(reached, parts, given, events, limits);
+            fired = self.reach(reached, &parts, given, events, limits);
         }
         if entry.is_some() {
             limits.cut_members = limits.cut_members.saturating_add(1);
@@ -125,7 +126,7 @@ impl Sequence {
     fn reach(
         &mut self,
         partial: Partial,
-        parts: [Digest; PARTS],
+        parts: &[Digest; PARTS],
         given: &Given,
         events: &mut Vec<Occurrence>,
         limits: &mut CorrelationLimits,
@@ -134,31 +135,31 @@ impl Sequence {
         if self.is_last(partial.stage) {
             show(&self.path, &self.shape, events);
             let count = u64::from(next);
-            return Some(Fired { parts, moment: given.moment, count, is_by_clock: false });
+            return Some(Fired { parts: *parts, moment: given.moment, count, is_by_clock: false });
         }
         let joins = self.stages.get(next as usize).map_or(0, |stage| stage.joins);
-        let digest = lookup(partial.stage, &parts, joins);
+        let digest = lookup(partial.stage, parts, joins);
         let (now_ns, shape, path) = (given.moment.time_ns, &self.shape, &self.path);
         match &mut self.waiting {
             Some(waiting) if self.stages.len() == (next as usize).saturating_add(1) => {
-                if waiting.same(digest, partial.stage, &parts, shape).is_none() {
-                    waiting.keep(digest, now_ns, partial, &parts, path, shape, self.absent_ns, limits);
+                if waiting.same(digest, partial.stage, parts, shape).is_none() {
+                    waiting.keep(digest, now_ns, partial, parts, path, shape, self.absent_ns, limits);
                 }
             }
             _ => {
                 let under_way = &mut self.under_way;
-                if let Some(known) = under_way.same(digest, partial.stage, &parts, shape) {
+                if let Some(known) = under_way.same(digest, partial.stage, parts, shape) {
                     if under_way.partials.get(known as usize).is_some_and(|old| old.start_ns > partial.start_ns) {
                         return None;
                     }
                     if under_way.table.is_first(known, digest) {
                         under_way.table.touch(known, now_ns);
-                        under_way.put(known, partial, &parts, path, shape);
+                        under_way.put(known, partial, parts, path, shape);
                         return None;
                     }
                     under_way.table.remove(known);
                 }
-                under_way.keep(digest, now_ns, partial, &parts, path, shape, shape.timespan_ns, limits);
+                under_way.keep(digest, now_ns, partial, parts, path, shape, shape.timespan_ns, limits);
             }
         }
         None
@@ -220,15 +221,17 @@ impl Stage {
         asked.all(|(_, (known, given))| known != given)
     }
 
-    /// The key with what the stage tells that was not known.
-    fn merged(self, mut known: [Digest; PARTS], given: &Given) -> [Digest; PARTS] {
+    /// Adds to the key what the stage tells that was not known.
+    fn merge(self, known: &mut [Digest; PARTS], given: &Given) {
         let fresh = self.gives & !(self.joins | self.differs);
+        if fresh == 0 {
+            return;
+        }
         for ((part, place), told) in (0_u32..).zip(known.iter_mut()).zip(&given.parts) {
             if fresh & bit(part) != 0 {
                 *place = *told;
             }
         }
-        known
     }
 }
 

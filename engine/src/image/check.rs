@@ -6,11 +6,12 @@
 use super::layout::{
     AutomatonRecord, CodeRecord, ExpressionRecord, GroupRecord, NodeRecord, OutputRecord, PartRecord, PredicateRecord,
     QuestionRecord, Range, RuleRecord, StepRecord, Word, ACCEPT, ACTION_DENY_NEXT, ASK_COMPARE, ASK_EXISTS,
-    ASK_EXPRESSION, ASK_NULL, ASK_SAME_AS, ASK_TEXT, ASK_TIME, ASK_WITHIN, CLASSES_SIZE_BYTES,
-    COMPARE_GREATER_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED, FLAG_FOREIGN, FLAG_REAL, LEVEL_MAX,
-    LOOK_NOT_WORD, MODE_ENFORCE, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT, NODE_SELECTION, NONE, PART_DASH, PART_LITERAL,
-    PLACE_WHOLE, REJECT, STATE_CLASS_SHIFT, STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, STEP_BYTES,
-    STEP_FAIL, STEP_LOOK, STEP_MATCH, STEP_SPLIT, TIME_YEAR, TYPE_ANY, USE_PREDICATE_MASK, VERSION,
+    ASK_EXPRESSION, ASK_NULL, ASK_SAME_AS, ASK_TEXT, ASK_TIME, ASK_WITHIN, AUTOMATON_ANYWHERE, AUTOMATON_FROM_END,
+    AUTOMATON_SHIFT, CLASSES_SIZE_BYTES, COMPARE_GREATER_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED,
+    FLAG_FOREIGN, FLAG_REAL, LEVEL_MAX, LOOK_NOT_WORD, MODE_ENFORCE, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT,
+    NODE_SELECTION, NONE, OLDEST_VERSION, PART_DASH, PART_LITERAL, PLACE_WHOLE, REJECT, STATE_CLASS_SHIFT,
+    STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, STEP_BYTES, STEP_FAIL, STEP_LOOK, STEP_MATCH,
+    STEP_SPLIT, TIME_YEAR, TYPE_ANY, USE_ANNOUNCES, USE_PREDICATE_MASK, VERSION,
 };
 use super::{at, Image};
 
@@ -28,7 +29,7 @@ pub enum ImageError {
     NoHeader,
     /// Another version wrote them.
     #[error(
-        "the content is of layout {found}, this engine reads layout {VERSION}: use content that was compiled for it"
+        "the content is of layout {found}, this engine reads layouts {OLDEST_VERSION} to {VERSION}: use content that was compiled for it"
     )]
     Version {
         /// What it says.
@@ -266,8 +267,10 @@ fn check_output(image: &Image<'_>, position: u32, output: &OutputRecord) -> Resu
     must(next == NONE || next < position, "goes on with what is not before it")?;
     within(image.words, output.uses, "its uses lie outside")?;
     let is_there = |used: u32| {
-        let predicate = at(image.predicates, used & USE_PREDICATE_MASK);
-        predicate.is_some_and(|predicate| predicate.question.get() == NONE)
+        let Some(predicate) = at(image.predicates, used & USE_PREDICATE_MASK) else { return false };
+        let announces = predicate.rules.count.get() != 0;
+        let is_told = !image.tells_announcing() || (used & USE_ANNOUNCES != 0) == announces;
+        predicate.question.get() == NONE && is_told
     };
     must(image.words_of(output.uses).iter().all(|used| is_there(used.get())), "is used by what is not there")
 }
@@ -278,6 +281,9 @@ fn check_automaton(image: &Image<'_>, automaton: &AutomatonRecord) -> Result<(),
     if automaton.field.get() != NONE {
         slot(image, automaton.field.get(), "searches a field that is not there")?;
     }
+    let kind = automaton.longest_bytes.get() >> AUTOMATON_SHIFT;
+    let kinds = if image.version == OLDEST_VERSION { AUTOMATON_ANYWHERE } else { AUTOMATON_FROM_END };
+    must(kind <= kinds, "is of an unknown kind")?;
     within(image.states, automaton.states, "its states lie outside")?;
     let classes = automaton.class_count.get();
     must((1..=256).contains(&classes), "has no classes, or more than bytes")?;
@@ -305,6 +311,7 @@ fn check_automaton(image: &Image<'_>, automaton: &AutomatonRecord) -> Result<(),
         if let Some(back) = state.back {
             let is_before = place_of(back).is_some_and(|back| back < position);
             must(is_before, "falls back to what is no state before it")?;
+            must(kind == AUTOMATON_ANYWHERE || back == STATE_DENSE, "is a tree that falls back")?;
         }
         if let Some(output) = state.output {
             must(is_in(image.outputs, output), "finds what is not there")?;

@@ -10,7 +10,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub const MAGIC: [u8; 8] = *b"WTRULES\0";
 
 /// The layout that this file describes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The oldest layout that is still read. One of layout 1 has automata of `AUTOMATON_ANYWHERE` alone.
+pub const OLDEST_VERSION: u32 = 1;
 
 /// Where there is no index.
 pub const NONE: u32 = u32::MAX;
@@ -411,7 +414,7 @@ record! {
 }
 
 record! {
-    /// Finds many literals in one pass over a field (Aho and Corasick, 1975).
+    /// Finds many literals in one pass over a field (Aho and Corasick, 1975). A field may have one of each kind.
     AutomatonRecord {
         /// A slot; `NONE` if it searches all fields.
         field: U32,
@@ -421,10 +424,20 @@ record! {
         class_count: U32,
         /// In `States`.
         states: Range,
-        /// Bytes of the longest literal.
+        /// Bytes of the longest literal, with an `AUTOMATON_` above `AUTOMATON_SHIFT`.
         longest_bytes: U32,
     }
 }
+
+/// Of `longest_bytes`: where the kind begins.
+pub const AUTOMATON_SHIFT: u32 = 30;
+/// Its literals may stand anywhere in a value.
+pub const AUTOMATON_ANYWHERE: u32 = 0;
+/// Its literals stand where a value begins. A tree: every state falls back to the first, to which no byte leads, and the search ends
+/// there.
+pub const AUTOMATON_FROM_START: u32 = 1;
+/// Its literals stand where a value ends, which is read backwards. A tree too.
+pub const AUTOMATON_FROM_END: u32 = 2;
 
 /// Of a state's first word, and of what leads to it: a row for every class follows. Words: first, output, one target for each
 /// class.
@@ -444,7 +457,7 @@ record! {
     OutputRecord {
         /// Its size.
         size_bytes: U32,
-        /// In `Words`: a predicate with a `PLACE_` above `USE_PLACE_SHIFT`.
+        /// In `Words`: a predicate, with a `PLACE_` above `USE_PLACE_SHIFT`, and `USE_ANNOUNCES`.
         uses: Range,
         /// An output before it: the longest literal that this one ends with. `NONE` if there is none.
         next: U32,
@@ -453,8 +466,10 @@ record! {
 
 /// Of a use: where the place begins.
 pub const USE_PLACE_SHIFT: u32 = 30;
+/// Of a use: the predicate has rules that are evaluated when it is found. In layout 1 each may have.
+pub const USE_ANNOUNCES: u32 = 1 << 29;
 /// Of a use: the predicate.
-pub const USE_PREDICATE_MASK: u32 = (1 << USE_PLACE_SHIFT) - 1;
+pub const USE_PREDICATE_MASK: u32 = USE_ANNOUNCES - 1;
 
 record! {
     /// A regular expression.

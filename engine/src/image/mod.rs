@@ -20,12 +20,13 @@ pub use response::{Action, Response};
 use layout::{
     AutomatonRecord, CodeRecord, CorrelationRecord, ExpressionRecord, FieldRecord, GroupRecord, Header, InputRecord,
     NodeRecord, OutputRecord, PartRecord, PredicateRecord, QuestionRecord, Range, RuleRecord, Section, SectionRecord,
-    SelectionRecord, StepRecord, FLAG_FOREIGN, MAGIC, VERSION,
+    SelectionRecord, StepRecord, FLAG_FOREIGN, MAGIC, OLDEST_VERSION, VERSION,
 };
 
 /// Compiled content, checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Image<'i> {
+    version: u32,
     flags: u32,
     budget: Budget,
     size_bytes: usize,
@@ -126,7 +127,7 @@ impl<'i> Image<'i> {
     /// The content in these bytes, after every reference in it was checked. Linear in their number.
     ///
     /// # Errors
-    /// When they are no image of this version, or refer to what is not there.
+    /// When they are no image of a version that is read, or refer to what is not there.
     pub fn open(bytes: &'i [u8]) -> Result<Self, ImageError> {
         let image = Self::sections(bytes)?;
         check::check(&image)?;
@@ -138,7 +139,7 @@ impl<'i> Image<'i> {
         if header.magic != MAGIC {
             return Err(ImageError::NoHeader);
         }
-        if header.version.get() != VERSION {
+        if !(OLDEST_VERSION..=VERSION).contains(&header.version.get()) {
             return Err(ImageError::Version { found: header.version.get() });
         }
         if usize::try_from(header.size_bytes.get()).ok() != Some(bytes.len()) {
@@ -151,6 +152,7 @@ impl<'i> Image<'i> {
         }
         let open = Directory { bytes, directory };
         Ok(Self {
+            version: header.version.get(),
             flags: header.flags.get(),
             budget: Budget::of(&header.budget).ok_or(ImageError::Section { section: "budget" })?,
             size_bytes: bytes.len(),
@@ -175,6 +177,11 @@ impl<'i> Image<'i> {
             inputs: open.table(Section::Inputs, "inputs")?,
             silenced: open.table(Section::Silenced, "silenced")?,
         })
+    }
+
+    /// Whether uses of literals tell which of them announce rules.
+    pub(crate) fn tells_announcing(&self) -> bool {
+        self.version > OLDEST_VERSION
     }
 
     /// Its size.

@@ -5,6 +5,7 @@ mod content;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail, Context as _, Result};
@@ -12,7 +13,9 @@ use rustix::fs::{memfd_create, MemfdFlags};
 use serde_json::json;
 use watertight_event::{Event, Field, Kind};
 
+use super::crashes::Crashes;
 use super::detector::{output_gone, Detector, Feed};
+use super::dumps;
 use super::guard::GuardMaps;
 use super::hang::{Beats, STILL_MAX};
 use super::ladder::{Active, Ladder};
@@ -20,6 +23,7 @@ use super::pins::Pins;
 use super::process::Death;
 use super::restarts::Restarts;
 use super::sources::Sources;
+use super::work::Work;
 use super::{ending, Options};
 use crate::actions::request::{channel, Requests};
 use crate::actions::Actor;
@@ -36,6 +40,9 @@ use crate::worker::protocol::{Format, Message};
 use crate::worker::rules::rules_in_words;
 use crate::worker::sandbox::Sandbox;
 use crate::worker::tally::{Phase, Tally};
+
+/// How long the end of a run waits for what is being found out about a crash.
+const TRIAGE_MAX: Duration = Duration::from_secs(5);
 
 /// What stays the same while workers come and go.
 pub struct Ship<'r> {
@@ -62,7 +69,10 @@ struct Blame {
 /// All workers of a run.
 pub struct Crew<'r> {
     ship: Ship<'r>,
-    tally: Tally,
+    tally: Arc<Tally>,
+    /// What detectors do with which content.
+    work: Work,
+    crashes: Crashes,
     detector: Option<Detector>,
     detector_restarts: Restarts,
     beats: Beats,
@@ -109,9 +119,12 @@ impl<'r> Crew<'r> {
         let loader = ship.loader.map(Loader::executable);
         let actions = &ship.options.actions;
         let actor = (!actions.is_empty()).then(|| Actor::new(actions, loader));
+        let tally = Arc::new(Tally::create().context("making the page of shared counts")?);
         let mut crew = Self {
             ship,
-            tally: Tally::create().context("making the page of shared counts")?,
+            work: Work::new(Arc::clone(&tally)),
+            crashes: Crashes::new(),
+            tally,
             detector: None,
             detector_restarts: Restarts::default(),
             beats: Beats::from(Instant::now()),
@@ -147,6 +160,7 @@ impl<'r> Crew<'r> {
     pub fn look_after(&mut self, most: Duration) -> Result<bool> {
         if self.beats.is_hung(&self.tally, Instant::now()) {
             if let Some(detector) = &mut self.detector {
+                dumps::of_hung("detector", detector.pid(), &self.work.noter());
                 let death = detector.end_hung(STILL_MAX);
                 self.replace_detector(death)?;
             }
@@ -157,6 +171,8 @@ impl<'r> Crew<'r> {
         self.look_after_content()?;
         self.look_after_policy()?;
         self.look_after_actions()?;
+        let crashes = self.crashes.look();
+        self.tell(crashes)?;
         if let Some(death) = self.sources.as_mut().and_then(Sources::death) {
             self.replace_sources(&death)?;
         }
@@ -194,6 +210,12 @@ impl<'r> Crew<'r> {
     /// From here on the detector does not wait for ever for whoever reads its output.
     pub fn tell_end(&self) {
         ending::look(&self.tally);
+    }
+
+    /// What is still being found out about crashes is told before the end.
+    pub fn tell_crashes(&mut self) -> Result<()> {
+        let crashes = self.crashes.finish(TRIAGE_MAX);
+        self.tell(crashes)
     }
 
     /// The sources end first: then the detector's pipe has an end. `is_read` if there is a detector to read it.
@@ -240,10 +262,12 @@ impl<'r> Crew<'r> {
             active: &self.active,
             mailbox: self.mailbox.as_fd(),
             asks: asks.as_ref().map(|asks| asks.as_fd()),
+            noter: self.work.noter(),
         };
+        self.work.give(&self.active);
         self.tally.enter(Phase::Elsewhere);
         self.tally.evaluated().store(0, Ordering::SeqCst);
-        let mut detector = Detector::start(self.ship.options, &feed, there)?;
+        let mut detector = Detector::start(self.ship.options, feed, there)?;
         self.tell_content()?;
         self.tell_sandbox("detector", Some(detector.pid()), &detector.sandbox)?;
         // One that dies while it is spoken to is noticed at the next look, and the next one is told.

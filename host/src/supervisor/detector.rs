@@ -14,6 +14,7 @@ use watertight_event::Event;
 use watertight_sensor_abi::Ring;
 use watertight_sensor_fallback::snapshot;
 
+use super::dumps::Noter;
 use super::ending::Allowance;
 use super::guard::GuardMaps;
 use super::hang::Beats;
@@ -58,6 +59,8 @@ pub struct Feed<'f> {
     pub mailbox: BorrowedFd<'f>,
     /// Socket by which it asks for actions.
     pub asks: Option<BorrowedFd<'f>>,
+    /// Knows what it is doing, should it crash.
+    pub noter: Noter,
 }
 
 /// The worker that reads and detects.
@@ -76,7 +79,7 @@ pub struct Detector {
 
 impl Detector {
     /// Starts it and waits until it is confined. It reads its first event after [`Self::go`].
-    pub fn start(options: &Options, feed: &Feed<'_>, there: Option<Snapshot>) -> Result<Self> {
+    pub fn start(options: &Options, feed: Feed<'_>, there: Option<Snapshot>) -> Result<Self> {
         let is_proc_needed = there.as_ref().is_none_or(|there| !there.reading.arguments);
         let there = there.map(|there| OwnedFd::from(there.records));
         let (quit, quit_end) = if is_live(options) {
@@ -124,7 +127,8 @@ impl Detector {
             setup.previous.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
             inherited.push(fd.as_fd());
         }
-        let mut worker = Worker::start("detector", &[], (Stdio::piped(), Stdio::inherit()), &inherited)?;
+        let mut worker =
+            Worker::start("detector", &[], (Stdio::piped(), Stdio::inherit()), &inherited, Some(feed.noter))?;
         let mut input = worker.child.stdin.take().context("the detector has no input")?;
         // A detector that died at once says why when it is asked whether it is ready.
         let _ = writeln!(input, "{}", serde_json::to_string(&setup)?);

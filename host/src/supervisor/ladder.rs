@@ -128,9 +128,10 @@ impl Active {
     /// For people.
     #[must_use]
     pub fn in_words(&self) -> String {
-        let Some(Content { id, header: Header { name, version, rule_count, .. }, .. }) = &self.content else {
+        let Some(Content { id, header, .. }) = &self.content else {
             return "collect-only: no rules are evaluated".to_owned();
         };
+        let Header { name, version, rule_count, .. } = &**header;
         format!("{} {name} version {version} ({}, {rule_count} rules)", self.slot(), id.short())
     }
 }
@@ -258,7 +259,7 @@ impl Ladder {
         let slots = self.slots.as_ref()?;
         let state = slots.state().ok()?;
         let held = state.goods.into_iter().rev().find(|held| !state.quarantined.contains(&held.id))?;
-        load_pack(&slots.read(&Choice::Good(held)).ok()?, held.id).ok()?.header.policy
+        load_pack(&slots.read(&Choice::Good(held)).ok()?, held.id).ok()?.header.policy.clone()
     }
 
     /// Whether content was given up in this run.

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::io::{fcntl_setfd, FdFlags};
+use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::{pipe_with, PipeFlags};
 
+use super::dumps::{self, Noter};
 use super::group::Member;
 use crate::signals::{sheltered, starting};
 use crate::worker::report::{Report, Reports};
@@ -52,12 +54,14 @@ impl Death {
 const FROM_OUTSIDE: [libc::c_int; 5] = [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
 
 impl Worker {
-    /// Starts `watertight worker <name>` with these descriptors, under their own numbers, and none else.
+    /// Starts `watertight worker <name>` with these descriptors, under their own numbers, and none else. Its crash leaves a dump with
+    /// what is known of it, if somebody knows and a run keeps dumps.
     pub fn start(
         name: &str,
         arguments: &[String],
         (stdin, stdout): (Stdio, Stdio),
         inherited: &[BorrowedFd<'_>],
+        noter: Option<Noter>,
     ) -> Result<Self> {
         let (reports, report) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
         let mut command = Command::new("/proc/self/exe");
@@ -69,6 +73,17 @@ impl Worker {
         }
         let mut given: Vec<BorrowedFd<'_>> = inherited.to_vec();
         given.push(report.as_fd());
+        let watched = match noter.filter(|_| dumps::are_kept()) {
+            Some(noter) => {
+                let ends = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+                Some((ends.context("making a socket")?, noter))
+            }
+            None => None,
+        };
+        if let Some(((_, theirs), _)) = &watched {
+            command.args(["--crash-fd", &theirs.as_raw_fd().to_string()]);
+            given.push(theirs.as_fd());
+        }
         // No other process of ours begins before they are taken back.
         let alone = starting();
         for fd in &given {
@@ -80,6 +95,9 @@ impl Worker {
         }
         drop(alone);
         let child = child?;
+        if let Some(((ours, _), noter)) = watched {
+            dumps::watch(name, child.id(), ours, noter);
+        }
         let member = Member::put(name, child.id());
         Ok(Self { child, reports: Some(Reports::new(reports)), heard: Vec::new(), member })
     }

@@ -60,7 +60,8 @@ impl Sources {
     pub fn launch(&mut self) -> Result<Fallbacks> {
         let writer = self.writer.as_ref().context("the run is ending")?;
         let stdout = Stdio::from(writer.try_clone().context("sharing the pipe")?);
-        let mut worker = Worker::start("sources", &self.arguments, (Stdio::piped(), stdout), &[])?;
+        let mut worker =
+            Worker::start("sources", &self.arguments, (Stdio::piped(), stdout), &[], Some(Box::new(Vec::new)))?;
         let mut fallbacks = Fallbacks::default();
         self.sandbox = worker.wait_ready(&mut |said| {
             let Report::Trial { source, refused } = said else { return };

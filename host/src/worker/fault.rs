@@ -25,9 +25,18 @@ pub fn meet(name: &str) {
         Some("touch") => unsafe {
             std::ptr::read_volatile(std::ptr::without_provenance::<u8>(1));
         },
+        Some("overflow") => drop(deeper(0)),
         Some("call") => drop(std::fs::File::open("/etc/hostname")),
         _ => {}
     }
+}
+
+/// Uses up the stack.
+#[cfg(debug_assertions)]
+#[allow(unconditional_recursion, reason = "that is what is tried")]
+fn deeper(depth: u64) -> u64 {
+    let here = std::hint::black_box([depth; 64]);
+    deeper(depth.wrapping_add(1)).wrapping_add(here.iter().sum())
 }
 
 /// Nothing.

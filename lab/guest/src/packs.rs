@@ -72,7 +72,7 @@ pub fn install(pack: Pack<'_>) -> Result<()> {
 
 /// A run as a user starts it, with a trial that leaves time to look, in emulation too.
 pub fn run(arguments: &[&str]) -> Result<Watertight> {
-    Watertight::start_program(PROGRAM, &[&["--trial", "40s"], arguments].concat())
+    Watertight::start_program(PROGRAM, &[&["--trial", "25s"], arguments].concat())
 }
 
 /// Waits until the run says this of the policy.

@@ -16,7 +16,7 @@ pub const JOB_PATH: &str = "/lab/job.json";
 
 /// Into how many guests of one kernel the tests are divided, which run at the same time: a guest idles for a third of its time,
 /// while its kernel lets the programs of an earlier test go.
-pub const PARTS: usize = 2;
+pub const PARTS: usize = 3;
 
 /// Begins the names of tests that want a boot of their own: `booted.<variant>.<test>`.
 pub const BOOTED: &str = "booted.";

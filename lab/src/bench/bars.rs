@@ -56,6 +56,11 @@ pub const CRASH_TEXT_MB_PER_S_MIN: f64 = 100.0;
 /// What a thousand logs of one crash each may take on one core, s.
 pub const OOPSES_S_MAX: f64 = 2.0;
 
+/// Seconds of one processor that a simulated rollout of good content to a million hosts may take.
+pub const GOOD_ROLLOUT_S_MAX: f64 = 0.6;
+/// The same of any content.
+pub const ROLLOUT_S_MAX: f64 = 2.0;
+
 /// How much the work may cost with our sensor, as a multiple of what it costs without any.
 pub fn ratio_max(sensor: Sensor, workload: Workload) -> Option<f64> {
     match (sensor, workload) {

@@ -8,6 +8,7 @@
 //! engine.rs    the detection engine by itself: hostile events, correlations, sequences
 //! mutants.rs   a million mutants of packs
 //! triage.rs    crash files: time, memory, what others find in them, how well buckets fit
+//! rollout.rs   thousands of simulated rollouts
 //! page/        findings -> the page, each figure beside its bar
 //! ```
 //! What was measured is kept in the cache, so that a part can be measured again without the rest.
@@ -23,6 +24,7 @@ pub mod packages;
 mod page;
 mod policy;
 mod rivals;
+mod rollout;
 mod triage;
 
 use crate::kernel::Series;
@@ -61,8 +63,11 @@ pub struct BenchArgs {
     /// Only crash triage
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only"])]
     triage_only: bool,
-    /// Measure nothing: write the page from what was measured before
+    /// Only simulated rollouts
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only"])]
+    rollout_only: bool,
+    /// Measure nothing: write the page from what was measured before
+    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only", "rollout_only"])]
     page_only: bool,
     /// Short processes that memory is measured after
     #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
@@ -105,17 +110,24 @@ fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) ->
     if args.triage_only {
         return measure_triage(&args.product, cache, results);
     }
-    if !args.guests_only && !args.machine_only && !args.rivals_only && !args.content_only {
+    if !args.guests_only && !args.machine_only && !args.rivals_only && !args.content_only && !args.rollout_only {
         mutants::measure(&results.join("mutants.json"))?;
     }
     if args.mutants_only {
         return Ok(());
     }
-    if !args.guests_only && !args.machine_only && !args.content_only {
+    if !args.guests_only && !args.machine_only && !args.content_only && !args.rollout_only {
         rivals::measure(&results.join("rivals.json"))?;
         keep(&results.join("engine.json"), &engine::measure().context("measuring the engine by itself")?)?;
     }
     if args.rivals_only {
+        return Ok(());
+    }
+    if !args.guests_only && !args.content_only {
+        let found = rollout::measure(&args.product.command()?).context("simulating rollouts")?;
+        keep(&results.join("rollout.json"), &found)?;
+    }
+    if args.rollout_only {
         return Ok(());
     }
     let programs = Programs::build(&args.product)?;

@@ -33,6 +33,8 @@ const UNLOADED_MAX: usize = 256;
 const LINUX_COMMAND_LINE: u32 = 0x4767_0006;
 /// Code of a Linux signal that the kernel sent by itself: of a fault whose address it does not know.
 const SI_KERNEL: u32 = 0x80;
+/// `si_code` of kill(2); other ways to send a signal are below it (`uapi/asm-generic/siginfo.h`).
+const SI_USER: i32 = 0;
 /// Exception codes that writers leave that were asked for a dump, without a crash.
 const ASKED_LINUX: u32 = u32::MAX;
 const ASKED_MAC: u32 = 0x4350_7378;
@@ -219,6 +221,10 @@ fn tell_exception(crash: &mut Crash<'_>, exception: &MinidumpException<'_>) {
     }
     let reason = exception.get_crash_reason(crash.os, crash.cpu);
     crash.reason = Some(reason.to_string());
+    // What somebody has sent has no address. Zero may also be a writer that knows no codes.
+    if matches!(crash.os, Os::Linux | Os::Android) && record.exception_flags.cast_signed() < SI_USER {
+        return;
+    }
     let is_access = match reason {
         CrashReason::WindowsAccessViolation(_) | CrashReason::WindowsInPageError(..) => {
             crash.operation = parameters.first().and_then(|wanted| match wanted {

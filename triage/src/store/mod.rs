@@ -59,12 +59,23 @@ pub struct Origin {
     pub at_s: i64,
     /// Which of the machine's boots it was; the same crash again in another boot is another crash.
     pub boot: String,
-    /// Release of the sensor.
+    /// Release of the sensor; empty for what a dump of its own says.
     pub release: String,
-    /// Version of the content that was active.
+    /// Version of the content that was active; empty for what such a dump says.
     pub content: String,
     /// Build of the operating system; empty for what the report says.
     pub os_build: String,
+}
+
+/// Names under which a dump of this product's own says its release and the content that was at work.
+const RELEASE: &str = "watertight";
+const CONTENT: &str = "content_id";
+
+/// What a dump says under a name; empty if it says nothing.
+fn noted(report: &Report, name: &str) -> String {
+    let said = report.facts.iter().filter(|fact| fact.name == "ANNOTATION");
+    let value = said.filter_map(|fact| fact.value.strip_prefix(name)?.strip_prefix(" = ")).next();
+    value.unwrap_or_default().to_owned()
 }
 
 /// A store of crashes.
@@ -134,7 +145,10 @@ impl Store {
             return Ok(Added::Suppressed);
         }
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let os_build = if origin.os_build.is_empty() { text(&report.os_build) } else { origin.os_build.clone() };
+        let or = |named: &str, told: String| if named.is_empty() { told } else { named.to_owned() };
+        let os_build = or(&origin.os_build, text(&report.os_build));
+        let release = or(&origin.release, noted(report, RELEASE));
+        let content = or(&origin.content, noted(report, CONTENT));
         let change = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let alias: Option<String> =
             change.query_row("SELECT bucket FROM alias WHERE old = ?1", [&found.id], |row| row.get(0)).optional()?;
@@ -153,17 +167,7 @@ impl Store {
         )?;
         let added = change.execute(
             "INSERT INTO crash VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
-            params![
-                id,
-                found.exact,
-                origin.host,
-                origin.boot,
-                origin.at_s,
-                origin.release,
-                origin.content,
-                os_build,
-                digest(report)
-            ],
+            params![id, found.exact, origin.host, origin.boot, origin.at_s, release, content, os_build, digest(report)],
         )?;
         change.commit()?;
         Ok(if added > 0 { Added::New } else { Added::Known })

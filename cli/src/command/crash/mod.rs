@@ -80,10 +80,10 @@ struct AddArgs {
     /// Which boot of the machine: the same crash of another boot counts again.
     #[arg(long, default_value = "")]
     boot: String,
-    /// Release of the sensor.
+    /// Release of the sensor. Without it what a dump of our own says.
     #[arg(long, default_value = "")]
     release: String,
-    /// Version of the content.
+    /// Version of the content. Without it what a dump of our own says.
     #[arg(long, default_value = "")]
     content: String,
     /// Build of the operating system. Without it what the crash says.

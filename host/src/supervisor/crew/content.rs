@@ -87,6 +87,7 @@ impl Crew<'_> {
     }
 
     pub(super) fn go_over_to(&mut self, next: Active) -> Result<()> {
+        self.work.give(&next);
         if let Some(detector) = &mut self.detector {
             detector.hand_over(&next, &self.mailbox)?;
         }

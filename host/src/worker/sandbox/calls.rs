@@ -16,6 +16,7 @@ use seccompiler::{
 };
 
 use super::Profile;
+use crate::worker::crash;
 
 /// Reading and writing what is open, waiting, memory, the clock, the end.
 const EVERYBODY: &[libc::c_long] = &[
@@ -71,6 +72,37 @@ const SOURCES: &[libc::c_long] = &[
     libc::SYS_geteuid,
 ];
 
+/// What a dumper does beside it: it reads /proc and files, and stops threads to read their registers and memory.
+const DUMPER: &[libc::c_long] = &[
+    libc::SYS_openat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    libc::SYS_process_vm_readv,
+    libc::SYS_wait4,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_readlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+    libc::SYS_getdents64,
+    libc::SYS_lseek,
+    libc::SYS_uname,
+    libc::SYS_nanosleep,
+];
+
+/// What of ptrace(2) only looks, and goes on from where it has stopped something.
+const LOOKING: &[libc::c_uint] = &[
+    libc::PTRACE_ATTACH,
+    libc::PTRACE_DETACH,
+    libc::PTRACE_CONT,
+    libc::PTRACE_PEEKDATA,
+    libc::PTRACE_PEEKUSER,
+    libc::PTRACE_GETREGS,
+    libc::PTRACE_GETFPREGS,
+    libc::PTRACE_GETREGSET,
+];
+
 /// ioctl commands of a terminal: its modes, size and foreground group. TIOCSTI, which types for the user, is not among them.
 const TERMINAL: &[libc::c_ulong] = &[
     libc::TCGETS,
@@ -83,6 +115,9 @@ const TERMINAL: &[libc::c_ulong] = &[
     libc::FIONBIO,
 ];
 
+/// Flags of open(2) with which a file can be written or made.
+const WRITING: libc::c_int = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
+
 /// Where the handler says which call it was.
 static REPORT: AtomicI32 = AtomicI32::new(-1);
 
@@ -93,7 +128,9 @@ static REPORT: AtomicI32 = AtomicI32::new(-1);
 pub fn restrict(profile: Profile, report: BorrowedFd<'_>) -> io::Result<usize> {
     REPORT.store(report.as_raw_fd(), Ordering::Relaxed);
     catch_traps()?;
-    leave_faults_to_the_kernel()?;
+    if !crash::is_told() {
+        leave_faults_to_the_kernel()?;
+    }
     let rules = rules(profile).map_err(io::Error::other)?;
     let count = rules.len();
     let arch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
@@ -133,6 +170,20 @@ fn rules(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
         Profile::Loader | Profile::Compiler => {}
         // Files come with messages, and those of symbols are read here and there.
         Profile::Triage => rules.extend([libc::SYS_recvmsg, libc::SYS_lseek].map(|call| (call, Vec::new()))),
+        Profile::Dumper => {
+            rules.extend(DUMPER.iter().map(|call| (*call, Vec::new())));
+            // Files are read and never written; one may be mapped to be read.
+            let read_only = |argument| one(argument, MaskedEq(u64::from(WRITING.unsigned_abs())), 0);
+            rules.insert(libc::SYS_openat, vec![SeccompRule::new(vec![read_only(2)?])?]);
+            #[cfg(target_arch = "x86_64")]
+            rules.insert(libc::SYS_open, vec![SeccompRule::new(vec![read_only(1)?])?]);
+            rules.entry(libc::SYS_mmap).or_default().push(SeccompRule::new(vec![not_code(2)?])?);
+            let looks = LOOKING.iter().map(|request| SeccompRule::new(vec![one(0, Eq, u64::from(*request))?]));
+            rules.insert(libc::SYS_ptrace, looks.collect::<Result<_, _>>()?);
+            let stops = [libc::SIGSTOP, libc::SIGCONT].map(|signal| u64::from(signal.unsigned_abs()));
+            let stops = stops.into_iter().map(|signal| SeccompRule::new(vec![one(1, Eq, signal)?]));
+            rules.insert(libc::SYS_kill, stops.collect::<Result<_, _>>()?);
+        }
         Profile::Sources { .. } => rules.extend(SOURCES.iter().map(|call| (*call, Vec::new()))),
     }
     Ok(rules)
@@ -177,7 +228,7 @@ struct Trapped {
     call: libc::c_int,
 }
 
-extern "C" fn on_trap(_signal: libc::c_int, trapped: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+extern "C" fn on_trap(signal: libc::c_int, trapped: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a siginfo of SIGSYS, whose beginning this is.
     let call = unsafe { (*trapped.cast::<Trapped>()).call };
     let mut line = *b"call 0000000000\n";
@@ -186,11 +237,14 @@ extern "C" fn on_trap(_signal: libc::c_int, trapped: *mut libc::siginfo_t, _cont
         *digit = b'0'.wrapping_add(u8::try_from(left % 10).unwrap_or(0));
         left /= 10;
     }
+    // SAFETY: the buffer is live; a lost line only costs the name of the call. The kernel passes both to this handler.
+    unsafe {
+        libc::write(REPORT.load(Ordering::Relaxed), line.as_ptr().cast(), line.len());
+        crash::ask(signal, trapped, context);
+    }
     loop {
-        // SAFETY: the buffer is live; a lost line only costs the name of the call. The second call is forbidden, and its trap
-        // is blocked here: the kernel ends the process.
+        // SAFETY: the call is forbidden, and its trap is blocked here: the kernel ends the process.
         unsafe {
-            libc::write(REPORT.load(Ordering::Relaxed), line.as_ptr().cast(), line.len());
             libc::syscall(libc::SYS_execve, 0, 0, 0);
         }
     }

@@ -32,6 +32,10 @@ const COMPILER_CPU_S_MAX: u64 = 120;
 const TRIAGE_BYTES_MAX: u64 = 512 << 20;
 /// Its processor time, for all files of a run; who hands them over counts it by file and lets a worker go before.
 const TRIAGE_CPU_S_MAX: u64 = 600;
+/// Private memory of who makes dumps: a dump is made in memory, twice.
+const DUMPER_BYTES_MAX: u64 = 64 << 20;
+/// Its processor time.
+const DUMPER_CPU_S_MAX: u64 = 5;
 /// Standard input, output, error and the report.
 const LOADER_FILES_MAX: u64 = 8;
 
@@ -45,6 +49,7 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
         Profile::Loader => (LOADER_BYTES_MAX, LOADER_FILES_MAX),
         Profile::Compiler => (COMPILER_BYTES_MAX, LOADER_FILES_MAX),
         Profile::Triage => (TRIAGE_BYTES_MAX, DETECTOR_FILES_MAX),
+        Profile::Dumper => (DUMPER_BYTES_MAX, DETECTOR_FILES_MAX),
         Profile::Sources { .. } => (SOURCES_BYTES_MAX, SOURCES_FILES_MAX),
     };
     // A core would hold everything that the worker saw.
@@ -54,6 +59,7 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
         Profile::Loader => bounds.push((Resource::Cpu, loader_cpu_s())),
         Profile::Compiler => bounds.push((Resource::Cpu, COMPILER_CPU_S_MAX)),
         Profile::Triage => bounds.push((Resource::Cpu, TRIAGE_CPU_S_MAX)),
+        Profile::Dumper => bounds.push((Resource::Cpu, DUMPER_CPU_S_MAX)),
         Profile::Detector | Profile::Sources { .. } => {}
     }
     if matches!(profile, Profile::Loader | Profile::Compiler | Profile::Triage) {

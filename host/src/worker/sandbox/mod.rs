@@ -27,6 +27,8 @@ pub enum Profile {
     Compiler,
     /// Reads crash files that come to it as descriptors, and answers into a pipe. Opens nothing.
     Triage,
+    /// Makes a dump of a worker that has crashed: stops it, reads its registers, its memory and what /proc tells of it. Changes nothing.
+    Dumper,
     /// Looks at files and processes of others, as its open sources need it.
     Sources {
         /// fanotify marks are open.
@@ -60,6 +62,8 @@ impl Profile {
     fn capabilities(self) -> CapabilitySet {
         match self {
             Self::Detector | Self::Loader | Self::Compiler | Self::Triage => CapabilitySet::empty(),
+            // Another user's process, and files of /proc that only root may read.
+            Self::Dumper => CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH,
             Self::Sources { has_fanotify, has_proc_connector } => {
                 // Folders by handle and /proc of every user.
                 let mut kept = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::SYS_PTRACE;
@@ -104,7 +108,7 @@ pub fn enter_with<T>(
     let landlock = match profile {
         Profile::Detector | Profile::Loader | Profile::Compiler | Profile::Triage => filesystem::close(),
         // Landlock forbids to look at processes outside of it, which is what this worker is for.
-        Profile::Sources { .. } => "none: it would hide other processes from this worker".to_owned(),
+        Profile::Dumper | Profile::Sources { .. } => "none: it would hide other processes from this worker".to_owned(),
     };
     let started = start()?;
     limits::set(&limits)?; // from here on there are no more threads

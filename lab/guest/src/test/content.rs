@@ -9,6 +9,7 @@ use crate::guard::{folder, program, rule, starts, LOADER};
 use crate::product::{by, Watertight, PROGRAM};
 use anyhow::{ensure, Context, Result};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -153,6 +154,14 @@ fn killer() -> Result<()> {
     events.expect("process.exec", |event| by(event, &after))?;
     let gap = events.expect("sensor.gap", |gap| gap["of"] == "detector")?;
     ensure!(gap["message"].to_string().contains(RULE), "the rule is not named: {gap}");
+    let crashes: Vec<&Value> = events.of_kind("sensor.crash").collect();
+    let buckets: BTreeSet<&str> = crashes.iter().filter_map(|crash| crash["crash"]["bucket"].as_str()).collect();
+    ensure!(crashes.len() == 2 && buckets.len() == 1, "two deaths are one bug: {crashes:?}");
+    for crash in crashes {
+        ensure!(crash["content"]["rule"] == RULE, "the rule is not named: {crash}");
+        let dump = crash["crash"]["dump"].as_str().context("it names no dump")?;
+        ensure!(Path::new(dump).exists(), "there is no {dump}");
+    }
 
     // As after a boot: the slots are there, and what killed is not tried again.
     let again = Watertight::start_program(KILLABLE, &arguments)?;

@@ -52,7 +52,7 @@ pub struct Test {
 
 /// The groups by part, in the order in which they run: what later groups rely on comes first. Between two lists the run that
 /// tests share ends.
-const GROUPS: [&[&[&[Test]]]; PARTS] = [&[BEFORE, SHARING, ALONE], &[LONG]];
+const GROUPS: [&[&[&[Test]]]; PARTS] = [&[BEFORE, SHARING, ALONE], &[LONG], &[WAITING]];
 const BEFORE: &[&[Test]] = &[boot::TESTS, actions::TESTS, routes::TESTS, harness::TESTS, product::ALONE];
 /// Those that share one run of the product; the last ends it.
 const SHARING: &[&[Test]] = &[
@@ -74,10 +74,7 @@ const ALONE: &[&[Test]] = &[
     pins::TESTS,
     overflow::TESTS,
     deaths::TESTS,
-    content::TESTS,
-    guard::remains::TESTS,
 ];
-/// As long as all others together.
 const LONG: &[&[Test]] = &[
     storms::TESTS,
     guard::exec::TESTS,
@@ -85,10 +82,10 @@ const LONG: &[&[Test]] = &[
     guard::others::TESTS,
     tamper::TESTS,
     guard::upgrade::TESTS,
-    guard::together::TESTS,
-    guard::packs::TESTS,
-    guard::actions::TESTS,
 ];
+/// What waits more than it computes: for trials, and for the kernel to let go of what was removed.
+const WAITING: &[&[Test]] =
+    &[content::TESTS, guard::remains::TESTS, guard::together::TESTS, guard::packs::TESTS, guard::actions::TESTS];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]

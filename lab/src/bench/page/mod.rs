@@ -2,6 +2,7 @@
 
 mod content;
 mod detection;
+mod rollout;
 mod triage;
 
 use super::bars;
@@ -88,6 +89,9 @@ impl Page {
         }
         if let Some(found) = read::<super::content::Found>(&folder.join("content.json"))? {
             page.content(&found);
+        }
+        if let Some(found) = read::<super::rollout::Found>(&folder.join("rollout.json"))? {
+            page.rollout(&found);
         }
         if let Some(scenes) = read::<Vec<rivals::Scene>>(&folder.join("rivals.json"))? {
             page.rivals(&scenes);

@@ -1,13 +1,10 @@
 //! `watertight crash chart`: crashes over time, as bars in the terminal or as a picture.
 
 mod picture;
-mod png;
-mod svg;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use watertight_host::say::not_written;
 use watertight_triage::store::Slot;
 
@@ -59,9 +56,7 @@ pub(super) fn run(args: &ChartArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let slots = open_existing(&args.place.store)?.chart(args.bucket.as_deref(), args.by.seconds())?;
     let bars = filled(&slots, args.by.seconds());
     if args.svg.is_some() || args.png.is_some() {
-        let shapes = picture::shapes(&bars);
-        write(args.svg.as_deref(), || Ok(svg::svg(&shapes).into_bytes()))?;
-        write(args.png.as_deref(), || Ok(png::png(&shapes)?))?;
+        picture::picture(&bars).write(args.svg.as_deref(), args.png.as_deref())?;
         return Ok(OK);
     }
     if args.place.output != Form::Text {
@@ -90,11 +85,6 @@ fn filled(slots: &[Slot], slot_s: i64) -> Vec<Slot> {
     bars
 }
 
-fn write(file: Option<&Path>, picture: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<()> {
-    let Some(file) = file else { return Ok(()) };
-    std::fs::write(file, picture()?).with_context(|| format!("writing {}", file.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,8 +94,7 @@ mod tests {
         let slot = |at_s, crashes| Slot { at_s, crashes, hosts: 1 };
         let bars = filled(&[slot(0, 2), slot(10_800, 4)], 3_600);
         assert_eq!(bars.iter().map(|bar| bar.crashes).collect::<Vec<_>>(), [2, 0, 0, 4]);
-        let shapes = picture::shapes(&bars);
-        let picture = svg::svg(&shapes);
+        let picture = picture::picture(&bars).svg();
         assert!(picture.starts_with("<svg") && picture.matches(" crashes, ").count() == 8, "{picture}");
         assert!([1, 2, 3, 4].iter().all(|line| picture.contains(&format!(">{line}</text>"))), "{picture}");
         assert!(filled(&[slot(0, 1), slot(i64::MAX / 2, 1)], 60).len() <= BARS_MAX);
@@ -114,12 +103,12 @@ mod tests {
     #[test]
     fn the_picture_of_pixels_shows_the_bars_where_the_other_has_them() {
         let bars = filled(&[Slot { at_s: 0, crashes: 4, hosts: 1 }], 3_600);
-        let file = png::png(&picture::shapes(&bars)).expect("a picture");
+        let file = picture::picture(&bars).png().expect("a picture");
         let mut reader = ::png::Decoder::new(std::io::Cursor::new(file)).read_info().expect("a picture");
         let mut pixels = vec![0; reader.output_buffer_size().expect("a small picture")];
         let frame = reader.next_frame(&mut pixels).expect("its pixels");
         let count = |colour: [u8; 3]| pixels.chunks_exact(3).filter(|pixel| *pixel == colour).count();
-        assert_eq!((frame.width, frame.height), (picture::WIDTH, picture::HEIGHT));
+        assert_eq!((frame.width, frame.height), (crate::picture::WIDTH, crate::picture::HEIGHT));
         // A bar of 40 by 224 pixels, a quarter of it dark.
         assert_eq!((count([0xc9, 0xa2, 0x27]), count([0x8c, 0x2f, 0x1b])), (40 * 168, 40 * 56));
         assert!(count([0, 0, 0]) > 100, "there are words");

@@ -3,10 +3,7 @@
 use watertight_triage::store::Slot;
 
 use super::time;
-
-/// Size of the picture in pixels.
-pub(super) const WIDTH: u32 = 900;
-pub(super) const HEIGHT: u32 = 320;
+use crate::picture::{Picture, Shape, DARK, GREY, HEIGHT, LIGHT, WIDTH};
 
 /// Room around the bars, for the words.
 const MARGIN: u32 = 48;
@@ -15,22 +12,8 @@ const BAR_WIDTH_MAX: u32 = 40;
 /// Lines across the picture, the one at the bottom left out.
 const LINES: u32 = 4;
 
-pub(super) const WHITE: u32 = 0x00ff_ffff;
-pub(super) const BLACK: u32 = 0;
-const GREY: u32 = 0x00dd_dddd;
-/// Crashes.
-const LIGHT: u32 = 0x00c9_a227;
-/// The hosts among them.
-const DARK: u32 = 0x008c_2f1b;
-
-/// A piece of the picture; pixels from the left and the top, colours as `0xRRGGBB`.
-pub(super) enum Shape {
-    Box { left: u32, top: u32, width: u32, height: u32, colour: u32, says: String },
-    Words { x: u32, baseline: u32, is_at_end: bool, words: String },
-}
-
-/// The shapes in the order in which they are painted.
-pub(super) fn shapes(bars: &[Slot]) -> Vec<Shape> {
+/// Crashes light, the hosts among them dark.
+pub(super) fn picture(bars: &[Slot]) -> Picture {
     let most = bars.iter().map(|bar| bar.crashes).max().unwrap_or(0).max(1);
     let (bottom, inner_height) = (HEIGHT - MARGIN, HEIGHT - 2 * MARGIN);
     let height_of = |value: u64| pixels(value.saturating_mul(inner_height.into()) / most);
@@ -43,7 +26,7 @@ pub(super) fn shapes(bars: &[Slot]) -> Vec<Shape> {
         let top = bottom - height_of(value);
         let (left, width) = (MARGIN, WIDTH - 2 * MARGIN);
         shapes.push(Shape::Box { left, top, width, height: 1, colour: GREY, says: String::new() });
-        shapes.push(words(MARGIN - 6, top + 4, true, value.to_string()));
+        shapes.push(Shape::words(MARGIN - 6, top + 4, true, value.to_string()));
     }
     let count = u32::try_from(bars.len()).unwrap_or(u32::MAX).max(1);
     let width = ((WIDTH - 2 * MARGIN) / count).clamp(1, BAR_WIDTH_MAX);
@@ -55,15 +38,11 @@ pub(super) fn shapes(bars: &[Slot]) -> Vec<Shape> {
             shapes.push(Shape::Box { left, top: bottom - height, width, height, colour, says });
         }
     }
-    shapes.push(words(MARGIN, MARGIN - 12, false, format!("most: {most} crashes (light), hosts (dark)")));
+    shapes.push(Shape::words(MARGIN, MARGIN - 12, false, format!("most: {most} crashes (light), hosts (dark)")));
     for (bar, x, is_at_end) in [(bars.first(), MARGIN, false), (bars.last(), WIDTH - MARGIN, true)] {
-        shapes.push(words(x, bottom + 20, is_at_end, bar.map(|bar| time(bar.at_s)).unwrap_or_default()));
+        shapes.push(Shape::words(x, bottom + 20, is_at_end, bar.map(|bar| time(bar.at_s)).unwrap_or_default()));
     }
-    shapes
-}
-
-fn words(x: u32, baseline: u32, is_at_end: bool, words: String) -> Shape {
-    Shape::Words { x, baseline, is_at_end, words }
+    Picture { title: "Crashes over time", shapes }
 }
 
 fn pixels(value: u64) -> u32 {

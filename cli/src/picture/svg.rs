@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::picture::{Shape, HEIGHT, WHITE, WIDTH};
+use super::{Picture, Shape, HEIGHT, WHITE, WIDTH};
 
-pub(super) fn svg(shapes: &[Shape]) -> String {
+pub(super) fn svg(of: &Picture) -> String {
+    let title = of.title;
     let mut picture = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <title>Crashes over time</title>\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#{WHITE:06x}\"/>\n"
+         <title>{title}</title>\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#{WHITE:06x}\"/>\n"
     );
-    for shape in shapes {
+    for shape in &of.shapes {
         // Writing to a string does not fail.
         let _ = match shape {
             Shape::Box { left, top, width, height, colour, says } => writeln!(

@@ -12,7 +12,7 @@ use embedded_graphics::primitives::{Primitive as _, PrimitiveStyle, Rectangle};
 use embedded_graphics::text::{Alignment, Text};
 use embedded_graphics::{Drawable as _, Pixel};
 
-use super::picture::{Shape, BLACK, HEIGHT, WHITE, WIDTH};
+use super::{Shape, BLACK, HEIGHT, WHITE, WIDTH};
 
 /// Bytes of a pixel.
 const PIXEL_BYTES: usize = 3;

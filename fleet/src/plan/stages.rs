@@ -1,0 +1,117 @@
+//! How many hosts have the content after each stage, and which.
+
+use std::collections::BTreeSet;
+
+use super::diverse::first_cohort;
+use super::fleet::{Candidate, Fleet, HostId, BUCKETS};
+use super::policy::{FIRST_COHORT_HOSTS, SMALL_FLEET_HOSTS};
+use super::{Cohort, HashRange, Stage, LISTED_MAX};
+
+/// Hosts after each stage: the first cohort, then `growth` times as many each, the last one all that are not held back. A small fleet's
+/// first cohort goes one at a time.
+pub(super) fn sizes(hosts: u64, holdback_from: u64, growth: u64) -> Vec<u64> {
+    let all = part(hosts, holdback_from).max(1);
+    let first = FIRST_COHORT_HOSTS.min(hosts.div_ceil(10)).clamp(1, all);
+    let mut sizes: Vec<u64> = if hosts < SMALL_FLEET_HOSTS { (1..first).collect() } else { Vec::new() };
+    let mut size = first;
+    while size < all {
+        sizes.push(size);
+        size = size.saturating_mul(growth);
+    }
+    sizes.push(all);
+    sizes
+}
+
+/// The stages of these sizes. The first cohort is diverse, later ones have of each stratum what its share is.
+pub(super) fn stages(fleet: &Fleet, sizes: &[u64], holdback_from: u64, left: &BTreeSet<HostId>) -> Vec<Stage> {
+    let hosts = fleet.hosts();
+    let chosen_max = FIRST_COHORT_HOSTS.min(hosts.div_ceil(10));
+    let first = first_cohort(fleet, usize::try_from(chosen_max).unwrap_or(usize::MAX), holdback_from);
+    let mut order = Order { fleet, holdback_from, chosen: BTreeSet::new() };
+    let mut before = 0;
+    let mut stages = Vec::with_capacity(sizes.len());
+    for (number, size) in (1..).zip(sizes) {
+        let new = size.saturating_sub(before);
+        let is_last = stages.len() + 1 == sizes.len();
+        let cohort = if is_last {
+            // Everybody who is not held back, whatever chance made their number.
+            Cohort::Ranges(ranges(fleet, holdback_from))
+        } else if *size <= chosen_max {
+            let from = usize::try_from(before).unwrap_or(usize::MAX);
+            let new = usize::try_from(new).unwrap_or(usize::MAX);
+            order.choose(first.iter().skip(from).take(new))
+        } else if new <= LISTED_MAX as u64 {
+            order.choose_by_share(*size)
+        } else {
+            Cohort::Ranges(ranges(fleet, range_end(*size, hosts, holdback_from)))
+        };
+        let cohort = match cohort {
+            Cohort::Hosts(hosts) => Cohort::Hosts(hosts.into_iter().filter(|host| !left.contains(host)).collect()),
+            ranges @ Cohort::Ranges(_) => ranges,
+        };
+        stages.push(Stage { number, hosts_so_far: *size, cohort });
+        before = *size;
+    }
+    stages
+}
+
+/// The buckets before `to` of every stratum.
+fn ranges(fleet: &Fleet, to: u64) -> Vec<HashRange> {
+    fleet.strata.iter().map(|stratum| HashRange { stratum: stratum.name.clone(), from: 0, to }).collect()
+}
+
+/// The bucket before which `size` of `hosts` hosts are, on average.
+fn range_end(size: u64, hosts: u64, holdback_from: u64) -> u64 {
+    let end = u128::from(size) * u128::from(BUCKETS) / u128::from(hosts.max(1));
+    u64::try_from(end).unwrap_or(BUCKETS).min(holdback_from).max(1)
+}
+
+/// Of `hosts` hosts those before a bucket, on average, to the nearest.
+fn part(hosts: u64, before: u64) -> u64 {
+    let part = (u128::from(hosts) * u128::from(before) + u128::from(BUCKETS / 2)) / u128::from(BUCKETS);
+    u64::try_from(part).unwrap_or(hosts)
+}
+
+/// Which hosts were chosen by name so far.
+struct Order<'a> {
+    fleet: &'a Fleet,
+    holdback_from: u64,
+    chosen: BTreeSet<HostId>,
+}
+
+impl Order<'_> {
+    fn choose<'a>(&mut self, candidates: impl Iterator<Item = &'a Candidate>) -> Cohort {
+        let hosts: Vec<HostId> = candidates.map(|candidate| candidate.host.clone()).collect();
+        self.chosen.extend(hosts.iter().cloned());
+        Cohort::Hosts(hosts)
+    }
+
+    /// New hosts so that there are `size` in all, from each stratum what is missing to its share: largest remainders first.
+    fn choose_by_share(&mut self, size: u64) -> Cohort {
+        let wanted = size.saturating_sub(self.chosen.len() as u64);
+        let all = self.fleet.hosts().max(1);
+        let mut wants: Vec<(u128, usize)> = Vec::new();
+        let mut next: Vec<Candidate> = Vec::new();
+        for (place, stratum) in self.fleet.strata.iter().enumerate() {
+            // The k-th host of a stratum is due when the stratum's share of the hosts so far has reached k.
+            // Twice as many as there are to choose: some are chosen already, some are held back.
+            let due = |place_in: u128| place_in * u128::from(all) / u128::from(stratum.hosts.max(1));
+            let dues = (1..=stratum.first.len() as u128).map(due);
+            wants.extend(dues.take_while(|due| *due <= 2 * u128::from(size)).map(|due| (due, place)));
+        }
+        wants.sort_unstable();
+        let mut taken = vec![0_usize; self.fleet.strata.len()];
+        for (_, place) in wants {
+            if next.len() as u64 >= wanted {
+                break;
+            }
+            let (Some(stratum), Some(taken)) = (self.fleet.strata.get(place), taken.get_mut(place)) else { continue };
+            let Some(candidate) = stratum.first.get(*taken) else { continue };
+            *taken = taken.saturating_add(1);
+            if u64::from(candidate.bucket) < self.holdback_from && !self.chosen.contains(&candidate.host) {
+                next.push(candidate.clone());
+            }
+        }
+        self.choose(next.iter())
+    }
+}
