@@ -155,7 +155,7 @@ impl Walk<'_> {
 
     /// Lists words from `from` on, up to one that is verified or to the fault; says whether there is more to do.
     fn scan(&mut self, from: u64) -> bool {
-        let mut at = from.next_multiple_of(8);
+        let Some(mut at) = from.checked_next_multiple_of(8) else { return self.end_of_stack() };
         while !self.is_cut {
             if let (Some(fault_at), Some(cpu)) = (self.fault_at, &self.fault.cpu) {
                 if at >= fault_at {

@@ -50,6 +50,24 @@ fn two_thousand_mutants_end_in_a_report_without_panic_or_hang() {
     }
 }
 
+/// Where a dump's header has the stack pointer of x64 at the stop.
+const RSP_AT: usize = 0x348 + 0x98;
+
+#[test]
+fn a_stack_at_the_very_end_of_all_addresses_is_walked_no_further() {
+    let machine = scene::compact();
+    for dump in [writer::bitmap(&machine, 5), writer::small(&machine, &[])] {
+        for sp in u64::MAX - 16..=u64::MAX {
+            let mut dump = dump.clone();
+            dump[RSP_AT..RSP_AT + 8].copy_from_slice(&sp.to_le_bytes());
+            assert!(!super::report_of(&dump).frames.is_empty(), "{sp:#x}");
+            // Nothing else tells where the fault was.
+            dump[0x40..0x60].fill(0);
+            assert!(!super::report_of(&dump).frames.is_empty(), "{sp:#x}");
+        }
+    }
+}
+
 #[test]
 fn a_bitmap_that_claims_every_page_of_the_world_takes_no_memory_for_it() {
     let mut dump = writer::bitmap(&scene::compact(), 5);
