@@ -4,14 +4,16 @@
 mod live;
 mod slot_packs;
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use live::{again_until, sees, touch, words, Run};
 use serde_json::Value;
 use slot_packs::{id_of, killer, pack, RULE, TRIGGER};
 use tempfile::TempDir;
+use watertight_host::worker::dumper::REGISTERS_BYTES;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
 
@@ -171,4 +173,34 @@ fn the_dump_holds_no_more_than_stacks_and_redaction_leaves_the_words_of_content_
     assert_eq!(reports[0]["title"], told["crash"]["title"]);
     assert!(!reports[0].to_string().contains("COMMAND_LINE"), "{reports:?}");
     assert!(words(state.path()).contains("its dump is"), "{}", words(state.path()));
+}
+
+/// What the worker that makes dumps says and gives when it is asked for one of this process, whose crash was in this thread.
+fn dumped(pid: u32, thread: u32) -> (String, Vec<u8>) {
+    let mut command = Command::new(BINARY);
+    command.args(["worker", "dump", "--report-fd", "2"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut worker = command.spawn().expect("our own executable starts");
+    let mut registers = vec![0; REGISTERS_BYTES];
+    // The thread stands at the end.
+    registers[REGISTERS_BYTES - 4..].copy_from_slice(&thread.to_le_bytes());
+    let mut input = worker.stdin.take().expect("a pipe");
+    writeln!(input, "{{\"pid\":{pid},\"notes\":[],\"is_alive\":false}}").expect("it listens");
+    input.write_all(&registers).expect("it listens");
+    drop(input);
+    let output = worker.wait_with_output().expect("it ends");
+    (String::from_utf8_lossy(&output.stderr).into_owned(), output.stdout)
+}
+
+#[test]
+fn a_worker_can_not_have_another_process_dumped() {
+    if !sees() {
+        return;
+    }
+    let mut sleeper = Command::new("sleep").arg("600").spawn().expect("it starts");
+    let (said, dump) = dumped(sleeper.id(), sleeper.id());
+    let (refused, nothing) = dumped(sleeper.id(), std::process::id());
+    sleeper.kill().and_then(|()| sleeper.wait()).expect("it is our child");
+    assert!(dump.starts_with(b"MDMP"), "{said}");
+    assert!(nothing.is_empty() && refused.contains("not its own"), "{refused}");
 }

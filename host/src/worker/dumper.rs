@@ -5,8 +5,9 @@ mod annotations;
 
 use std::io::{self, Cursor, Read as _, Write as _};
 use std::os::fd::{AsFd as _, RawFd};
+use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{ensure, Context as _, Result};
 use crash_context::CrashContext;
 use minidump_writer::minidump_writer::MinidumpWriterConfig;
 use minidump_writer::CrashContextExt;
@@ -65,8 +66,10 @@ fn dump() -> Result<Vec<u8>> {
     if !is_alive {
         let registers = registers.get(1..).unwrap_or_default();
         let told = CrashContext::from_bytes(registers).context("the registers are not in their form")?;
-        // Whose they are is not for the process to say.
+        // Whose they are is not for the process to say, and which of its threads only among those that it has.
         thread = told.tid;
+        let is_its = Path::new(&format!("/proc/{pid}/task/{thread}")).exists();
+        ensure!(is_its, "it names thread {thread}, which is not its own");
         context = Some(CrashContext { pid, ..told });
     }
     let mut config = MinidumpWriterConfig::new(pid, thread);
