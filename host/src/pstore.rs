@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use watertight_event::{Event, Field, Kind};
@@ -21,6 +21,8 @@ use crate::triaged::Seen;
 pub const FOLDER: &str = "/sys/fs/pstore";
 /// Name of the folder in which crashes are kept, beside the content slots: it outlives a reboot.
 pub const KEPT: &str = "crashes";
+/// How long triage may take. A run waits for it, but only after a crash.
+pub const TRIAGE_MAX: Duration = Duration::from_secs(20);
 /// Records that are looked at. A backend has room for some dozens.
 const RECORDS_MAX: usize = 256;
 /// Longest record; pstore's own are at most some hundred KiB.

@@ -198,7 +198,11 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
         deny_pid: keeper.pid(),
     };
     first.extend(said);
-    first.extend(pstore::pick_up(Path::new(pstore::FOLDER), &options.slots.with_file_name(pstore::KEPT), &triaged));
+    first.extend(pstore::pick_up(
+        Path::new(pstore::FOLDER),
+        &options.slots.with_file_name(pstore::KEPT),
+        &|file: &Path| triaged(file, pstore::TRIAGE_MAX),
+    ));
     let mut crew = Crew::start(ship, sources, there, first, publisher)?;
     // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));

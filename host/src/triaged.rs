@@ -12,8 +12,6 @@ use crate::signals::spawn_sheltered;
 
 /// What triage may say of one crash.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
-/// How long it may take. Who waits for it does so only after a crash.
-const TRIAGE_MAX: Duration = Duration::from_secs(20);
 /// Longest title or bucket that is passed on.
 const WORDS_BYTES_MAX: usize = 256;
 
@@ -30,7 +28,7 @@ pub struct Seen {
 ///
 /// # Errors
 /// It could not be started, or did not end in time.
-pub fn triaged(file: &Path) -> Result<Seen> {
+pub fn triaged(file: &Path, most: Duration) -> Result<Seen> {
     let mut command = Command::new("/proc/self/exe");
     command.args(["triage", "-o", "json", "--redact"]);
     if let Some(folder) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
@@ -47,10 +45,10 @@ pub fn triaged(file: &Path) -> Result<Seen> {
     let begun = Instant::now();
     while child.try_wait().context("waiting for watertight triage")?.is_none() {
         // More than it may say leaves it in a pipe that nobody reads.
-        if begun.elapsed() > TRIAGE_MAX {
+        if begun.elapsed() > most {
             let _ = child.kill();
             let _ = child.wait();
-            bail!("watertight triage did not end within {} s", TRIAGE_MAX.as_secs());
+            bail!("watertight triage did not end within {} s", most.as_secs());
         }
         std::thread::sleep(Duration::from_millis(10));
     }

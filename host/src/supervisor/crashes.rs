@@ -11,6 +11,9 @@ use crate::output::sensor_event;
 use crate::printable::printable;
 use crate::triaged::triaged;
 
+/// How long the triage of a dump may take: nobody waits for it, and a machine may be busy.
+const TRIAGE_MAX: Duration = Duration::from_secs(180);
+
 /// Crashes of a run.
 pub struct Crashes {
     sender: Sender<Event>,
@@ -59,7 +62,7 @@ fn told(Made { path, notes }: &Made) -> Event {
     let noted = |name: &str| notes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let worker = noted("worker").unwrap_or("a");
     let place = path.display();
-    let (seen, message) = match triaged(path) {
+    let (seen, message) = match triaged(path, TRIAGE_MAX) {
         Ok(seen) => {
             let title = seen.title.clone().unwrap_or_else(|| "nothing that triage knows".to_owned());
             (seen, format!("the {worker} worker crashed: {title}; its dump is {place}"))
