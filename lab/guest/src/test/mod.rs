@@ -74,6 +74,7 @@ const ALONE: &[&[Test]] = &[
     pins::TESTS,
     overflow::TESTS,
     deaths::TESTS,
+    content::TESTS,
 ];
 const LONG: &[&[Test]] = &[
     storms::TESTS,
@@ -85,7 +86,7 @@ const LONG: &[&[Test]] = &[
 ];
 /// What waits more than it computes: for trials, and for the kernel to let go of what was removed.
 const WAITING: &[&[Test]] =
-    &[content::TESTS, guard::remains::TESTS, guard::together::TESTS, guard::packs::TESTS, guard::actions::TESTS];
+    &[guard::remains::TESTS, guard::together::TESTS, guard::packs::TESTS, guard::actions::TESTS];
 
 /// Why a test could not be tried; neither passed nor failed.
 #[derive(Debug)]
