@@ -198,11 +198,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
         deny_pid: keeper.pid(),
     };
     first.extend(said);
-    first.extend(pstore::pick_up(
-        Path::new(pstore::FOLDER),
-        &options.slots.with_file_name(pstore::KEPT),
-        &|file: &Path| triaged(file, pstore::TRIAGE_MAX),
-    ));
+    first.extend(earlier_crashes(options));
     let mut crew = Crew::start(ship, sources, there, first, publisher)?;
     // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));
@@ -233,6 +229,12 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let is_short = crew.is_short() || !links.is_whole() || is_denial_lost;
     let code = crew.finish(&kernel_account(pins.as_ref(), guard.as_ref(), started)?)?;
     Ok(if code == 0 && (!matrix.is_whole() || is_short) { 3 } else { code })
+}
+
+/// What kernels of earlier boots saved while they died.
+fn earlier_crashes(options: &Options) -> Vec<Event> {
+    let kept = options.slots.with_file_name(pstore::KEPT);
+    pstore::pick_up(Path::new(pstore::FOLDER), &kept, &|file: &Path| triaged(file, pstore::TRIAGE_MAX))
 }
 
 /// What the kernel has of deny rules, and who puts the content's in force; or why nobody does.

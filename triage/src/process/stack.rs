@@ -31,7 +31,7 @@ use crate::symbols::SymbolFiles;
 /// The smallest page.
 const PAGE_BYTES: u64 = 4096;
 /// Pages behind a stack pointer on which an overflowed stack is looked for.
-const GUARD_PAGES_MAX: u64 = 16;
+const GUARD_PAGES_MAX: usize = 16;
 /// How much of the stack is walked, from the stack pointer on.
 const STACK_BYTES_MAX: usize = 256 << 10;
 /// Frames that are walked and told.
@@ -134,8 +134,8 @@ fn drive(future: impl Future<Output = ()>, guard: &Guarded<'_>) -> bool {
 /// A stack that has overflowed: its pointer stands where nothing is mapped, and what is saved begins on one of the next pages. Up to there
 /// nothing is as good as zeroes, which are nobody's return address.
 fn behind_guard(crash: &Crash<'_>, sp: u64) -> Vec<u8> {
-    let page = sp & !(PAGE_BYTES - 1);
-    for start in (1..=GUARD_PAGES_MAX).filter_map(|number| page.checked_add(number * PAGE_BYTES)) {
+    let pages = std::iter::successors(sp.checked_next_multiple_of(PAGE_BYTES), |page| page.checked_add(PAGE_BYTES));
+    for start in pages.take(GUARD_PAGES_MAX) {
         let saved = crash.memory.some(start, STACK_BYTES_MAX);
         if !saved.is_empty() {
             let mut bytes = vec![0; usize::try_from(start.saturating_sub(sp)).unwrap_or_default()];
