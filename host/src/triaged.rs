@@ -24,17 +24,13 @@ pub struct Seen {
     pub bucket: Option<String>,
 }
 
-/// What `watertight triage` says of a file; of a dump of our own with our own executable at hand.
+/// What `watertight triage` says of a file.
 ///
 /// # Errors
 /// It could not be started, or did not end in time.
 pub fn triaged(file: &Path, most: Duration) -> Result<Seen> {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["triage", "-o", "json", "--redact"]);
-    if let Some(folder) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
-        command.arg("--symbols").arg(folder);
-    }
-    command.arg("--").arg(file);
+    command.args(["triage", "-o", "json", "--redact", "--"]).arg(file);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = spawn_sheltered(&mut command).context("starting watertight triage")?;
     let answer = child.stdout.take().context("watertight triage has no output")?;
