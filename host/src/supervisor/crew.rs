@@ -358,8 +358,7 @@ impl<'r> Crew<'r> {
             Phase::Elsewhere => return None,
             Phase::Opening => "while it opened".to_owned(),
             Phase::Evaluating => {
-                let rule = usize::try_from(self.tally.rule().load(Ordering::Relaxed)).ok();
-                let rule = rule.and_then(|rule| content.header.rules.get(rule.checked_sub(1)?));
+                let rule = self.tally.last_rule().and_then(|rule| content.header.rules.get(rule));
                 rule.map_or_else(|| "while it evaluated".to_owned(), |id| format!("while it evaluated rule {id} of"))
             }
         };

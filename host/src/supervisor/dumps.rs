@@ -184,10 +184,9 @@ fn dump(request: &Request, registers: &[u8], file: &File) -> Result<()> {
 
 /// Forgets the oldest dumps, and what is left of one that was not finished.
 fn make_room(folder: &Path) {
-    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let mut names: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    let paths = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
     let is_part = |path: &PathBuf| path.to_string_lossy().ends_with(PART);
-    let (parts, rest): (Vec<_>, Vec<_>) = names.drain(..).partition(is_part);
+    let (parts, rest): (Vec<_>, Vec<_>) = paths.partition(is_part);
     let mut dumps: Vec<PathBuf> =
         rest.into_iter().filter(|path| path.extension().is_some_and(|end| end == DUMP)).collect();
     // The name begins with the time.

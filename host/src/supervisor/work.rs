@@ -68,8 +68,7 @@ impl Work {
         notes.push(note(CONTENT_ID, id.to_string()));
         notes.push(note(CONTENT_NAME, header.name.clone()));
         notes.push(note(CONTENT_VERSION, header.version.to_string()));
-        let rule = usize::try_from(tally.rule().load(Ordering::Relaxed)).ok().and_then(|rule| rule.checked_sub(1));
-        if let (Some(rule), "evaluating") = (rule.and_then(|rule| header.rules.get(rule)), phase) {
+        if let (Some(rule), "evaluating") = (tally.last_rule().and_then(|rule| header.rules.get(rule)), phase) {
             notes.push(note(RULE_ID, rule.clone()));
         }
         notes

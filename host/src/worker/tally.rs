@@ -212,6 +212,12 @@ impl Tally {
         self.other(12)
     }
 
+    /// Position of the rule that was looked at last, if one was.
+    #[must_use]
+    pub fn last_rule(&self) -> Option<usize> {
+        usize::try_from(self.rule().load(Ordering::Relaxed)).ok()?.checked_sub(1)
+    }
+
     /// Grows as long as the detector lives.
     #[must_use]
     pub fn progress(&self) -> &AtomicU64 {
