@@ -93,11 +93,9 @@ fn the_page_runs_as_it_stands_and_what_it_publishes_can_be_fetched() {
     assert_eq!(fetched["health"]["state"], "fresh");
     assert_eq!(fetched["versions"], serde_json::json!({ "root": 1, "timestamp": 3, "snapshot": 3, "targets": 1 }));
     assert_eq!(fetched["packs"].as_array().map(Vec::len), Some(1), "the floor has ended the first");
-    let asked = desk
-        .json("fetch --from repository --state trusted --host h --ring broad --stratum debian-12 --engine 2 -o json");
+    let asked = desk.json("fetch --from repository --state trusted --host h --ring broad --stratum debian-12 -o json");
     assert_eq!(asked["director"]["decisions"]["linux"]["run"]["version"], 2);
-    let lab =
-        desk.json("fetch --from repository --state trusted --host h --ring lab --stratum debian-12 --engine 2 -o json");
+    let lab = desk.json("fetch --from repository --state trusted --host h --ring lab --stratum debian-12 -o json");
     assert_eq!(lab["director"]["decisions"]["linux"]["refused"]["refused"], "wrong_ring");
 }
 
@@ -209,8 +207,9 @@ fn what_no_host_would_take_is_not_even_drafted() {
     assert_eq!(desk.code("build linux -o linux-3.pack"), Some(0));
     let release = format!("draft release linux-3.pack {ring} --out next.json");
     assert_eq!(desk.code(&release), Some(0));
+    let of_pack = format!("engines {0} to {0}", watertight_engine::VERSION);
     for (other, told) in
-        [("--version 4", "the pack says 3"), ("--name mac", "the pack says linux"), ("--engine 1-2", "engines 1 to 1")]
+        [("--version 4", "the pack says 3"), ("--name mac", "the pack says linux"), ("--engine 1-9", of_pack.as_str())]
     {
         let output = desk.run(&format!("{release} {other}"));
         assert_eq!(output.status.code(), Some(1), "{other}");

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use watertight_content::sigma::host::types_here;
 use watertight_content::sigma::{load_texts, Source};
 use watertight_engine::{Image, VALUE_BYTES_MAX};
-use watertight_event::{Event, Field, Kind, Outcome, Source as EventSource, Text, Type, Value};
+use watertight_event::{sigma_types, Event, Field, Kind, Outcome, Source as EventSource, Text, Type, Value};
 use watertight_host::worker::rules::Rules;
 
 /// What is read of the end of a value that is too long, for what must stand at its end: see `engine/src/scratch.rs`.
@@ -356,4 +357,46 @@ fn a_value_that_is_not_read_whole_is_found_at_its_ends_and_nowhere_else() {
         }
     }
     assert!(known.len() > 5, "{} fields", known.len());
+}
+
+/// The ids of what a host refuses of a rule and correlations that group by the field, count its values and sum them up.
+fn refused_together(category: &str, field: &str) -> Vec<String> {
+    let mut text = format!(
+        "title: B\nname: base\nid: base\nlogsource: {{category: {category}, product: linux}}\n\
+         detection: {{s: {{Image: /x}}, condition: s}}\n"
+    );
+    for (id, more) in [
+        ("group", format!("type: event_count, group-by: [{field}], condition: {{gte: 2}}")),
+        ("count", format!("type: value_count, condition: {{gte: 2, field: {field}}}")),
+        ("sum", format!("type: value_sum, condition: {{gte: 2, field: {field}}}")),
+    ] {
+        text += &format!("---\ntitle: C\nid: {id}\ncorrelation: {{rules: [base], timespan: 1m, {more}}}\n");
+    }
+    let mut library = load_texts([Source { file: "matrix.yml", text: &text }]);
+    let image = library.host_image().expect("what is left");
+    Image::open(&image).expect("compiled here").check_supply(&types_here).expect("what is left fits");
+    library.rejections.iter().map(|rejection| rejection.rule.clone().expect("an id")).collect()
+}
+
+#[test]
+fn correlations_take_every_field_of_their_class_numbers_alone_to_sum_up_and_no_field_of_another() {
+    let cells = cells();
+    let mut foreign = 0;
+    let categories: BTreeSet<&str> = cells.iter().map(|cell| cell.category).collect();
+    for cell in &cells {
+        let is_number = matches!(cell.field.value_type(), Type::Number | Type::Signed);
+        let expected: &[&str] = if is_number { &[] } else { &["sum"] };
+        assert_eq!(refused_together(cell.category, cell.name), expected, "{} {}", cell.category, cell.name);
+    }
+    let names: BTreeSet<&str> = cells.iter().map(|cell| cell.name).collect();
+    for category in categories {
+        let others = names.iter().filter(|name| sigma_types(Some(category), name) == Some(0));
+        for name in others.take(5) {
+            let mut refused = refused_together(category, name);
+            refused.sort();
+            assert_eq!(refused, ["count", "group", "sum"], "{category} {name}");
+            foreign += 1;
+        }
+    }
+    assert!(foreign > 10, "{foreign} fields of other classes");
 }

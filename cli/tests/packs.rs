@@ -12,10 +12,12 @@ const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
 const SHELL: &str = "title: A shell\nid: 00000000-0000-4000-8000-000000000001\nlevel: high\n\
     logsource: {category: process_creation, product: linux}\ndetection:\n  s:\n    Image|endswith: /sh\n  condition: s\n";
 const SHELL_TESTS: &str = "fires:\n  - {category: process_creation, event: {Image: /bin/sh}}\n\
-    silent:\n  - {category: process_creation, event: {Image: /bin/true}}\n";
+    silent:\n  - {category: process_creation, event: {Image: /bin/false}}\n\
+    \x20 - {category: process_creation, event: {Image: /bin/true}}\n";
 const MINER: &str = "title: A miner\nid: 00000000-0000-4000-8000-000000000002\n\
     logsource: {category: process_creation, product: linux}\ndetection:\n  s:\n    CommandLine|re: 'stratum\\+(tcp|ssl)'\n  condition: s\n";
-const MINER_TESTS: &str = "fires:\n  - {category: process_creation, event: {CommandLine: x -o stratum+tcp://y}}\n";
+const MINER_TESTS: &str = "fires:\n  - {category: process_creation, event: {CommandLine: x -o stratum+tcp://y}}\n\
+    silent:\n  - {category: process_creation, event: {CommandLine: stratum}}\n";
 const POLICY: &str = "version: 1\nrules:\n\
     \x20 - { id: no-miner, action: deny, on: exec, match: { file: /opt/xmrig }, mode: enforce }\n";
 
@@ -84,7 +86,7 @@ fn what_was_built_verifies_and_the_same_sources_give_the_same_file() {
     let read = |name: &str| fs::read(desk.path(name)).expect("a pack");
     assert_eq!(read("a.pack"), read("b.pack"));
     let text = String::from_utf8(desk.run("verify a.pack").stdout).expect("text");
-    assert!(text.contains("1 rules on 1 fields") && text.contains("2 canaries"), "{text}");
+    assert!(text.contains("1 rules on 1 fields") && text.contains("3 canaries"), "{text}");
 }
 
 #[test]
@@ -93,7 +95,7 @@ fn nothing_is_written_where_a_rule_or_its_word_is_refused() {
     for (file, text, told) in [
         ("source/linux/shell.yml", SHELL.replace("endswith", "endsith"), "linux/shell.yml:"),
         ("source/linux/shell.yml", SHELL.replace("/sh", "/zsh"), "linux/shell.tests.yml:2: rule"),
-        ("source/linux/shell.tests.yml", SHELL_TESTS.replace("/bin/true", "/bin/sh"), "linux/shell.tests.yml:4: rule"),
+        ("source/linux/shell.tests.yml", SHELL_TESTS.replace("/bin/true", "/bin/sh"), "linux/shell.tests.yml:5: rule"),
         ("source/linux/shell.tests.yml", "fires: []\n".to_owned(), "linux/shell.tests.yml:1: fires is empty"),
         ("source/pack.yml", "name: linux\n".to_owned(), "pack.yml:1: version is missing"),
         ("source/policy.yml", POLICY.replace("/opt/xmrig", ""), "policy.yml:3:"),
@@ -247,7 +249,11 @@ const TOGETHER_TESTS: &str = "fires:\n\
     - {rule: 00000000-0000-4000-8000-000000000013, events: [{category: process_creation, event: {Image: /a, User: u}}, \
        {category: process_creation, after_ms: 5, event: {Image: /b, User: u}}]}\n\
     - {rule: 00000000-0000-4000-8000-000000000014, events: [{category: process_creation, event: {Image: /a, User: u}}, \
-       {category: process_creation, after_ms: 50000, event: {Image: /c, User: u}}]}\n";
+       {category: process_creation, after_ms: 50000, event: {Image: /c, User: u}}]}\n\
+    silent:\n\
+    - {rule: 00000000-0000-4000-8000-000000000012, category: process_creation, event: {Image: /bin/nc, User: u}}\n\
+    - {rule: 00000000-0000-4000-8000-000000000013, category: process_creation, event: {Image: /a, User: u}}\n\
+    - {rule: 00000000-0000-4000-8000-000000000014, category: process_creation, event: {Image: /b, User: u}}\n";
 
 /// A process of user u that began so many milliseconds after the recording did.
 fn recorded(image: &str, at_ms: u64) -> String {
@@ -306,22 +312,22 @@ fn whatever_is_different_between_two_releases_is_told_in_a_diff() {
     rules.swap(2, 3);
     for (file, text, part, told) in [
         ("source/pack.yml", format!("{pack}urgent: true\n"), "notices", "URGENT, which it was not"),
-        ("source/pack.yml", format!("{pack}engine: {{min: 1, max: 9}}\n"), "notices", "-> 1 to 9"),
+        ("source/pack.yml", format!("{pack}engine: {{min: 2, max: 9}}\n"), "notices", "-> 2 to 9"),
         ("source/pack.yml", pack.replace('5', "4"), "notices", "the version goes back, 5 -> 4"),
         ("source/pack.yml", pack.replace("linux", "lab"), "notices", "another name, linux -> lab"),
         ("source/policy.yml", format!("{}\n", rules.join("\n")), "notices", "deny rules in another order"),
         ("source/linux/shell.tests.yml", SHELL_TESTS.replace("/bin/sh", "/opt/sh"), "canaries_changed", "fires 1"),
         (
             "source/linux/shell.tests.yml",
-            SHELL_TESTS.split("silent").next().expect("its first half").to_owned(),
+            SHELL_TESTS.rsplit_once("  - ").expect("its last case").0.to_owned(),
             "canaries_removed",
-            "silent 1",
+            "silent 2",
         ),
         (
             "source/linux/shell.tests.yml",
             format!("{SHELL_TESTS}  - {{category: process_creation, event: {{Image: /bin/ls}}}}\n"),
             "canaries_added",
-            "silent 2",
+            "silent 3",
         ),
     ] {
         let before = fs::read_to_string(desk.path(file)).expect("it is there");
@@ -356,7 +362,8 @@ fn what_is_accepted_by_build_verify_and_draft_is_what_the_loader_of_a_host_takes
     desk.write("source/linux/many.yml", &format!("{base}{many}"));
     let event = "{category: process_creation, event: {Image: /bin/nc, ProcessId: 1}}";
     let fires = "fires:\n  - {rule: 00000000-0000-4000-8000-000000000021, events: [";
-    desk.write("source/linux/many.tests.yml", &format!("{fires}{event}, {event}]}}\n"));
+    let silent = format!("silent:\n  - {{rule: 00000000-0000-4000-8000-000000000021, events: [{event}]}}\n");
+    desk.write("source/linux/many.tests.yml", &format!("{fires}{event}, {event}]}}\n{silent}"));
     let built = desk.run("build source -o a.pack");
     assert!(built.status.success(), "{}", words(&built));
     let verified = desk.run("verify a.pack");

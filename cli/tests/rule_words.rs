@@ -103,7 +103,8 @@ fn what_needs_several_events_is_counted_among_the_rules_everywhere() {
                     \x20     logsource: {category: process_creation, product: linux}\n\
                     \x20     detection: {selection: {Image: /b}, condition: selection}\n";
     let tests = "fires:\n  - events:\n      - {category: process_creation, event: {Image: /a}}\n\
-                 \x20     - {category: process_creation, event: {Image: /b}}\n";
+                 \x20     - {category: process_creation, event: {Image: /b}}\n\
+                 silent:\n  - {category: process_creation, event: {Image: /b}}\n";
     let manifest = "name: test\nversion: 1\n";
     let folder = folder(&[("together.yml", together), ("together.tests.yml", tests), ("pack.yml", manifest)]);
     let output = watertight(&["rules", "check", text(folder.path())]);

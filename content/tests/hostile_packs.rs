@@ -106,6 +106,11 @@ fn a_pack_for_other_engines_is_refused_by_its_engines() {
     let newer = with_head::<ManifestRecord>(0, |head| (head.engine_min, head.engine_max) = (8.into(), 9.into()));
     let refused = Pack::open(&newer).expect_err("newer");
     assert_eq!(refused, PackError::Engine { min: 8, max: 9, engine: watertight_engine::VERSION });
+    // Its word would bring it to hosts that can't read its rules.
+    let needed = watertight_engine::VERSION;
+    let older = with_head::<ManifestRecord>(0, |head| head.engine_min = (needed - 1).into());
+    let refused = Pack::open(&older).expect_err("for an engine before its layout");
+    assert_eq!(refused, PackError::TooOldEngine { min: needed - 1, needed });
     for (min, max) in [(0, 1), (2, 1)] {
         let none = with_head::<ManifestRecord>(0, |head| (head.engine_min, head.engine_max) = (min.into(), max.into()));
         assert!(matches!(Pack::open(&none), Err(PackError::Section { .. })));

@@ -81,7 +81,8 @@ fn correlated() -> Vec<u8> {
         group-by: [B], timespan: 10s, condition: {gte: 2}, generate: true}\n---\n\
         title: More\nname: more\nid: 00000000-0000-4000-8000-000000000003\ncorrelation: {type: event_count, rules: many, \
         group-by: [B], timespan: 10s, condition: {gte: 2}, generate: true}\n";
-    let tests = "fires: [{rule: 00000000-0000-4000-8000-000000000001, category: c, event: {A: a}}]";
+    let tests = "fires: [{rule: 00000000-0000-4000-8000-000000000001, category: c, event: {A: a}}]\n\
+        silent: [{rule: 00000000-0000-4000-8000-000000000001, category: c, event: {A: b}}]";
     built(&release(), RULES, tests, None).expect("good sources").bytes
 }
 
@@ -96,7 +97,8 @@ fn many_words() -> Vec<u8> {
          condition: s}}\n",
         words.join(", ")
     );
-    let tests = format!("fires: [{{category: c, event: {{A: {}}}}}]", words[7]);
+    let tests =
+        format!("fires: [{{category: c, event: {{A: {}}}}}]\nsilent: [{{category: c, event: {{A: b}}}}]", words[7]);
     built(&release(), &rules, &tests, None).expect("good sources").bytes
 }
 
@@ -104,7 +106,8 @@ fn many_words() -> Vec<u8> {
 fn ends() -> Vec<u8> {
     const RULES: &str = "title: End\nid: 00000000-0000-4000-8000-000000000001\nlogsource: {category: c}\n\
         detection: {s: {A|endswith: end}, condition: s}\n";
-    built(&release(), RULES, "fires: [{category: c, event: {A: the end}}]", None).expect("good sources").bytes
+    const TESTS: &str = "fires: [{category: c, event: {A: the end}}]\nsilent: [{category: c, event: {A: b}}]";
+    built(&release(), RULES, TESTS, None).expect("good sources").bytes
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn a_pack_says_what_was_written() {
     assert_eq!(documents, ids.map(|id| (id, Kind::Rule)));
     assert_eq!(pack.policy(), Some(&policy()));
     let test = pack.self_test().expect("good events");
-    assert_eq!((test.canaries, test.events, test.fired, test.silent, test.proven), (3, 4, 2, 1, 2));
+    assert_eq!((test.canaries, test.events, test.fired, test.silent, test.proven), (4, 5, 2, 2, 2));
 }
 
 #[test]
@@ -69,19 +69,42 @@ fn a_rule_that_does_not_keep_its_word_is_named_with_the_event() {
 }
 
 #[test]
-fn a_pack_that_proves_nothing_is_no_pack_and_an_untried_rule_is_named() {
+fn a_pack_that_proves_nothing_is_no_pack_and_a_rule_that_is_not_tried_both_ways_is_refused_by_name() {
     use watertight_content::pack::{build, Sources};
     use watertight_content::sigma::Source;
     let release = release();
     let rules = vec![Source { file: "a/rules.yml", text: RULES }];
     let none = build(&Sources { release: &release, rules, tests: Vec::new(), policy: None });
     assert!(matches!(none, Err(BuildError::Pack(PackError::NothingProven))));
-    let one = TESTS.split("  - rule: 00000000-0000-4000-8000-00000000000A").next().expect("the first case");
-    let warned = built(&release, RULES, one, None).expect("one is proven").warnings;
-    assert!(
-        matches!(warned.as_slice(), [only] if only.contains("a/rules.yml:14") && only.contains("00000000000a")),
-        "{warned:?}"
-    );
+    let (fires, silent) = TESTS.split_once("silent:").expect("both lists");
+    let of_first = fires.split("  - rule: 00000000-0000-4000-8000-00000000000A").next().expect("the first case");
+    for (tests, line, words) in [
+        (of_first.to_owned() + "silent:" + silent, 14, "no event must fire rule 00000000-0000-4000-8000-00000000000a"),
+        (fires.to_owned(), 1, "no event must not fire rule 00000000-0000-4000-8000-000000000001"),
+    ] {
+        let BuildError::File { file, line: at, what } = refusal(RULES, &tests) else { panic!("{words}") };
+        assert_eq!((file.as_str(), at), ("a/rules.yml", line), "{what}");
+        assert!(what.starts_with(words) && what.contains("NAME.tests.yml"), "{what}");
+    }
+}
+
+#[test]
+fn a_rule_that_fires_on_everything_is_refused_though_others_have_what_must_not_fire_them() {
+    let everything = "---\ntitle: All\nid: 00000000-0000-4000-8000-00000000000c\nlogsource: {category: c}\n\
+        detection: {s: {Image|exists: true}, condition: s}\n";
+    let case = "  - {rule: 00000000-0000-4000-8000-00000000000c, category: c, event: {Image: /x}}\n";
+    let tests = TESTS.replacen("fires:\n", &format!("fires:\n{case}"), 1);
+    let refused = refusal(&format!("{RULES}{everything}"), &tests).to_string();
+    assert!(refused.contains("00000000000c") && refused.contains("it may fire on everything"), "{refused}");
+}
+
+#[test]
+fn a_correlation_that_needs_more_events_than_anybody_writes_is_told_and_not_refused() {
+    let many =
+        "---\ntitle: Many\nid: 00000000-0000-4000-8000-00000000000d\ncorrelation: {type: event_count, generate: true, \
+        rules: [00000000-0000-4000-8000-00000000000a], timespan: 1h, condition: {gte: 100000}}\n";
+    let warned = built(&release(), &format!("{RULES}{many}"), TESTS, None).expect("it is built").warnings;
+    assert!(matches!(warned.as_slice(), [only] if only.contains("00000000000d")), "{warned:?}");
 }
 
 #[test]
@@ -154,7 +177,8 @@ fn a_canary_for_an_absence_lets_the_time_pass_with_any_later_event() {
     let event = |image: &str, line: &str, after_ms: u64| {
         format!("      - {{category: process_creation, after_ms: {after_ms}, event: {{Image: {image}, CommandLine: {line}}}}}\n")
     };
-    let events = |events: &[String]| format!("fires:\n  - events:\n{}", events.concat());
+    let silent = "silent:\n  - {category: process_creation, event: {Image: /z}}\n";
+    let events = |events: &[String]| format!("fires:\n  - events:\n{}{silent}", events.concat());
     let begin = event("/a", "begin", 0);
     for (case, fires) in [
         (vec![begin.clone(), event("/b", "other", 10_001)], true),

@@ -13,7 +13,7 @@ use std::fs;
 
 use kept::{verdicts, versions, PACK, VERDICTS};
 use watertight_content_pack::{Kind, Pack};
-use watertight_engine::image::layout::VERSION;
+use watertight_engine::image::layout::{OLDEST_VERSION, VERSION};
 
 /// How many versions before the one at hand an engine still reads.
 const OLDER_VERSIONS: u32 = 1;
@@ -54,6 +54,18 @@ fn every_supported_version_opens_in_this_engine_and_its_canaries_come_out_as_the
         let documents: Vec<Kind> = pack.documents().map(|document| document.kind).collect();
         assert_eq!(documents.len(), 8, "version {version}");
         assert_eq!(pack.policy().map(|policy| policy.rules.len()), Some(5), "version {version}");
+    }
+}
+
+/// A new layout that kept the engine's number would be signed and rolled out to engines that can't load it.
+#[test]
+fn the_engine_has_the_number_of_the_layout_that_it_reads_and_every_pack_says_so() {
+    assert_eq!((watertight_engine::VERSION, watertight_engine::OLDEST_VERSION), (VERSION, OLDEST_VERSION));
+    assert_eq!((supported().min(), supported().max()), (Some(OLDEST_VERSION), Some(VERSION)));
+    for version in supported() {
+        let bytes = pack_of(version);
+        let pack = Pack::open(&bytes).expect("the test before says why not");
+        assert_eq!((pack.rules().layout(), pack.manifest().engines.min), (version, version));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::image::layout::{NodeRecord, QuestionRecord, NODE_ALL, NODE_ANY, NODE_
 use crate::image::{at, slice, Image, Rule};
 use crate::question;
 use crate::scratch::{Scratch, Seen};
-use crate::Fields;
+use crate::{Field, Fields};
 
 /// Most bytes of a value that an explanation repeats.
 const VALUE_BYTES_MAX: usize = 512;
@@ -57,6 +57,8 @@ pub struct FieldMatch {
     pub value: Option<String>,
     /// The question as the rule's author wrote it.
     pub pattern: String,
+    /// The field was not read whole: of a value that is too long the beginning and the end, or not all of its values.
+    pub is_cut: bool,
 }
 
 impl Explanation {
@@ -191,7 +193,7 @@ impl<'i> Walk<'_, 'i> {
         let pattern = self.image.text(asked.source).to_owned();
         if asked.field.get() == NONE {
             let (field, value) = self.keyword_match(asked).filter(|_| answer).unzip();
-            return FieldMatch { field: field.unwrap_or_default(), value, pattern };
+            return FieldMatch { field: field.unwrap_or_default(), value, pattern, is_cut: self.is_cut_anywhere() };
         }
         let name = at(self.image.fields, asked.field.get()).map(|field| self.image.text(field.name).to_owned());
         let slot = u16::try_from(asked.field.get()).unwrap_or(u16::MAX);
@@ -203,7 +205,28 @@ impl<'i> Walk<'_, 'i> {
         let shown = fitting.or_else(|| self.scratch.seen(slot).next());
         let value = shown.and_then(|seen| seen.texts).map(|(raw, _)| readable(raw.head));
         self.scratch.threads = threads;
-        FieldMatch { field: name.unwrap_or_default(), value, pattern }
+        let name = name.unwrap_or_default();
+        let is_cut = self.is_cut(Field { slot, name: &name });
+        FieldMatch { field: name, value, pattern, is_cut }
+    }
+
+    /// Whether less of the field was read than the event has.
+    fn is_cut(&self, field: Field<'_>) -> bool {
+        let (mut there, mut read) = (0_usize, 0_usize);
+        self.event.get(field, &mut |_| there = there.saturating_add(1));
+        let is_short = self.scratch.seen(field.slot).any(|seen| {
+            read = read.saturating_add(1);
+            has_gap(&seen)
+        });
+        is_short || read < there
+    }
+
+    /// The same of all fields, for keywords.
+    fn is_cut_anywhere(&mut self) -> bool {
+        self.scratch.load_everything(self.event);
+        let mut there = 0_usize;
+        self.event.all(&mut |_, _, _| there = there.saturating_add(1));
+        self.scratch.seen_everything().count() < there || self.scratch.seen_everything().any(|seen| has_gap(&seen))
     }
 
     fn keyword_match(&mut self, asked: &QuestionRecord) -> Option<(String, String)> {
@@ -218,6 +241,11 @@ impl<'i> Walk<'_, 'i> {
         self.scratch.threads = threads;
         found
     }
+}
+
+/// Whether it is the beginning and the end of a longer value.
+fn has_gap(seen: &Seen<'_>) -> bool {
+    seen.texts.is_some_and(|(raw, _)| raw.tail.is_some())
 }
 
 fn readable(text: &[u8]) -> String {

@@ -17,8 +17,12 @@
     )
 )]
 
-/// The engine's number, which content names as what it is for. It grows when content may need what an older one does not have.
-pub const VERSION: u32 = 1;
+/// The engine's number, which content names as what it is for: that of the layout that it reads, so that a new layout can't come out as
+/// content for an engine that does not know it.
+pub const VERSION: u32 = image::layout::VERSION;
+
+/// The oldest engine whose content this one takes, too.
+pub const OLDEST_VERSION: u32 = image::layout::OLDEST_VERSION;
 
 mod address;
 mod automaton;
@@ -47,6 +51,6 @@ pub use fold::{fold_char, fold_text};
 pub use image::{Action, Budget, Image, ImageError, Level, LogSource, Response, Rule};
 pub use pattern::DASHES;
 pub use plan::{Limits, Plan};
-pub use scratch::{Scratch, FIELD_BYTES_MAX, QUESTIONS_MAX, VALUE_BYTES_MAX, WORK_BYTES_MAX};
+pub use scratch::{Scratch, FIELD_BYTES_MAX, QUESTIONS_MAX, TAIL_BYTES, VALUE_BYTES_MAX, WORK_BYTES_MAX};
 pub use supply::{Types, Unsupplied};
 pub use tally::{Cost, Tally};

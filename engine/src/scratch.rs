@@ -21,7 +21,7 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// What is read of the end of a longer value: more than the longest text that a rule may look for there.
-pub(crate) const TAIL_BYTES: usize = 8 << 10;
+pub const TAIL_BYTES: usize = 8 << 10;
 
 /// What is read of all values of one field of an event.
 pub const FIELD_BYTES_MAX: usize = 256 << 10;

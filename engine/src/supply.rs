@@ -3,8 +3,13 @@
 //! Content is made elsewhere and may be made for another sensor. A rule whose field is not there would sleep for ever and look like
 //! protection, so an image with such a rule is refused whole, by rule, field and line.
 
-use crate::image::layout::{RuleRecord, Word};
+use crate::image::layout::{
+    CorrelationRecord, GroupRecord, RuleRecord, Word, CORRELATE_VALUES, NONE, TYPE_ANY, TYPE_NUMBER, TYPE_SIGNED,
+};
 use crate::image::{at, slice, Image, LogSource};
+
+/// Values that a sum, a mean or a bound of numbers can be taken of.
+const AMOUNTS: u32 = TYPE_NUMBER | TYPE_SIGNED;
 
 /// What a host's events have: the `TYPE_` bits of a field in events of a log source, 0 where they have no such field, `None` where
 /// there are no such events.
@@ -43,21 +48,56 @@ impl<'i> Image<'i> {
             let logsource = self.log_source(group);
             for rule in slice(self.rules, group.rules) {
                 for [slot, wanted, line] in self.asks(rule) {
-                    let field = at(self.fields, slot.get()).map(|field| self.text(field.name)).unwrap_or_default();
-                    match types(&logsource, field) {
-                        Some(found) if found & wanted.get() == 0 => {
-                            let (rule, field) = (self.text(rule.id).to_owned(), field.to_owned());
-                            return Err(Unsupplied { rule, field, line: line.get(), types: found });
-                        }
-                        _ => {}
-                    }
+                    self.must_have(types, &logsource, rule, (slot.get(), wanted.get(), line.get()))?;
                 }
+            }
+        }
+        self.correlations.iter().try_for_each(|correlation| self.check_correlation_supply(types, correlation))
+    }
+
+    /// What groups, joins and measures events must be in the events of the rules that are listened to. What is looked at here is what is
+    /// evaluated; the correlation's own questions only tell the lines.
+    fn check_correlation_supply(&self, types: Types<'_>, correlation: &CorrelationRecord) -> Result<(), Unsupplied> {
+        let Some(rule) = at(self.rules, correlation.rule.get()) else { return Ok(()) };
+        let amounts = if correlation.kind.get() == CORRELATE_VALUES { TYPE_ANY } else { AMOUNTS };
+        let mut asks = self.asks(rule).iter();
+        for input in slice(self.inputs, correlation.inputs) {
+            // A correlation that is listened to is in no group: it was looked at by itself.
+            let Some(group) = self.groups.iter().find(|group| has_rule(group, input.rule.get())) else { continue };
+            let logsource = self.log_source(group);
+            let parts = self.words_of(input.parts).iter().map(|slot| (slot.get(), TYPE_ANY));
+            for (slot, wanted) in parts.chain([(input.value.get(), amounts)]).filter(|(slot, _)| *slot != NONE) {
+                let told = asks.next().filter(|[asked, ..]| asked.get() == slot);
+                let line = told.map_or(0, |[.., line]| line.get());
+                self.must_have(types, &logsource, rule, (slot, wanted, line))?;
             }
         }
         Ok(())
     }
 
+    /// The field at this slot, with values of one of these types, asked for in this line of the rule.
+    fn must_have(
+        &self,
+        types: Types<'_>,
+        logsource: &LogSource<'_>,
+        rule: &RuleRecord,
+        (slot, wanted, line): (u32, u32, u32),
+    ) -> Result<(), Unsupplied> {
+        let field = at(self.fields, slot).map(|field| self.text(field.name)).unwrap_or_default();
+        match types(logsource, field) {
+            Some(found) if found & wanted == 0 => {
+                let (rule, field) = (self.text(rule.id).to_owned(), field.to_owned());
+                Err(Unsupplied { rule, field, line, types: found })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn asks(&self, rule: &RuleRecord) -> &'i [[Word; 3]] {
         self.words_of(rule.asks).as_chunks::<3>().0
     }
+}
+
+fn has_rule(group: &GroupRecord, rule: u32) -> bool {
+    rule.checked_sub(group.rules.first.get()).is_some_and(|offset| offset < group.rules.count.get())
 }

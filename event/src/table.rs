@@ -324,7 +324,7 @@ kinds! {
     SensorLoss "sensor.loss" Sensor "" ("host" "info") (1007 99) {} "Events were lost in the kernel because a ring was full; how many is exact." [Of Count Message]
     SensorAggregated "sensor.aggregated" Sensor "" ("host" "info") (1007 99) {} "Operations of a process were counted instead of reported, under pressure." [Of Count Operations Message]
     SensorMode "sensor.mode" Sensor "" ("host" "info") (1007 99) {} "The sensor changed how it collects." [Of Count Message]
-    ContentOverBudget "content.over_budget" Sensor "" ("host" "info") (1007 99) {} "Rules saw less of events than was there, or were given up, because that would have cost too much. At most one a second for each cause." [Of Count ContentRule Message]
+    ContentOverBudget "content.over_budget" Sensor "" ("host" "info") (1007 99) {} "Rules saw less of events than was there, or were given up, because that would have cost too much. At most one a second for each cause, and for each correlation whose state is full." [Of Count ContentRule Message]
     HostCrash "host.crash" Sensor "" ("host" "info") (1007 99) {} "The kernel of an earlier boot saved while it died what it had to say. Told once, when the record is picked up." [Of CrashTitle CrashBucket Message]
     SensorCrash "sensor.crash" Sensor "" ("host" "info") (1007 99) {} "A worker of ours crashed, and its dump was triaged." [Of CrashTitle CrashBucket CrashDump ContentId ContentRule Message]
 }

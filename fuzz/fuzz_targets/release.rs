@@ -11,7 +11,7 @@ fuzz_target!(|text: &str| {
     if let Err(BuildError::File { line, what, .. }) = parse_release(Source { file: "pack.yml", text }) {
         assert!(line > 0 && !what.is_empty());
     }
-    let release = Release { name: "fuzz".to_owned(), version: 1, engines: Engines { min: 1, max: 1 }, is_urgent: false };
+    let release = Release { name: "fuzz".to_owned(), version: 1, engines: Engines::OF_THIS, is_urgent: false };
     let sources = Sources {
         release: &release,
         rules: vec![Source { file: "r.yml", text: RULE }],

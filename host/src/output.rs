@@ -178,12 +178,17 @@ impl Output {
             }
         });
         self.tally.enter(Phase::Elsewhere);
-        written
+        written?;
+        for mut over in self.over_budget.note_state(rules.over_state(), boot_ns_now()) {
+            self.event(&mut over, rules, tree)?;
+        }
+        Ok(())
     }
 
     /// Other rules are in force from here on.
     pub fn go_over_to(&mut self, rules: RuleCounts, word: u64) {
         self.rules = rules;
+        self.over_budget.forget_state();
         self.asks.go_over_to(word);
     }
 

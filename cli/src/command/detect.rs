@@ -11,7 +11,7 @@ use serde_json::json;
 use watertight_content::sigma::detect::Hit;
 use watertight_content::sigma::exception::Usage;
 use watertight_content::sigma::{load_dirs, Library};
-use watertight_engine::Image;
+use watertight_engine::{FieldMatch, Image};
 use watertight_host::printable::printable;
 use watertight_host::say::not_written;
 
@@ -143,15 +143,20 @@ fn shown(hit: &Hit) -> serde_json::Value {
         .selections
         .iter()
         .map(|selection| {
-            let matches: Vec<_> = selection
-                .matches
-                .iter()
-                .map(|found| json!({"field": found.field, "value": found.value.as_deref().unwrap_or_default(), "pattern": found.pattern}))
-                .collect();
+            let matches: Vec<_> = selection.matches.iter().map(match_json).collect();
             json!({"selection": selection.name, "matches": matches})
         })
         .collect();
     json!({"event": number, "rule": hit.rule, "why": {"selections": selections, "excluded": why.excluded}})
+}
+
+/// What made a selection true; said of a field that was not read whole.
+fn match_json(found: &FieldMatch) -> serde_json::Value {
+    let value = found.value.as_deref().unwrap_or_default();
+    match found.is_cut {
+        true => json!({"field": found.field, "value": value, "pattern": found.pattern, "read_in_part": true}),
+        false => json!({"field": found.field, "value": value, "pattern": found.pattern}),
+    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,15 @@
 //! Native events go to the same evaluation as live ones, so that a recording can't match otherwise than the run did.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value as Json};
-use watertight_content::sigma::detect::{parse, Detector, Hit};
-use watertight_engine::{CorrelationAccount, CorrelationLimits, Cost, Explanation, Image, Moment};
+use watertight_content::sigma::detect::{parse, Detector, Hit, OverBudget};
+use watertight_engine::{
+    CorrelationAccount, CorrelationLimits, Cost, Explanation, Image, Moment, FIELD_BYTES_MAX, TAIL_BYTES,
+    VALUE_BYTES_MAX,
+};
 use watertight_event::{Event, Kind, View};
 use watertight_host::printable::printable;
 use watertight_host::worker::correlations::CorrelationAlert;
@@ -32,6 +35,8 @@ pub struct Recorded<'i> {
     detector: Detector<'i>,
     /// Made at the first native event: most inputs have none.
     native: Option<Rules<'i>>,
+    /// What was not found out of native events.
+    native_over: OverBudget,
     passed_over: BTreeMap<&'static str, u64>,
     /// Lines that are JSON: what has none of them is no recording.
     readable: u64,
@@ -58,7 +63,7 @@ pub struct Accounted {
 pub struct Counted {
     /// Events that rules were asked about.
     pub events: u64,
-    /// How long the rules took.
+    /// Processor time of the rules: what else the machine does is not in it.
     pub took: Duration,
 }
 
@@ -72,9 +77,19 @@ enum Line<'j> {
 impl<'i> Recorded<'i> {
     /// The rules of an image, ready for lines.
     pub fn new(image: Image<'i>) -> Self {
-        let (passed_over, readable, first_unreadable) = Default::default();
+        let (native_over, passed_over, readable, first_unreadable) = Default::default();
         let detector = Detector::with_slack(image, SLACK_NS);
-        Self { image, detector, native: None, passed_over, readable, first_unreadable, latest_ns: 0, counted: None }
+        Self {
+            image,
+            detector,
+            native: None,
+            native_over,
+            passed_over,
+            readable,
+            first_unreadable,
+            latest_ns: 0,
+            counted: None,
+        }
     }
 
     /// The same, and it counts what the rules cost.
@@ -225,11 +240,11 @@ impl<'i> Recorded<'i> {
 
     /// Evaluates, and notes how long that took if it is counted.
     fn evaluating(&mut self, evaluate: impl FnOnce(&mut Self) -> anyhow::Result<Vec<Hit>>) -> anyhow::Result<Vec<Hit>> {
-        let began = self.counted.map(|_| Instant::now());
+        let began = self.counted.map(|_| processor_time());
         let hits = evaluate(self)?;
         if let (Some(began), Some(counted)) = (began, &mut self.counted) {
             counted.events = counted.events.saturating_add(1);
-            counted.took = counted.took.saturating_add(began.elapsed());
+            counted.took = counted.took.saturating_add(processor_time().saturating_sub(began));
         }
         Ok(hits)
     }
@@ -270,8 +285,9 @@ impl<'i> Recorded<'i> {
             hits.push(Hit { rule: alert.rule.id().to_owned(), event: number, explanation, led: None });
         };
         let mut complete = |alert: CorrelationAlert<'_>| together.extend(Hit::of_correlation(&image, alert.correlated));
-        rules.evaluate_at((event, &[]), Moment { time_ns, number }, &mut alert, &mut complete);
+        let limits = rules.evaluate_at((event, &[]), Moment { time_ns, number }, &mut alert, &mut complete);
         rules.advance(settled_ns, &mut complete);
+        self.native_over.note(number, &limits);
         hits.sort_by(|left, right| left.rule.cmp(&right.rule));
         hits.append(&mut together);
         hits
@@ -291,8 +307,41 @@ impl<'i> Recorded<'i> {
     /// What correlations could not do within their bounds, for people.
     pub fn limits_in_words(&self) -> Vec<String> {
         let all = [Some(self.detector.limits()), self.native.as_ref().map(Rules::limits)];
-        all.into_iter().flatten().filter_map(limits_in_words).collect()
+        let mut words: Vec<String> = all.into_iter().flatten().filter_map(limits_in_words).collect();
+        let id = |position| self.image.rule(position).map_or("", |rule| rule.id());
+        let native = self.native.iter().flat_map(Rules::over_state).map(|(position, _, count)| (position, count));
+        for (position, count) in self.detector.over_state().chain(native) {
+            words.push(format!(
+                "correlation {}: its state was full, {count} groups or events let go: give it more `state`, or group by less",
+                id(position)
+            ));
+        }
+        for over in [self.detector.over_budget(), &self.native_over] {
+            if let Some(first) = over.first_cut {
+                words.push(format!(
+                    "{} events, the first in line {first}, were read in part (of a value {VALUE_BYTES_MAX} bytes at its beginning and \
+                     {TAIL_BYTES} at its end, of a field {FIELD_BYTES_MAX} bytes): rules may say otherwise of the rest",
+                    over.cut_events
+                ));
+            }
+            let given_up = over.given_up.iter();
+            words.extend(given_up.map(|(position, count)| {
+                format!("rule {}: given up on {count} events: finding out would have cost too much", id(*position))
+            }));
+        }
+        words
     }
+
+    /// Events of which rules saw less than all.
+    pub fn cut_events(&self) -> u64 {
+        self.detector.over_budget().cut_events.saturating_add(self.native_over.cut_events)
+    }
+}
+
+/// What this thread has had of the processor so far.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn line(json: &Json) -> anyhow::Result<Line<'_>> {

@@ -32,7 +32,9 @@ impl Desk {
         let desk = Self(TempDir::new().expect("a folder"));
         desk.write("pack.yml", "name: museum\nversion: 1\n");
         desk.write("rule.yml", rule);
-        desk.write("rule.tests.yml", &format!("fires:\n  - {{category: process_creation, event: {fires}}}\n"));
+        let case = |event: &str| format!("  - {{category: process_creation, event: {event}}}\n");
+        let tests = format!("fires:\n{}silent:\n{}", case(fires), case("{Image: /usr/bin/another}"));
+        desk.write("rule.tests.yml", &tests);
         desk
     }
 

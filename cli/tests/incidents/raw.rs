@@ -72,7 +72,7 @@ fn written(name: &str, category: &str, image: &[u8], fields: &[(&str, &str)], po
     let parts = Written {
         name,
         version: 1,
-        engines: Engines { min: 1, max: 1 },
+        engines: Engines::OF_THIS,
         is_urgent: false,
         image,
         documents: vec![Document { id: RULE, kind: Kind::Rule, sha256: [7; 32] }],

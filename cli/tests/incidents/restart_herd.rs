@@ -77,7 +77,13 @@ fn started(packs: &[SignedPack], now: Moment) -> usize {
     });
     let plan = SignedPlan::parse(plan.to_string().as_bytes(), "director").expect("a plan");
     let runs = (0..HOSTS).filter(|host| {
-        let member = Member { id: format!("web-{host}"), stratum: "debian-12".into(), ring: "broad".into(), engine: 1 };
+        let member = Member {
+            id: format!("web-{host}"),
+            stratum: "debian-12".into(),
+            ring: "broad".into(),
+            engine: 2,
+            engine_oldest: 1,
+        };
         let verdict = decide(&plan, packs, &member, &mut Seen::default(), now).expect("a good plan");
         !verdict.to_run().is_empty()
     });

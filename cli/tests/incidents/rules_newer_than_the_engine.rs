@@ -42,8 +42,17 @@ fn the_packs_own_word_alone_keeps_it_off_the_host_and_the_old_rules_stay() {
 }
 
 #[test]
+fn the_publisher_can_not_say_that_an_engine_loads_it_which_does_not_know_its_layout() {
+    let desk = Desk::new(&rule("Image|endswith: /museum"), "{Image: /museum}");
+    desk.write("pack.yml", &format!("name: museum\nversion: 1\nengine: {{ min: {}, max: {NEEDED} }}\n", VERSION - 1));
+    desk.refuses(&["pack.yml:3", &format!("write {VERSION} or a later one")]);
+    let older = for_engines(VERSION - 1, NEEDED, &good_pack(None));
+    Host::new().refuses(&older, &[&format!("its rules need engine {VERSION}")]);
+}
+
+#[test]
 fn the_check_of_the_image_alone_refuses_a_pack_that_says_it_fits() {
     let host = Host::new();
-    let lies = newer_image(&for_engines(1, NEEDED, &good_pack(None)));
+    let lies = newer_image(&for_engines(VERSION, NEEDED, &good_pack(None)));
     host.refuses(&lies, &["of layout", "compiled for it"]);
 }

@@ -272,10 +272,11 @@ impl<'p> TypedEvent<'p> {
         }
     }
 
-    fn fields(&self) -> impl Iterator<Item = (&'p str, &'p [ValueRecord])> + '_ {
-        of(self.canaries.fields, self.record.fields).iter().map(|field| {
-            let name = self.canaries.texts.text(field.name, CANARY_NAME_BYTES_MAX).unwrap_or_default();
-            (name, of(self.canaries.values, field.values))
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'p str, &'p [ValueRecord])> + 'p {
+        let canaries = self.canaries;
+        of(canaries.fields, self.record.fields).iter().map(move |field| {
+            let name = canaries.texts.text(field.name, CANARY_NAME_BYTES_MAX).unwrap_or_default();
+            (name, of(canaries.values, field.values))
         })
     }
 

@@ -1,6 +1,6 @@
 //! Why a pack is refused. Each variant is one check; its text says what, where and the mend.
 
-use watertight_engine::ImageError;
+use watertight_engine::{ImageError, OLDEST_VERSION};
 use watertight_policy::PolicyError;
 
 use crate::layout::{PACK_SIZE_BYTES_MAX, VERSION};
@@ -98,7 +98,7 @@ pub enum PackError {
         found: u64,
     },
     /// It is for other engines.
-    #[error("the pack is for engines {min} to {max}, this is engine {engine}: use a pack that was built for it, or update this program")]
+    #[error("the pack is for engines {min} to {max}, this is engine {engine}, which takes those of engine {OLDEST_VERSION} on: use a pack that was built for it, or update this program")]
     Engine {
         /// The first that can load it.
         min: u32,
@@ -106,6 +106,14 @@ pub enum PackError {
         max: u32,
         /// This one.
         engine: u32,
+    },
+    /// Its word and its rules disagree.
+    #[error("the pack says that engine {min} can load it, and its rules need engine {needed}: write `engine: {{min: {needed}, max: ...}}` into pack.yml, or leave it out, and build it again")]
+    TooOldEngine {
+        /// The first that can load it, by its word.
+        min: u32,
+        /// The first that reads its rules.
+        needed: u32,
     },
     /// The rules were compiled for any events, not for this sensor's.
     #[error("the pack's rules were not compiled for this sensor's events: build it with `watertight content build`")]
@@ -116,6 +124,19 @@ pub enum PackError {
     /// The policy is none that a host applies.
     #[error("the pack's policy: {0}")]
     Policy(#[from] PolicyError),
+    /// An event in it is none of this sensor's.
+    #[error(
+        "canary {canary} has the field {field}, which events of {logsource} do not have here: it would prove a rule that can never fire; \
+         correct the field or take it out"
+    )]
+    CanaryField {
+        /// The canary's name.
+        canary: String,
+        /// The field, escaped.
+        field: Named,
+        /// Category, product and service of the event, as far as it has them.
+        logsource: String,
+    },
     /// Nothing in it must fire.
     #[error(
         "no event in the pack must fire any of its rules, so that nothing proves that it works: write what must fire into a \
@@ -156,7 +177,9 @@ pub struct Named(String);
 const SHOWN_CHARACTERS_MAX: usize = 80;
 
 impl Named {
-    pub(crate) fn of(name: &str) -> Self {
+    /// The name, so that it can be shown.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
         let cut: String = name.chars().take(SHOWN_CHARACTERS_MAX).collect();
         // Not `{:?}`: that shows bidirectional characters as they are.
         let escaped = cut.chars().map(|character| match watertight_engine::image::is_plain(character) {

@@ -38,6 +38,7 @@ mod open;
 mod policy;
 mod section;
 mod self_test;
+mod supply;
 mod write;
 
 pub use canary::{Canary, Event, Value};

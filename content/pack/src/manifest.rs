@@ -69,10 +69,13 @@ pub enum Kind {
 }
 
 impl Engines {
-    /// Whether this engine is one of them.
+    /// The engines that load what the compiler of this program writes, as far as is known today.
+    pub const OF_THIS: Self = Self { min: watertight_engine::VERSION, max: watertight_engine::VERSION };
+
+    /// Whether an engine that takes what those from `oldest` to itself take is served.
     #[must_use]
-    pub fn contain(self, engine: u32) -> bool {
-        (self.min..=self.max).contains(&engine)
+    pub fn serve(self, oldest: u32, engine: u32) -> bool {
+        self.min <= engine && self.max >= oldest
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
-use watertight_engine::Image;
+use watertight_engine::{Image, OLDEST_VERSION as OLDEST_ENGINE, VERSION as ENGINE};
 use watertight_policy::Policy;
 use zerocopy::FromBytes;
 
@@ -34,10 +34,13 @@ impl<'p> Pack<'p> {
         let [(manifest, _), (image_bytes, image_sha256), (canaries, _), (policy, _)] = sections(bytes)?;
         let listed = Listed::read(manifest)?;
         let engines = listed.manifest.engines;
-        if !engines.contain(watertight_engine::VERSION) {
-            return Err(PackError::Engine { min: engines.min, max: engines.max, engine: watertight_engine::VERSION });
+        if !engines.serve(OLDEST_ENGINE, ENGINE) {
+            return Err(PackError::Engine { min: engines.min, max: engines.max, engine: ENGINE });
         }
         let image = Image::open(image_bytes)?;
+        if engines.min < image.layout() {
+            return Err(PackError::TooOldEngine { min: engines.min, needed: image.layout() });
+        }
         check_rules(&image, &listed)?;
         Ok(Self {
             bytes,

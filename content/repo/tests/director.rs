@@ -15,7 +15,7 @@ use watertight_content_repo::store::{MemoryDisk, Store};
 use watertight_content_repo::time::Moment;
 
 fn host() -> Host {
-    Host { id: "host-1".into(), stratum: "debian-12".into(), ring: "broad".into(), engine: 2 }
+    Host { id: "host-1".into(), stratum: "debian-12".into(), ring: "broad".into(), engine: 2, engine_oldest: 1 }
 }
 
 fn id(pack: &[u8]) -> String {
@@ -233,6 +233,14 @@ fn a_release_for_other_rings_engines_or_below_the_floor_is_refused_by_name() {
     assert_eq!(refused(&plan, &packs(&desk)), Refusal::WrongRing { content, ring: "broad".into() });
     let desk = desk_with(|release| release.engine.min = 3);
     assert_eq!(refused(&plan, &packs(&desk)), Refusal::WrongEngine { content, min: 3, max: 3, engine: 2 });
+    // Content for an older engine is taken as long as this one still reads it.
+    let desk = desk_with(|release| (release.engine.min, release.engine.max) = (1, 1));
+    let to_run = |engine_oldest| {
+        let host = Host { engine_oldest, ..host() };
+        let verdict = decide(&signed(&plan), &packs(&desk), &host, &mut Seen::default(), start());
+        verdict.expect("the plan as a whole is good").to_run()
+    };
+    assert_eq!((to_run(1), to_run(2)), (vec![content], Vec::new()));
     // A later pack raises the floor: the director can't bring the hole back.
     let mut desk = desk_with(|_| {});
     let mut fixed = release("linux", 6);

@@ -15,7 +15,7 @@ use crate::rule::{Comparison, Expr, FieldUse, Number, Op, Part, Pattern, Predica
 const TEXTS: u32 = TYPE_TEXT | TYPE_LIST | TYPE_ADDRESS;
 
 /// Values that are numbers to a rule.
-const NUMBERS: u32 = TYPE_NUMBER | TYPE_SIGNED;
+pub(super) const NUMBERS: u32 = TYPE_NUMBER | TYPE_SIGNED;
 
 /// The questions of a rule, each once for a line.
 pub(super) fn of(tables: &mut Tables, source: &Source<'_>) -> Result<Range, CompileError> {

@@ -6,14 +6,15 @@ use watertight_engine::capacity;
 use watertight_engine::image::layout::{
     CorrelationRecord, InputRecord, NodeRecord, Range, RuleRecord, Word, CORRELATE_AVERAGE, CORRELATE_COUNT,
     CORRELATE_GREATEST, CORRELATE_LEAST, CORRELATE_SEQUENCE, CORRELATE_SUM, CORRELATE_TEMPORAL, CORRELATE_VALUES,
-    FLAG_ABOVE, FLAG_AT_END, FLAG_BELOW, NODE_ANY, NONE, REJECT,
+    FLAG_ABOVE, FLAG_AT_END, FLAG_BELOW, NODE_ANY, NONE, REJECT, TYPE_ANY,
 };
 use watertight_engine::image::STATES_BYTES_MAX;
 use watertight_engine::Level;
 
+use super::asks::NUMBERS;
 use super::tables::Tables;
 use super::CompileError;
-use crate::rule::{Bounds, Kind, Measure};
+use crate::rule::{Bounds, KeyField, Kind, Measure};
 
 /// A correlation with what it refers to.
 #[derive(Clone, Debug)]
@@ -60,9 +61,24 @@ pub enum Listened {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A field of the event.
-    Field(String),
+    Field(KeyField),
     /// A part of the key of the correlation that is listened to.
     Part(u32),
+}
+
+impl Input {
+    /// The fields that it names, each with the types that can give what is asked: any value is a part of a key or is counted, a number
+    /// alone is measured.
+    pub(crate) fn asks<'i>(&'i self, kind: &Kind) -> impl Iterator<Item = (&'i KeyField, u32)> {
+        let is_number =
+            matches!(kind, Kind::Window { measure, .. } if !matches!(measure, Measure::Count | Measure::Values));
+        let of_value = if is_number { NUMBERS } else { TYPE_ANY };
+        let parts = self.parts.iter().map(|part| (part, TYPE_ANY));
+        parts.chain([(&self.value, of_value)]).filter_map(|(place, types)| match place {
+            Some(Place::Field(field)) => Some((field, types)),
+            Some(Place::Part(_)) | None => None,
+        })
+    }
 }
 
 /// Lays correlations out; `positions` are those of the rules in the image.
@@ -88,7 +104,7 @@ pub(super) fn add(
             let record = input_record(tables, id, input, rule)?;
             tables.inputs.push(record);
         }
-        let record = record(tables, compiled, Range::new(first, compiled.inputs.len() as u32));
+        let record = record(tables, compiled, Range::new(first, compiled.inputs.len() as u32))?;
         if capacity(&record).is_none() {
             return Err(CompileError::NoRoom { rule: id.clone(), state_bytes: record.state_bytes.get() });
         }
@@ -108,7 +124,7 @@ fn input_record(tables: &mut Tables, id: &str, input: &Input, rule: u32) -> Resu
     let place = |tables: &mut Tables, place: &Option<Place>| match place {
         None => Ok(NONE),
         Some(Place::Part(part)) => Ok(*part),
-        Some(Place::Field(field)) => tables.slot_of(id, field),
+        Some(Place::Field(named)) => tables.slot_of(id, &named.field),
     };
     let mut parts = Vec::with_capacity(input.parts.len());
     for part in &input.parts {
@@ -126,10 +142,10 @@ fn input_record(tables: &mut Tables, id: &str, input: &Input, rule: u32) -> Resu
     })
 }
 
-fn record(tables: &mut Tables, compiled: &Correlation<'_>, inputs: Range) -> CorrelationRecord {
+fn record(tables: &mut Tables, compiled: &Correlation<'_>, inputs: Range) -> Result<CorrelationRecord, CompileError> {
     let correlation = compiled.correlation;
     let rule = tables.rules.len() as u32;
-    let record = rule_record(tables, compiled);
+    let record = rule_record(tables, compiled)?;
     tables.rules.push(record);
     let bits = |number: i64| u64::from_le_bytes(number.to_le_bytes());
     let open = Bounds { least: i64::MIN, most: i64::MAX, is_above: false, is_below: false, is_at_end: false };
@@ -142,7 +158,7 @@ fn record(tables: &mut Tables, compiled: &Correlation<'_>, inputs: Range) -> Cor
     };
     let flag = |is: bool, flag: u32| if is { flag } else { 0 };
     let flags = flag(bounds.is_at_end, FLAG_AT_END) | flag(bounds.is_above, FLAG_ABOVE);
-    CorrelationRecord {
+    Ok(CorrelationRecord {
         rule: rule.into(),
         kind: kind.into(),
         flags: (flags | flag(bounds.is_below, FLAG_BELOW)).into(),
@@ -154,7 +170,7 @@ fn record(tables: &mut Tables, compiled: &Correlation<'_>, inputs: Range) -> Cor
         least: bits(bounds.least).into(),
         most: bits(bounds.most).into(),
         state_bytes: correlation.state_bytes.into(),
-    }
+    })
 }
 
 fn measured(measure: Measure) -> u32 {
@@ -169,11 +185,16 @@ fn measured(measure: Measure) -> u32 {
 }
 
 /// What people are told of it. Its condition is never true: it belongs to no group and is not evaluated.
-fn rule_record(tables: &mut Tables, compiled: &Correlation<'_>) -> RuleRecord {
+fn rule_record(tables: &mut Tables, compiled: &Correlation<'_>) -> Result<RuleRecord, CompileError> {
     let correlation = compiled.correlation;
     let nothing = Range::new(0, 0);
+    let mut asks = Vec::new();
+    for (named, types) in compiled.inputs.iter().flat_map(|input| input.asks(&correlation.kind)) {
+        let line = u32::try_from(named.span.line).unwrap_or(u32::MAX);
+        asks.extend([tables.slot_of(&correlation.id, &named.field)?, types, line]);
+    }
     let root = tables.node(NodeRecord { kind: NODE_ANY.into(), ..NodeRecord::default() });
-    RuleRecord {
+    Ok(RuleRecord {
         id: tables.text(&correlation.id),
         title: tables.text(&correlation.title),
         tags: tables.text(&correlation.tags.join("\n")),
@@ -187,6 +208,6 @@ fn rule_record(tables: &mut Tables, compiled: &Correlation<'_>) -> RuleRecord {
         fields: nothing,
         action: correlation.response.numbers().0.into(),
         mode: correlation.response.numbers().1.into(),
-        asks: nothing,
-    }
+        asks: tables.list(&asks),
+    })
 }

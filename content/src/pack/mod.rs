@@ -8,10 +8,11 @@ mod folder;
 mod release;
 mod tests_file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
-use watertight_content_pack::{write, Document, Kind, Pack, PackError, Parts};
+use watertight_content_pack::{write, Canary, Document, Kind, Pack, PackError, Parts};
+use watertight_engine::Image;
 use watertight_policy::{refuse_vital_by_name, StopsByName};
 
 pub use folder::{read_folder, Folder, FolderError, MANIFEST, POLICY};
@@ -21,7 +22,8 @@ pub use watertight_policy::Policy;
 
 use crate::image::CompileError;
 use crate::sigma::exception::apply;
-use crate::sigma::{load_texts, Library, LoadError, LoadedException, Rejection, Source};
+use crate::sigma::host::types_here;
+use crate::sigma::{load_texts, same_id, Library, LoadError, LoadedException, Rejection, Source};
 
 /// What a pack is built from, in memory.
 #[derive(Clone, Debug)]
@@ -102,6 +104,7 @@ pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
     for tests in &sources.tests {
         canaries.extend(tests_file::canaries(*tests, &ids)?);
     }
+    let lopsided = lopsided(&told, &canaries, &image)?;
     let parts = Parts {
         name: &sources.release.name,
         version: sources.release.version,
@@ -115,25 +118,68 @@ pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
     sources.policy.map_or(Ok(()), refuse_vital_by_name)?;
     let bytes = write(&parts)?;
     let pack = Pack::open(&bytes)?;
+    pack.check_canaries(&types_here).map_err(|error| placed(error, &sources.tests))?;
     pack.self_test().map_err(|error| placed(error, &sources.tests))?;
+    if let Some(error) = lopsided {
+        return Err(error);
+    }
     let mut warnings = findings(&library);
     warnings.extend(pack.unproven().iter().map(|document| no_test(&told, document)));
     Ok(Built { bytes, warnings })
 }
 
+/// The first document that is not tried both ways: what only ever has to fire may fire on everything, and nobody would see it here.
+/// A correlation that needs more events than anybody writes may do without canaries, as may a rule that is no alert by itself.
+fn lopsided(told: &[Told<'_>], canaries: &[Canary], image: &[u8]) -> Result<Option<BuildError>, CompileError> {
+    let image = Image::open(image)?;
+    let silenced: BTreeSet<String> = (0..)
+        .zip(image.rules())
+        .filter(|(position, _)| image.is_silenced(*position))
+        .map(|(_, rule)| same_id(rule.id()))
+        .collect();
+    let named = |of: fn(&Canary) -> &[String]| -> BTreeSet<String> {
+        canaries.iter().flat_map(of).map(|id| same_id(id)).collect()
+    };
+    let (fires, silent) = (named(|canary| &canary.fires), named(|canary| &canary.silent));
+    let found = told.iter().filter(|told| told.kind != Kind::Filter).find_map(|told| {
+        let id = same_id(told.id);
+        let lacks = match (fires.contains(&id), silent.contains(&id)) {
+            (true, true) => return None,
+            (true, false) => "must not fire",
+            (false, _) if told.kind == Kind::Correlation || silenced.contains(&id) => return None,
+            (false, _) => "must fire",
+        };
+        let list = if lacks == "must fire" { "fires" } else { "silent" };
+        let (kind, id) = (told.kind.name(), told.id);
+        let why = if list == "fires" { "nothing proves that it works" } else { "it may fire on everything" };
+        let what =
+            format!("no event {lacks} {kind} {id}, so that {why}: add one under `{list}` in NAME.tests.yml beside it");
+        Some(BuildError::File { file: told.file.to_owned(), line: told.line, what })
+    });
+    Ok(found)
+}
+
 /// What canaries show to be wrong, told at the case in the file with tests.
 fn placed(error: PackError, tests: &[Source<'_>]) -> BuildError {
-    let (PackError::DidNotFire { canary, rule } | PackError::Fired { canary, rule }) = &error else {
-        return error.into();
+    let canary = match &error {
+        PackError::DidNotFire { canary, .. }
+        | PackError::Fired { canary, .. }
+        | PackError::CanaryField { canary, .. } => canary,
+        _ => return error.into(),
     };
     let found = tests.iter().find_map(|tests| Some((tests, tests_file::line_of(*tests, canary)?)));
     let Some((tests, line)) = found else { return error.into() };
     let case = canary.strip_prefix(tests.file).unwrap_or(canary).trim_start();
     let what = match &error {
-        PackError::DidNotFire { .. } => format!("rule {rule} does not fire on {case}, which must fire it"),
-        _ => format!("rule {rule} fires on {case}, which must not fire it"),
+        PackError::DidNotFire { rule, .. } => {
+            format!("rule {rule} does not fire on {case}, which must fire it: mend the rule or the event")
+        }
+        PackError::Fired { rule, .. } => {
+            format!("rule {rule} fires on {case}, which must not fire it: mend the rule or the event")
+        }
+        other => other.to_string(),
     };
-    BuildError::File { file: tests.file.to_owned(), line, what: format!("{what}: mend the rule or the event") }
+    BuildError::File { file: tests.file.to_owned(), line, what }
 }
 
 /// Every document of a library.

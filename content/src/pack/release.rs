@@ -4,7 +4,7 @@
 //! name: linux
 //! version: 7
 //! urgent: true            # may be left out: new deny rules are enforced at once
-//! engine: {min: 1, max: 1} # may be left out: this engine alone
+//! engine: {min: 2, max: 3} # may be left out: this program's engine alone
 //! ```
 
 use watertight_content_pack::{is_name, Engines, NAME_RULE};
@@ -73,7 +73,7 @@ pub fn parse_release(source: Source<'_>) -> Result<Release, BuildError> {
         Some(other) => return Err(refuse(other.line, format!("urgent must be true or false, not {}", shown(other)))),
     };
     let engines = match document.get("engine") {
-        None => Engines { min: watertight_engine::VERSION, max: watertight_engine::VERSION },
+        None => Engines::OF_THIS,
         Some(node) => match (node.get("min"), node.get("max"), node.map().map(<[_]>::len)) {
             (Some(min), Some(max), Some(2)) => Engines { min: engine("min", min)?, max: engine("max", max)? },
             _ => return Err(refuse(node.line, "engine must be {min: NUMBER, max: NUMBER}".to_owned())),
@@ -83,6 +83,14 @@ pub fn parse_release(source: Source<'_>) -> Result<Release, BuildError> {
         let line = document.get("engine").map_or(document.line, |node| node.line);
         let Engines { min, max } = engines;
         return Err(refuse(line, format!("engine min {min} is greater than max {max}: no engine is both")));
+    }
+    if engines.min < Engines::OF_THIS.min {
+        let line = document.get("engine").map_or(document.line, |node| node.line);
+        let (min, needed) = (engines.min, Engines::OF_THIS.min);
+        return Err(refuse(
+            line,
+            format!("engine min {min} could not load what this program compiles: write {needed} or a later one"),
+        ));
     }
     Ok(Release { name: text.to_owned(), version: number("version", need("version")?)?, engines, is_urgent })
 }
@@ -105,11 +113,17 @@ mod tests {
 
     #[test]
     fn a_release_is_read_and_what_it_leaves_out_is_the_cautious_choice() {
-        let engines = Engines { min: watertight_engine::VERSION, max: watertight_engine::VERSION };
-        let cautious = Release { name: "linux".to_owned(), version: 7, engines, is_urgent: false };
+        let this = watertight_engine::VERSION;
+        let cautious = Release {
+            name: "linux".to_owned(),
+            version: 7,
+            engines: Engines { min: this, max: this },
+            is_urgent: false,
+        };
         assert_eq!(parse("name: linux\nversion: 7\n"), Ok(cautious.clone()));
-        let urgent = Release { is_urgent: true, engines: Engines { min: 1, max: 3 }, ..cautious };
-        assert_eq!(parse("name: linux\nversion: 7\nurgent: true\nengine: {min: 1, max: 3}\n"), Ok(urgent));
+        let urgent = Release { is_urgent: true, engines: Engines { min: this, max: this + 2 }, ..cautious };
+        let text = format!("name: linux\nversion: 7\nurgent: true\nengine: {{min: {this}, max: {}}}\n", this + 2);
+        assert_eq!(parse(&text), Ok(urgent));
     }
 
     #[test]
@@ -124,6 +138,7 @@ mod tests {
             ("name: linux\nversion: 7\nengine: {min: 1, max: 4294967296}\n", "pack.yml:3", "no engine"),
             ("name: linux\nversion: 7\nfloor: 1\n", "pack.yml:3", "unknown"),
             ("name: linux\nversion: 7\nengine: {min: 2, max: 1}\n", "pack.yml:3", "greater than max 1"),
+            ("name: linux\nversion: 7\nengine: {min: 1, max: 9}\n", "pack.yml:3", "could not load what this program"),
             ("name: a/../../evil\nversion: 7\n", "pack.yml:1", "small letters"),
             ("name: Linux\nversion: 7\n", "pack.yml:1", "small letters"),
             ("- linux\n", "pack.yml:1", "a list"),

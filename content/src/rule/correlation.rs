@@ -95,15 +95,24 @@ pub struct Input {
     /// Which rule.
     pub source: InputSource,
     /// For each part of the key the field that gives it.
-    pub fields: Vec<Option<String>>,
+    pub fields: Vec<Option<KeyField>>,
     /// The field that is measured.
-    pub value: Option<String>,
+    pub value: Option<KeyField>,
     /// Parts that must equal those of the stages before, a bit for each.
     pub joins: u32,
     /// Parts that must differ.
     pub differs: u32,
     /// Parts whose case does not matter.
     pub folds: u32,
+}
+
+/// A field that groups, joins or measures events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyField {
+    /// Its name.
+    pub field: String,
+    /// Where it is named.
+    pub span: Span,
 }
 
 /// Where an input comes from.
@@ -115,7 +124,7 @@ pub enum InputSource {
         /// The id or name.
         reference: String,
         /// By part: fields by the id or name of the rule that has them; none where the part is no alias.
-        aliases: Vec<Vec<(String, String)>>,
+        aliases: Vec<Vec<(String, KeyField)>>,
     },
     /// A rule of its own.
     Inline(Box<Rule>),

@@ -10,7 +10,7 @@ mod network;
 mod pattern;
 mod run;
 
-pub use correlation::{Bounds, Correlation, Input, InputSource, Kind, Measure};
+pub use correlation::{Bounds, Correlation, Input, InputSource, KeyField, Kind, Measure};
 pub use expression::{check_regex, RegexError, RegexFlags};
 pub(crate) use expression::{parse_regex, steps_of, table_of};
 pub use network::{Network, NetworkError};
@@ -56,6 +56,17 @@ pub struct FieldUse {
 }
 
 impl FieldUse {
+    /// The modifier whose value is the name of another field.
+    pub(crate) const REFERRED_BY: &str = "fieldref";
+
+    /// What stands as modifiers where a field is the value of such: none that can be written.
+    pub(crate) const REFERRED: &str = "<-fieldref";
+
+    /// Where the field is named as another one's value.
+    pub(crate) fn referred<'u>(uses: &'u [Self], field: &str) -> Option<&'u Self> {
+        uses.iter().find(|used| used.field == field && used.modifiers == Self::REFERRED)
+    }
+
     /// Where the question is asked: the first place that names the field with its modifiers, else the first that names it.
     #[must_use]
     pub fn of<'u>(uses: &'u [Self], field: &str, question: &Predicate) -> Option<&'u Self> {

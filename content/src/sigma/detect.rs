@@ -1,11 +1,11 @@
 //! Rules over recorded events, one JSON object a line: what `watertight detect` does between its files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value as Json;
 use watertight_engine::{
-    Correlated, CorrelationAccount, CorrelationExplainer, Correlator, Explanation, HashKey, Image, Moment, Plan,
-    Scratch, Tally,
+    Correlated, CorrelationAccount, CorrelationExplainer, Correlator, Explanation, HashKey, Image, Limits, Moment,
+    Plan, Scratch, Tally,
 };
 
 use super::event::{JsonEvent, Slots};
@@ -32,8 +32,35 @@ pub struct Detector<'i> {
     latest_ns: u64,
     /// Events so far.
     count: u64,
+    /// What was not found out.
+    over: OverBudget,
     /// A correlation that somebody wants to understand.
     explainer: Option<CorrelationExplainer<'i>>,
+}
+
+/// What events cost more than they may, and what was not found out because of that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OverBudget {
+    /// Events with values that were not read whole.
+    pub cut_events: u64,
+    /// The first of them.
+    pub first_cut: Option<u64>,
+    /// By the position of the first rule that was given up: events.
+    pub given_up: BTreeMap<u32, u64>,
+}
+
+impl OverBudget {
+    /// Notes what an evaluation of the event with this number could not do.
+    pub fn note(&mut self, number: u64, limits: &Limits) {
+        if limits.cut_values > 0 {
+            self.cut_events = self.cut_events.saturating_add(1);
+            self.first_cut.get_or_insert(number);
+        }
+        if let Some(rule) = limits.first_undecided {
+            let count = self.given_up.entry(rule).or_insert(0);
+            *count = count.saturating_add(1);
+        }
+    }
 }
 
 /// A rule that fired.
@@ -119,8 +146,8 @@ impl<'i> Detector<'i> {
     #[must_use]
     pub fn with_slack(image: Image<'i>, slack_ns: u64) -> Self {
         let (slots, correlator) = (Slots::of(&image), image.correlator(RECORDED_KEY));
-        let (plans, scratch, explainer) = (HashMap::new(), Scratch::new(), None);
-        Self { image, slots, plans, scratch, correlator, slack_ns, latest_ns: 0, count: 0, explainer }
+        let (plans, scratch, over) = (HashMap::new(), Scratch::new(), OverBudget::default());
+        Self { image, slots, plans, scratch, correlator, slack_ns, latest_ns: 0, count: 0, over, explainer: None }
     }
 
     /// The same, and it keeps account of the correlation whose rule is at this position.
@@ -193,10 +220,11 @@ impl<'i> Detector<'i> {
         if self.plans.len() >= PLANS_MAX && !self.plans.contains_key(&logsource) {
             self.plans.clear();
         }
-        let Self { image, plans, scratch, correlator, explainer, .. } = self;
+        let Self { image, plans, scratch, correlator, explainer, over, .. } = self;
         let plan = plans.entry(logsource).or_insert_with_key(|logsource| image.plan(&logsource.lend()));
         let mut positions = Vec::new();
-        plan.evaluate(&event, scratch, &mut |position| positions.push(position));
+        let limits = plan.evaluate(&event, scratch, &mut |position| positions.push(position));
+        over.note(moment.number, &limits);
         let (mut hits, mut led) = (Vec::new(), Vec::new());
         for position in positions {
             correlator.on_hit(position, &event, moment, &mut |hit| led.extend(Hit::of_correlation(image, hit)));
@@ -239,6 +267,17 @@ impl<'i> Detector<'i> {
     /// What is still to be told when there are no more events. Time ends with the last of them: what waits longer does not fire.
     pub fn end(&mut self) -> Vec<Hit> {
         self.advance(self.latest_ns)
+    }
+
+    /// What was not found out of events that cost more than they may.
+    #[must_use]
+    pub fn over_budget(&self) -> &OverBudget {
+        &self.over
+    }
+
+    /// The correlations that let groups or events go because their state was full, by their rules' positions, with how many.
+    pub fn over_state(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.correlator.over_state()
     }
 
     /// What correlations could not do within their bounds.

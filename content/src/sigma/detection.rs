@@ -36,13 +36,31 @@ pub(crate) fn selection(name: &str, node: &Node) -> Result<Expr, At> {
 pub(crate) fn uses(node: &Node, uses: &mut Vec<FieldUse>) {
     match &node.content {
         Content::List(items) => items.iter().for_each(|item| self::uses(item, uses)),
-        Content::Map(entries) => uses.extend(entries.iter().filter_map(|(key, _)| {
-            let (field, modifiers) = key.text.split_once('|').unwrap_or((&key.text, ""));
-            let use_of =
-                |field: &str| FieldUse { field: field.to_owned(), modifiers: modifiers.to_owned(), span: key.span };
-            (!field.is_empty()).then(|| use_of(field))
-        })),
+        Content::Map(entries) => {
+            for (key, value) in entries {
+                let (field, modifiers) = key.text.split_once('|').unwrap_or((&key.text, ""));
+                if !field.is_empty() {
+                    let (field, modifiers) = (field.to_owned(), modifiers.to_owned());
+                    uses.push(FieldUse { field, modifiers, span: key.span });
+                }
+                if modifiers.split('|').any(|modifier| modifier == FieldUse::REFERRED_BY) {
+                    referred(value, uses);
+                }
+            }
+        }
         _ => {}
+    }
+}
+
+/// The fields that a value names.
+fn referred(value: &Node, uses: &mut Vec<FieldUse>) {
+    match &value.content {
+        Content::List(items) => items.iter().for_each(|item| referred(item, uses)),
+        _ => uses.extend(value.text().map(|field| FieldUse {
+            field: field.to_owned(),
+            modifiers: FieldUse::REFERRED.to_owned(),
+            span: value.span,
+        })),
     }
 }
 

@@ -7,12 +7,14 @@ use watertight_engine::image::layout;
 use watertight_engine::LogSource;
 use watertight_event::{sigma_supply, sigma_types, Type};
 
+use super::correlation::IDENTITIES;
 use super::exception::{apply, in_words, Exception};
+use super::link::link;
 use super::reason::did_you_mean;
 use super::rejection::{At, Kind, Reason};
 use super::{Library, Loaded, LoadedException};
-use crate::image::types;
-use crate::rule::{Expr, FieldUse, Op, Predicate, Selection};
+use crate::image::{types, Correlation, Listened, Source};
+use crate::rule::{Expr, FieldUse, InputSource, Op, Predicate, Rule, Selection};
 
 /// The product of this host's events.
 const PRODUCT: &str = "linux";
@@ -33,8 +35,8 @@ pub fn types_here(logsource: &LogSource<'_>, field: &str) -> Option<u32> {
     }
 }
 
-/// Moves the rules and exceptions that ask for what is not here to the rejections. An exception that does is left out by itself, so
-/// that a mistake in it does not take a rule with it.
+/// Moves the rules, correlations and exceptions that ask for what is not here to the rejections. An exception that does is left out by
+/// itself, so that a mistake in it does not take a rule with it.
 pub(super) fn refuse_unsupplied(library: &mut Library) {
     let found = apply(library).exceptions;
     let mut kept = Vec::new();
@@ -64,6 +66,63 @@ pub(super) fn refuse_unsupplied(library: &mut Library) {
         }
     }
     library.rules = kept;
+    for (position, at) in unsupplied_together(library).into_iter().rev() {
+        library.refuse_correlation(position, at);
+    }
+}
+
+/// The correlations that ask for what is not here, by their positions, and where. Those that can't be linked have a reason of their own.
+fn unsupplied_together(library: &Library) -> Vec<(usize, At)> {
+    let applied = apply(library);
+    let linked = link(&library.rules, &applied.rules, &applied.correlations);
+    let mut found: Vec<(usize, At)> = Vec::new();
+    for (origin, compiled) in linked.origins.iter().zip(&linked.correlations) {
+        let own = library.correlations.get(*origin).map(|loaded| &loaded.correlation);
+        let mut stages = own.into_iter().flat_map(|own| &own.inputs).filter_map(|input| match &input.source {
+            InputSource::Inline(stage) => Some(stage),
+            InputSource::Named { .. } => None,
+        });
+        let in_stage = stages.find_map(|stage| {
+            let Rule { selections, uses, condition, logsource, .. } = stage.as_ref();
+            Asked { selections, uses }.problem(condition, logsource)
+        });
+        found.extend(in_stage.or_else(|| unsupplied_key(compiled, &linked.sources)).map(|at| (*origin, at)));
+    }
+    found.sort_by_key(|(position, _)| *position);
+    found
+}
+
+/// The first field that groups, joins or measures, and that the events of the rule there do not have.
+fn unsupplied_key(compiled: &Correlation<'_>, sources: &[Source<'_>]) -> Option<At> {
+    compiled.inputs.iter().find_map(|input| {
+        let Listened::Rule(position) = input.target else { return None };
+        let logsource = &sources.get(position)?.rule.logsource;
+        input.asks(&compiled.correlation.kind).find_map(|(named, wanted)| {
+            let found = types_here(&logsource.lend(), &named.field).filter(|found| found & wanted == 0)?;
+            Some(reason(&named.field, found, logsource).at(named.span))
+        })
+    })
+}
+
+/// What is wrong with a field that has these types here, and not one that is asked for.
+fn reason(field: &str, found: u32, logsource: &crate::rule::LogSource) -> Reason {
+    let (field, in_logsource) = (field.to_owned(), in_words(logsource));
+    if found != 0 {
+        return Reason::WrongFieldType { field, found: type_words(found), logsource: in_logsource };
+    }
+    let supply = sigma_supply();
+    let of_category =
+        supply.iter().filter(|supply| logsource.category.as_deref().is_none_or(|own| own == supply.category));
+    let known: Vec<&str> = of_category.flat_map(|supply| supply.fields.iter().copied()).collect();
+    let mend = match IDENTITIES.iter().any(|(_, identity)| *identity == field) {
+        // The identity of another process is no misspelling.
+        true => {
+            let has = IDENTITIES.iter().filter(|(_, identity)| known.contains(identity)).map(|(by, _)| *by);
+            format!("its events can be joined by: {}", has.collect::<Vec<_>>().join(", "))
+        }
+        false => did_you_mean(&field, known, "take it out, or use the rule where its events come from"),
+    };
+    Reason::NotSupplied { field, logsource: in_logsource, mend }
 }
 
 /// Whether this host's events of the log source have what the exception asks for; so they do where there are no such events here.
@@ -108,19 +167,12 @@ impl Asked<'_> {
     ) -> Option<At> {
         let found = types_here(&logsource.lend(), field).filter(|found| found & wanted == 0)?;
         let asked_by = predicate.field.as_deref().unwrap_or_default();
-        let span = FieldUse::of(self.uses, asked_by, predicate).map_or_else(|| 0.into(), |used| used.span);
-        let (field, logsource_words) = (field.to_owned(), in_words(logsource));
-        let reason = if found == 0 {
-            let supply = sigma_supply();
-            let of_category =
-                supply.iter().filter(|supply| logsource.category.as_deref().is_none_or(|own| own == supply.category));
-            let known: Vec<&str> = of_category.flat_map(|supply| supply.fields.iter().copied()).collect();
-            let mend = did_you_mean(&field, known, "take it out, or use the rule where its events come from");
-            Reason::NotSupplied { field, logsource: logsource_words, mend }
-        } else {
-            Reason::WrongFieldType { field, found: type_words(found), logsource: logsource_words }
+        let used = match field == asked_by {
+            true => FieldUse::of(self.uses, asked_by, predicate),
+            false => FieldUse::referred(self.uses, field),
         };
-        Some(reason.at(span))
+        let span = used.map_or_else(|| 0.into(), |used| used.span);
+        Some(reason(field, found, logsource).at(span))
     }
 }
 

@@ -8,7 +8,7 @@ use super::correlation::problem;
 use super::load::{same_id, Loaded, LoadedCorrelation};
 use super::rejection::{At, Reason};
 use crate::image::{Correlation as Compiled, Input as CompiledInput, Listened, Place, Source};
-use crate::rule::{Correlation, Input, InputSource, Kind, Measure, Rule};
+use crate::rule::{Correlation, Input, InputSource, KeyField, Kind, Measure, Rule};
 
 /// Correlations with what they refer to, in an order in which none stands on a later one.
 #[derive(Debug, Default)]
@@ -154,15 +154,16 @@ fn link_input(
     names: &Names,
 ) -> Result<CompiledInput, At> {
     let refused = |words: String| problem(words).at(input.span);
-    let place = |field: &str| match inner {
-        None => Ok(Place::Field(field.to_owned())),
+    let place = |field: &KeyField| match inner {
+        None => Ok(Place::Field(field.clone())),
         Some(inner) => {
-            let part = inner.group_by.iter().position(|name| name == field).and_then(|part| u32::try_from(part).ok());
+            let part =
+                inner.group_by.iter().position(|name| *name == field.field).and_then(|part| u32::try_from(part).ok());
             let missing = || {
                 let has = if inner.group_by.is_empty() { "nothing".to_owned() } else { inner.group_by.join(", ") };
                 refused(format!(
-                    "{field:?} is no field that {:?} groups by ({has}), and a correlation passes on those alone: add it there",
-                    input.name
+                    "{:?} is no field that {:?} groups by ({has}), and a correlation passes on those alone: add it there",
+                    field.field, input.name
                 ))
             };
             part.map(Place::Part).ok_or_else(missing)
@@ -187,7 +188,7 @@ fn link_input(
         name: input.name.clone(),
         target,
         parts: places,
-        value: input.value.as_deref().map(place).transpose()?,
+        value: input.value.as_ref().map(place).transpose()?,
         joins: input.joins,
         differs: input.differs,
         folds: input.folds,
@@ -195,12 +196,13 @@ fn link_input(
 }
 
 /// The field that a part of the key means for this input.
-fn aliased<'i>(input: &'i Input, part: usize, field: &'i str, names: &Names) -> Result<&'i str, At> {
+fn aliased<'i>(input: &'i Input, part: usize, field: &'i KeyField, names: &Names) -> Result<&'i KeyField, At> {
     let InputSource::Named { reference, aliases } = &input.source else { return Ok(field) };
-    let Some(alias) = aliases.get(part).filter(|alias| !alias.is_empty()) else { return Ok(field) };
+    let Some(by_rule) = aliases.get(part).filter(|by_rule| !by_rule.is_empty()) else { return Ok(field) };
     let wanted = names.find(reference).ok();
-    let of_this = alias.iter().find(|(rule, _)| names.find(rule).ok() == wanted);
+    let of_this = by_rule.iter().find(|(rule, _)| names.find(rule).ok() == wanted);
+    let alias = &field.field;
     of_this
-        .map(|(_, field)| field.as_str())
-        .ok_or_else(|| problem(format!("alias {field:?} has no field for rule {reference:?}: add one")).at(input.span))
+        .map(|(_, field)| field)
+        .ok_or_else(|| problem(format!("alias {alias:?} has no field for rule {reference:?}: add one")).at(input.span))
 }

@@ -177,7 +177,7 @@ impl Library {
         }
     }
 
-    fn refuse_correlation(&mut self, position: usize, at: At) {
+    pub(super) fn refuse_correlation(&mut self, position: usize, at: At) {
         let LoadedCorrelation { correlation, file, .. } = self.correlations.remove(position);
         self.reject(Kind::Correlation, correlation.id, &file, at);
     }

@@ -13,6 +13,7 @@ use watertight_engine::image::layout::TYPE_ANY;
 
 use super::condition::fits;
 use super::exception::{apply, Exception, FoundIn};
+use super::reason::did_you_mean;
 use super::{verdict_together, Kind, Library, Loaded, Rejection};
 
 /// Most fields that a reason names.
@@ -201,7 +202,7 @@ fn judge_on(rule: &Rule, entry: &Supplied) -> (Verdict, String) {
     let is_missing = |(field, wanted): &&(&'_ str, u32)| !entry.has(field, *wanted);
     let mut missing: Vec<&str> = asked.fields.iter().filter(is_missing).map(|(field, _)| *field).collect();
     missing.dedup();
-    let names = named(&missing, entry);
+    let names = named(&missing, rule, entry);
     let source = shown(&rule.logsource);
     if !outcome.can_be_true {
         let reason = format!("every way to be true needs what {source} does not supply: {names}");
@@ -231,7 +232,7 @@ fn judge_on(rule: &Rule, entry: &Supplied) -> (Verdict, String) {
 
 impl Supplied {
     /// Whether such events may have the field, with a value of one of these types.
-    fn has(&self, field: &str, types: u32) -> bool {
+    pub(super) fn has(&self, field: &str, types: u32) -> bool {
         self.fields.contains(field) && self.types.get(field).is_none_or(|known| known & types != 0)
     }
 
@@ -323,15 +324,32 @@ impl<'r> Asked<'r> {
     }
 }
 
-fn named(fields: &[&str], entry: &Supplied) -> String {
-    let one = |field: &&str| match entry.fields.contains(*field) {
-        true => format!("{field} (which is of another type there)"),
-        false => (*field).to_owned(),
-    };
-    let shown: Vec<String> = fields.iter().take(NAMED_FIELDS_MAX).map(one).collect();
+/// The fields that are missing, each with the line that asks for it.
+fn named(fields: &[&str], rule: &Rule, entry: &Supplied) -> String {
+    let line = |field: &str| rule.uses.iter().find(|used| used.field == field).map_or(0, |used| used.span.line);
+    let shown: Vec<String> =
+        fields.iter().take(NAMED_FIELDS_MAX).map(|field| lacking(field, line(field), &[entry])).collect();
     match fields.len().saturating_sub(shown.len()) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// A field that none of these events has as it is asked for: the line that asks, and what may have been meant.
+pub(super) fn lacking(field: &str, line: usize, entries: &[&Supplied]) -> String {
+    let mut notes = Vec::new();
+    if line > 0 {
+        notes.push(format!("line {line}"));
+    }
+    if entries.iter().any(|entry| entry.fields.contains(field)) {
+        notes.push("which is of another type there".to_owned());
+    } else {
+        let known = entries.iter().flat_map(|entry| entry.fields.iter().map(String::as_str));
+        notes.extend(Some(did_you_mean(field, known, "")).filter(|mend| !mend.is_empty()));
+    }
+    match notes.is_empty() {
+        true => field.to_owned(),
+        false => format!("{field} ({})", notes.join("; ")),
     }
 }
 

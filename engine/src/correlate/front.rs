@@ -55,6 +55,8 @@ pub(super) struct Front<'i, J> {
     events: Vec<Occurrence>,
     text: Vec<u8>,
     pub(super) limits: CorrelationLimits,
+    /// By correlation: groups and events that were let go because its state was full.
+    over_state: Vec<u64>,
 }
 
 impl<'i, J: Judge<'i>> Front<'i, J> {
@@ -91,6 +93,7 @@ impl<'i, J: Judge<'i>> Front<'i, J> {
         let has_clock = |(number, judge): (usize, &J)| judge.has_clock().then_some(number);
         Self {
             key,
+            over_state: vec![0; judges.len()],
             clocks: judges.iter().enumerate().filter_map(has_clock).collect(),
             judges,
             inputs,
@@ -119,6 +122,12 @@ impl<'i, J: Judge<'i>> Front<'i, J> {
     /// Whether something may fire without another event, by `advance` alone.
     pub(super) fn is_waiting(&self) -> bool {
         !self.queue.is_empty() || self.judges.iter().any(|judge| judge.deadline().is_some())
+    }
+
+    /// The correlations that let groups or events go because their state was full, by their rules, with how many.
+    pub(super) fn over_state(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let counts = self.judges.iter().zip(&self.over_state);
+        counts.filter(|(_, count)| **count > 0).map(|(judge, count)| (judge.rule(), *count))
     }
 
     /// A rule has fired on an event. What that makes fire is told by `advance`; here only if too much waits for it.
@@ -193,7 +202,12 @@ impl<'i, J: Judge<'i>> Front<'i, J> {
         let number = input.correlation as usize;
         let Some(judge) = self.judges.get_mut(number) else { return };
         self.events.clear();
-        if let Some(fired) = judge.take(given, &mut self.events, &mut self.limits) {
+        let before = self.limits.let_go();
+        let fired = judge.take(given, &mut self.events, &mut self.limits);
+        if let Some(sum) = self.over_state.get_mut(number) {
+            *sum = sum.saturating_add(self.limits.let_go().saturating_sub(before));
+        }
+        if let Some(fired) = fired {
             self.tell(number, &fired, steps, hit);
         }
     }

@@ -130,6 +130,13 @@ impl<'i> Image<'i> {
     }
 }
 
+impl CorrelationLimits {
+    /// What was let go because a state was full.
+    fn let_go(&self) -> u64 {
+        self.evicted_groups.saturating_add(self.cut_members)
+    }
+}
+
 impl Correlator<'_> {
     /// Whether there is no correlation.
     #[must_use]
@@ -154,6 +161,11 @@ impl Correlator<'_> {
     #[must_use]
     pub fn limits(&self) -> CorrelationLimits {
         self.0.limits
+    }
+
+    /// The correlations that let groups or events go because their state was full, by their rules' positions, with how many.
+    pub fn over_state(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.0.over_state()
     }
 
     /// A rule has fired on an event. What that makes fire is told by `advance`; here only if too much waits for it.

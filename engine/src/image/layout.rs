@@ -227,7 +227,7 @@ record! {
         /// `MODE_`.
         mode: U32,
         /// In `Words`, three for each question about a field: its slot, the `TYPE_` bits of the values that can answer yes, and the
-        /// line that asks.
+        /// line that asks. Of a correlation: the same of each field that its inputs name, in their order.
         asks: Range,
     }
 }

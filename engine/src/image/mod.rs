@@ -184,6 +184,12 @@ impl<'i> Image<'i> {
         self.version > OLDEST_VERSION
     }
 
+    /// The layout that it is of, which is the number of the first engine that reads it.
+    #[must_use]
+    pub fn layout(&self) -> u32 {
+        self.version
+    }
+
     /// Its size.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

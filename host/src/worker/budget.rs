@@ -2,6 +2,8 @@
 //! written like any other. Who sends such events on purpose must not fill the log with them, so each cause is told once a second at
 //! most, with how many events it stands for.
 
+use std::collections::BTreeMap;
+
 use watertight_engine::Limits;
 use watertight_event::{Event, Field, Kind, Outcome, Source};
 
@@ -13,15 +15,18 @@ const APART_NS: u64 = 1_000_000_000;
 enum Cause {
     CutValue,
     GivenUp,
+    FullState,
 }
 
 impl Cause {
-    const ALL: [Self; 2] = [Self::CutValue, Self::GivenUp];
+    /// Those of one evaluation.
+    const OF_EVENT: [Self; 2] = [Self::CutValue, Self::GivenUp];
 
     fn name(self) -> &'static str {
         match self {
             Self::CutValue => "value",
             Self::GivenUp => "rule",
+            Self::FullState => "state",
         }
     }
 
@@ -29,13 +34,26 @@ impl Cause {
         match self {
             Self::CutValue => "values were too long to be read whole: rules saw their beginning and end, or less",
             Self::GivenUp => "rules were given up: to find out whether they are true would have cost too much",
+            Self::FullState => {
+                "a correlation's state was full and it let its oldest groups or events go: give it more `state`, or group by less"
+            }
         }
     }
 }
 
-/// What is still to be told, by cause.
+/// What is still to be told, by cause; of correlations by the position of their rules.
 #[derive(Debug, Default)]
-pub struct OverBudget([Pending; Cause::ALL.len()]);
+pub struct OverBudget {
+    of_event: [Pending; Cause::OF_EVENT.len()],
+    of_state: BTreeMap<u32, FullState>,
+}
+
+/// What was told of a correlation.
+#[derive(Clone, Copy, Debug, Default)]
+struct FullState {
+    count: u64,
+    told_ns: Option<u64>,
+}
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -51,8 +69,27 @@ impl OverBudget {
         if over == [false, false] {
             return Vec::new();
         }
-        let causes = Cause::ALL.into_iter().zip(over).zip(&mut self.0).filter(|((_, is_over), _)| *is_over);
+        let causes = Cause::OF_EVENT.into_iter().zip(over).zip(&mut self.of_event).filter(|((_, is_over), _)| *is_over);
         causes.filter_map(|((cause, _), pending)| pending.note(cause, rule, now_ns)).collect()
+    }
+
+    /// What is to be told now of correlations that let groups or events go: position and id of the rule, and how many so far.
+    pub fn note_state<'r>(&mut self, over: impl Iterator<Item = (u32, &'r str, u64)>, now_ns: u64) -> Vec<Event> {
+        over.filter_map(|(position, rule, count)| {
+            let told = self.of_state.entry(position).or_default();
+            let more = count.saturating_sub(told.count);
+            if more == 0 || is_too_soon(told.told_ns, now_ns) {
+                return None;
+            }
+            *told = FullState { count, told_ns: Some(now_ns) };
+            Some(event(Cause::FullState, more, now_ns).with(Field::ContentRule, rule))
+        })
+        .collect()
+    }
+
+    /// Other content is in force: its correlations begin to count anew.
+    pub fn forget_state(&mut self) {
+        self.of_state.clear();
     }
 }
 
@@ -62,19 +99,27 @@ impl Pending {
         if cause == Cause::GivenUp && self.rule.is_none() {
             self.rule = rule.map(str::to_owned);
         }
-        if self.told_ns.is_some_and(|told_ns| now_ns.saturating_sub(told_ns) < APART_NS) {
+        if is_too_soon(self.told_ns, now_ns) {
             return None;
         }
         self.told_ns = Some(now_ns);
-        let mut event = Event::new(Kind::ContentOverBudget, Outcome::Done, Source::Sensor, now_ns)
-            .with(Field::Of, cause.name())
-            .with(Field::Count, std::mem::take(&mut self.events))
-            .with(Field::Message, cause.message());
+        let mut event = event(cause, std::mem::take(&mut self.events), now_ns);
         if let Some(rule) = self.rule.take() {
             event.set(Field::ContentRule, rule.as_str());
         }
         Some(event)
     }
+}
+
+fn is_too_soon(told_ns: Option<u64>, now_ns: u64) -> bool {
+    told_ns.is_some_and(|told_ns| now_ns.saturating_sub(told_ns) < APART_NS)
+}
+
+fn event(cause: Cause, count: u64, now_ns: u64) -> Event {
+    Event::new(Kind::ContentOverBudget, Outcome::Done, Source::Sensor, now_ns)
+        .with(Field::Of, cause.name())
+        .with(Field::Count, count)
+        .with(Field::Message, cause.message())
 }
 
 #[cfg(test)]
@@ -114,6 +159,24 @@ mod tests {
         ];
         let expected = expected.map(|(of, count, rule)| (of.to_owned(), Some(count), rule));
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_state_that_is_full_is_told_by_its_rule_once_a_second_and_no_count_is_lost_or_told_twice() {
+        let mut over = OverBudget::default();
+        let mut told = Vec::new();
+        for number in 1..=2_500_u64 {
+            let counts = [(7, "one", number), (9, "other", 3)];
+            for event in over.note_state(counts.into_iter(), number * 1_000_000) {
+                assert_eq!((event.text(Field::Of).as_deref(), event.foreign_fields().next()), (Some("state"), None));
+                let rule = event.text(Field::ContentRule).expect("set").into_owned();
+                told.push((rule, event.number(Field::Count).expect("set")));
+            }
+        }
+        let expected = [("one", 1), ("other", 3), ("one", 1_000), ("one", 1_000)];
+        assert_eq!(told, expected.map(|(rule, count)| (rule.to_owned(), count)));
+        over.forget_state();
+        assert_eq!(over.note_state([(7, "new", 2)].into_iter(), 2_500_000_001).len(), 1);
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub fn load(report: RawFd) -> Result<u8> {
         let pack = watertight_content_pack::Pack::open(input).map_err(|error| error.to_string())?;
         let manifest = pack.manifest();
         fault::meet(manifest.name);
+        let of_rules = header_of(&pack.rules())?;
+        pack.check_canaries(&rules::types_here).map_err(|error| error.to_string())?;
         let test = pack.self_test().map_err(|error| error.to_string())?;
         let header = Header {
             name: manifest.name.to_owned(),
@@ -85,7 +87,7 @@ pub fn load(report: RawFd) -> Result<u8> {
             is_urgent: manifest.is_urgent,
             image_bytes: pack.image().len() as u64,
             digest: ContentId::counted(pack.image_sha256()).to_string(),
-            ..header_of(&pack.rules())?
+            ..of_rules
         };
         Ok((header, Cow::Borrowed(pack.image())))
     })

@@ -100,6 +100,11 @@ impl<'i> Correlations<'i> {
         self.kept.sizes.len() as u64
     }
 
+    /// The correlations that let groups or events go because their state was full, by their rules' positions, with how many.
+    pub fn over_state(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.correlator.over_state()
+    }
+
     /// What could not be done so far.
     pub fn limits(&self) -> CorrelationLimits {
         self.correlator.limits()

@@ -66,7 +66,7 @@ pub fn check(image: &Image<'_>) -> Result<()> {
 }
 
 /// The types of a field in this host's events of a log source.
-fn types_here(logsource: &LogSource<'_>, field: &str) -> Option<u32> {
+pub(super) fn types_here(logsource: &LogSource<'_>, field: &str) -> Option<u32> {
     let is_ours = logsource.product.is_none_or(|product| product == "linux") && logsource.service.is_none();
     is_ours.then(|| sigma_types(logsource.category, field)).flatten()
 }
@@ -222,6 +222,12 @@ impl Rules<'_> {
     #[must_use]
     pub fn correlated(&self) -> u64 {
         self.correlations.as_ref().map_or(0, Correlations::kept)
+    }
+
+    /// The correlations that let groups or events go because their state was full: position, id, and how many.
+    pub fn over_state(&self) -> impl Iterator<Item = (u32, &'_ str, u64)> + '_ {
+        let counts = self.correlations.iter().flat_map(Correlations::over_state);
+        counts.filter_map(|(position, count)| Some((position, self.id(position)?, count)))
     }
 
     /// What correlations could not do within their bounds.

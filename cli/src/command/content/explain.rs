@@ -9,7 +9,7 @@ use anyhow::{bail, Context as _};
 use serde_json::json;
 use watertight_content::sigma::{load_dirs, same_id};
 use watertight_content_pack::Pack;
-use watertight_engine::{Explanation, FieldMatch, Image, Rule};
+use watertight_engine::{Explanation, FieldMatch, Image, Rule, FIELD_BYTES_MAX, TAIL_BYTES, VALUE_BYTES_MAX};
 use watertight_host::printable::printable;
 
 use super::explain_together::Together;
@@ -149,7 +149,7 @@ fn as_json(rule: Rule<'_>, explanation: Option<&Explanation>) -> serde_json::Val
 /// What made a rule fire, or stood in its way.
 pub(super) fn explanation_json(why: &Explanation) -> serde_json::Map<String, serde_json::Value> {
     let matches = |matches: &[FieldMatch]| -> Vec<serde_json::Value> {
-        let one = |found: &FieldMatch| json!({"field": found.field, "value": found.value, "pattern": found.pattern});
+        let one = |found: &FieldMatch| json!({"field": found.field, "value": found.value, "pattern": found.pattern, "read_in_part": found.is_cut});
         matches.iter().map(one).collect()
     };
     let selections = why.selections.iter();
@@ -201,9 +201,17 @@ pub(super) fn explanation_in_words(why: &Explanation) -> Vec<String> {
 fn match_in_words(found: &FieldMatch, is_true: bool) -> String {
     let pattern = printable(&found.pattern);
     let fits = if is_true { "fits" } else { "does not fit" };
+    // What was not looked at may be otherwise: the engine says so too, and counts it.
+    let in_part = match found.is_cut {
+        true => format!(
+            " (read in part: of a value {VALUE_BYTES_MAX} bytes at its beginning and {TAIL_BYTES} at its end, of a field \
+             {FIELD_BYTES_MAX} bytes)"
+        ),
+        false => String::new(),
+    };
     match (&found.value, found.field.as_str()) {
-        (_, "") => format!("no field has {pattern}"),
-        (Some(value), field) => format!("{} = {}   {fits} {pattern}", printable(field), printable(value)),
-        (None, field) => format!("{} is not there   {fits} {pattern}", printable(field)),
+        (_, "") => format!("no field has {pattern}{in_part}"),
+        (Some(value), field) => format!("{} = {}   {fits} {pattern}{in_part}", printable(field), printable(value)),
+        (None, field) => format!("{} is not there   {fits} {pattern}{in_part}", printable(field)),
     }
 }

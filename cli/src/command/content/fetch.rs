@@ -55,7 +55,7 @@ pub struct FetchArgs {
 
 /// Who asks the director.
 #[derive(Debug, clap::Args)]
-#[group(requires_all = ["host", "ring", "stratum", "engine"], multiple = true)]
+#[group(requires_all = ["host", "ring", "stratum"], multiple = true)]
 struct HostArgs {
     /// This host's id: the director's plan is read for it, and only what it wants is fetched.
     #[arg(long, required = false)]
@@ -66,9 +66,9 @@ struct HostArgs {
     /// Hosts like it.
     #[arg(long, required = false)]
     stratum: String,
-    /// Its engine's version.
-    #[arg(long, required = false)]
-    engine: u32,
+    /// Asks as a host with another engine than this program's, which it says otherwise: to see what an update would bring.
+    #[arg(long, value_name = "NUMBER")]
+    engine: Option<u32>,
 }
 
 /// A timestamp is renewed daily; two days without one are worth a word.
@@ -196,8 +196,10 @@ fn ask_director(
     packs: &[SignedPack],
     now: Moment,
 ) -> anyhow::Result<Result<Option<Verdict>, String>> {
-    let host =
-        Host { id: host.host.clone(), stratum: host.stratum.clone(), ring: host.ring.clone(), engine: host.engine };
+    let (engine_oldest, engine) =
+        host.engine.map_or((watertight_engine::OLDEST_VERSION, watertight_engine::VERSION), |other| (other, other));
+    let (id, stratum, ring) = (host.host.clone(), host.stratum.clone(), host.ring.clone());
+    let host = Host { id, stratum, ring, engine, engine_oldest };
     let plan = match fetch_plan(client, now) {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(Ok(None)),

@@ -51,8 +51,11 @@ pub(super) struct Replayed {
     id: String,
     pub(super) events: u64,
     pub(super) alerts: u64,
+    /// Events of which rules saw less than all, because values were too long.
+    cut_events: u64,
     /// Questions and bytes looked at, of all rules.
     pub(super) work: u64,
+    /// Processor time; it is told beside the counts and never compared.
     ns_per_event: u64,
     /// Every rule, the dearest first.
     pub(super) rules: Vec<Row>,
@@ -238,6 +241,7 @@ impl Replayed {
             version: manifest.version,
             id: hex(&pack.id()),
             events: counted.events,
+            cut_events: recorded.cut_events(),
             alerts: rules.iter().map(|row| row.alerts).fold(0, u64::saturating_add),
             work,
             ns_per_event,
@@ -292,7 +296,7 @@ fn in_words(replayed: &Replayed) -> String {
     // Writing to memory can't fail.
     let _ = writeln!(
         text,
-        "{} {}: {} events, {} alerts, {} ns an event in the rules",
+        "{} {}: {} events, {} alerts, {} ns of a processor an event in the rules",
         printable(&replayed.name),
         replayed.version,
         replayed.events,

@@ -20,8 +20,10 @@ pub struct Host {
     pub stratum: String,
     /// Its rollout ring.
     pub ring: String,
-    /// Its engine's version.
+    /// Its engine's number.
     pub engine: u32,
+    /// The oldest engine whose content it takes, too.
+    pub engine_oldest: u32,
 }
 
 /// Why a plan, or an entry that is for this host, is refused. Whatever runs goes on unless it is recalled.
@@ -258,7 +260,7 @@ fn check_pack(pack: &SignedPack, packs: &[SignedPack], host: &Host, seen: &Seen,
         return Err(Refusal::BelowFloor { content, name: release.name.clone(), version: release.version, floor });
     }
     let (min, max) = (release.engine.min, release.engine.max);
-    if !(min..=max).contains(&host.engine) {
+    if min > host.engine || max < host.engine_oldest {
         return Err(Refusal::WrongEngine { content, min, max, engine: host.engine });
     }
     let Some(ring) = release.rings.get(&host.ring) else {

@@ -3,7 +3,7 @@
 use watertight_engine::image::is_plain;
 
 use super::problem;
-use crate::rule::{Bounds, Measure};
+use crate::rule::{Bounds, KeyField, Measure};
 use crate::sigma::document::wrong_type;
 use crate::sigma::rejection::At;
 use crate::sigma::yaml::{Content, Node};
@@ -12,7 +12,7 @@ use crate::sigma::yaml::{Content, Node};
 const THOUSANDTHS: i64 = 1000;
 
 /// The bounds, and the field that is looked at.
-pub(super) fn read(node: &Node, measure: Measure) -> Result<(Bounds, Option<String>), At> {
+pub(super) fn read(node: &Node, measure: Measure) -> Result<(Bounds, Option<KeyField>), At> {
     let entries = node.map().ok_or_else(|| wrong_type("condition", "a mapping such as {gte: 10}", node))?;
     let is_number = !matches!(measure, Measure::Count | Measure::Values);
     let mut bounds = Bounds { least: i64::MIN, most: i64::MAX, is_above: false, is_below: false, is_at_end: false };
@@ -20,7 +20,8 @@ pub(super) fn read(node: &Node, measure: Measure) -> Result<(Bounds, Option<Stri
     for (key, value) in entries {
         if key.text == "field" {
             let name = value.text().filter(|text| !text.is_empty() && text.chars().all(is_plain));
-            field = Some(name.ok_or_else(|| wrong_type("field", "the name of one field", value))?.to_owned());
+            let name = name.ok_or_else(|| wrong_type("field", "the name of one field", value))?.to_owned();
+            field = Some(KeyField { field: name, span: value.span });
             continue;
         }
         let number = if is_number { thousandths(value) } else { whole(value) };

@@ -10,12 +10,13 @@ mod stages;
 use watertight_engine::image::layout::{INPUTS_MAX, PARTS_MAX};
 use watertight_engine::image::{is_plain, STATE_BYTES_MAX};
 
+pub(super) use self::stages::IDENTITIES;
 use super::document::{author, id, level, need, tags, title, wrong_type};
 use super::rejection::{At, Reason};
 use super::yaml::{Content, Node};
 use super::Span;
 use super::{condition, response};
-use crate::rule::{Correlation, Expr, Input, InputSource, Kind, Measure};
+use crate::rule::{Correlation, Expr, Input, InputSource, KeyField, Kind, Measure};
 
 /// What the state of a correlation takes unless it says otherwise: some ten thousand groups.
 const STATE_BYTES: u64 = 2 << 20;
@@ -55,7 +56,7 @@ pub(super) fn read(document: &Node) -> Result<Correlation, At> {
         title,
         kind: read.kind,
         inputs: read.inputs,
-        group_by,
+        group_by: group_by.into_iter().map(|part| part.field).collect(),
         parts: read.parts,
         timespan_ns,
         state_bytes: state_bytes(node)?,
@@ -79,7 +80,7 @@ pub(super) fn problem(words: impl Into<String>) -> Reason {
 }
 
 /// Sigma's own correlations.
-fn by_rules(node: &Node, type_node: &Node, type_name: &str, group_by: &[String]) -> Result<Read, At> {
+fn by_rules(node: &Node, type_node: &Node, type_name: &str, group_by: &[KeyField]) -> Result<Read, At> {
     if let Some(join) = node.get("join") {
         return Err(problem("join needs stages, and there are rules: then group by a field").at(join.span));
     }
@@ -127,7 +128,7 @@ fn by_rules(node: &Node, type_node: &Node, type_name: &str, group_by: &[String])
     let inputs = references.into_iter().enumerate().map(|(position, (reference, span))| Input {
         name: reference.clone(),
         span,
-        fields: group_by.iter().map(|field| Some(field.clone())).collect(),
+        fields: group_by.iter().cloned().map(Some).collect(),
         value: value.clone(),
         source: InputSource::Named { reference, aliases: aliases.clone() },
         joins: if is_ordered && position > 0 { joins } else { 0 },
@@ -209,11 +210,12 @@ fn written_out(expr: &Expr, wanted: bool) -> Option<Vec<(u32, u32)>> {
     (terms.len() <= TERMS_MAX).then_some(terms)
 }
 
-fn group_by(node: &Node) -> Result<Vec<String>, At> {
+fn group_by(node: &Node) -> Result<Vec<KeyField>, At> {
     let Some(node) = node.get("group-by") else { return Ok(Vec::new()) };
     let text = |item: &Node| {
         let text = item.text().filter(|text| !text.is_empty() && text.chars().all(is_plain));
-        text.map(str::to_owned).ok_or_else(|| wrong_type("group-by", "the names of fields", item))
+        let field = text.ok_or_else(|| wrong_type("group-by", "the names of fields", item))?.to_owned();
+        Ok(KeyField { field, span: item.span })
     };
     match &node.content {
         Content::List(items) => items.iter().map(text).collect(),
@@ -222,7 +224,7 @@ fn group_by(node: &Node) -> Result<Vec<String>, At> {
 }
 
 /// For each field of the grouping: by rule, the field that is meant.
-fn aliases(node: &Node, group_by: &[String]) -> Result<Vec<Vec<(String, String)>>, At> {
+fn aliases(node: &Node, group_by: &[KeyField]) -> Result<Vec<Vec<(String, KeyField)>>, At> {
     let mut by_part = vec![Vec::new(); group_by.len()];
     let Some(node) = node.get("aliases") else { return Ok(by_part) };
     for (alias, fields) in node.map().ok_or_else(|| wrong_type("aliases", "a mapping", node))? {
@@ -230,12 +232,12 @@ fn aliases(node: &Node, group_by: &[String]) -> Result<Vec<Vec<(String, String)>
             let what = format!("alias {:?} is in no group-by: add it there or remove it", alias.text);
             problem(what).at(alias.span)
         };
-        let part = group_by.iter().position(|name| *name == alias.text).ok_or_else(unused)?;
+        let part = group_by.iter().position(|name| name.field == alias.text).ok_or_else(unused)?;
         let wrong = || wrong_type("an alias", "a mapping of rules to fields", fields);
         for (rule, field) in fields.map().ok_or_else(wrong)? {
-            let field = field.text().ok_or_else(|| wrong_type("an alias", "the name of a field", field))?;
+            let text = field.text().ok_or_else(|| wrong_type("an alias", "the name of a field", field))?;
             if let Some(fields) = by_part.get_mut(part) {
-                fields.push((rule.text.clone(), field.to_owned()));
+                fields.push((rule.text.clone(), KeyField { field: text.to_owned(), span: field.span }));
             }
         }
     }

@@ -5,7 +5,7 @@ use watertight_engine::image::is_plain;
 use watertight_engine::image::layout::INPUTS_MAX;
 
 use super::{duration, problem, Read};
-use crate::rule::{Input, InputSource, Kind, Response, Rule};
+use crate::rule::{Input, InputSource, KeyField, Kind, Response, Rule};
 use crate::sigma::document::{detection, logsource, need, wrong_type, Detection};
 use crate::sigma::rejection::At;
 use crate::sigma::yaml::{Content, Node};
@@ -14,13 +14,13 @@ use crate::sigma::yaml::{Content, Node};
 const KEYS: [&str; 6] = ["name", "by", "logsource", "detection", "where", "absent"];
 
 /// Fields that hold the identity of a process, by how a stage is joined: its pid alone is used again.
-const IDENTITIES: [(&str, &str); 3] =
+pub(in crate::sigma) const IDENTITIES: [(&str, &str); 3] =
     [("process", "ProcessGuid"), ("parent", "ParentProcessGuid"), ("target", "TargetProcessGuid")];
 
 /// A part of the key in the making.
 struct Part {
     /// By stage: the field that gives it.
-    fields: Vec<Option<String>>,
+    fields: Vec<Option<KeyField>>,
     /// The stage and field that others refer to, and whether case matters.
     origin: Option<(usize, String, bool)>,
 }
@@ -37,7 +37,7 @@ pub(super) fn read(
     node: &Node,
     list: &Node,
     type_name: &str,
-    group_by: &[String],
+    group_by: &[KeyField],
     of: (&str, &str),
 ) -> Result<Read, At> {
     if type_name != "temporal_ordered" {
@@ -88,7 +88,7 @@ fn names(nodes: &[Node]) -> Result<Vec<&str>, At> {
 
 impl Stages<'_> {
     /// Fields that all stages share come first: others that stand on this correlation may group by them.
-    fn group(&mut self, group_by: &[String]) {
+    fn group(&mut self, group_by: &[KeyField]) {
         for field in group_by {
             let fields = vec![Some(field.clone()); self.nodes.len()];
             self.parts.push(Part { fields, origin: None });
@@ -118,8 +118,9 @@ impl Stages<'_> {
                 None => "process",
                 Some(by) => by.text().ok_or_else(|| wrong_type("by", "process, parent or target", by))?,
             };
-            let field = IDENTITIES.iter().find(|(name, _)| *name == by).map(|(_, field)| (*field).to_owned());
             let place = stage.get("by").map_or(stage.span, |by| by.span);
+            let field = IDENTITIES.iter().find(|(name, _)| *name == by);
+            let field = field.map(|(_, field)| KeyField { field: (*field).to_owned(), span: place });
             let unknown = || problem(format!("by {by:?} is unknown: use process, parent or target")).at(place);
             fields.push(Some(field.ok_or_else(unknown)?));
         }
@@ -154,6 +155,7 @@ impl Stages<'_> {
                     return Err(problem(what).at(key.span));
                 }
                 let target = self.target(stage, value)?;
+                let field = KeyField { field: field.to_owned(), span: key.span };
                 self.add_reference(stage, field, target, is_cased, differs);
             }
         }
@@ -161,7 +163,7 @@ impl Stages<'_> {
     }
 
     /// `first.TargetFilename`: a stage before this one and its field.
-    fn target(&self, stage: usize, value: &Node) -> Result<(usize, String), At> {
+    fn target(&self, stage: usize, value: &Node) -> Result<(usize, KeyField), At> {
         let wrong = |what: String| problem(what).at(value.span);
         let text = value.text().unwrap_or_default();
         let (name, field) = text.split_once('.').ok_or_else(|| {
@@ -172,11 +174,18 @@ impl Stages<'_> {
         if field.is_empty() || !field.chars().all(is_plain) {
             return Err(wrong(format!("{text:?} names no field: write {name}.Field")));
         }
-        Ok((origin, field.to_owned()))
+        Ok((origin, KeyField { field: field.to_owned(), span: value.span }))
     }
 
-    fn add_reference(&mut self, stage: usize, field: &str, (from, of): (usize, String), is_cased: bool, differs: bool) {
-        let origin = Some((from, of.clone(), is_cased));
+    fn add_reference(
+        &mut self,
+        stage: usize,
+        field: KeyField,
+        (from, of): (usize, KeyField),
+        is_cased: bool,
+        differs: bool,
+    ) {
+        let origin = Some((from, of.field.clone(), is_cased));
         let is_open = |part: &Part| part.origin == origin && part.fields.get(stage).is_some_and(Option::is_none);
         let position = match self.parts.iter().position(is_open) {
             Some(position) => position,
@@ -190,7 +199,7 @@ impl Stages<'_> {
             }
         };
         if let Some(place) = self.parts.get_mut(position).and_then(|part| part.fields.get_mut(stage)) {
-            *place = Some(field.to_owned());
+            *place = Some(field);
         }
         if let Some(mask) = self.differs.get_mut(stage).filter(|_| differs) {
             *mask |= bit(position);
@@ -229,7 +238,7 @@ impl Stages<'_> {
             response: Response::default(),
             uses,
         };
-        let fields: Vec<Option<String>> =
+        let fields: Vec<Option<KeyField>> =
             self.parts.iter().map(|part| part.fields.get(stage).cloned().flatten()).collect();
         let differs = self.differs.get(stage).copied().unwrap_or(0);
         let (mut joins, mut folds) = (0, 0);
