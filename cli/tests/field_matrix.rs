@@ -363,7 +363,7 @@ fn a_value_that_is_not_read_whole_is_found_at_its_ends_and_nowhere_else() {
 fn refused_together(category: &str, field: &str) -> Vec<String> {
     let mut text = format!(
         "title: B\nname: base\nid: base\nlogsource: {{category: {category}, product: linux}}\n\
-         detection: {{s: {{Image: /x}}, condition: s}}\n"
+         detection: {{s: [x], condition: s}}\n"
     );
     for (id, more) in [
         ("group", format!("type: event_count, group-by: [{field}], condition: {{gte: 2}}")),

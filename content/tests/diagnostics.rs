@@ -75,6 +75,37 @@ error[WT0203]: rule 0a5b1c52-8a44-4b0e-9a55-0c4ad4f6f001: modifier \"contians\" 
     assert!(coloured.contains("\x1b[") && !shown.contains('\x1b'), "{coloured}");
 }
 
+/// Where the only refusal of this text points: its code, and what is underlined.
+fn pointed_at(text: &str) -> (&'static str, String, String) {
+    let mut library = load_texts([Source { file: "bad.yml", text }]);
+    library.image().expect("what is left");
+    let [refused] = library.rejections.as_slice() else { unreachable!("{:?}", library.rejections) };
+    assert!(refused.span.column > 0, "{refused}");
+    let width = refused.span.end_column.saturating_sub(refused.span.column);
+    let under = refused.text.chars().skip(refused.span.column - 1).take(width).collect();
+    (refused.reason.code(), under, refused.reason.mend())
+}
+
+#[test]
+fn what_several_documents_or_the_compiler_refuse_is_pointed_at_too() {
+    let rule = format!("{HEAD}detection:\n  s:\n    Image: x\n  condition: s\n");
+    let id = "0a5b1c52-8a44-4b0e-9a55-0c4ad4f6f001";
+    let (code, under, _) = pointed_at(&format!("{rule}---\n{rule}"));
+    assert_eq!((code, under.as_str()), ("WT0106", id));
+    let other = "0a5b1c52-8a44-4b0e-9a55-0c4ad4f6f009";
+    let many = |rules: &str, more: &str| {
+        format!("{rule}---\ntitle: Many\nid: {other}\ncorrelation:\n  type: event_count\n  rules: [{rules}]\n  timespan: 5m\n{more}")
+    };
+    let (code, under, mend) = pointed_at(&many(other, "  condition: {gte: 3}\n"));
+    assert_eq!((code, under.as_str(), mend.as_str()), ("WT0701", other, "remove a reference"));
+    let (code, under, mend) = pointed_at(&many(id, "  condition: {gte: 1000000}\n  state: 1KB\n"));
+    assert_eq!((code, under.as_str()), ("WT0701", "1KB"));
+    assert!(mend.starts_with("raise state"), "{mend}");
+    let (code, under, mend) = pointed_at(&format!("{rule}---\n{}", rule.replace("Image: x", "Image: x\n    Image: y")));
+    assert_eq!((code, under.as_str()), ("WT0006", "Image"));
+    assert!(mend.contains("take one of the two out"), "{mend}");
+}
+
 #[test]
 fn nothing_of_a_file_reaches_the_terminal_as_a_command() {
     let text = format!("{HEAD}detection:\n  s:\n    \"f|con\\e[31mtains\": \"\\u202e x\"\n  condition: s\n");

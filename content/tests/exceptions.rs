@@ -164,6 +164,12 @@ fn an_exception_has_a_row_of_its_own_with_what_is_wrong_with_it() {
         ("[rule-one, gone]", "selection: {User: backup}", Verdict::Degraded, "dangling: there is no rule gone"),
         ("[rule-two]", "selection: {User: backup}", Verdict::Never, "category other"),
         ("[rule-one]", "selection: {Missing: backup}", Verdict::Never, "unused"),
+        (
+            "[rule-one]",
+            "selection: [{Usr: backup}, {User: backup}]",
+            Verdict::Degraded,
+            "does not supply Usr (line 20; did you mean `User`?): a host refuses the filter",
+        ),
         ("[rule-one]", "selection: {User: '*'}", Verdict::Degraded, "over-broad"),
         ("[rule-one]", "selection: {User|exists: true}", Verdict::Degraded, "over-broad"),
         ("[rule-one]", "selection: {Image|contains: '/'}", Verdict::Degraded, "over-broad"),
@@ -194,6 +200,17 @@ fn a_rule_of_which_nothing_is_left_can_never_fire_and_says_by_whom() {
     for selection in ["{Image|startswith: /tar}", "{Image|endswith: /bin/tar}", "{User: backup}"] {
         let exception = exception("[rule-one]", &format!("selection: {selection}"), "selection");
         assert_eq!(row_of(&[RULE, &exception], "rule-one").verdict, Verdict::CanFire, "{selection}");
+    }
+}
+
+#[test]
+fn an_exception_that_is_over_broad_is_so_beside_another_that_leaves_nothing_over() {
+    let first = exception("[rule-one]", "selection: {CommandLine|contains: ssh}", "selection");
+    let second = exception("[rule-one]", "selection: {CommandLine|contains: ss}", "selection");
+    let second = second.replace("id: backup", "id: second");
+    for id in ["backup", "second"] {
+        let row = row_of(&[RULE, &first, &second], id);
+        assert!(row.reason.contains("leaves out every hit of rule rule-one"), "{id}: {}", row.reason);
     }
 }
 

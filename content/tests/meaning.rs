@@ -344,6 +344,8 @@ fn verdict(detection: &str) -> (Verdict, String) {
 #[test]
 fn a_rule_that_cannot_fire_here_says_which_field_it_waits_for() {
     assert_eq!(verdict("{s: {a: x}, condition: s}").0, Verdict::CanFire);
+    let (_, reason) = verdict("{s: {a: x, numbr: y}, condition: s}");
+    assert!(reason.contains("numbr (line 4; did you mean `number`?)"), "{reason}");
     let (found, reason) = verdict("{s: {a: x, missing: y}, condition: s}");
     assert_eq!(found, Verdict::Never);
     assert!(reason.contains("missing"), "{reason}");
@@ -354,7 +356,7 @@ fn a_rule_that_cannot_fire_here_says_which_field_it_waits_for() {
     assert_eq!(verdict("{s: [keyword], condition: s}").0, Verdict::CanFire);
     assert_eq!(verdict("{s: {number: 5}, condition: s}").0, Verdict::CanFire);
     let (found, reason) = verdict("{s: {number|contains: x}, condition: s}");
-    assert!(found == Verdict::Never && reason.contains("number (which is of another type there)"), "{reason}");
+    assert!(found == Verdict::Never && reason.contains("number (line 4; which is of another type there)"), "{reason}");
     assert_eq!(verdict("{s: {a: x}, t: {b: y}, condition: s}").0, Verdict::Degraded);
 }
 

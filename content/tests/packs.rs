@@ -102,7 +102,7 @@ fn a_rule_that_fires_on_everything_is_refused_though_others_have_what_must_not_f
 fn a_correlation_that_needs_more_events_than_anybody_writes_is_told_and_not_refused() {
     let many =
         "---\ntitle: Many\nid: 00000000-0000-4000-8000-00000000000d\ncorrelation: {type: event_count, generate: true, \
-        rules: [00000000-0000-4000-8000-00000000000a], timespan: 1h, condition: {gte: 100000}}\n";
+        rules: [00000000-0000-4000-8000-00000000000a], timespan: 1h, condition: {gte: 5000}}\n";
     let warned = built(&release(), &format!("{RULES}{many}"), TESTS, None).expect("it is built").warnings;
     assert!(matches!(warned.as_slice(), [only] if only.contains("00000000000d")), "{warned:?}");
 }

@@ -120,10 +120,10 @@ pub enum PackError {
     Foreign,
     /// The engine does not take the rules.
     #[error("the pack's rules: {0}")]
-    Image(#[from] ImageError),
+    Image(ImageError),
     /// The policy is none that a host applies.
     #[error("the pack's policy: {0}")]
-    Policy(#[from] PolicyError),
+    Policy(PolicyError),
     /// An event in it is none of this sensor's.
     #[error(
         "canary {canary} has the field {field}, which events of {logsource} do not have here: it would prove a rule that can never fire; \
@@ -167,6 +167,19 @@ pub enum PackError {
         /// How many rules were given up.
         rules: u32,
     },
+}
+
+// Not as causes: these words repeat what they were made of, and who prints causes would print it twice.
+impl From<ImageError> for PackError {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
+}
+
+impl From<PolicyError> for PackError {
+    fn from(error: PolicyError) -> Self {
+        Self::Policy(error)
+    }
 }
 
 /// A name that was refused, escaped and cut, so that a message can show it.

@@ -52,7 +52,7 @@ pub enum FolderError {
         path: PathBuf,
     },
     /// A file or folder in it can't be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Load(#[from] LoadError),
 }
 
@@ -134,7 +134,8 @@ fn read_text(path: &Path) -> Result<String, LoadError> {
     let file = std::fs::File::open(path).map_err(failed)?;
     file.take(FILE_SIZE_BYTES_MAX.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_SIZE_BYTES_MAX {
-        return Err(LoadError::TooLarge { path: path.to_owned(), size_bytes: bytes.len() as u64 });
+        let size_bytes = std::fs::metadata(path).map_or(bytes.len() as u64, |told| told.len());
+        return Err(LoadError::TooLarge { path: path.to_owned(), size_bytes });
     }
     String::from_utf8(bytes).map_err(|_| LoadError::NotText { path: path.to_owned() })
 }

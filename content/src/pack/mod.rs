@@ -68,13 +68,26 @@ pub enum BuildError {
     },
     /// The compiler refused the rules together.
     #[error("compiling the rules: {0}")]
-    Compile(#[from] CompileError),
+    Compile(CompileError),
     /// A deny rule would stop what machines are started or mended with.
     #[error("the policy: {0}")]
-    Vital(#[from] StopsByName),
+    Vital(StopsByName),
     /// What was built is none that a host would take.
     #[error(transparent)]
     Pack(#[from] PackError),
+}
+
+// Not as causes: these words repeat what they were made of, and who prints causes would print it twice.
+impl From<CompileError> for BuildError {
+    fn from(error: CompileError) -> Self {
+        Self::Compile(error)
+    }
+}
+
+impl From<StopsByName> for BuildError {
+    fn from(error: StopsByName) -> Self {
+        Self::Vital(error)
+    }
 }
 
 /// A document of the pack, and where it came from.

@@ -28,6 +28,8 @@ pub struct Correlation {
     pub timespan_ns: u64,
     /// What its state may take.
     pub state_bytes: u64,
+    /// Where that is written, or else what is asked of its inputs.
+    pub state_span: Span,
     /// What is done when it fires.
     pub response: Response,
     /// Whether the rules that it listens to are alerts by themselves too.

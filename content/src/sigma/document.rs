@@ -8,6 +8,7 @@ use super::exception::{self, Exception};
 use super::reason::did_you_mean;
 use super::rejection::{At, Kind, Reason, Rejection};
 use super::yaml::{read, Content, Node};
+use super::Span;
 use super::{condition, correlation, detection, response};
 
 /// Longest identifier. A UUID has 36 characters.
@@ -39,6 +40,8 @@ pub struct Parsed {
     pub name: Option<String>,
     /// The line, from 1.
     pub line: usize,
+    /// Where its id stands.
+    pub id_span: Span,
 }
 
 /// Reads every document of a file; `file` names it in refusals. A refused document does not keep its neighbours from being
@@ -52,8 +55,10 @@ pub fn parse(file: &str, text: &str) -> Vec<Result<Parsed, Box<Rejection>>> {
         Ok(documents) => documents
             .iter()
             .map(|document| {
-                let parsed = one(document)
-                    .and_then(|what| Ok(Parsed { document: what, name: name(document)?, line: document.line }));
+                let id_span = document.get("id").map_or(document.span, |id| id.span);
+                let parsed = one(document).and_then(|what| {
+                    Ok(Parsed { document: what, name: name(document)?, line: document.line, id_span })
+                });
                 parsed.map_err(|at| refuse(kind_of(document), id_if_any(document), at))
             })
             .collect(),

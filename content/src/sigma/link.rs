@@ -66,9 +66,10 @@ pub(super) fn link<'l>(rules: &'l [Loaded], excepted: &'l [Rule], correlations: 
             // Those in a circle, and those that stand on one which failed: the next turn tells the latter better.
             let is_final = linked.failed.is_empty();
             for position in left.drain(..).filter(|_| is_final) {
-                let line = correlations.get(position).map_or(0, |loaded| loaded.line);
+                let inputs = correlations.get(position).map(|loaded| loaded.correlation.inputs.as_slice());
+                let place = inputs.and_then(<[Input]>::first).map_or(0.into(), |input| input.span);
                 let words = "correlations that refer to one another in a circle never fire: remove a reference";
-                linked.failed.push((position, problem(words).at(line)));
+                linked.failed.push((position, problem(words).at(place)));
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::correlation::problem;
 use super::document::{parse, Document};
 use super::exception::{apply, Exception};
 use super::find::{find, Found, FILE_SIZE_BYTES_MAX, FOLDER_DEPTH_MAX};
@@ -160,7 +161,11 @@ impl Library {
             };
             // A stage's rule has the id of its correlation, and its own name behind it.
             let id = error.rule().map(|id| id.split_once('#').map_or(id, |(id, _)| id));
-            let reason = Reason::NotCompiled { what: error.to_string() };
+            let is_of_state = matches!(error, CompileError::NoRoom { .. } | CompileError::TooMuchState { .. });
+            let reason = match is_of_state {
+                true => problem(error.to_string()),
+                false => Reason::NotCompiled { what: error.to_string() },
+            };
             let rule = id.and_then(|id| self.rules.iter().position(|loaded| loaded.rule.id == id));
             let correlation = id.and_then(|id| self.correlations.iter().position(|one| one.correlation.id == id));
             match (rule, correlation) {
@@ -169,8 +174,12 @@ impl Library {
                     self.reject(Kind::Rule, rule.id, &file, reason.at(line));
                 }
                 (None, Some(position)) => {
-                    let line = self.correlations.get(position).map_or(0, |one| one.line);
-                    self.refuse_correlation(position, reason.at(line));
+                    let place = |one: &LoadedCorrelation| match is_of_state {
+                        true => one.correlation.state_span,
+                        false => one.line.into(),
+                    };
+                    let place = self.correlations.get(position).map_or(0.into(), place);
+                    self.refuse_correlation(position, reason.at(place));
                 }
                 (None, None) => return Err(error),
             }
@@ -266,7 +275,7 @@ impl Loader {
             };
             if let Some(other) = self.file_of_id.get(&same_id(&id)) {
                 let reason = Reason::DuplicateId { id: id.clone(), other: other.clone() };
-                self.library.rejections.push(Rejection::new(kind, Some(id), file, text, reason.at(parsed.line)));
+                self.library.rejections.push(Rejection::new(kind, Some(id), file, text, reason.at(parsed.id_span)));
                 continue;
             }
             self.file_of_id.insert(same_id(&id), file.to_owned());

@@ -46,6 +46,7 @@ reasons! {
     NoDocument {} "WT0003" "there is no rule in this file" "nothing here" "remove it, or add one"
     NotAMapping { found: &'static str } "WT0004" "the document is {found}, not a mapping" "{found}" "begin with title, id, logsource and detection"
     NotCompiled { what: String } "WT0005" "{what}" "this rule" "split the rule or shorten what it names"
+    DuplicateKey { key: String } "WT0006" "the key {key:?} is there twice: the first would be lost" "the second time" "take one of the two out, or put both values under one key"
     Unsupported { kind: &'static str } "WT0101" "{kind} are not supported" "not supported" "keep this document in a folder of its own"
     Missing { field: &'static str } "WT0102" "{field} is missing" "begins here" "add {field}"
     WrongType { field: String, wanted: &'static str, found: &'static str } "WT0103" "{field} must be {wanted}, not {found}" "{found}" "write {wanted}"

@@ -176,12 +176,32 @@ fn judge_exception(exception: &Exception, found: &FoundIn, library: &Library, su
     if is_in_vain {
         reasons.push("unused: every way to be true needs what the log source does not supply".to_owned());
     }
+    if let Some(names) = found.rules.iter().find_map(|position| asks_for_more(exception, *position, library, supply)) {
+        reasons.push(format!("its log source does not supply {names}: a host refuses the {}", exception.word));
+    }
     let verdict = match (found.rules.is_empty() && found.sequences.is_empty() || is_in_vain, reasons.is_empty()) {
         (true, _) => Verdict::Never,
         (false, false) => Verdict::Degraded,
         (false, true) => Verdict::CanFire,
     };
     (verdict, reasons.join("; "))
+}
+
+/// The fields of an exception that the events of the rule at this position do not have.
+fn asks_for_more(exception: &Exception, position: usize, library: &Library, supply: &Supply) -> Option<String> {
+    let Loaded { rule, .. } = library.rules.get(position)?;
+    let entries: Vec<&Supplied> = supply.entries.iter().filter(|entry| entry.serves(&rule.logsource)).collect();
+    let alone = Rule {
+        selections: exception.selections.clone(),
+        condition: exception.excluded.clone(),
+        uses: exception.uses.clone(),
+        ..rule.clone()
+    };
+    let mut asked = Asked::default();
+    asked.collect(&alone, &alone.condition);
+    let is_missing = |(field, types): &&(&'_ str, u32)| !entries.iter().any(|entry| entry.has(field, *types));
+    let missing: Vec<&str> = asked.fields.iter().filter(is_missing).map(|(field, _)| *field).collect();
+    (!missing.is_empty() && !entries.is_empty()).then(|| named(&missing, &alone, &entries))
 }
 
 /// The verdict of one rule: the best that any kind of event gives it.
@@ -202,7 +222,7 @@ fn judge_on(rule: &Rule, entry: &Supplied) -> (Verdict, String) {
     let is_missing = |(field, wanted): &&(&'_ str, u32)| !entry.has(field, *wanted);
     let mut missing: Vec<&str> = asked.fields.iter().filter(is_missing).map(|(field, _)| *field).collect();
     missing.dedup();
-    let names = named(&missing, rule, entry);
+    let names = named(&missing, rule, &[entry]);
     let source = shown(&rule.logsource);
     if !outcome.can_be_true {
         let reason = format!("every way to be true needs what {source} does not supply: {names}");
@@ -325,10 +345,10 @@ impl<'r> Asked<'r> {
 }
 
 /// The fields that are missing, each with the line that asks for it.
-fn named(fields: &[&str], rule: &Rule, entry: &Supplied) -> String {
+fn named(fields: &[&str], rule: &Rule, entries: &[&Supplied]) -> String {
     let line = |field: &str| rule.uses.iter().find(|used| used.field == field).map_or(0, |used| used.span.line);
     let shown: Vec<String> =
-        fields.iter().take(NAMED_FIELDS_MAX).map(|field| lacking(field, line(field), &[entry])).collect();
+        fields.iter().take(NAMED_FIELDS_MAX).map(|field| lacking(field, line(field), entries)).collect();
     match fields.len().saturating_sub(shown.len()) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

@@ -209,8 +209,7 @@ impl Reader {
                         return Err(Reason::Yaml { what }.at(fresh.span));
                     }
                     if entries.iter().any(|(known, _)| known.text == fresh.text) {
-                        let what = format!("the key {:?} is there twice: the first would be lost", fresh.text);
-                        return Err(Reason::Yaml { what }.at(fresh.span));
+                        return Err(Reason::DuplicateKey { key: fresh.text }.at(fresh.span));
                     }
                     *key = Some(fresh);
                 }

@@ -60,6 +60,10 @@ pub(super) fn read(document: &Node) -> Result<Correlation, At> {
         parts: read.parts,
         timespan_ns,
         state_bytes: state_bytes(node)?,
+        state_span: ["state", "condition", "type"]
+            .iter()
+            .find_map(|key| node.get(key))
+            .map_or(node.span, |node| node.span),
         response: response::read(document)?,
         generates: generates(document, node)?,
     })

@@ -108,8 +108,12 @@ pub fn apply(library: &Library) -> Applied {
             found.findings.push(Finding::Broad);
         }
         for position in found.rules.iter().copied() {
-            let Some(rule) = applied.rules.get_mut(position) else { continue };
-            if is_emptied(rule, exception) {
+            let (Some(rule), Some(Loaded { rule: own, .. })) = (applied.rules.get_mut(position), loaded.get(position))
+            else {
+                continue;
+            };
+            // Beside the others, and by itself: one that leaves nothing over must not hide the next.
+            if is_emptied(own, exception) || is_emptied(rule, exception) {
                 found.findings.push(Finding::EmptiesRule { rule: rule.id.clone() });
                 if let Some(emptied) = applied.emptied_by.get_mut(position) {
                     emptied.get_or_insert_with(|| format!("{} {}", exception.word, exception.id));
@@ -119,11 +123,13 @@ pub fn apply(library: &Library) -> Applied {
         }
         for position in found.sequences.iter().copied() {
             let is_first = !applied.exceptions.iter().any(|before| before.sequences.contains(&position));
-            for stage in applied.correlations.get_mut(position).into_iter().flat_map(stages_mut) {
+            let stages = applied.correlations.get_mut(position).into_iter().flat_map(stages_mut);
+            let mut own = correlations.get(position).cloned();
+            for (stage, own) in stages.zip(own.iter_mut().flat_map(stages_mut)) {
                 if !fits_stage(exception, stage) {
                     continue;
                 }
-                if is_emptied(stage, exception) {
+                if is_emptied(own, exception) || is_emptied(stage, exception) {
                     found.findings.push(Finding::EmptiesRule { rule: stage.id.clone() });
                 }
                 put(exception, stage, is_first);
