@@ -120,6 +120,10 @@ fn taken<'a>(step: &Step, line: &'a str) -> Option<Option<&'a str>> {
         Step::Trace => is_trace(line).then_some(None),
         Step::HeldAt => held_at(line).map(Some),
         Step::Symbol => bracketed_symbol(line).map(Some),
+        Step::Said(words) => {
+            let (_, rest) = line.split_once(words)?;
+            symbol(rest).map(|call| Some(call.name))
+        }
         Step::Line(words) => words.iter().any(|words| line.contains(words)).then_some(None),
         Step::Frames => None,
     }
