@@ -188,7 +188,7 @@ mod tests {
         for text in [
             "FROB (loop4): WARNING: Reset something",
             "DEBUG: #15 pc 0000",
-            "[    1.000000] BUG report of frob (for users): Poison",
+            "[    1.000000] BUG frob (for users): objects are Poison",
             "[    1.000000] BUG kmalloc-64 (Not tainted): kasan: bad access detected",
             "CAM_INFO: frob",
             "[    1.000000] INFO: lockdep is turned off.",

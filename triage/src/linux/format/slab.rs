@@ -8,7 +8,7 @@ use crate::linux::skip::Skip::{self, Has, Is, Starts};
 /// Cache and taint. The message has no words of its own at the front, so only the formats below make a headline of it.
 macro_rules! slab {
     ($reason:literal) => {
-        concat!("^BUG [^ ]+ \\([^)]*\\): ", $reason)
+        concat!("^BUG [^ ]+ \\((?:Not tainted|Tainted: [A-Z \\[\\]=_,]+)\\): ", $reason)
     };
 }
 
