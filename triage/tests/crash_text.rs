@@ -366,4 +366,7 @@ fn memory_of_which_nobody_was_recorded_is_named_after_who_looked() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert_named(&text, "BUG: Poison overwritten in quux_write", "MEMORY_SAFETY_BUG");
+    let why = |text: &str| reports(text)[0].blamed.as_ref().map(|blamed| blamed.why.clone()).expect("blamed");
+    assert!(why(&whole).starts_with("the one that gave the memory back"), "{}", why(&whole));
+    assert!(why(&text).starts_with("the innermost function"), "{}", why(&text));
 }

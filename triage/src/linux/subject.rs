@@ -26,6 +26,8 @@ pub(super) struct Subjects {
     pub(super) found: Vec<Option<Subject>>,
     /// Another report's stack is mixed into this one's.
     pub(super) is_mixed: bool,
+    /// Words behind which the first function stood, where the message says who it was.
+    pub(super) said: Option<&'static str>,
     /// The first function that was passed over, and why.
     pub(super) passed: Option<(String, &'static str)>,
 }
@@ -79,6 +81,9 @@ fn walk(format: &Format, steps: &[Step], first: &str, lines: &[&str]) -> Subject
                 }
                 if let Some(name) = taken(step, line) {
                     name.iter().for_each(|name| keep(name, &mut names));
+                    if let Step::Said(words) = step {
+                        subjects.said = Some(words);
+                    }
                     break;
                 }
             }

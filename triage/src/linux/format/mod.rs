@@ -13,6 +13,8 @@ mod warnings;
 
 use super::skip::Skip;
 
+pub(super) use slab::{ALLOCATED, FREED};
+
 /// A kind of message.
 #[derive(Debug)]
 pub(super) struct Format {

@@ -12,9 +12,9 @@ macro_rules! slab {
     };
 }
 
-/// Where memory came from, and who gave it back: until 5.13 with `INFO: ` in front.
-const ALLOCATED: Step = Step::Said("Allocated in ");
-const FREED: Step = Step::Said("Freed in ");
+/// Who asked for the memory, and who gave it back: until 5.13 with `INFO: ` in front.
+pub(in crate::linux) const ALLOCATED: &str = "Allocated in ";
+pub(in crate::linux) const FREED: &str = "Freed in ";
 
 const SLAB: Format = Format {
     anchor: "BUG ",
@@ -51,17 +51,17 @@ const ALLOCATOR: &[Skip] = &[
 
 pub(super) const FORMATS: &[Format] = &[
     // Poison is what lies in memory while nobody has it, and the free list's pointers lie there too: written to after it was given back.
-    Format { headline: slab!("(Poison|End Poison) overwritten"), title: "BUG: {1} overwritten in {s}", steps: &[FREED, Step::Frames], ..SLAB },
+    Format { headline: slab!("(Poison|End Poison) overwritten"), title: "BUG: {1} overwritten in {s}", steps: &[Step::Said(FREED), Step::Frames], ..SLAB },
     Format {
         headline: slab!("(Freepointer corrupt|Freechain corrupt|Freelist Pointer check fails)"),
-        steps: &[FREED, Step::Frames],
+        steps: &[Step::Said(FREED), Step::Frames],
         ..SLAB
     },
     // Beside the object: whoever has it wrote past its end, or before its start.
     Format {
         headline: slab!("((?:Left |Right |kmalloc )?Redzone|Object padding|Alignment padding|Padding) overwritten"),
         title: "BUG: {1} overwritten in {s}",
-        steps: &[ALLOCATED, Step::Frames],
+        steps: &[Step::Said(ALLOCATED), Step::Frames],
         ..SLAB
     },
     // The public corpus has no function in this title.
