@@ -50,7 +50,9 @@ fn every_supported_version_opens_in_this_engine_and_its_canaries_come_out_as_the
         let bytes = pack_of(version);
         let pack = Pack::open(&bytes).unwrap_or_else(|error| panic!("version {version}: {error}"));
         let test = pack.self_test().unwrap_or_else(|error| panic!("version {version}: {error}"));
-        assert_eq!((test.canaries, test.fired, test.silent), (9, 7, 2), "version {version}");
+        // The first version came out before every rule had to be tried both ways.
+        let silent = if version == 1 { 2 } else { 7 };
+        assert_eq!((test.canaries, test.fired, test.silent), (7 + silent, 7, silent), "version {version}");
         let documents: Vec<Kind> = pack.documents().map(|document| document.kind).collect();
         assert_eq!(documents.len(), 8, "version {version}");
         assert_eq!(pack.policy().map(|policy| policy.rules.len()), Some(5), "version {version}");
