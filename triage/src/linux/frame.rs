@@ -185,13 +185,17 @@ pub(super) fn pointer(text: &str) -> Option<Pointer<'_>> {
         let Some((found, after)) = bracketed(rest) else { break };
         (address, rest) = (Some(found), after.trim_start());
     }
-    // MIPS and LoongArch print an address without brackets; s390 a mask and an address, and the function in parentheses.
-    for _ in 0..2 {
-        let Some((word, after)) = rest.split_once(' ').filter(|(word, _)| is_address(word)) else { break };
-        (address, rest) = (u64::from_str_radix(word, 16).ok(), after.trim_start_matches([' ', '(']));
-    }
     if let Some(call) = symbol(rest) {
         return Some(Pointer::At(Call { address, ..call }));
+    }
+    // MIPS and LoongArch print an address without brackets; s390 a mask and an address, and the function in parentheses.
+    let (mut plain, mut printed) = (rest, None);
+    for _ in 0..2 {
+        let Some((word, after)) = plain.split_once(' ').filter(|(word, _)| is_address(word)) else { break };
+        (printed, plain) = (u64::from_str_radix(word, 16).ok(), after.trim_start_matches([' ', '(']));
+    }
+    if let Some(call) = symbol(plain) {
+        return Some(Pointer::At(Call { address: printed, ..call }));
     }
     let is_nowhere = rest.starts_with("0x") || rest.contains("(null)") || rest.starts_with("[<") || address.is_some();
     is_nowhere.then_some(Pointer::Nowhere)
@@ -249,7 +253,10 @@ mod tests {
         for text in ["RIP: 0033:0x7f0011223344", "RIP: 0010:[<          (null)>]           (null)", "EIP: 0x1234"] {
             assert_eq!(pointer(text), Some(Pointer::Nowhere), "{text}");
         }
-        assert_eq!(pointer("IPv6: link"), None);
+        // PowerPC prints the line with the function later.
+        for text in ["IPv6: link", "NIP:  c00000000022d79c LR: c00000000022d784 CTR: 0000000000000000"] {
+            assert_eq!(pointer(text), None, "{text}");
+        }
     }
 
     #[test]
