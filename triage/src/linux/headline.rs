@@ -91,27 +91,30 @@ impl Headlines {
 
     /// Whether the line is a headline, as far as the line tells.
     pub(super) fn is_headline(&self, line: &Line<'_>) -> bool {
-        self.read(line).is_some()
+        self.candidates(line).next().is_some()
     }
 
-    /// The line's headline: the first words of an anchor that stand where a headline does and fit a format, else the first of an anchor.
+    /// The line's headline: the first words of an anchor that stand where a headline does. Of several those that fit a format:
+    /// `Oops: divide error: 0000` has two anchors, and the second says what it is.
     fn read(&self, line: &Line<'_>) -> Option<Found> {
-        let mut first = None;
-        for found in self.search.find_iter(line.text.as_bytes()) {
-            let front = line.text.get(..found.start())?;
-            let headline = Found { start: line.start, at: found.start(), anchor: found.pattern().as_usize() };
-            if !is_front(front) || HARMLESS.iter().any(|harmless| line.text.contains(harmless)) {
-                continue;
-            }
-            // `Oops: divide error: 0000` has two anchors, and the second says what it is.
-            if self.formats(&headline, line).next().is_some() {
-                return Some(headline);
-            }
-            if !WITHOUT_WORDS.contains(&self.anchor(&headline)) {
-                first.get_or_insert(headline);
-            }
+        let mut candidates = self.candidates(line);
+        let first = candidates.next()?;
+        let fits = |found: &Found| self.formats(found, line).next().is_some();
+        // Nearly all lines have one, which is then not looked at twice.
+        match candidates.next() {
+            Some(second) if !fits(&first) => std::iter::once(second).chain(candidates).find(fits).or(Some(first)),
+            _ => Some(first),
         }
-        first
+    }
+
+    /// Words of anchors that stand where a headline does.
+    fn candidates<'l>(&'l self, line: &'l Line<'l>) -> impl Iterator<Item = Found> + use<'l> {
+        let found = self.search.find_iter(line.text.as_bytes()).filter_map(|found| {
+            let is_there = line.text.get(..found.start()).is_some_and(is_front)
+                && !HARMLESS.iter().any(|harmless| line.text.contains(harmless));
+            is_there.then(|| Found { start: line.start, at: found.start(), anchor: found.pattern().as_usize() })
+        });
+        found.filter(|found| !WITHOUT_WORDS.contains(&self.anchor(found)) || self.formats(found, line).next().is_some())
     }
 
     /// Whether a stack begins soon below, printed by the same caller and before another headline. Only then are words of an unknown
