@@ -23,8 +23,10 @@ pub struct Plan<'i> {
     image: Image<'i>,
     /// A rule's log source may set less than an event's: there are at most eight ways to leave something out.
     groups: Vec<&'i GroupRecord>,
-    /// The fields that are searched, for all groups at once.
-    fields: Vec<(Field<'i>, Sought<'i>)>,
+    /// The fields that are searched, for all groups at once, ascending by slot.
+    fields: Vec<Field<'i>>,
+    /// What each of them is searched for.
+    sought: Vec<Sought<'i>>,
     /// What all fields are searched for.
     keywords: Sought<'i>,
     /// Rules that nothing announces.
@@ -42,6 +44,27 @@ struct Sought<'i> {
 impl<'i> Sought<'i> {
     fn of(automata: Vec<Automaton<'i>>) -> Self {
         Self { leaps: Automaton::leaps_of(&automata), automata }
+    }
+
+    /// Whether something that is sought is in the text, wherever it must stand.
+    fn occurs_in(&self, text: &[u8]) -> bool {
+        let mut rest = text;
+        loop {
+            rest = self.leaps.as_ref().and_then(|leaps| rest.get(leaps.next(rest, 0)..)).unwrap_or(rest);
+            if rest.is_empty() {
+                return false;
+            }
+            // What has begun here ends before the least of these, or is there.
+            let mut left: &[u8] = &[];
+            for automaton in &self.automata {
+                match automaton.passes(rest) {
+                    Some(behind) if behind.len() > left.len() => left = behind,
+                    Some(_) => {}
+                    None => return true,
+                }
+            }
+            rest = left;
+        }
     }
 
     /// Whether a text of this size may have something that is sought.
@@ -77,14 +100,9 @@ impl<'i> Image<'i> {
             let name = self.text(at(self.fields, slot)?.name);
             Some((Field { slot: u16::try_from(slot).ok()?, name }, Sought::of(automata)))
         };
+        let (fields, sought) = fields.into_iter().filter_map(named).unzip();
         let always = groups.iter().flat_map(|group| self.words_of(group.always)).map(|rule| rule.get());
-        Plan {
-            image: *self,
-            fields: fields.into_iter().filter_map(named).collect(),
-            keywords: Sought::of(keywords),
-            always: always.collect(),
-            groups,
-        }
+        Plan { image: *self, fields, sought, keywords: Sought::of(keywords), always: always.collect(), groups }
     }
 }
 
@@ -171,16 +189,29 @@ impl<'i> Evaluation<'_, 'i> {
     /// Finds the literals of all fields.
     fn search(&mut self) {
         let plan = self.plan;
-        for (field, sought) in &plan.fields {
-            let mut search = self.searching(sought);
-            let event = search.event;
-            event.get(*field, &mut |value| search.value(value));
-        }
-        if !plan.keywords.automata.is_empty() {
+        let mut search = self.searching(&plan.keywords);
+        let (event, mut last) = (search.event, usize::MAX);
+        event.get_each(&plan.fields, &mut |position, value| {
+            if position != last {
+                let Some(sought) = plan.sought.get(position) else { return };
+                (search.sought, search.room, last) = (sought, Room::of(search.scratch.field_bytes_max), position);
+            }
+            search.value(value);
+        });
+        if !plan.keywords.automata.is_empty() && self.may_have_keyword() {
             let mut search = self.searching(&plan.keywords);
             let event = search.event;
             event.all(&mut |_, _, value| search.value(value));
         }
+    }
+
+    /// Whether some value may have a keyword. Not, if all of them lie in one piece, as far as each would be read, and no keyword is in it.
+    fn may_have_keyword(&self) -> bool {
+        let Some(texts) = self.event.texts().filter(|_| self.plan.keywords.leaps.is_some()) else { return true };
+        let bytes = texts.bytes;
+        !Room::of(self.scratch.field_bytes_max).takes_all(texts)
+            || !(bytes.is_ascii() || folds_as_ascii(bytes))
+            || self.plan.keywords.occurs_in(bytes)
     }
 
     fn searching<'s>(&'s mut self, sought: &'s Sought<'i>) -> Search<'s, 'i> {

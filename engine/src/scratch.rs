@@ -11,7 +11,7 @@ use crate::expression::Threads;
 use crate::fold::fold_into;
 use crate::image::Budget;
 use crate::tally::Tally;
-use crate::{Field, Fields, Value};
+use crate::{Field, Fields, Texts, Value};
 
 /// Text kept between events. One giant event must not leave the process fat for ever.
 const KEPT_BYTES_MAX: usize = 1 << 20;
@@ -278,6 +278,12 @@ impl Room {
     /// Room for so many bytes.
     pub(crate) fn of(size_bytes: usize) -> Self {
         Self(size_bytes)
+    }
+
+    /// Whether there is room for all of these, of which none is cut.
+    pub(crate) fn takes_all(&self, texts: Texts<'_>) -> bool {
+        let size = texts.bytes.len();
+        size <= VALUE_BYTES_MAX && size.saturating_add(texts.values.saturating_mul(VALUE_COST_BYTES)) <= self.0
     }
 
     /// Whether there is room for the value; what of it is read, not all of it, is what it takes.

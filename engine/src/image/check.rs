@@ -9,7 +9,7 @@ use super::layout::{
     ASK_EXPRESSION, ASK_NULL, ASK_SAME_AS, ASK_TEXT, ASK_TIME, ASK_WITHIN, AUTOMATON_ANYWHERE, AUTOMATON_FROM_END,
     AUTOMATON_SHIFT, CLASSES_SIZE_BYTES, COMPARE_GREATER_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED,
     FLAG_FOREIGN, FLAG_REAL, LEVEL_MAX, LOOK_NOT_WORD, MODE_ENFORCE, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT,
-    NODE_SELECTION, NONE, OLDEST_VERSION, PART_DASH, PART_LITERAL, PLACE_WHOLE, REJECT, STATE_CLASS_SHIFT,
+    NODE_SELECTION, NONE, OLDEST_VERSION, OUTPUT_ONLY, PART_DASH, PART_LITERAL, PLACE_WHOLE, REJECT, STATE_CLASS_SHIFT,
     STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, STEP_BYTES, STEP_FAIL, STEP_LOOK, STEP_MATCH,
     STEP_SPLIT, TIME_YEAR, TYPE_ANY, USE_ANNOUNCES, USE_PREDICATE_MASK, VERSION,
 };
@@ -266,13 +266,15 @@ fn check_output(image: &Image<'_>, position: u32, output: &OutputRecord) -> Resu
     let next = output.next.get();
     must(next == NONE || next < position, "goes on with what is not before it")?;
     within(image.words, output.uses, "its uses lie outside")?;
-    let is_there = |used: u32| {
-        let Some(predicate) = at(image.predicates, used & USE_PREDICATE_MASK) else { return false };
-        let announces = predicate.rules.count.get() != 0;
-        let is_told = !image.tells_announcing() || (used & USE_ANNOUNCES != 0) == announces;
-        predicate.question.get() == NONE && is_told
-    };
-    must(image.words_of(output.uses).iter().all(|used| is_there(used.get())), "is used by what is not there")
+    must(image.words_of(output.uses).iter().all(|used| is_use(image, used.get())), "is used by what is not there")
+}
+
+/// Whether the predicate of a use is there, is one that is found, and announces rules if the use says so.
+fn is_use(image: &Image<'_>, used: u32) -> bool {
+    let Some(predicate) = at(image.predicates, used & USE_PREDICATE_MASK) else { return false };
+    let announces = predicate.rules.count.get() != 0;
+    let is_told = !image.tells_announcing() || (used & USE_ANNOUNCES != 0) == announces;
+    predicate.question.get() == NONE && is_told
 }
 
 /// Walks the states from the first, each of which says how long it is, and notes where they begin; then looks at where they
@@ -314,7 +316,13 @@ fn check_automaton(image: &Image<'_>, automaton: &AutomatonRecord) -> Result<(),
             must(kind == AUTOMATON_ANYWHERE || back == STATE_DENSE, "is a tree that falls back")?;
         }
         if let Some(output) = state.output {
-            must(is_in(image.outputs, output), "finds what is not there")?;
+            // Of layout 1 no image has so many outputs.
+            let is_there = if output & OUTPUT_ONLY != 0 && output != NONE && image.tells_announcing() {
+                output & !(OUTPUT_ONLY | USE_ANNOUNCES | USE_PREDICATE_MASK) == 0 && is_use(image, output)
+            } else {
+                is_in(image.outputs, output)
+            };
+            must(is_there, "finds what is not there")?;
         }
         position = position.saturating_add(state.size);
     }

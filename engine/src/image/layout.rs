@@ -452,6 +452,10 @@ pub const STATE_COUNT_MASK: u32 = 0xFF;
 /// Of a state's first word: the class of the only target.
 pub const STATE_CLASS_SHIFT: u32 = 8;
 
+/// Of a state's output: it has one use alone, which stands where the automaton's literals do, and the rest of the word is that use without
+/// its place. `NONE` is none.
+pub const OUTPUT_ONLY: u32 = 1 << 31;
+
 record! {
     /// A literal that was found.
     OutputRecord {
