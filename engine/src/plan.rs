@@ -10,11 +10,11 @@ use zerocopy::little_endian::U32;
 
 use crate::automaton::{Automaton, Extent};
 use crate::fold::folds_as_ascii;
-use crate::image::layout::{GroupRecord, Range, ACCEPT, NONE, REJECT, USE_ANNOUNCES, USE_PREDICATE_MASK};
+use crate::image::layout::{GroupRecord, Range, ACCEPT, CODE_FOUND, NONE, REJECT, USE_ANNOUNCES, USE_PREDICATE_MASK};
 use crate::image::{at, slice, Image, LogSource};
 use crate::leaps::Leaps;
 use crate::question;
-use crate::scratch::{ends, write_text, Room, Scratch};
+use crate::scratch::{ends, write_text, Candidate, Room, Scratch};
 use crate::{Explanation, Field, Fields, Value};
 
 /// The rules that apply to one log source.
@@ -30,7 +30,7 @@ pub struct Plan<'i> {
     /// What all fields are searched for.
     keywords: Sought<'i>,
     /// Rules that nothing announces.
-    always: Vec<u32>,
+    always: Vec<Candidate>,
 }
 
 /// What a value is searched for.
@@ -46,25 +46,35 @@ impl<'i> Sought<'i> {
         Self { leaps: Automaton::leaps_of(&automata), automata }
     }
 
-    /// Whether something that is sought is in the text, wherever it must stand.
+    /// Whether something that is sought is in the text, wherever it must stand. Both halves are looked at side by side: each leap waits for
+    /// the one before.
     fn occurs_in(&self, text: &[u8]) -> bool {
-        let mut rest = text;
-        loop {
-            rest = self.leaps.as_ref().and_then(|leaps| rest.get(leaps.next(rest, 0)..)).unwrap_or(rest);
-            if rest.is_empty() {
-                return false;
-            }
-            // What has begun here ends before the least of these, or is there.
-            let mut left: &[u8] = &[];
-            for automaton in &self.automata {
-                match automaton.passes(rest) {
-                    Some(behind) if behind.len() > left.len() => left = behind,
-                    Some(_) => {}
-                    None => return true,
+        let Some(leaps) = &self.leaps else { return true };
+        let half = text.len() / 2;
+        let (mut one, mut other) = (0, half);
+        while one < half || other < text.len() {
+            (one, other) = leaps.next_of_two(text, one.min(half), half, other);
+            for (from, end) in [(&mut one, half), (&mut other, text.len())] {
+                if *from < end {
+                    match self.passes(text, *from) {
+                        Some(next) => *from = next,
+                        None => return true,
+                    }
                 }
             }
-            rest = left;
         }
+        false
+    }
+
+    /// Where the next thing that is sought may begin, behind what has begun here; `None` if some is there.
+    fn passes(&self, text: &[u8], from: usize) -> Option<usize> {
+        let rest = text.get(from..).unwrap_or_default();
+        let mut left: &[u8] = &[];
+        for automaton in &self.automata {
+            let behind = automaton.passes(rest)?;
+            left = if behind.len() > left.len() { behind } else { left };
+        }
+        Some(text.len().saturating_sub(left.len()))
     }
 
     /// Whether a text of this size may have something that is sought.
@@ -101,8 +111,17 @@ impl<'i> Image<'i> {
             Some((Field { slot: u16::try_from(slot).ok()?, name }, Sought::of(automata)))
         };
         let (fields, sought) = fields.into_iter().filter_map(named).unzip();
-        let always = groups.iter().flat_map(|group| self.words_of(group.always)).map(|rule| rule.get());
+        let always =
+            groups.iter().flat_map(|group| self.words_of(group.always)).filter_map(|rule| self.candidate(rule.get()));
         Plan { image: *self, fields, sought, keywords: Sought::of(keywords), always: always.collect(), groups }
+    }
+}
+
+impl Image<'_> {
+    /// A rule as it is evaluated.
+    #[inline]
+    fn candidate(&self, rule: u32) -> Option<Candidate> {
+        at(self.rules, rule).map(|record| Candidate { rule, code: record.code.get() })
     }
 }
 
@@ -169,10 +188,10 @@ impl<'i> Evaluation<'_, 'i> {
             self.scratch.add_candidate(*rule);
         }
         let candidates = self.scratch.take_candidates();
-        for rule in &candidates {
+        for Candidate { rule, code } in &candidates {
             self.scratch.at_rule(*rule);
             let work_left = self.scratch.work;
-            let outcome = self.is_true(*rule);
+            let outcome = self.is_true(*code);
             self.scratch.charge(*rule, work_left, outcome);
             match outcome {
                 Some(true) => hit(*rule),
@@ -219,9 +238,8 @@ impl<'i> Evaluation<'_, 'i> {
         Search { sought, image: self.image, event: self.event, scratch: self.scratch, room }
     }
 
-    /// Runs the rule's code; `None` if that would cost too much. Jumps go backwards, so it ends.
-    fn is_true(&mut self, rule: u32) -> Option<bool> {
-        let mut step = at(self.image.rules, rule)?.code.get();
+    /// Runs a rule's code from this step; `None` if that would cost too much. Jumps go backwards, so it ends.
+    fn is_true(&mut self, mut step: u32) -> Option<bool> {
         loop {
             match step {
                 ACCEPT => return Some(true),
@@ -229,7 +247,13 @@ impl<'i> Evaluation<'_, 'i> {
                 _ => {}
             }
             let code = at(self.image.code, step)?;
-            let next = if self.holds(code.predicate.get())? { &code.if_true } else { &code.if_false };
+            let predicate = code.predicate.get();
+            let is_true = if predicate & CODE_FOUND != 0 {
+                self.scratch.verdict(predicate & !CODE_FOUND) == Some(true)
+            } else {
+                self.holds(predicate)?
+            };
+            let next = if is_true { &code.if_true } else { &code.if_false };
             step = next_step(next, step)?;
         }
     }
@@ -336,8 +360,9 @@ impl Search<'_, '_> {
                 let number = used & USE_PREDICATE_MASK;
                 if scratch.remember(number, true) && used & USE_ANNOUNCES != 0 {
                     let rules = at(image.predicates, number).map(|predicate| image.words_of(predicate.rules));
-                    for rule in rules.unwrap_or_default() {
-                        scratch.add_candidate(rule.get());
+                    // Where a rule's code begins is asked for here, so that it is there when its turn comes.
+                    for candidate in rules.unwrap_or_default().iter().filter_map(|rule| image.candidate(rule.get())) {
+                        scratch.add_candidate(candidate);
                     }
                 }
             });

@@ -7,8 +7,8 @@ use super::layout::{
     AutomatonRecord, CodeRecord, ExpressionRecord, GroupRecord, NodeRecord, OutputRecord, PartRecord, PredicateRecord,
     QuestionRecord, Range, RuleRecord, StepRecord, Word, ACCEPT, ACTION_DENY_NEXT, ASK_COMPARE, ASK_EXISTS,
     ASK_EXPRESSION, ASK_NULL, ASK_SAME_AS, ASK_TEXT, ASK_TIME, ASK_WITHIN, AUTOMATON_ANYWHERE, AUTOMATON_FROM_END,
-    AUTOMATON_SHIFT, CLASSES_SIZE_BYTES, COMPARE_GREATER_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED,
-    FLAG_FOREIGN, FLAG_REAL, LEVEL_MAX, LOOK_NOT_WORD, MODE_ENFORCE, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT,
+    AUTOMATON_SHIFT, CLASSES_SIZE_BYTES, CODE_FOUND, COMPARE_GREATER_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE,
+    FLAG_CASED, FLAG_FOREIGN, FLAG_REAL, LEVEL_MAX, LOOK_NOT_WORD, MODE_ENFORCE, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT,
     NODE_SELECTION, NONE, OLDEST_VERSION, OUTPUT_ONLY, PART_DASH, PART_LITERAL, PLACE_WHOLE, REJECT, STATE_CLASS_SHIFT,
     STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, STEP_BYTES, STEP_FAIL, STEP_LOOK, STEP_MATCH,
     STEP_SPLIT, TIME_YEAR, TYPE_ANY, USE_ANNOUNCES, USE_PREDICATE_MASK, VERSION,
@@ -259,7 +259,11 @@ pub(super) fn list_of(image: &Image<'_>, range: Range, limit: usize, what: Compl
 fn check_code(image: &Image<'_>, position: u32, code: &CodeRecord) -> Result<(), Complaint> {
     let ends = |target: u32| target == ACCEPT || target == REJECT || target < position;
     must(ends(code.if_true.get()) && ends(code.if_false.get()), "jumps to what is not before it")?;
-    must(is_in(image.predicates, code.predicate.get()), "asks a predicate that is not there")
+    let number = code.predicate.get();
+    let asked = if image.tells_announcing() { number & !CODE_FOUND } else { number };
+    let predicate = at(image.predicates, asked).ok_or("asks a predicate that is not there")?;
+    let is_told = !image.tells_announcing() || (number & CODE_FOUND != 0) == (predicate.question.get() == NONE);
+    must(is_told, "says otherwise than its predicate whether that is found")
 }
 
 fn check_output(image: &Image<'_>, position: u32, output: &OutputRecord) -> Result<(), Complaint> {

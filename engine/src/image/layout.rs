@@ -404,7 +404,7 @@ record! {
 record! {
     /// A step of a rule's code: where to go on. Both ways lead to steps before it, so that every rule ends.
     CodeRecord {
-        /// In `Predicates`.
+        /// In `Predicates`, with `CODE_FOUND` if automata find it. Layout 1 does not say.
         predicate: U32,
         /// In `Code`, or `ACCEPT` or `REJECT`.
         if_true: U32,
@@ -412,6 +412,9 @@ record! {
         if_false: U32,
     }
 }
+
+/// Of the predicate of a step: automata find it, so that it needs no more asking.
+pub const CODE_FOUND: u32 = 1 << 31;
 
 record! {
     /// Finds many literals in one pass over a field (Aho and Corasick, 1975). A field may have one of each kind.
