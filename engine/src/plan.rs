@@ -46,17 +46,17 @@ impl<'i> Sought<'i> {
         Self { leaps: Automaton::leaps_of(&automata), automata }
     }
 
-    /// Whether something that is sought is in the text, wherever it must stand. Both halves are looked at side by side: each leap waits for
-    /// the one before.
+    /// Whether something that is sought may be in the text, wherever it must stand. Both halves are looked at side by side: each leap waits for
+    /// the one before. A text that is made to have many beginnings has too many of them: whether something is there it does not tell.
     fn occurs_in(&self, text: &[u8]) -> bool {
         let Some(leaps) = &self.leaps else { return true };
-        let half = text.len() / 2;
+        let (half, mut work) = (text.len() / 2, text.len());
         let (mut one, mut other) = (0, half);
         while one < half || other < text.len() {
             (one, other) = leaps.next_of_two(text, one.min(half), half, other);
             for (from, end) in [(&mut one, half), (&mut other, text.len())] {
                 if *from < end {
-                    match self.passes(text, *from) {
+                    match self.passes(text, *from, &mut work) {
                         Some(next) => *from = next,
                         None => return true,
                     }
@@ -66,12 +66,14 @@ impl<'i> Sought<'i> {
         false
     }
 
-    /// Where the next thing that is sought may begin, behind what has begun here; `None` if some is there.
-    fn passes(&self, text: &[u8], from: usize) -> Option<usize> {
+    /// Where the next thing that is sought may begin, behind what has begun here; `None` if some is there, or if finding out takes more than
+    /// what may still be looked at, in bytes.
+    fn passes(&self, text: &[u8], from: usize, work: &mut usize) -> Option<usize> {
         let rest = text.get(from..).unwrap_or_default();
         let mut left: &[u8] = &[];
         for automaton in &self.automata {
             let behind = automaton.passes(rest)?;
+            *work = work.checked_sub(rest.len().saturating_sub(behind.len()))?;
             left = if behind.len() > left.len() { behind } else { left };
         }
         Some(text.len().saturating_sub(left.len()))
