@@ -96,7 +96,7 @@ impl Leaps {
             let Some((first, second)) = self.leap(text, one).filter(|_| one < end).zip(self.leap(text, other)) else {
                 break;
             };
-            (one, other) = (one.saturating_add(first), other.saturating_add(second));
+            (one, other) = (one.wrapping_add(first), other.wrapping_add(second));
             if first == 0 || second == 0 {
                 return (one, other);
             }
@@ -110,7 +110,7 @@ impl Leaps {
     /// How far to leap from this place; `None` where no literal has room.
     #[inline]
     fn leap(&self, text: &[u8], from: usize) -> Option<usize> {
-        let pair = text.get(from.saturating_add(self.ahead).saturating_sub(2)..)?.first_chunk()?;
+        let pair = text.get(from.wrapping_add(self.ahead.wrapping_sub(2))..)?.first_chunk()?;
         Some(usize::from(self.by_pair.get(self.place(*pair)).copied().unwrap_or(0)))
     }
 
