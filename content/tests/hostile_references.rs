@@ -20,7 +20,7 @@ use watertight_engine::image::layout::{
     self as image, AutomatonRecord, CodeRecord, CorrelationRecord, ExpressionRecord, FieldRecord, GroupRecord,
     InputRecord, NodeRecord, OutputRecord, PredicateRecord, QuestionRecord, RuleRecord, Section as Table,
     AUTOMATON_ANYWHERE, AUTOMATON_FROM_END, AUTOMATON_FROM_START, AUTOMATON_SHIFT, CODE_FOUND, NODE_NOT, OUTPUT_ONLY,
-    STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, USE_ANNOUNCES, USE_PREDICATE_MASK,
+    STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, USE_ANNOUNCES, USE_PREDICATE_MASK,
 };
 use watertight_engine::ImageError;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -190,17 +190,23 @@ fn tables_that_lead_in_circles_are_refused() {
     assert!(Pack::open(&with_table(&good, Table::Inputs, circle)).is_err());
 }
 
-/// Where a state with a full row has its single use; `None` if none has one.
+/// Where some state has its single use; `None` if none has one.
 fn only_use(states: &[zerocopy::little_endian::U32], automaton: &AutomatonRecord) -> Option<usize> {
     let number = |small: u32| usize::try_from(small).expect("small");
-    let (first, count) = (number(automaton.states.first.get()), number(automaton.states.count.get()));
-    let rows = (first..first + count).step_by(number(automaton.class_count.get()) + 2);
-    let mut rows = rows.take_while(|at| states[*at].get() & STATE_DENSE != 0);
-    let has_only = |at: &usize| {
-        let output = states[at + 1].get();
-        states[*at].get() & STATE_OUTPUT != 0 && output & OUTPUT_ONLY != 0
-    };
-    rows.find(has_only).map(|at| at + 1)
+    let mut at = number(automaton.states.first.get());
+    let end = at + number(automaton.states.count.get());
+    while at < end {
+        let first = states[at].get();
+        let (is_dense, has_output) = (first & STATE_DENSE != 0, first & STATE_OUTPUT != 0);
+        let output = if is_dense { at + 1 } else { at + 2 };
+        if has_output && states[output].get() & OUTPUT_ONLY != 0 {
+            return Some(output);
+        }
+        let ways = number(first & STATE_COUNT_MASK);
+        let packed = if ways > 1 { ways.div_ceil(4) } else { 0 };
+        at += 2 + if is_dense { number(automaton.class_count.get()) } else { usize::from(has_output) + packed + ways };
+    }
+    None
 }
 
 /// Makes the first state of an automaton that can fall back do so to itself; false if there is none.

@@ -92,10 +92,7 @@ impl Leaps {
     /// them is at its end.
     #[inline]
     pub(crate) fn next_of_two(&self, text: &[u8], mut one: usize, end: usize, mut other: usize) -> (usize, usize) {
-        loop {
-            let Some((first, second)) = self.leap(text, one).filter(|_| one < end).zip(self.leap(text, other)) else {
-                break;
-            };
+        while let Some((first, second)) = self.leap(text, one).filter(|_| one < end).zip(self.leap(text, other)) {
             (one, other) = (one.wrapping_add(first), other.wrapping_add(second));
             if first == 0 || second == 0 {
                 return (one, other);
