@@ -5,34 +5,54 @@
 #include "guard.h"
 #include "endpoint.h"
 
+/* An address on its way through the lengths of prefix that the policy has. */
+struct prefixes {
+	struct question *question;
+	__u64 upper;
+	__u64 lower;
+	__u64 port;
+};
+
+/* All of a word that a prefix covers. */
+static __always_inline __u64 cut_to(__u64 word, __u32 bits)
+{
+	return bits == 0 ? 0 : bits >= 64 ? word : word & (~0ull << ((64 - bits) & 63));
+}
+
+static long prefix_step(__u32 step, void *context)
+{
+	struct prefixes *prefixes = context;
+	struct question *question = prefixes->question;
+	struct wt_policy_key key = { .kind = POLICY_ADDRESS, .c = prefixes->port };
+
+	if (step >= POLICY_PREFIXES_MAX || step >= question->header->count)
+		return 1;
+	key.dev = question->header->text[step];
+	key.a = cut_to(prefixes->upper, key.dev);
+	key.b = key.dev <= 64 ? 0 : cut_to(prefixes->lower, key.dev - 64);
+	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_ADDRESS);
+	key.c = 0;
+	weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_ADDRESS);
+	return 0;
+}
+
 /* IPv4 is looked up as what it is in IPv6: ::ffff:a.b.c.d. */
 static __always_inline void weigh_address(struct question *question, const struct endpoint *endpoint)
 {
-	__u64 upper = 0, lower = 0;
+	struct prefixes prefixes = { .question = question, .port = endpoint->port };
 
 	if (endpoint->family == AF_INET) {
 		__u32 v4;
 
 		__builtin_memcpy(&v4, endpoint->address, sizeof(v4));
-		lower = 0xffff00000000ull | __builtin_bswap32(v4);
+		prefixes.lower = 0xffff00000000ull | __builtin_bswap32(v4);
 	} else {
-		__builtin_memcpy(&upper, endpoint->address, sizeof(upper));
-		__builtin_memcpy(&lower, endpoint->address + 8, sizeof(lower));
-		upper = __builtin_bswap64(upper);
-		lower = __builtin_bswap64(lower);
+		__builtin_memcpy(&prefixes.upper, endpoint->address, sizeof(prefixes.upper));
+		__builtin_memcpy(&prefixes.lower, endpoint->address + 8, sizeof(prefixes.lower));
+		prefixes.upper = __builtin_bswap64(prefixes.upper);
+		prefixes.lower = __builtin_bswap64(prefixes.lower);
 	}
-	for (__u32 at = 0; at < POLICY_PREFIXES_MAX; at++) {
-		__u32 bits = question->header->text[at];
-		struct wt_policy_key key = { .kind = POLICY_ADDRESS, .dev = bits, .c = endpoint->port };
-
-		if (at >= question->header->count)
-			break;
-		key.a = bits == 0 ? 0 : bits >= 64 ? upper : upper & (~0ull << ((64 - bits) & 63));
-		key.b = bits <= 64 ? 0 : bits >= 128 ? lower : lower & (~0ull << ((128 - bits) & 63));
-		weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_ADDRESS);
-		key.c = 0;
-		weigh(question, bpf_map_lookup_elem(question->table, &key), POLICY_ADDRESS);
-	}
+	bpf_loop(POLICY_PREFIXES_MAX, prefix_step, &prefixes, 0);
 }
 
 #define LOOPBACK_V4 0x7f000001u

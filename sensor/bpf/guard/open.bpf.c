@@ -12,6 +12,7 @@ static __noinline int weigh_open(struct file *file, __u32 operation)
 	struct question question = {};
 	struct dentry *dentry;
 
+	file = FAR(struct file, file);
 	GUARD_COUNT(GUARD_GUARD_OPEN, hits);
 	if (!ask(&question, operation)) {
 		GUARD_COUNT(GUARD_GUARD_OPEN, filtered);
@@ -24,18 +25,36 @@ static __noinline int weigh_open(struct file *file, __u32 operation)
 
 static __noinline int refuse_write(struct file *file)
 {
+	file = FAR(struct file, file);
 	GUARD_COUNT(GUARD_GUARD_OPEN, hits);
 	return refuse_tampering(GUARD_GUARD_OPEN, file->f_inode, file->f_path.dentry, file->f_path.mnt);
 }
 
-static __noinline int decide_open(struct file *file, __u32 operation)
+/* Counted from the flags and not chosen by them, so that the verifier goes through what follows once for both. */
+static __always_inline __u32 operation_of(const struct file *file)
 {
-	if (operation == ON_WRITE) {
-		if (is_own_executable(file->f_inode))
+	__u32 operation = (file->f_mode / FMODE_WRITE | file->f_flags / O_TRUNC) & 1;
+
+	_Static_assert(ON_EXEC == 0 && ON_WRITE == 1, "an operation is a bit");
+	return operation;
+}
+
+static __always_inline bool is_write(const struct file *file)
+{
+	return file->f_mode & FMODE_WRITE || file->f_flags & O_TRUNC;
+}
+
+static __noinline int decide_open(struct file *file)
+{
+	struct file *far = FAR(struct file, file);
+	__u32 operation = operation_of(file);
+
+	if (is_write(far)) {
+		if (is_own_executable(far->f_inode))
 			return refuse_write(file);
 		note_write(file->f_inode);
 	}
-	if (!is_never_named(operation, file))
+	if (!is_never_named(operation, far))
 		return weigh_open(file, operation);
 	GUARD_COUNT_HIT_FILTERED(GUARD_GUARD_OPEN);
 	return 0;
@@ -46,9 +65,7 @@ int BPF_PROG(guard_open, struct file *file, int ret)
 {
 	if (ret)
 		return ret;
-	if (file->f_mode & FMODE_WRITE || file->f_flags & O_TRUNC)
-		return decide_open(file, ON_WRITE);
-	if (file->f_flags & FLAG_EXEC || is_copied_up())
-		return decide_open(file, ON_EXEC);
+	if (is_write(file) || file->f_flags & FLAG_EXEC || is_copied_up())
+		return decide_open(file);
 	return 0;
 }

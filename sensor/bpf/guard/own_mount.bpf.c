@@ -109,7 +109,7 @@ SEC("lsm/sb_mount")
 int BPF_PROG(guard_mount, const char *source, const struct path *path, const char *type, unsigned long flags, void *data,
 	     int ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = FAR(struct task_struct, bpf_get_current_task_btf());
 	struct question question = {};
 	bool is_move;
 

@@ -19,13 +19,13 @@ static __always_inline int judge_removal(__u32 hook, struct inode *dir, struct d
 		GUARD_COUNT(hook, filtered);
 		return 0;
 	}
-	if (is_own_if_any(dentry->d_inode))
-		return refuse_tampering(hook, dentry->d_inode, dentry, NULL);
+	inode = FAR(struct dentry, dentry)->d_inode;
+	if (is_own_if_any(inode))
+		return refuse_tampering(hook, inode, dentry, NULL);
 	if (!ask(&question, ON_UNLINK)) {
 		GUARD_COUNT(hook, filtered);
 		return 0;
 	}
-	inode = BPF_CORE_READ(dentry, d_inode);
 	weigh_file(&question, inode, dentry, NULL);
 	return answer(&question, hook, inode, dentry, NULL);
 }

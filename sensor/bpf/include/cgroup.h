@@ -45,7 +45,7 @@ static long look_at_hierarchy(__u32 step, void *context)
 
 static __always_inline struct cgroup *telling_cgroup(struct task_struct *task)
 {
-	struct css_set *set = task->cgroups;
+	struct css_set *set = FAR(struct task_struct, task)->cgroups;
 	struct cgroup *unified = set->dfl_cgrp;
 	struct hierarchies found = {};
 

@@ -370,7 +370,7 @@ static __always_inline void begin_walk(struct scratch *scratch, const struct vfs
  */
 static __always_inline bool is_over_on_top(struct scratch *scratch)
 {
-	struct nsproxy *namespaces = bpf_get_current_task_btf()->nsproxy;
+	struct nsproxy *namespaces = FAR(struct task_struct, bpf_get_current_task_btf())->nsproxy;
 	struct walk *walk = &scratch->walk;
 	const struct mount *root;
 	__u64 top, parent, name;
@@ -405,9 +405,10 @@ static __always_inline bool is_over_on_top(struct scratch *scratch)
 #define NEAR_STEPS 6
 
 /* A path as names from the leaf up to the root of the mount namespace; without a mount, up to the file system's root. */
-static __always_inline void append_path(struct scratch *scratch, __u16 tag, struct dentry *dentry, struct vfsmount *mnt)
+static __always_inline void append_path(struct scratch *scratch, __u16 tag, struct dentry *known, struct vfsmount *mnt)
 {
-	struct dentry *root = mnt ? mnt->mnt_root : NULL;
+	struct dentry *dentry = FAR(struct dentry, known);
+	struct dentry *root = mnt ? FAR(struct vfsmount, mnt)->mnt_root : NULL;
 
 	begin_walk(scratch, mnt, (__u64)root);
 #pragma unroll
@@ -442,6 +443,7 @@ static __always_inline void fill_identity(struct wt_file *to, struct inode *inod
 	__builtin_memset(to, 0, sizeof(*to));
 	if (is_null(inode))
 		return;
+	inode = FAR(struct inode, inode);
 	to->inode = inode->i_ino;
 	to->dev = inode->i_sb->s_dev;
 	to->generation = inode->i_generation;

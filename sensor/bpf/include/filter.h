@@ -138,7 +138,7 @@ static __always_inline bool is_under_muted(struct dentry *dentry)
 /* Both users: a setuid program that somebody in the range starts is reported. */
 static __always_inline bool is_muted_user(struct task_struct *task, __u32 class)
 {
-	const struct cred *cred = task->real_cred;
+	const struct cred *cred = FAR(struct task_struct, task)->real_cred;
 	__u32 uid = cred->uid.val, euid = cred->euid.val;
 
 	for (__u32 at = 0; at < USER_RANGES_MAX && at < settings.users; at++) {

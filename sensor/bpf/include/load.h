@@ -14,6 +14,12 @@ void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym __weak;
 #define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
 #define CAST(type, from) ((type *)bpf_rdonly_cast((const void *)(from), bpf_core_type_id_kernel(type)))
 
+/*
+ * A known object as one of which nothing is known. Whenever its programs load a pointer from a known object, the verifier looks
+ * through all types of the kernel, several times, for what it may know of the result (from 6.4 on): most of a load's time.
+ */
+#define FAR(type, object) (CAN_CAST ? CAST(type, object) : (type *)(object))
+
 /* As `identity_bit` in the ABI has it. */
 #define IDENTITY_BIT(number, generation, bits) (((number) ^ (generation)) % (bits))
 

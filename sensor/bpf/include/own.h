@@ -36,7 +36,7 @@ static __always_inline bool is_own_executable(struct inode *inode)
 
 	if (!MAY_HOLD(wtg_trust_settings.own_bits, identity.inode, identity.generation))
 		return false;
-	identity.dev = inode->i_sb->s_dev;
+	identity.dev = FAR(struct inode, inode)->i_sb->s_dev;
 	return bpf_map_lookup_elem(&wtg_manifest, &identity);
 }
 

@@ -39,10 +39,11 @@ static __always_inline __u64 effective_capabilities(const struct cred *cred)
 /* All but the control group and the thread's name. */
 static __always_inline void fill_process(struct wt_process *to, struct task_struct *task)
 {
-	struct task_struct *leader = task->group_leader;
+	struct task_struct *far = FAR(struct task_struct, task);
+	struct task_struct *leader = far->group_leader;
 	struct task_struct *parent = leader->real_parent;
-	const struct cred *cred = task->real_cred;
-	struct nsproxy *namespaces = task->nsproxy;
+	const struct cred *cred = far->real_cred;
+	struct nsproxy *namespaces = far->nsproxy;
 
 	to->pid = task->tgid;
 	to->tid = task->pid;

@@ -98,8 +98,8 @@ static __always_inline bool has_clean_environ(struct mm_struct *mm)
 /* The role that an exec gives. From sched_process_exec: the arguments are that tracepoint's. */
 static __always_inline __u32 trust_judge(struct task_struct *task, struct linux_binprm *bprm)
 {
-	struct mm_struct *mm = task->mm;
-	struct inode *inode = bprm->file->f_inode;
+	struct mm_struct *mm = FAR(struct task_struct, task)->mm;
+	struct inode *inode = FAR(struct linux_binprm, bprm)->file->f_inode;
 	struct wt_identity identity = {
 		.inode = inode->i_ino,
 		.dev = inode->i_sb->s_dev,
@@ -118,7 +118,7 @@ static __always_inline __u32 trust_judge(struct task_struct *task, struct linux_
 /* Most processes have no storage at all, and a look into it costs many times more than this one. */
 static __always_inline bool has_storage(const struct task_struct *task)
 {
-	return !bpf_core_field_exists(task->bpf_storage) || task->bpf_storage;
+	return !bpf_core_field_exists(task->bpf_storage) || FAR(struct task_struct, task)->bpf_storage;
 }
 
 static __always_inline void trust_set(struct task_struct *task, __u32 role)

@@ -29,7 +29,9 @@ static __always_inline void append_argv(struct scratch *scratch, struct mm_struc
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(task_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
-	struct mm_struct *mm = task->mm;
+	struct linux_binprm *run = FAR(struct linux_binprm, bprm);
+	struct task_struct *far = FAR(struct task_struct, task);
+	struct mm_struct *mm = far->mm;
 	struct scratch *scratch;
 	struct wt_exec *exec;
 	struct inode *inode;
@@ -37,13 +39,13 @@ int BPF_PROG(task_exec, struct task_struct *task, pid_t old_pid, struct linux_bi
 
 	/* Before anything is decided: a build that is not active yet must know our processes once it is. */
 	trust_exec(task, bprm);
-	remember_exec(task, bprm->file->f_inode);
+	remember_exec(task, run->file->f_inode);
 	COUNT(HOOK_TASK_EXEC, hits);
 	scratch = begin(HOOK_TASK_EXEC, RECORD_EXEC, sizeof(*exec));
 	if (!scratch)
 		return 0;
 	exec = BODY(scratch, wt_exec);
-	file = bprm->file;
+	file = run->file;
 	inode = file->f_inode;
 	exec->inode = inode->i_ino;
 	exec->dev = inode->i_sb->s_dev;
@@ -54,10 +56,10 @@ int BPF_PROG(task_exec, struct task_struct *task, pid_t old_pid, struct linux_bi
 	append_path(scratch, TAG_EXECUTABLE, file->f_path.dentry, file->f_path.mnt);
 	if (mm)
 		append_argv(scratch, mm, &exec->argv_bytes);
-	append_path(scratch, TAG_CWD, task->fs->pwd.dentry, task->fs->pwd.mnt);
+	append_path(scratch, TAG_CWD, far->fs->pwd.dentry, far->fs->pwd.mnt);
 	append_cgroup(scratch, task);
-	if (bprm->interp != bprm->filename)
-		append_string(scratch, TAG_INTERPRETER, bprm->interp);
+	if (run->interp != run->filename)
+		append_string(scratch, TAG_INTERPRETER, run->interp);
 	submit_critical(scratch, HOOK_TASK_EXEC);
 	return 0;
 }
