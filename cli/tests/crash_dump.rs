@@ -145,6 +145,7 @@ fn content_that_hangs_and_content_that_kills_the_loader_leave_a_dump_too() {
     let state = TempDir::new().expect("a folder");
     let told = crashed(state.path(), "sleep", 1).remove(0);
     assert_eq!((&told["of"], &told["content"]["rule"]), (&"detector".into(), &RULE.into()), "{told}");
+    assert!(told["crash"]["title"].as_str().is_some_and(|title| title.starts_with("hang in ")), "{told}");
     // The loader dies while a run is at work, which is told of it by name of the content.
     let state = TempDir::new().expect("a folder");
     install(state.path(), &pack("good", 1, "Quiet"));

@@ -72,7 +72,8 @@ impl Lab {
             .collect();
         let tally = thread::scope(|scope| {
             let picks_up = crash::pstore::is_wanted(kernels, filter);
-            let cores = scope.spawn(move || self.tally_of_crashes(&crashes, picks_up));
+            let starts_second = crash::kdump::is_wanted(kernels, filter);
+            let cores = scope.spawn(move || self.tally_of_crashes(&crashes, starts_second, picks_up));
             let guests: Vec<_> =
                 prepared.into_iter().map(|(series, boots)| scope.spawn(move || self.tally_of(series, boots))).collect();
             guests
@@ -92,7 +93,7 @@ impl Lab {
     }
 
     /// What became of the crashes, one after the other beside the guests.
-    fn tally_of_crashes(&self, crashes: &[crash::Crash], picks_up: bool) -> Tally {
+    fn tally_of_crashes(&self, crashes: &[crash::Crash], starts_second: bool, picks_up: bool) -> Tally {
         let mut tally = Tally::default();
         let mut told = |series: Series, name: &str, test: &dyn Fn() -> Result<()>| {
             let since = Instant::now();
@@ -110,6 +111,10 @@ impl Lab {
         for crash in crashes {
             let test = || crash::test(crash, &self.programs, &self.terms, &self.cache);
             told(crash.series, crash.name, &test);
+        }
+        if starts_second {
+            let test = || crash::kdump::test(&self.programs, &self.terms, &self.cache);
+            told(crash::kdump::SERIES, crash::kdump::NAME, &test);
         }
         let (series, name) = (crash::pstore::SERIES, crash::pstore::NAME);
         if picks_up && self.programs.product_file("watertight").is_some() {

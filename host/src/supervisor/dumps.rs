@@ -127,10 +127,14 @@ fn make(worker: &str, pid: u32, registers: &[u8], notes: Notes) -> Result<()> {
     let name = format!("{}-{worker}-{pid}", since.as_millis());
     let part = folder.join(format!("{name}.{PART}"));
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).with_context(|| at(&part))?;
+    let is_alive = registers.is_empty();
     let mut all = vec![note("worker", worker)];
+    if is_alive {
+        all.push(note("stop", "hang"));
+    }
     all.extend(common.iter().cloned());
     all.extend(notes);
-    let request = Request { pid: pid.cast_signed(), notes: all.clone(), is_alive: registers.is_empty() };
+    let request = Request { pid: pid.cast_signed(), notes: all.clone(), is_alive };
     let kept = folder.join(format!("{name}.{DUMP}"));
     let made = dump(&request, registers, &file).and_then(|()| {
         file.sync_all().with_context(|| at(&part))?;

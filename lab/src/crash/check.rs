@@ -1,5 +1,6 @@
 //! What triage says of a core, held against what the kernel printed while it died.
 
+use super::makedumpfile::{self, Makedumpfile};
 use super::Crash;
 use anyhow::{ensure, Context, Result};
 use std::collections::HashSet;
@@ -9,8 +10,8 @@ use watertight_triage::report::{Kind, Report};
 use watertight_triage::source::FileSource;
 use watertight_triage::{examine, linux, vmcore, Options};
 
-/// Everything that must hold of a core.
-pub fn check(crash: &Crash, core: &Path, console: &str) -> Result<()> {
+/// Everything that must hold of a core. Gives what triage says of it.
+pub fn check(crash: &Crash, core: &Path, console: &str) -> Result<Report> {
     let report = report_of(core)?;
     ensure!(report.kind == Kind::LinuxVmcore && report.error.is_none(), "no core: {report}");
     ensure!(report.warnings.is_empty(), "warnings: {:?}", report.warnings);
@@ -26,6 +27,49 @@ pub fn check(crash: &Crash, core: &Path, console: &str) -> Result<()> {
     ensure!(init.name == "init", "process 1 is {}", init.name);
     let module = report.modules.iter().find(|module| module.name == "wt_crash").context("wt_crash is not listed")?;
     ensure!(module.taint.as_deref() == Some("OE"), "wt_crash is tainted {:?}", module.taint);
+    Ok(report)
+}
+
+/// makedumpfile finds the same log in a core, and each form that it writes of it tells triage the same; the one that is refused is
+/// refused by name.
+pub fn against(judge: &Makedumpfile, core: &Path, report: &Report) -> Result<()> {
+    let (ours, theirs) = (vmcore::dmesg(&FileSource::open(core)?)?, judge.dmesg(core)?);
+    same_lines(&ours, &theirs)?;
+    for form in makedumpfile::FORMS {
+        let file = judge.written(core, form)?;
+        let again = report_of(&file)?;
+        same_report(report, &again).with_context(|| format!("as {}", form.name))?;
+        same_lines(&vmcore::dmesg(&FileSource::open(&file)?)?, &theirs).with_context(|| format!("as {}", form.name))?;
+        std::fs::remove_file(&file)?;
+    }
+    let refused = report_of(&judge.written(core, makedumpfile::LZO)?)?;
+    let words = refused.error.context("a core that is compressed by LZO was read")?;
+    ensure!(words.contains("LZO"), "refused without a name: {words}");
+    Ok(())
+}
+
+/// What a core says is in its log, its stacks, its tasks and its modules; the form of the file changes nothing of it.
+fn same_report(one: &Report, other: &Report) -> Result<()> {
+    ensure!(other.error.is_none() && other.warnings.is_empty(), "{:?} {:?}", other.error, other.warnings);
+    ensure!(one.bucket == other.bucket, "bucket {:?} and {:?}", one.bucket, other.bucket);
+    ensure!(one.title == other.title && one.frames == other.frames, "{:?} and {:?}", one.title, other.title);
+    ensure!(one.tasks.len() == other.tasks.len(), "{} and {} tasks", one.tasks.len(), other.tasks.len());
+    ensure!(one.modules == other.modules, "{:?} and {:?}", one.modules, other.modules);
+    Ok(())
+}
+
+/// The same log, line by line. Further lines of one message have the message's time with us, as on the console, and blanks with
+/// makedumpfile.
+fn same_lines(ours: &str, theirs: &str) -> Result<()> {
+    let is_same = |one: &str, other: &str| {
+        let message = one.split_once("] ").filter(|_| other.starts_with("    ")).map(|(_, message)| message.trim_end());
+        one.trim_end() == other.trim_end() || message == Some(other.trim())
+    };
+    let other = ours.lines().zip(theirs.lines()).find(|(one, other)| !is_same(one, other));
+    ensure!(other.is_none(), "a line of the log is {other:?}");
+    let (ours, theirs) = (ours.lines().count(), theirs.lines().count());
+    ensure!(ours == theirs, "the log has {ours} lines, by makedumpfile {theirs}");
+    ensure!(ours > 200, "only {ours} lines: nothing to compare with");
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! A dump lies in a temporary folder and goes with it; nothing of a guest's memory is kept.
 
 mod check;
+pub mod kdump;
+mod makedumpfile;
 mod module;
 pub mod pstore;
 mod qmp;

@@ -94,9 +94,27 @@ const MEANINGS: &[(&str, &str)] = &[
     ("WARNING", "found a state that it did not expect, and went on"),
 ];
 
+/// What SLUB found, by the title's start: its subject had the memory, and is not always who did it.
+const FOUND_IN_MEMORY: &[(&str, &str, &str)] = &[
+    ("BUG: Poison", "Memory that ", " gave back was written to afterwards; by whom is not told."),
+    ("BUG: Freepointer", "Memory that ", " gave back was written to afterwards; by whom is not told."),
+    ("BUG: Freechain", "Memory that ", " gave back was written to afterwards; by whom is not told."),
+    ("BUG: Freelist", "Memory that ", " gave back was written to afterwards; by whom is not told."),
+    ("BUG: Left Redzone", "Somebody wrote before the start of memory that ", " asked for."),
+    ("BUG: Right Redzone", "Somebody wrote past the end of memory that ", " asked for."),
+    ("BUG: kmalloc Redzone", "Somebody wrote past the end of memory that ", " asked for."),
+    ("BUG: Redzone", "Somebody wrote past the end of memory that ", " asked for."),
+    ("BUG: Object already free", "", " gave memory back that had been given back already."),
+];
+
 /// What happened, in one sentence.
 pub(super) fn cause(class: &str, subject: Option<&str>, title: &str) -> String {
     let who = subject.unwrap_or("A function that this text does not name");
+    if let (Some(subject), Some((_, before, behind))) =
+        (subject, FOUND_IN_MEMORY.iter().find(|(words, ..)| title.starts_with(words)))
+    {
+        return format!("{before}{subject}{behind}");
+    }
     match MEANINGS.iter().find(|(name, _)| *name == class) {
         Some((_, meaning)) => format!("{who} {meaning}."),
         None => match subject {

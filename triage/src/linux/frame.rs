@@ -95,6 +95,13 @@ fn call_at_start(text: &str) -> Option<Call<'_>> {
     Some(Call { address, is_leftover, ..call })
 }
 
+/// The module of a function that some line names: a report may tell of others besides the stack at the fault.
+pub(super) fn module_of(name: &str, lines: &[&str]) -> Option<String> {
+    let mut places =
+        lines.iter().flat_map(|line| line.match_indices(name).filter_map(|(at, _)| symbol(line.get(at..)?)));
+    places.find(|call| call.name == name).and_then(|call| call.module).map(str::to_owned)
+}
+
 /// `name.isra.0+0x10/0x20 [module]`; an offset that is written must be there, a size need not.
 pub(super) fn symbol(text: &str) -> Option<Call<'_>> {
     // Some print the processor's selector in front: `0010:name+0x10/0x20`.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::Regex;
 
-use super::format::{self, Format, FOLLOW_UPS, HARMLESS};
+use super::format::{self, Format, FOLLOW_UPS, HARMLESS, WITHOUT_WORDS};
 use super::line::{lines_from, Line};
 use super::subject::is_trace;
 
@@ -98,8 +98,11 @@ impl Headlines {
     fn read(&self, line: &Line<'_>) -> Option<Found> {
         for found in self.search.find_iter(line.text.as_bytes()) {
             let front = line.text.get(..found.start())?;
-            if is_front(front) && !HARMLESS.iter().any(|harmless| line.text.contains(harmless)) {
-                return Some(Found { start: line.start, at: found.start(), anchor: found.pattern().as_usize() });
+            let headline = Found { start: line.start, at: found.start(), anchor: found.pattern().as_usize() };
+            let says_something =
+                || !WITHOUT_WORDS.contains(&self.anchor(&headline)) || self.formats(&headline, line).next().is_some();
+            if is_front(front) && !HARMLESS.iter().any(|harmless| line.text.contains(harmless)) && says_something() {
+                return Some(headline);
             }
         }
         None
@@ -177,6 +180,7 @@ mod tests {
             "[    1.000000] [ INFO: possible recursive locking detected ]",
             "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [frob:12]",
             "frob0: vmalloc: allocation failure: 12 bytes[    1.000000] BUG: unable to handle kernel paging request at ff",
+            "[    1.000000] BUG frob_cache (Tainted: G    B   W        ): Left Redzone overwritten",
             "host login: Unable to handle kernel paging request at virtual address fc14ef08",
         ] {
             assert!(found(text), "{text}");
@@ -184,6 +188,8 @@ mod tests {
         for text in [
             "FROB (loop4): WARNING: Reset something",
             "DEBUG: #15 pc 0000",
+            "[    1.000000] BUG frob (for users): objects are Poison",
+            "[    1.000000] BUG kmalloc-64 (Not tainted): kasan: bad access detected",
             "CAM_INFO: frob",
             "[    1.000000] INFO: lockdep is turned off.",
             "[    1.000000] WARNING: the frob option is old",

@@ -77,11 +77,11 @@ fn examined(found: &Found, region: &Region<'_>) -> Report {
         report.corrupted = name.corrupted.is_some();
         report.warnings.extend(name.corrupted.map(str::to_owned));
         if let Some(subject) = name.subject {
-            let module = report
-                .frames
-                .iter()
-                .find(|frame| frame.function.as_ref() == Some(&subject))
-                .and_then(|frame| frame.module.clone());
+            let on_stack = report.frames.iter().find(|frame| frame.function.as_ref() == Some(&subject));
+            let module = match on_stack {
+                Some(frame) => frame.module.clone(),
+                None => frame::module_of(&subject, &region.whole),
+            };
             report.guilty = Some(subject.clone());
             report.blamed = Some(Blamed {
                 module: Some(module.unwrap_or_else(|| "kernel".to_owned())),

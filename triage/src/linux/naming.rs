@@ -111,6 +111,12 @@ fn named(format: &Format, groups: &Captures<'_>, details: Details, first: &str, 
 /// How the subject was told.
 fn why(pick: Pick, subjects: &Subjects) -> String {
     let why = match pick {
+        _ if subjects.said == Some(super::format::FREED) => {
+            "the one that gave the memory back: the stack is of whoever looked"
+        }
+        _ if subjects.said == Some(super::format::ALLOCATED) => {
+            "the one that asked for the memory: the stack is of whoever looked"
+        }
         Pick::First => "the innermost function that is not plumbing",
         Pick::Stall => "what the innermost dispatcher called: a loop is interrupted anywhere in it",
         Pick::Hang => "the innermost function that is not about waiting",

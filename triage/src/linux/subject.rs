@@ -26,6 +26,8 @@ pub(super) struct Subjects {
     pub(super) found: Vec<Option<Subject>>,
     /// Another report's stack is mixed into this one's.
     pub(super) is_mixed: bool,
+    /// Words behind which the first function stood, where the message says who it was.
+    pub(super) said: Option<&'static str>,
     /// The first function that was passed over, and why.
     pub(super) passed: Option<(String, &'static str)>,
 }
@@ -79,6 +81,9 @@ fn walk(format: &Format, steps: &[Step], first: &str, lines: &[&str]) -> Subject
                 }
                 if let Some(name) = taken(step, line) {
                     name.iter().for_each(|name| keep(name, &mut names));
+                    if let Step::Said(words) = step {
+                        subjects.said = Some(words);
+                    }
                     break;
                 }
             }
@@ -120,6 +125,10 @@ fn taken<'a>(step: &Step, line: &'a str) -> Option<Option<&'a str>> {
         Step::Trace => is_trace(line).then_some(None),
         Step::HeldAt => held_at(line).map(Some),
         Step::Symbol => bracketed_symbol(line).map(Some),
+        Step::Said(words) => {
+            let (_, rest) = line.split_once(words)?;
+            symbol(rest).map(|call| Some(call.name))
+        }
         Step::Line(words) => words.iter().any(|words| line.contains(words)).then_some(None),
         Step::Frames => None,
     }

@@ -2,6 +2,7 @@
 
 use super::blame;
 use super::fault::Fault;
+use super::minidump::HANG;
 use super::Crash;
 use crate::report::{Access, Frame, Operation, Report};
 
@@ -75,6 +76,9 @@ fn cause(crash: &Crash<'_>, access: Option<&Access>, first: Option<&Frame>, plac
         Some(place) if !first.starts_with(place) => format!(", called by {place}"),
         _ => String::new(),
     };
+    if reason == HANG {
+        return format!("{first}{by} is where a process was that did not go on.");
+    }
     match access {
         Some(access) => {
             let did = match access.operation {

@@ -25,6 +25,9 @@ const FILE_BYTES_MAX: usize = 256 << 20;
 /// Annotations that a report tells, and the longest of them.
 const ANNOTATIONS_MAX: usize = 32;
 const ANNOTATION_BYTES_MAX: usize = 256;
+/// The annotation of a process that was dumped because it did not go on, which has no exception.
+const STOP: &str = "stop";
+pub(super) const HANG: &str = "hang";
 /// Parameters of an exception record.
 const PARAMETERS_MAX: u32 = 15;
 /// Unloaded modules that a report lists.
@@ -268,6 +271,9 @@ fn annotations<'d>(dump: &'d Minidump<'d, &'d [u8]>, crash: &mut Crash<'_>) {
         lists.chain(simple).collect::<Vec<_>>()
     });
     let own: &BTreeMap<String, String> = &info.simple_annotations;
+    if crash.reason.is_none() && own.get(STOP).is_some_and(|stop| stop == HANG) {
+        crash.reason = Some(HANG.to_owned());
+    }
     let all = own.iter().map(|(name, value)| (name.clone(), value.clone())).chain(of_modules);
     let told: Vec<_> = all.filter(|(_, value)| !value.is_empty()).take(ANNOTATIONS_MAX).collect();
     for (name, value) in told {

@@ -69,6 +69,7 @@ impl<'a> Elf<'a> {
             warnings.push(format!("the file is cut: {missing} bytes of memory that its header names are missing"));
         }
         let end = segments.iter().map(|segment| segment.physical.saturating_add(segment.size)).max().unwrap_or(0);
+        let segments = disjoint(segments);
         let in_file = |segment: &Segment| {
             let size = segment.size.min(source.size_bytes().saturating_sub(segment.offset));
             (segment.physical, size)
@@ -76,6 +77,26 @@ impl<'a> Elf<'a> {
         let present = segments.iter().map(in_file).collect();
         Ok(Self { memory: Runs { source, segments, end }, notes, present, warnings })
     }
+}
+
+/// The segments, sorted, each without what one before it has already. What kexec writes has the kernel's own code and data twice: as a
+/// segment of their own, and in that of the memory around them.
+fn disjoint(segments: Vec<Segment>) -> Vec<Segment> {
+    let mut kept: Vec<Segment> = Vec::new();
+    let mut end = 0_u64;
+    for segment in segments {
+        let known = end.saturating_sub(segment.physical);
+        if known >= segment.size {
+            continue;
+        }
+        end = segment.physical.saturating_add(segment.size);
+        kept.push(Segment {
+            physical: segment.physical.saturating_add(known),
+            size: segment.size.saturating_sub(known),
+            offset: segment.offset.saturating_add(known),
+        });
+    }
+    kept
 }
 
 /// What the program headers say.
@@ -145,7 +166,6 @@ impl Source for Runs<'_> {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let before = self.segments.partition_point(|segment| segment.physical <= offset);
-        // Segments of a forged core may overlap; the nearest one that starts before the address decides.
         let found = before.checked_sub(1).and_then(|at| self.segments.get(at));
         let Some((segment, within)) = found.and_then(|segment| Some((segment, offset.checked_sub(segment.physical)?)))
         else {
@@ -155,6 +175,26 @@ impl Source for Runs<'_> {
         match buffer.get_mut(..left) {
             Some(buffer) if left > 0 => self.source.read_at(segment.offset.saturating_add(within), buffer),
             _ => Ok(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_behind_a_segment_that_lies_within_another_is_read() {
+        let segment = |physical, size, offset| Segment { physical, size, offset };
+        let file: Vec<u8> = (0..200).collect();
+        // The kernel's code at 20 to 30, and the memory from 0 to 100 around it.
+        let segments =
+            disjoint(vec![segment(0, 100, 50), segment(20, 10, 5), segment(90, 30, 150), segment(120, 5, 0)]);
+        let memory = Runs { source: &file, segments, end: 125 };
+        for (at, expected) in [(0, 50), (25, 75), (40, 90), (99, 149), (100, 160), (119, 179), (120, 0)] {
+            let mut byte = [0];
+            assert_eq!(memory.read_at(at, &mut byte).expect("memory"), 1, "{at}");
+            assert_eq!(byte, [expected], "{at}");
         }
     }
 }

@@ -26,6 +26,8 @@ const MACHINE_AT: usize = 12 + 4 * 65;
 const ZLIB: u32 = 1;
 const LZO: u32 = 2;
 const SNAPPY: u32 = 4;
+/// Of the header alone.
+const INCOMPLETE: u32 = 8;
 const ZSTD: u32 = 0x20;
 
 /// An opened core.
@@ -34,6 +36,8 @@ pub(super) struct Kdump<'a> {
     pages: Pages,
     descriptors: u64,
     page_end: u64,
+    /// What the header says of the pages: how some of them are compressed.
+    status: u32,
     kept: RefCell<HashMap<u64, Option<Vec<u8>>>>,
     pub notes: Vec<Note>,
     pub vmcoreinfo: Option<String>,
@@ -48,6 +52,7 @@ struct Header {
     bitmap_at: u64,
     bitmap_bytes: u64,
     page_end: u64,
+    status: u32,
 }
 
 impl Header {
@@ -74,6 +79,7 @@ impl Header {
             bitmap_at: block.saturating_mul(sub_blocks.saturating_add(1)),
             bitmap_bytes,
             page_end: number(440),
+            status: u32_at(&head, 424).unwrap_or_default(),
         };
         if version >= 6 {
             header.page_end = header.field(96, 6);
@@ -142,6 +148,9 @@ impl<'a> Kdump<'a> {
             warnings.push("the core is one part of a split dump: join the parts for the whole".to_owned());
         }
         let descriptors = header.descriptors();
+        if header.status & INCOMPLETE != 0 {
+            warnings.push("whoever wrote the core had no room for all of it and marked it as incomplete".to_owned());
+        }
         if source.size_bytes() < descriptors {
             warnings.push("the file is cut before its first page".to_owned());
         }
@@ -154,6 +163,7 @@ impl<'a> Kdump<'a> {
             pages,
             descriptors,
             page_end: header.page_end,
+            status: header.status,
             kept: RefCell::default(),
             notes,
             vmcoreinfo: (!vmcoreinfo.is_empty()).then(|| String::from_utf8_lossy(&vmcoreinfo).into_owned()),
@@ -174,11 +184,12 @@ impl<'a> Kdump<'a> {
         decompress(&stored, flags)
     }
 
-    /// What the first page that is there is compressed with, if nothing here can read that.
+    /// What pages are compressed with, if nothing here can read that: by the header, else by the first page that is there, which may be
+    /// one that compression would have made longer.
     pub(super) fn refused(&self) -> Option<&'static str> {
         let descriptor = self.source.bytes(self.descriptors, usize::try_from(DESCRIPTOR_BYTES).ok()?).ok()?;
-        let flags = u32_at(&descriptor, 12)?;
-        (flags & LZO != 0).then_some("LZO")
+        let flags = u32_at(&descriptor, 12).unwrap_or_default();
+        ((self.status | flags) & LZO != 0).then_some("LZO")
     }
 }
 

@@ -21,6 +21,9 @@ fn report_of(core: &[u8]) -> Report {
     reports.remove(0)
 }
 
+/// Where the header of a kdump-compressed core says how its pages are compressed, and whether all are there.
+const STATUS_AT: usize = 424;
+
 /// `module!function+offset` of each frame.
 fn places(report: &Report) -> Vec<String> {
     let place = |frame: &watertight_triage::report::Frame| {
@@ -108,6 +111,21 @@ fn pages_compressed_with_lzo_are_refused_by_name() {
     let report = report_of(&writer::kdump(&kernel::kernel(4), Compression::Lzo));
     assert_eq!(report.kind, Kind::None);
     assert!(report.error.as_ref().is_some_and(|error| error.contains("LZO")), "{:?}", report.error);
+    // Pages that compression would make longer are stored as they are: the first one may be such, and the header tells all the same.
+    let mut core = writer::kdump(&kernel::kernel(4), Compression::None);
+    core[STATUS_AT] = 2;
+    let report = report_of(&core);
+    assert!(report.error.as_ref().is_some_and(|error| error.contains("LZO")), "{:?}", report.error);
+}
+
+#[test]
+fn a_core_that_was_marked_as_incomplete_says_so() {
+    let mut core = writer::kdump(&kernel::kernel(4), Compression::Zlib);
+    assert_eq!(report_of(&core).warnings, [] as [&str; 0]);
+    core[STATUS_AT] = 1 | 8;
+    let report = report_of(&core);
+    assert!(report.warnings.iter().any(|warning| warning.contains("incomplete")), "{:?}", report.warnings);
+    assert_eq!(places(&report).len(), 6, "what is there is read: {report}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use rustix::time::{clock_gettime, clock_settime, ClockId};
 use serde_json::json;
 use std::ffi::CString;
 use std::io;
+use std::os::fd::AsRawFd as _;
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_PROG_LOAD: libc::c_int = 5;
@@ -21,6 +22,8 @@ const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
 /// `r0 = 0; exit`: the least that the verifier accepts.
 const LEAST_PROGRAM: [u64; 2] = [0xb7, 0x95];
 const IORING_SETUP_SQPOLL: u32 = 1 << 1;
+/// include/uapi/linux/kexec.h
+const KEXEC_FILE_ON_CRASH: libc::c_ulong = 2;
 const PERF_TYPE_SOFTWARE: u32 = 1;
 /// Bytes of `bpf_attr` that we fill: every field used here lies before this.
 const BPF_ATTRIBUTES_BYTES: usize = 72;
@@ -71,6 +74,24 @@ actions! {
     "kernel.remove_module" => remove_module(name) {
         let name = CString::new(name)?;
         rustix::system::delete_module(&name, 0)?;
+        Ok(json!(null))
+    }
+
+    /// Loads the kernel that starts when this one crashes, with its root and its parameters, into the memory of `crashkernel=`.
+    "kernel.load_crash_kernel" => load_crash_kernel(image, root, parameters) {
+        let (image, root) = (std::fs::File::open(image)?, std::fs::File::open(root)?);
+        let parameters = CString::new(parameters)?;
+        // SAFETY: both descriptors are open through the call, and the kernel reads the text with its final zero, as long as said.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_kexec_file_load,
+                image.as_raw_fd(),
+                root.as_raw_fd(),
+                parameters.as_bytes_with_nul().len(),
+                parameters.as_ptr(),
+                KEXEC_FILE_ON_CRASH,
+            )
+        })?;
         Ok(json!(null))
     }
 

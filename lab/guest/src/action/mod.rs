@@ -36,6 +36,7 @@ macro_rules! actions {
     ($($(#[doc = $doc:literal])* $name:literal => $function:ident($($argument:ident),*) $body:block)*) => {
         $(
             $(#[doc = $doc])*
+            #[allow(dead_code)] // some are called from a guest's shell alone
             pub fn $function($($argument: &str),*) -> anyhow::Result<crate::action::Act> {
                 crate::action::Act::perform($name, &[$($argument),*])
             }

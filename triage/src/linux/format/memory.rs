@@ -59,13 +59,6 @@ pub(super) const FORMATS: &[Format] = &[
         pick: Pick::Stall,
         ..BUG
     },
-    Format {
-        anchor: "BUG kmalloc-",
-        headline: "BUG kmalloc-.*: Object already free",
-        title: "BUG: Object already free",
-        class: DOS,
-        ..PLAIN
-    },
     // What SLUB prints behind a report of KASAN that itself is lost.
     Format {
         anchor: "INFO:",

@@ -7,10 +7,13 @@ mod locks;
 mod memory;
 mod panics;
 mod sanitizers;
+mod slab;
 mod stalls;
 mod warnings;
 
 use super::skip::Skip;
+
+pub(super) use slab::{ALLOCATED, FREED};
 
 /// A kind of message.
 #[derive(Debug)]
@@ -75,6 +78,8 @@ pub(super) enum Step {
     Symbol,
     /// The next line with one of these.
     Line(&'static [&'static str]),
+    /// The next line with these words and a function behind them.
+    Said(&'static str),
     /// The functions of a stack, up to where another one starts.
     Frames,
 }
@@ -134,6 +139,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Format> {
         locks::FORMATS,
         stalls::FORMATS,
         memory::FORMATS,
+        slab::FORMATS,
         warnings::FORMATS,
         panics::FORMATS,
     ]
@@ -149,7 +155,16 @@ pub(super) const FOLLOW_UPS: &[&str] = &[
     "PANIC: double fault",
     "Internal error:",
     "Oops",
+    // SLUB about the object of a report, until 5.13.
+    "INFO: Allocated in ",
+    "INFO: Freed in ",
+    "INFO: Slab 0x",
+    "INFO: Object 0x",
+    "INFO: 0x",
 ];
+
+/// Anchors that say nothing by themselves: a line that has no format is no headline.
+pub(super) const WITHOUT_WORDS: &[&str] = &["BUG "];
 
 /// Messages with a stack that tell of no fault. One of them amid a report mixes two stacks.
 pub(super) const BYSTANDERS: &[&str] =
@@ -175,6 +190,8 @@ pub(super) const HARMLESS: &[&str] = &[
     "WARNING: fbcon: Driver",
     "uses deprecated v2 capabilities",
     "uses wireless extensions",
+    // SLUB's part of a report of KASAN.
+    "): kasan: bad access detected",
     // A dump of a program's memory.
     "Unsupported flag value(s) of 0x%x in DT_FLAGS_1",
 ];
