@@ -281,8 +281,8 @@ impl Desk {
     /// Exit code and answer of one that must have answered.
     fn answered(&self, arguments: &str) -> (Option<i32>, Value) {
         let output = self.run(arguments);
-        let answer =
-            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", words(&output)));
+        assert!(!output.stdout.is_empty(), "{}", words(&output));
+        let answer = serde_json::from_slice(&output.stdout).expect("JSON");
         (output.status.code(), answer)
     }
 
