@@ -19,8 +19,8 @@ use watertight_content_pack::{Pack, PackError};
 use watertight_engine::image::layout::{
     self as image, AutomatonRecord, CodeRecord, CorrelationRecord, ExpressionRecord, FieldRecord, GroupRecord,
     InputRecord, NodeRecord, OutputRecord, PredicateRecord, QuestionRecord, RuleRecord, Section as Table,
-    AUTOMATON_ANYWHERE, AUTOMATON_FROM_END, AUTOMATON_FROM_START, AUTOMATON_SHIFT, NODE_NOT, STATE_DENSE,
-    STATE_PLACE_MASK,
+    AUTOMATON_ANYWHERE, AUTOMATON_FROM_END, AUTOMATON_FROM_START, AUTOMATON_SHIFT, CODE_FOUND, NODE_NOT, OUTPUT_ONLY,
+    STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, USE_ANNOUNCES, USE_PREDICATE_MASK,
 };
 use watertight_engine::ImageError;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -147,6 +147,9 @@ fn tables_that_lead_in_circles_are_refused() {
         let jump = |code: &mut [CodeRecord]| code[0].if_true = target.into();
         refused_table(&with_table(&good, Table::Code, jump), "step of code");
     }
+    // A step that says of its predicate that it is found, or that it is asked, and it is not.
+    let other = |code: &mut [CodeRecord]| code[0].predicate = (code[0].predicate.get() ^ CODE_FOUND).into();
+    refused_table(&with_table(&good, Table::Code, other), "step of code");
     // What was found goes on with itself.
     refused_table(
         &with_table(&good, Table::Outputs, |outputs: &mut [OutputRecord]| outputs[0].next = 0.into()),
@@ -166,6 +169,17 @@ fn tables_that_lead_in_circles_are_refused() {
     let circle = with_table(&large, Table::States, back);
     assert!(is_found, "no automaton has a state that falls back");
     refused_table(&circle, "automaton");
+    // A state that has found what is no predicate, or announces what its predicate does not.
+    for wrong in [USE_PREDICATE_MASK, USE_ANNOUNCES] {
+        let mut is_found = false;
+        let other = |states: &mut [zerocopy::little_endian::U32]| {
+            let only = automata.iter().find_map(|one| only_use(states, one)).expect("a text with a single use");
+            (states[only], is_found) = ((states[only].get() ^ wrong).into(), true);
+        };
+        let changed = with_table(&large, Table::States, other);
+        assert!(is_found);
+        refused_table(&changed, "automaton");
+    }
     // A correlation that listens to the one that listens to it.
     let good = correlated();
     assert!(Pack::open(&good).is_ok());
@@ -174,6 +188,25 @@ fn tables_that_lead_in_circles_are_refused() {
         inputs[0] = last;
     };
     assert!(Pack::open(&with_table(&good, Table::Inputs, circle)).is_err());
+}
+
+/// Where some state has its single use; `None` if none has one.
+fn only_use(states: &[zerocopy::little_endian::U32], automaton: &AutomatonRecord) -> Option<usize> {
+    let number = |small: u32| usize::try_from(small).expect("small");
+    let mut at = number(automaton.states.first.get());
+    let end = at + number(automaton.states.count.get());
+    while at < end {
+        let first = states[at].get();
+        let (is_dense, has_output) = (first & STATE_DENSE != 0, first & STATE_OUTPUT != 0);
+        let output = if is_dense { at + 1 } else { at + 2 };
+        if has_output && states[output].get() & OUTPUT_ONLY != 0 {
+            return Some(output);
+        }
+        let ways = number(first & STATE_COUNT_MASK);
+        let packed = if ways > 1 { ways.div_ceil(4) } else { 0 };
+        at += 2 + if is_dense { number(automaton.class_count.get()) } else { usize::from(has_output) + packed + ways };
+    }
+    None
 }
 
 /// Makes the first state of an automaton that can fall back do so to itself; false if there is none.

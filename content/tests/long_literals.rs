@@ -89,3 +89,43 @@ fn a_search_that_leaps_finds_what_plain_comparison_finds() {
     }
     assert!(hits > TEXTS, "{hits} hits would prove little");
 }
+
+/// Whether a rule of these keywords fires on the event.
+fn fires(keywords: &str, event: &serde_json::Value) -> bool {
+    let text = format!("title: t\nid: r\nlogsource: {{category: c}}\ndetection: {{s: [{keywords}], condition: s}}\n");
+    let mut library = load_texts([Source { file: "keywords.yml", text: &text }]);
+    assert!(library.rejections.is_empty(), "{:?}", library.rejections);
+    let bytes = library.image().expect("it compiles");
+    let image = Image::open(&bytes).expect("compiled here");
+    let plan = image.plan(&LogSource { category: Some("c"), product: None, service: None });
+    let mut fired = false;
+    plan.evaluate(&JsonEvent::new(event, &Slots::of(&image)), &mut Scratch::new(), &mut |_| fired = true);
+    fired
+}
+
+#[test]
+fn long_keywords_are_found_in_values_that_are_no_text() {
+    let event = json!({ "a": 123_456_789, "b": true, "c": -0.0625, "d": ["x", -77_777], "e": null });
+    for keyword in ["2345678", "true", "-0.0625", "0.062", "-7777"] {
+        assert!(fires(&format!("'{keyword}'"), &event), "{keyword}");
+        assert!(fires(&format!("'{keyword}', 'another long one'"), &event), "{keyword}");
+    }
+    assert!(!fires("'2345679'", &event) && !fires("'null'", &event));
+}
+
+#[test]
+fn a_keyword_is_in_one_value_or_in_none() {
+    let event = json!({ "a": "the nee", "b": "dle is here", "c": 1234, "d": 5678 });
+    assert!(!fires("'needle'", &event) && !fires("'12345678'", &event) && !fires("'bdle is'", &event));
+    assert!(fires("'dle is'", &event) && fires("'needle', '1234'", &event));
+}
+
+#[test]
+fn a_text_that_begins_a_keyword_everywhere_hides_none() {
+    let keyword = format!("{}b", "a".repeat(64));
+    let many = "a".repeat(20_000);
+    for text in [format!("{many}b"), format!("{keyword}{many}"), format!("{many}B{many}")] {
+        assert!(fires(&format!("'{keyword}', 'aaaac'"), &json!({ "f": text, "g": "x" })));
+    }
+    assert!(!fires(&format!("'{keyword}', 'aaaac'"), &json!({ "f": many, "g": many })));
+}

@@ -6,9 +6,9 @@
 use zerocopy::little_endian::U32;
 
 use crate::image::layout::{
-    AutomatonRecord, OutputRecord, AUTOMATON_ANYWHERE, AUTOMATON_FROM_END, AUTOMATON_SHIFT, NONE, PLACE_ANYWHERE,
-    PLACE_END, PLACE_START, PLACE_WHOLE, STATE_CLASS_SHIFT, STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT,
-    STATE_PLACE_MASK, USE_ANNOUNCES, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
+    AutomatonRecord, OutputRecord, AUTOMATON_ANYWHERE, AUTOMATON_FROM_END, AUTOMATON_SHIFT, NONE, OUTPUT_ONLY,
+    PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, STATE_CLASS_SHIFT, STATE_COUNT_MASK, STATE_DENSE,
+    STATE_OUTPUT, STATE_PLACE_MASK, USE_ANNOUNCES, USE_PLACE_SHIFT, USE_PREDICATE_MASK,
 };
 use crate::image::{at, slice, Image};
 use crate::leaps::Leaps;
@@ -81,16 +81,23 @@ impl<'i> Automaton<'i> {
 
     /// Calls `found` with each predicate that the text satisfies, as often as it does, and with `USE_ANNOUNCES` if that may announce rules.
     pub(crate) fn search(&self, text: &[u8], extent: Extent, found: &mut impl FnMut(u32)) {
+        let reached = &mut |state, end| match self.output_of(state) {
+            // Stands where this automaton looks, and nowhere else.
+            output if output & OUTPUT_ONLY != 0 && output != NONE => {
+                if extent != Extent::Tail || self.kind == AUTOMATON_FROM_END {
+                    found(output & (USE_PREDICATE_MASK | USE_ANNOUNCES));
+                }
+            }
+            output => self.outputs(output, end, text.len(), extent, found),
+        };
         match self.kind {
-            AUTOMATON_ANYWHERE => self.search_through(text, extent, found),
+            AUTOMATON_ANYWHERE => self.search_through(text, reached),
             AUTOMATON_FROM_END if extent != Extent::Head => {
-                self.follow(text.iter().rev(), &mut |state, _| {
-                    self.outputs(state, text.len(), text.len(), extent, found);
-                });
+                self.follow(text.iter().rev(), &mut |state, _| reached(state, text.len()));
             }
             AUTOMATON_FROM_END => {}
             _ if extent == Extent::Tail => {}
-            _ => self.follow(text.iter(), &mut |state, end| self.outputs(state, end, text.len(), extent, found)),
+            _ => self.follow(text.iter(), reached),
         }
     }
 
@@ -109,63 +116,68 @@ impl<'i> Automaton<'i> {
         }
     }
 
-    fn search_through(&self, text: &[u8], extent: Extent, found: &mut impl FnMut(u32)) {
-        if self.leaps.as_ref().is_some_and(|leaps| text.len() < leaps.least_bytes()) {
+    /// Follows the text until no literal has begun that could still end, or all of it; `None` if one is there. What is left of it.
+    pub(crate) fn passes<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        let mut occurs = false;
+        let rest = self.walk::<true>(text.iter(), text.len(), &mut |_, _| occurs = true);
+        (!occurs).then_some(rest)
+    }
+
+    /// `reached` gets each state with an output and how many bytes led there; not every time if it is the same as the last.
+    #[inline]
+    fn search_through(&self, text: &[u8], reached: &mut impl FnMut(u32, usize)) {
+        let Some(leaps) = &self.leaps else {
+            self.walk::<false>(text.iter(), text.len(), reached);
+            return;
+        };
+        if text.len() < leaps.least_bytes() {
             return;
         }
-        let (mut state, mut end) = (STATE_DENSE, 0_usize);
-        let mut last_output = 0_u32;
+        let mut rest = text;
         loop {
-            if let Some(leaps) = self.leaps.as_ref().filter(|_| state == STATE_DENSE) {
-                end = leaps.next(text, end);
+            rest = rest.get(leaps.next(rest, 0)..).unwrap_or_default();
+            if rest.is_empty() {
+                return;
             }
-            let Some(rest) = text.get(end..).filter(|rest| !rest.is_empty()) else { break };
-            let (next, left) = match self.leaps {
-                None => self.walk::<false>(state, rest),
-                Some(_) => self.walk::<true>(state, rest),
-            };
-            (state, end) = (next, text.len().saturating_sub(left.len()));
-            // The same state again says the same: long runs of one letter are common in hostile text.
-            if state & STATE_OUTPUT != 0 && (state != last_output || end == text.len()) {
-                last_output = state;
-                self.outputs(state, end, text.len(), extent, found);
-            }
+            rest = self.walk::<true>(rest.iter(), text.len(), reached);
         }
     }
 
-    /// The next state with an output (or the first state again, if that is asked for), or the last one, and what is left of the text:
-    /// at least one byte less.
-    fn walk<'t, const IS_HOMING: bool>(&self, mut state: u32, mut text: &'t [u8]) -> (u32, &'t [u8]) {
-        loop {
-            (state, text) = match text.split_first() {
-                None => return (state, text),
-                Some(_) if state & STATE_DENSE != 0 => self.rows::<IS_HOMING>(state, text),
-                Some((byte, rest)) => (self.next(state, self.class_of(*byte)), rest),
-            };
-            if state & STATE_OUTPUT != 0 || (IS_HOMING && state == STATE_DENSE) {
-                return (state, text);
-            }
-        }
-    }
-
-    /// Nearly all of a text is spent in states with a full row: this loop knows these alone, and is kept apart because it needs the
-    /// registers. From one state to the next it waits for no more than one addition.
-    #[inline(never)]
-    fn rows<'t, const IS_HOMING: bool>(&self, mut state: u32, text: &'t [u8]) -> (u32, &'t [u8]) {
+    /// Follows the bytes, which are the last of a text of this size, from the first state; if that is asked for, until it is there again.
+    /// What is left of them.
+    ///
+    /// Nearly all of a text is spent in states with a full row: from one of them to the next it waits for no more than one addition.
+    fn walk<'t, const IS_HOMING: bool>(
+        &self,
+        mut bytes: std::slice::Iter<'t, u8>,
+        size: usize,
+        reached: &mut impl FnMut(u32, usize),
+    ) -> &'t [u8] {
         const TARGETS: u32 = 2_u32.wrapping_sub(STATE_DENSE);
-        let Self { classes, states, .. } = self;
-        let mut rest = text.iter();
-        state &= !STATE_OUTPUT;
-        for byte in rest.by_ref() {
-            let class = u32::from(*classes.get(usize::from(*byte)).unwrap_or(&0));
+        let (mut state, mut last_output) = (STATE_DENSE, 0_u32);
+        while let Some(byte) = bytes.next() {
             // Here a state has this bit and no other beside its place.
-            let place = state.wrapping_add(class.wrapping_add(TARGETS));
-            state = at(states, place).map_or(STATE_DENSE, |word| word.get());
-            if state & (STATE_DENSE | STATE_OUTPUT) != STATE_DENSE || (IS_HOMING && state == STATE_DENSE) {
+            let place = state.wrapping_add(self.class_of(*byte).wrapping_add(TARGETS));
+            state = self.word(place).unwrap_or(STATE_DENSE);
+            // Until it is in such a state again.
+            while state & (STATE_DENSE | STATE_OUTPUT) != STATE_DENSE {
+                // The same state again says the same: long runs of one letter are common in hostile text.
+                if state & STATE_OUTPUT != 0 && (state != last_output || bytes.as_slice().is_empty()) {
+                    last_output = state;
+                    reached(state, size.saturating_sub(bytes.as_slice().len()));
+                }
+                if state & STATE_DENSE != 0 {
+                    state &= !STATE_OUTPUT;
+                    break;
+                }
+                let Some(byte) = bytes.next() else { return &[] };
+                state = self.next(state, self.class_of(*byte));
+            }
+            if IS_HOMING && state == STATE_DENSE {
                 break;
             }
         }
-        (state, rest.as_slice())
+        bytes.as_slice()
     }
 
     #[inline]
@@ -278,11 +290,15 @@ impl<'i> Automaton<'i> {
         None
     }
 
+    #[inline]
+    fn output_of(&self, state: u32) -> u32 {
+        let behind = if state & STATE_DENSE != 0 { 1 } else { 2 };
+        self.word((state & STATE_PLACE_MASK).wrapping_add(behind)).unwrap_or(NONE)
+    }
+
     /// Kept out of the loop, which needs the registers.
     #[inline(never)]
-    fn outputs(&self, state: u32, end: usize, size: usize, extent: Extent, found: &mut impl FnMut(u32)) {
-        let behind = if state & STATE_DENSE != 0 { 1 } else { 2 };
-        let mut output = self.word((state & STATE_PLACE_MASK).wrapping_add(behind)).unwrap_or(NONE);
+    fn outputs(&self, mut output: u32, end: usize, size: usize, extent: Extent, found: &mut impl FnMut(u32)) {
         while let Some(record) = at(self.outputs, output) {
             let is_at_start = usize::try_from(record.size_bytes.get()).is_ok_and(|literal| literal == end);
             let places = extent.places(is_at_start, end == size);

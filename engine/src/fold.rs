@@ -25,18 +25,25 @@ pub(crate) fn fold_into(text: &[u8], folded: &mut Vec<u8>) {
     }
 }
 
+/// Bytes that are looked at together.
+const SOME_BYTES: usize = 32;
+
 /// Whether folding changes no more of the text than capitals in ASCII: what else is in it are signs, as `®` and dashes, that every
 /// second product has in its name.
 pub(crate) fn folds_as_ascii(text: &[u8]) -> bool {
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| !byte.is_ascii()) {
+    loop {
+        // Many at once: mostly they are all in ASCII.
+        while let Some((_, behind)) = rest.split_first_chunk::<SOME_BYTES>().filter(|(some, _)| some.is_ascii()) {
+            rest = behind;
+        }
+        let Some(at) = rest.iter().position(|byte| !byte.is_ascii()) else { return true };
         rest = match rest.get(at..) {
             // U+0080 to U+00BF but the micro sign, which is a Greek letter; U+2000 to U+203F.
             Some([0xC2, 0x80..=0xB4 | 0xB6..=0xBF, rest @ ..] | [0xE2, 0x80, 0x80..=0xBF, rest @ ..]) => rest,
             _ => return false,
         };
     }
-    true
 }
 
 /// The folded form of `text`.

@@ -88,6 +88,29 @@ impl Leaps {
         text.len()
     }
 
+    /// The same from two places at once, the first of which is before an end of its own: until a literal may begin at one of them, or one of
+    /// them is at its end.
+    #[inline]
+    pub(crate) fn next_of_two(&self, text: &[u8], mut one: usize, end: usize, mut other: usize) -> (usize, usize) {
+        while let Some((first, second)) = self.leap(text, one).filter(|_| one < end).zip(self.leap(text, other)) {
+            (one, other) = (one.wrapping_add(first), other.wrapping_add(second));
+            if first == 0 || second == 0 {
+                return (one, other);
+            }
+        }
+        match one < end {
+            true => (self.next(text, one), other),
+            false => (one, self.next(text, other)),
+        }
+    }
+
+    /// How far to leap from this place; `None` where no literal has room.
+    #[inline]
+    fn leap(&self, text: &[u8], from: usize) -> Option<usize> {
+        let pair = text.get(from.wrapping_add(self.ahead.wrapping_sub(2))..)?.first_chunk()?;
+        Some(usize::from(self.by_pair.get(self.place(*pair)).copied().unwrap_or(0)))
+    }
+
     #[inline]
     fn place(&self, pair: [u8; 2]) -> usize {
         let small = u32::from(u16::from_le_bytes(pair) | SMALL);

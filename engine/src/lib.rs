@@ -41,7 +41,7 @@ pub use correlate::{
     capacity, Capacity, Correlated, CorrelationAccount, CorrelationExplainer, CorrelationLimits, Correlator, HashKey,
     InputSeen, Moment, Occurrence, Step, Told, UnderWay, Verdict, EVENTS_SHOWN_MAX,
 };
-pub use event::{Field, Fields, Value};
+pub use event::{Field, Fields, Texts, Value};
 pub use explain::{Explanation, FieldMatch, Missing, SelectionMatch};
 pub use fold::{fold_char, fold_text};
 pub use image::{Action, Budget, Image, ImageError, Level, LogSource, Response, Rule};

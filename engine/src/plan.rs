@@ -10,11 +10,11 @@ use zerocopy::little_endian::U32;
 
 use crate::automaton::{Automaton, Extent};
 use crate::fold::folds_as_ascii;
-use crate::image::layout::{GroupRecord, Range, ACCEPT, NONE, REJECT, USE_ANNOUNCES, USE_PREDICATE_MASK};
+use crate::image::layout::{GroupRecord, Range, ACCEPT, CODE_FOUND, NONE, REJECT, USE_ANNOUNCES, USE_PREDICATE_MASK};
 use crate::image::{at, slice, Image, LogSource};
 use crate::leaps::Leaps;
 use crate::question;
-use crate::scratch::{ends, write_text, Room, Scratch};
+use crate::scratch::{ends, write_text, Candidate, Room, Scratch};
 use crate::{Explanation, Field, Fields, Value};
 
 /// The rules that apply to one log source.
@@ -23,12 +23,14 @@ pub struct Plan<'i> {
     image: Image<'i>,
     /// A rule's log source may set less than an event's: there are at most eight ways to leave something out.
     groups: Vec<&'i GroupRecord>,
-    /// The fields that are searched, for all groups at once.
-    fields: Vec<(Field<'i>, Sought<'i>)>,
+    /// The fields that are searched, for all groups at once, ascending by slot.
+    fields: Vec<Field<'i>>,
+    /// What each of them is searched for.
+    sought: Vec<Sought<'i>>,
     /// What all fields are searched for.
     keywords: Sought<'i>,
     /// Rules that nothing announces.
-    always: Vec<u32>,
+    always: Vec<Candidate>,
 }
 
 /// What a value is searched for.
@@ -42,6 +44,39 @@ struct Sought<'i> {
 impl<'i> Sought<'i> {
     fn of(automata: Vec<Automaton<'i>>) -> Self {
         Self { leaps: Automaton::leaps_of(&automata), automata }
+    }
+
+    /// Whether something that is sought may be in the text, wherever it must stand. Both halves are looked at side by side: each leap waits for
+    /// the one before. A text that is made to have many beginnings has too many of them: whether something is there it does not tell.
+    fn occurs_in(&self, text: &[u8]) -> bool {
+        let Some(leaps) = &self.leaps else { return true };
+        let (half, mut work) = (text.len() / 2, text.len());
+        let (mut one, mut other) = (0, half);
+        while one < half || other < text.len() {
+            (one, other) = leaps.next_of_two(text, one.min(half), half, other);
+            for (from, end) in [(&mut one, half), (&mut other, text.len())] {
+                if *from < end {
+                    match self.passes(text, *from, &mut work) {
+                        Some(next) => *from = next,
+                        None => return true,
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Where the next thing that is sought may begin, behind what has begun here; `None` if some is there, or if finding out takes more than
+    /// what may still be looked at, in bytes.
+    fn passes(&self, text: &[u8], from: usize, work: &mut usize) -> Option<usize> {
+        let rest = text.get(from..).unwrap_or_default();
+        let mut left: &[u8] = &[];
+        for automaton in &self.automata {
+            let behind = automaton.passes(rest)?;
+            *work = work.checked_sub(rest.len().saturating_sub(behind.len()))?;
+            left = if behind.len() > left.len() { behind } else { left };
+        }
+        Some(text.len().saturating_sub(left.len()))
     }
 
     /// Whether a text of this size may have something that is sought.
@@ -77,14 +112,18 @@ impl<'i> Image<'i> {
             let name = self.text(at(self.fields, slot)?.name);
             Some((Field { slot: u16::try_from(slot).ok()?, name }, Sought::of(automata)))
         };
-        let always = groups.iter().flat_map(|group| self.words_of(group.always)).map(|rule| rule.get());
-        Plan {
-            image: *self,
-            fields: fields.into_iter().filter_map(named).collect(),
-            keywords: Sought::of(keywords),
-            always: always.collect(),
-            groups,
-        }
+        let (fields, sought) = fields.into_iter().filter_map(named).unzip();
+        let always =
+            groups.iter().flat_map(|group| self.words_of(group.always)).filter_map(|rule| self.candidate(rule.get()));
+        Plan { image: *self, fields, sought, keywords: Sought::of(keywords), always: always.collect(), groups }
+    }
+}
+
+impl Image<'_> {
+    /// A rule as it is evaluated.
+    #[inline]
+    fn candidate(&self, rule: u32) -> Option<Candidate> {
+        at(self.rules, rule).map(|record| Candidate { rule, code: record.code.get() })
     }
 }
 
@@ -151,10 +190,10 @@ impl<'i> Evaluation<'_, 'i> {
             self.scratch.add_candidate(*rule);
         }
         let candidates = self.scratch.take_candidates();
-        for rule in &candidates {
+        for Candidate { rule, code } in &candidates {
             self.scratch.at_rule(*rule);
             let work_left = self.scratch.work;
-            let outcome = self.is_true(*rule);
+            let outcome = self.is_true(*code);
             self.scratch.charge(*rule, work_left, outcome);
             match outcome {
                 Some(true) => hit(*rule),
@@ -171,16 +210,29 @@ impl<'i> Evaluation<'_, 'i> {
     /// Finds the literals of all fields.
     fn search(&mut self) {
         let plan = self.plan;
-        for (field, sought) in &plan.fields {
-            let mut search = self.searching(sought);
-            let event = search.event;
-            event.get(*field, &mut |value| search.value(value));
-        }
-        if !plan.keywords.automata.is_empty() {
+        let mut search = self.searching(&plan.keywords);
+        let (event, mut last) = (search.event, usize::MAX);
+        event.get_each(&plan.fields, &mut |position, value| {
+            if position != last {
+                let Some(sought) = plan.sought.get(position) else { return };
+                (search.sought, search.room, last) = (sought, Room::of(search.scratch.field_bytes_max), position);
+            }
+            search.value(value);
+        });
+        if !plan.keywords.automata.is_empty() && self.may_have_keyword() {
             let mut search = self.searching(&plan.keywords);
             let event = search.event;
             event.all(&mut |_, _, value| search.value(value));
         }
+    }
+
+    /// Whether some value may have a keyword. Not, if all of them lie in one piece, as far as each would be read, and no keyword is in it.
+    fn may_have_keyword(&self) -> bool {
+        let Some(texts) = self.event.texts().filter(|_| self.plan.keywords.leaps.is_some()) else { return true };
+        let bytes = texts.bytes;
+        !Room::of(self.scratch.field_bytes_max).takes_all(texts)
+            || !(bytes.is_ascii() || folds_as_ascii(bytes))
+            || self.plan.keywords.occurs_in(bytes)
     }
 
     fn searching<'s>(&'s mut self, sought: &'s Sought<'i>) -> Search<'s, 'i> {
@@ -188,9 +240,8 @@ impl<'i> Evaluation<'_, 'i> {
         Search { sought, image: self.image, event: self.event, scratch: self.scratch, room }
     }
 
-    /// Runs the rule's code; `None` if that would cost too much. Jumps go backwards, so it ends.
-    fn is_true(&mut self, rule: u32) -> Option<bool> {
-        let mut step = at(self.image.rules, rule)?.code.get();
+    /// Runs a rule's code from this step; `None` if that would cost too much. Jumps go backwards, so it ends.
+    fn is_true(&mut self, mut step: u32) -> Option<bool> {
         loop {
             match step {
                 ACCEPT => return Some(true),
@@ -198,7 +249,13 @@ impl<'i> Evaluation<'_, 'i> {
                 _ => {}
             }
             let code = at(self.image.code, step)?;
-            let next = if self.holds(code.predicate.get())? { &code.if_true } else { &code.if_false };
+            let predicate = code.predicate.get();
+            let is_true = if predicate & CODE_FOUND != 0 {
+                self.scratch.verdict(predicate & !CODE_FOUND) == Some(true)
+            } else {
+                self.holds(predicate)?
+            };
+            let next = if is_true { &code.if_true } else { &code.if_false };
             step = next_step(next, step)?;
         }
     }
@@ -305,8 +362,9 @@ impl Search<'_, '_> {
                 let number = used & USE_PREDICATE_MASK;
                 if scratch.remember(number, true) && used & USE_ANNOUNCES != 0 {
                     let rules = at(image.predicates, number).map(|predicate| image.words_of(predicate.rules));
-                    for rule in rules.unwrap_or_default() {
-                        scratch.add_candidate(rule.get());
+                    // Where a rule's code begins is asked for here, so that it is there when its turn comes.
+                    for candidate in rules.unwrap_or_default().iter().filter_map(|rule| image.candidate(rule.get())) {
+                        scratch.add_candidate(candidate);
                     }
                 }
             });

@@ -11,7 +11,7 @@ use crate::expression::Threads;
 use crate::fold::fold_into;
 use crate::image::Budget;
 use crate::tally::Tally;
-use crate::{Field, Fields, Value};
+use crate::{Field, Fields, Texts, Value};
 
 /// Text kept between events. One giant event must not leave the process fat for ever.
 const KEPT_BYTES_MAX: usize = 1 << 20;
@@ -45,11 +45,12 @@ pub struct Scratch {
     everything: Vec<Cached>,
     everything_epoch: u32,
     text: Vec<u8>,
-    /// By predicate: the epoch, and whether it holds in the lowest bit.
-    verdicts: Vec<u32>,
+    /// By predicate: its epoch, and whether it holds in the lowest bit. Bytes, so that they stay in a processor's cache.
+    verdicts: Vec<u8>,
+    verdict_epoch: u8,
     /// By rule: the epoch in which it became a candidate.
     rules: Vec<u32>,
-    candidates: Vec<u32>,
+    candidates: Vec<Candidate>,
     pub(crate) folded: Vec<u8>,
     pub(crate) threads: Threads,
     /// What may still be spent on this event.
@@ -63,6 +64,13 @@ pub struct Scratch {
     trail: Option<&'static AtomicU64>,
     /// What rules cost, where somebody wants to know.
     tally: Option<Box<Tally>>,
+}
+
+/// A rule that might fire, and where its code begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) rule: u32,
+    pub(crate) code: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -166,12 +174,15 @@ impl Scratch {
         self.questions = budget.questions_max;
         self.field_bytes_max = budget.field_bytes_max;
         self.cuts = 0;
-        // The lowest bit of a stamp is the verdict.
-        self.epoch = self.epoch.checked_add(2).unwrap_or_else(|| {
+        self.epoch = self.epoch.checked_add(1).unwrap_or_else(|| {
             self.slots.clear();
-            self.verdicts.clear();
             self.rules.clear();
             self.everything_epoch = 0;
+            1
+        });
+        // The lowest bit of a stamp is the verdict.
+        self.verdict_epoch = self.verdict_epoch.checked_add(2).unwrap_or_else(|| {
+            self.verdicts.fill(0);
             2
         });
         if self.slots.len() < slots {
@@ -189,33 +200,33 @@ impl Scratch {
     #[inline]
     pub(crate) fn verdict(&self, predicate: u32) -> Option<bool> {
         let stamp = *self.verdicts.get(usize::try_from(predicate).ok()?)?;
-        (stamp & !1 == self.epoch).then_some(stamp & 1 != 0)
+        (stamp & !1 == self.verdict_epoch).then_some(stamp & 1 != 0)
     }
 
     /// Notes what was found; true if that is new.
     #[inline]
     pub(crate) fn remember(&mut self, predicate: u32, verdict: bool) -> bool {
-        let stamp = self.epoch | u32::from(verdict);
+        let stamp = self.verdict_epoch | u8::from(verdict);
         let place = usize::try_from(predicate).ok().and_then(|at| self.verdicts.get_mut(at));
         place.is_some_and(|place| std::mem::replace(place, stamp) != stamp)
     }
 
     /// Notes that the rule might fire.
     #[inline]
-    pub(crate) fn add_candidate(&mut self, rule: u32) {
-        let Some(mark) = usize::try_from(rule).ok().and_then(|at| self.rules.get_mut(at)) else { return };
+    pub(crate) fn add_candidate(&mut self, candidate: Candidate) {
+        let Some(mark) = usize::try_from(candidate.rule).ok().and_then(|at| self.rules.get_mut(at)) else { return };
         if *mark != self.epoch {
             *mark = self.epoch;
-            self.candidates.push(rule);
+            self.candidates.push(candidate);
         }
     }
 
     /// The candidates so far, given away: the next are collected anew.
-    pub(crate) fn take_candidates(&mut self) -> Vec<u32> {
+    pub(crate) fn take_candidates(&mut self) -> Vec<Candidate> {
         std::mem::take(&mut self.candidates)
     }
 
-    pub(crate) fn put_candidates(&mut self, mut candidates: Vec<u32>) {
+    pub(crate) fn put_candidates(&mut self, mut candidates: Vec<Candidate>) {
         candidates.clear();
         self.candidates = candidates;
     }
@@ -278,6 +289,12 @@ impl Room {
     /// Room for so many bytes.
     pub(crate) fn of(size_bytes: usize) -> Self {
         Self(size_bytes)
+    }
+
+    /// Whether there is room for all of these, of which none is cut.
+    pub(crate) fn takes_all(&self, texts: Texts<'_>) -> bool {
+        let size = texts.bytes.len();
+        size <= VALUE_BYTES_MAX && size.saturating_add(texts.values.saturating_mul(VALUE_COST_BYTES)) <= self.0
     }
 
     /// Whether there is room for the value; what of it is read, not all of it, is what it takes.

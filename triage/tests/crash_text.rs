@@ -370,3 +370,161 @@ fn memory_of_which_nobody_was_recorded_is_named_after_who_looked() {
     assert!(why(&whole).starts_with("the one that gave the memory back"), "{}", why(&whole));
     assert!(why(&text).starts_with("the innermost function"), "{}", why(&text));
 }
+
+#[test]
+fn faults_are_named_in_the_words_of_later_kernels_and_of_rarer_machines_too() {
+    const CPU: &str = "CPU: 1 PID: 77 Comm: frobd Not tainted 6.12.0 #1";
+    const REST: &str = "RIP: 0010:frob_fill+0x12/0x90 [frob]
+Call Trace:
+ <TASK>
+ frob_read+0x40/0x100 [frob]
+ vfs_read+0x100/0x300
+ do_syscall_64+0x3b/0x90
+ </TASK>
+";
+    let x86 = |first: &str| format!("{first}\n{CPU}\n{REST}");
+    for (text, title, class) in [
+        (x86("Oops: divide error: 0000 [#1] PREEMPT SMP"), "divide error in frob_fill", "DoS"),
+        (
+            x86("Oops: general protection fault, probably for non-canonical address 0xdffffc0000000003: 0000 [#1] SMP KASAN"),
+            "general protection fault in frob_fill",
+            "DoS",
+        ),
+        (
+            x86("traps: PANIC: double fault, error_code: 0x0\nOops: double fault: 0000 [#1] SMP"),
+            "PANIC: double fault in frob_fill",
+            "DoS",
+        ),
+        (x86("watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 1"), "hard lockup in frob_read", "HANG"),
+        (x86("WARNING: CPU: 1 PID: 77 at frob_fill+0x12/0x90 [frob]"), "WARNING in frob_fill", "WARNING"),
+        (
+            x86("CFI failure at frob_fill+0x12/0x90 [frob] (target: quux+0x0/0x10; expected type: 0x12345678)
+WARNING: CPU: 1 PID: 77 at frob_fill+0x12/0x90 [frob]"),
+            "CFI failure in frob_fill",
+            "MEMORY_SAFETY_BUG",
+        ),
+        (
+            format!("CPU 0 Unable to handle kernel paging request at virtual address 00000010, epc == 80123456, ra == 80123460
+Oops[#1]:
+{CPU}
+epc   : 80123456 frob_fill+0x10/0x20
+ra    : 80123460 frob_read+0x10/0x20
+Call Trace:
+[<80123456>] frob_fill+0x10/0x20
+[<80123460>] frob_read+0x10/0x20
+"),
+            "BUG: unable to handle kernel paging request in frob_fill",
+            "MEMORY_SAFETY_BUG",
+        ),
+        (
+            format!("CPU 0 Unable to handle kernel paging request at virtual address 0000000000000010, era == 9000000000123456, ra == 9000000000123460
+Oops[#1]:
+{CPU}
+   ra: 9000000000123460 frob_read+0x10/0x20
+  ERA: 9000000000123456 frob_fill+0x10/0x20
+Call Trace:
+[<9000000000123456>] frob_fill+0x10/0x20
+[<9000000000123460>] frob_read+0x10/0x20
+"),
+            "BUG: unable to handle kernel paging request in frob_fill",
+            "MEMORY_SAFETY_BUG",
+        ),
+        (
+            format!("Unable to handle kernel pointer dereference in virtual kernel address space
+Failing address: 0000000000000000 TEID: 0000000000000483
+Oops: 0004 ilc:2 [#1] SMP
+{CPU}
+Krnl PSW : 0704c00180000000 000003ff8001234a (frob_fill+0x2a/0x50 [frob])
+Call Trace:
+ [<000003ff8001234a>] frob_fill+0x2a/0x50 [frob]
+ [<000003ff80012345>] frob_read+0x25/0x50 [frob]
+"),
+            "BUG: unable to handle kernel paging request in frob_fill",
+            "MEMORY_SAFETY_BUG",
+        ),
+        (
+            format!("BUG: Unable to handle kernel instruction fetch
+Faulting instruction address: 0xc008000000a30010
+{CPU}
+NIP [c008000000a30010] frob_fill+0x10/0x20 [frob]
+Call Trace:
+[c000000008cb7b30] [c0000000004f0020] frob_read+0x20/0x40 [frob]
+"),
+            "BUG: unable to handle kernel paging request in frob_fill",
+            "MEMORY_SAFETY_BUG",
+        ),
+        (
+            format!("8<--- cut here ---
+Unable to handle kernel NULL pointer dereference at virtual address 00000010 when read
+Internal error: Oops: 5 [#1] SMP ARM
+{CPU}
+PC is at frob_fill+0x10/0x20 [frob]
+Call trace:
+ frob_fill [frob] from frob_read+0x20/0x40 [frob]
+ frob_read [frob] from vfs_read+0x20/0x40
+"),
+            "BUG: unable to handle kernel NULL pointer dereference in frob_fill",
+            "NULL-POINTER-DEREFERENCE",
+        ),
+        (
+            format!("BUG: KFENCE: use-after-free read in frob_fill+0x12/0x90 [frob]
+
+Use-after-free read at 0x00000000a0b0c0d0 (in kfence-#24):
+ frob_fill+0x12/0x90 [frob]
+ frob_read+0x40/0x100 [frob]
+
+{CPU}
+"),
+            "KFENCE: use-after-free read in frob_fill",
+            "KFENCE-USE-AFTER-FREE-READ",
+        ),
+        (
+            format!("Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: frob_fill+0x12/0x90 [frob]
+{CPU}
+Call Trace:
+ <TASK>
+ dump_stack_lvl+0x45/0x59
+ panic+0x100/0x200
+ __stack_chk_fail+0x10/0x20
+ frob_fill+0x12/0x90 [frob]
+ </TASK>
+"),
+            "kernel panic: stack is corrupted in frob_fill",
+            "DoS",
+        ),
+    ] {
+        assert_named(&text, title, class);
+        let found = reports(&text);
+        assert_eq!(found.len(), 1, "{text}{:?}", found.iter().map(|one| &one.title).collect::<Vec<_>>());
+        assert!(!found[0].corrupted, "{text}{:?}", found[0].warnings);
+        assert!(found[0].blamed.is_some(), "{text}");
+    }
+}
+
+#[test]
+fn a_panic_of_rust_is_named_after_the_caller_of_what_panics() {
+    for first in [
+        "rust_kernel: panicked at 'frob failed', drivers/frob.rs:12:5",
+        "rust_kernel: panicked at drivers/frob.rs:12:5:\nfrob failed",
+    ] {
+        let text = format!(
+            "{first}
+------------[ cut here ]------------
+kernel BUG at rust/helpers.c:34!
+invalid opcode: 0000 [#1] SMP
+CPU: 1 PID: 77 Comm: frobd Not tainted 6.12.0 #1
+RIP: 0010:rust_helper_BUG+0x8/0x10
+Call Trace:
+ <TASK>
+ rust_begin_unwind+0x66/0x70
+ _RNvNtCs3yuwAp0waWO_4core9panicking9panic_fmt+0x2a/0x30
+ frob_fill+0x1/0x2 [frob]
+ frob_read+0x40/0x100 [frob]
+ </TASK>
+"
+        );
+        let found = reports(&text);
+        assert_eq!(found.len(), 1, "{:?}", found.iter().map(|one| &one.title).collect::<Vec<_>>());
+        assert_eq!(found[0].title.as_deref(), Some("frob failed in frob_fill"));
+    }
+}

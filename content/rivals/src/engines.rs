@@ -1,6 +1,7 @@
 //! The engines behind one face. What each does with rules and events as its makers mean it to be used; events are made ready
 //! beforehand, so that parsing JSON is in nobody's time.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ pub struct Event {
 
 /// Rules in an engine.
 pub enum Engine {
-    Watertight { image: Image<'static>, slots: Slots },
+    /// With the working memory that a detector keeps for all its events.
+    Watertight { image: Image<'static>, slots: Slots, scratch: RefCell<Scratch> },
     Rsigma(Box<rsigma_eval::Engine>),
     SigmaRust(Vec<(LogSource, sigma_rust::Rule)>),
 }
@@ -32,7 +34,7 @@ pub const NAMES: [&str; 3] = ["watertight", "rsigma-eval", "sigma-rust"];
 /// Events made ready for an engine. They borrow from what they were made of.
 pub enum Ready<'e> {
     /// Each event with the position of its plan.
-    Watertight(Vec<Plan<'static>>, Vec<(usize, watertight_content::sigma::JsonEvent)>, Scratch),
+    Watertight(Vec<Plan<'static>>, Vec<(usize, watertight_content::sigma::JsonEvent)>),
     Rsigma(Vec<(rsigma_parser::LogSource, rsigma_eval::JsonEvent<'e>)>),
     SigmaRust(Vec<(Vec<usize>, sigma_rust::Event)>),
 }
@@ -46,7 +48,7 @@ impl Engine {
                 let image = Image::open(bytes.leak())?;
                 let slots = Slots::of(&image);
                 let count = image.rules().len();
-                Ok((Self::Watertight { image, slots }, count))
+                Ok((Self::Watertight { image, slots, scratch: RefCell::default() }, count))
             }
             "rsigma-eval" => {
                 let mut engine = rsigma_eval::Engine::new();
@@ -92,7 +94,7 @@ impl Engine {
                     (plan, watertight_content::sigma::JsonEvent::new(&event.fields, slots))
                 };
                 let events = events.iter().map(prepared).collect();
-                Ready::Watertight(plans, events, Scratch::new())
+                Ready::Watertight(plans, events)
             }
             Self::Rsigma(_) => Ready::Rsigma(
                 events
@@ -120,7 +122,8 @@ impl Engine {
     /// Evaluates every event; `hit` gets the event's position and the rule's id.
     pub fn evaluate(&self, ready: &mut Ready<'_>, hit: &mut dyn FnMut(usize, &str)) {
         match (self, ready) {
-            (Self::Watertight { image, .. }, Ready::Watertight(plans, events, scratch)) => {
+            (Self::Watertight { image, scratch, .. }, Ready::Watertight(plans, events)) => {
+                let scratch = &mut *scratch.borrow_mut();
                 for (at, (plan, event)) in events.iter().enumerate() {
                     let Some(plan) = plans.get(*plan) else { continue };
                     plan.evaluate(event, scratch, &mut |rule| hit(at, image.rule(rule).map_or("", |rule| rule.id())));

@@ -9,8 +9,8 @@
 use std::collections::HashMap;
 
 use watertight_engine::image::layout::{
-    AUTOMATON_ANYWHERE, AUTOMATON_FROM_END, AUTOMATON_FROM_START, NONE, STATE_CLASS_SHIFT, STATE_DENSE, STATE_OUTPUT,
-    USE_ANNOUNCES, USE_PLACE_SHIFT,
+    AUTOMATON_ANYWHERE, AUTOMATON_FROM_END, AUTOMATON_FROM_START, NONE, OUTPUT_ONLY, PLACE_ANYWHERE, PLACE_END,
+    PLACE_START, STATE_CLASS_SHIFT, STATE_DENSE, STATE_OUTPUT, USE_ANNOUNCES, USE_PLACE_SHIFT,
 };
 
 /// What the full rows of one automaton may take, in words: they compete for a processor's cache.
@@ -130,11 +130,12 @@ impl Literals {
             output | if is_dense[node] { STATE_DENSE } else { 0 }
         };
         let target = |node: usize| offsets[node] | flags(node);
+        let only = self.only_uses(&order, &fails);
         let mut states = Vec::with_capacity(size);
         // Rows of the dense states, by node: what a state falls back to is before it.
         let mut rows: HashMap<usize, Vec<u32>> = HashMap::new();
         for node in sequence {
-            let output = output_of[node];
+            let output = only[node].unwrap_or(output_of[node]);
             let children = &self.nodes[node].children;
             if is_dense[node] {
                 // What the nearest state with a row says, but for the ways of those that fall back to it; of a tree only its own ways.
@@ -259,6 +260,25 @@ impl Literals {
             outputs.push(Output { size_bytes: self.nodes[node].depth, uses, next: shorter });
         }
         (outputs, output_of)
+    }
+
+    /// For each node the output of one whose text, and the literals that it ends with, have a single use that stands where this automaton
+    /// looks.
+    fn only_uses(&self, order: &[usize], fails: &[usize]) -> Vec<Option<u32>> {
+        let place = match self.from {
+            Where::Anywhere => PLACE_ANYWHERE,
+            Where::Start => PLACE_START,
+            Where::End => PLACE_END,
+        };
+        let mut uses_of: Vec<Vec<Use>> = vec![Vec::new(); self.nodes.len()];
+        for node in order.iter().copied().filter(|node| *node != 0) {
+            uses_of[node] = self.nodes[node].uses.iter().chain(&uses_of[fails[node]]).copied().take(2).collect();
+        }
+        let only = |uses: &Vec<Use>| match uses.as_slice() {
+            [used] if used.place == place => Some(OUTPUT_ONLY | Use { place: 0, ..*used }.word()),
+            _ => None,
+        };
+        uses_of.iter().map(only).collect()
     }
 
     /// Which states have a full row: all that one byte leads to, and those that are likely to be visited most. What texts of a field

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use watertight_engine::image::layout::{
-    PredicateRecord, Range, ACCEPT, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE, REJECT,
-    USE_PREDICATE_MASK,
+    CodeRecord, PredicateRecord, Range, ACCEPT, CODE_FOUND, NONE, PLACE_ANYWHERE, PLACE_END, PLACE_START, PLACE_WHOLE,
+    REJECT, USE_PREDICATE_MASK,
 };
 use watertight_engine::DASHES;
 
@@ -132,6 +132,7 @@ impl Group {
             let found = announcing.as_ref().and_then(|all| <[u32; 1]>::try_from(all.as_slice()).ok());
             let before = tables.code.len();
             code.push(hot.code(tables, found.map(|[found]| found), ACCEPT, REJECT));
+            self.tell_found(&mut tables.code[before..]);
             if tables.code.len() - before > CODE_STEPS_MAX {
                 return Err(CompileError::TooLong { rule: id, limit: CODE_STEPS_MAX });
             }
@@ -141,6 +142,16 @@ impl Group {
             }
         }
         Ok((code, always))
+    }
+
+    /// Notes of each step of code whether automata find its predicate.
+    fn tell_found(&self, code: &mut [CodeRecord]) {
+        for step in code {
+            let number = step.predicate.get();
+            if self.predicates[(number - self.first_predicate) as usize].question == NONE {
+                step.predicate = (number | CODE_FOUND).into();
+            }
+        }
     }
 
     /// What is known of the predicates.

@@ -4,9 +4,10 @@
 //! object leaves its field absent.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use serde_json::Value as Json;
-use watertight_engine::{Field, Fields, Image, Value};
+use watertight_engine::{Field, Fields, Image, Texts, Value};
 
 /// Deepest nesting that is read. What lies deeper is cut off by the JSON parser already.
 const DEPTH_MAX: usize = 128;
@@ -23,15 +24,17 @@ impl Slots {
     }
 }
 
-/// A JSON event prepared for an image. All its text lies in one piece.
+/// A JSON event prepared for an image. The text of all its values lies in one piece.
 #[derive(Clone, Debug, Default)]
 pub struct JsonEvent {
     fields: Vec<OwnField>,
-    /// Slots and the positions of their fields, ascending.
-    by_slot: Vec<(u16, u32)>,
+    /// Slots and the values of their fields, ascending.
+    by_slot: Vec<(u16, Span)>,
     /// Of one field after the other.
     values: Vec<OwnValue>,
+    /// Each as text patterns see it.
     text: String,
+    names: String,
 }
 
 #[derive(Clone, Debug)]
@@ -79,38 +82,48 @@ impl JsonEvent {
         let mut own = Self::default();
         for (name, values) in fields {
             let slot = slots.0.get(&name).copied();
-            let name = own.keep(&name);
+            let name = keep(&mut own.names, &name);
             let first = own.values.len();
             for value in values {
                 let value = own.value(value);
                 own.values.push(value);
             }
-            own.by_slot.extend(slot.map(|slot| (slot, position(own.fields.len()))));
-            own.fields.push(OwnField { slot, name, values: Span(position(first), position(own.values.len())) });
+            let values = Span(position(first), position(own.values.len()));
+            own.by_slot.extend(slot.map(|slot| (slot, values)));
+            own.fields.push(OwnField { slot, name, values });
         }
-        own.by_slot.sort_unstable();
+        own.by_slot.sort_unstable_by_key(|(slot, _)| *slot);
         own
-    }
-
-    fn keep(&mut self, text: &str) -> Span {
-        let first = self.text.len();
-        self.text.push_str(text);
-        Span(position(first), position(self.text.len()))
     }
 
     fn value(&mut self, json: &Json) -> OwnValue {
         match json {
-            Json::Bool(truth) => OwnValue::Bool(*truth),
-            Json::String(text) => OwnValue::Text(self.keep(text)),
+            Json::Bool(truth) => {
+                self.write(truth);
+                OwnValue::Bool(*truth)
+            }
+            Json::String(text) => OwnValue::Text(keep(&mut self.text, text)),
             Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-                (Some(number), ..) => OwnValue::Int(number),
+                (Some(number), ..) => {
+                    self.write(&number);
+                    OwnValue::Int(number)
+                }
                 // Beyond what an integer holds: its digits as text, so that none is lost.
-                (None, Some(number), _) => OwnValue::Text(self.keep(&number.to_string())),
-                (None, None, Some(number)) => OwnValue::Real(number),
-                (None, None, None) => OwnValue::Text(self.keep(&number.to_string())),
+                (None, Some(number), _) => OwnValue::Text(keep(&mut self.text, &number.to_string())),
+                (None, None, Some(number)) => {
+                    self.write(&number);
+                    OwnValue::Real(number)
+                }
+                (None, None, None) => OwnValue::Text(keep(&mut self.text, &number.to_string())),
             },
             Json::Null | Json::Array(_) | Json::Object(_) => OwnValue::Null,
         }
+    }
+
+    /// Writes what is no text as text patterns see it.
+    fn write(&mut self, value: &dyn std::fmt::Display) {
+        // Writing to memory can't fail.
+        let _ = write!(self.text, "{value}");
     }
 
     fn lend(&self, value: &OwnValue) -> Value<'_> {
@@ -123,9 +136,16 @@ impl JsonEvent {
         }
     }
 
-    fn values(&self, field: &OwnField) -> impl Iterator<Item = Value<'_>> {
-        field.values.of(&self.values).iter().map(|value| self.lend(value))
+    fn values(&self, values: Span) -> impl Iterator<Item = Value<'_>> {
+        values.of(&self.values).iter().map(|value| self.lend(value))
     }
+}
+
+/// Appends a text to others.
+fn keep(texts: &mut String, text: &str) -> Span {
+    let first = texts.len();
+    texts.push_str(text);
+    Span(position(first), position(texts.len()))
 }
 
 /// Takes nested values apart: scalars by their dotted names.
@@ -151,18 +171,38 @@ fn collect<'j>(name: &str, json: &'j Json, fields: &mut Vec<(String, Vec<&'j Jso
 impl Fields for JsonEvent {
     fn get<'e>(&'e self, field: Field<'_>, each: &mut dyn FnMut(Value<'e>)) {
         let found = self.by_slot.binary_search_by_key(&field.slot, |(slot, _)| *slot);
-        let place = found.ok().and_then(|found| self.by_slot.get(found));
-        if let Some(own) = place.and_then(|(_, position)| self.fields.get(*position as usize)) {
-            self.values(own).for_each(each);
+        if let Some((_, values)) = found.ok().and_then(|found| self.by_slot.get(found)) {
+            self.values(*values).for_each(each);
+        }
+    }
+
+    fn get_each<'e>(&'e self, fields: &[Field<'_>], each: &mut dyn FnMut(usize, Value<'e>)) {
+        let mut fields = fields.iter().enumerate();
+        let mut next = fields.next();
+        for (slot, values) in &self.by_slot {
+            while next.is_some_and(|(_, field)| field.slot < *slot) {
+                next = fields.next();
+            }
+            match next {
+                None => return,
+                Some((position, field)) if field.slot == *slot => {
+                    self.values(*values).for_each(|value| each(position, value));
+                }
+                Some(_) => {}
+            }
         }
     }
 
     fn all<'e>(&'e self, each: &mut dyn FnMut(Option<u16>, &'e str, Value<'e>)) {
         for field in &self.fields {
-            let name = self.text.get(field.name.0 as usize..field.name.1 as usize).unwrap_or_default();
-            for value in self.values(field) {
+            let name = self.names.get(field.name.0 as usize..field.name.1 as usize).unwrap_or_default();
+            for value in self.values(field.values) {
                 each(field.slot, name, value);
             }
         }
+    }
+
+    fn texts(&self) -> Option<Texts<'_>> {
+        Some(Texts { bytes: self.text.as_bytes(), values: self.values.len() })
     }
 }

@@ -7,9 +7,9 @@ use super::layout::{
     AutomatonRecord, CodeRecord, ExpressionRecord, GroupRecord, NodeRecord, OutputRecord, PartRecord, PredicateRecord,
     QuestionRecord, Range, RuleRecord, StepRecord, Word, ACCEPT, ACTION_DENY_NEXT, ASK_COMPARE, ASK_EXISTS,
     ASK_EXPRESSION, ASK_NULL, ASK_SAME_AS, ASK_TEXT, ASK_TIME, ASK_WITHIN, AUTOMATON_ANYWHERE, AUTOMATON_FROM_END,
-    AUTOMATON_SHIFT, CLASSES_SIZE_BYTES, COMPARE_GREATER_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE, FLAG_CASED,
-    FLAG_FOREIGN, FLAG_REAL, LEVEL_MAX, LOOK_NOT_WORD, MODE_ENFORCE, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT,
-    NODE_SELECTION, NONE, OLDEST_VERSION, PART_DASH, PART_LITERAL, PLACE_WHOLE, REJECT, STATE_CLASS_SHIFT,
+    AUTOMATON_SHIFT, CLASSES_SIZE_BYTES, CODE_FOUND, COMPARE_GREATER_OR_EQUAL, EXPRESSION_PROGRAM, EXPRESSION_TABLE,
+    FLAG_CASED, FLAG_FOREIGN, FLAG_REAL, LEVEL_MAX, LOOK_NOT_WORD, MODE_ENFORCE, NODE_ALL, NODE_ANY, NODE_IS, NODE_NOT,
+    NODE_SELECTION, NONE, OLDEST_VERSION, OUTPUT_ONLY, PART_DASH, PART_LITERAL, PLACE_WHOLE, REJECT, STATE_CLASS_SHIFT,
     STATE_COUNT_MASK, STATE_DENSE, STATE_OUTPUT, STATE_PLACE_MASK, STEP_BYTES, STEP_FAIL, STEP_LOOK, STEP_MATCH,
     STEP_SPLIT, TIME_YEAR, TYPE_ANY, USE_ANNOUNCES, USE_PREDICATE_MASK, VERSION,
 };
@@ -259,20 +259,26 @@ pub(super) fn list_of(image: &Image<'_>, range: Range, limit: usize, what: Compl
 fn check_code(image: &Image<'_>, position: u32, code: &CodeRecord) -> Result<(), Complaint> {
     let ends = |target: u32| target == ACCEPT || target == REJECT || target < position;
     must(ends(code.if_true.get()) && ends(code.if_false.get()), "jumps to what is not before it")?;
-    must(is_in(image.predicates, code.predicate.get()), "asks a predicate that is not there")
+    let number = code.predicate.get();
+    let asked = if image.tells_announcing() { number & !CODE_FOUND } else { number };
+    let predicate = at(image.predicates, asked).ok_or("asks a predicate that is not there")?;
+    let is_told = !image.tells_announcing() || (number & CODE_FOUND != 0) == (predicate.question.get() == NONE);
+    must(is_told, "says otherwise than its predicate whether that is found")
 }
 
 fn check_output(image: &Image<'_>, position: u32, output: &OutputRecord) -> Result<(), Complaint> {
     let next = output.next.get();
     must(next == NONE || next < position, "goes on with what is not before it")?;
     within(image.words, output.uses, "its uses lie outside")?;
-    let is_there = |used: u32| {
-        let Some(predicate) = at(image.predicates, used & USE_PREDICATE_MASK) else { return false };
-        let announces = predicate.rules.count.get() != 0;
-        let is_told = !image.tells_announcing() || (used & USE_ANNOUNCES != 0) == announces;
-        predicate.question.get() == NONE && is_told
-    };
-    must(image.words_of(output.uses).iter().all(|used| is_there(used.get())), "is used by what is not there")
+    must(image.words_of(output.uses).iter().all(|used| is_use(image, used.get())), "is used by what is not there")
+}
+
+/// Whether the predicate of a use is there, is one that is found, and announces rules if the use says so.
+fn is_use(image: &Image<'_>, used: u32) -> bool {
+    let Some(predicate) = at(image.predicates, used & USE_PREDICATE_MASK) else { return false };
+    let announces = predicate.rules.count.get() != 0;
+    let is_told = !image.tells_announcing() || (used & USE_ANNOUNCES != 0) == announces;
+    predicate.question.get() == NONE && is_told
 }
 
 /// Walks the states from the first, each of which says how long it is, and notes where they begin; then looks at where they
@@ -314,7 +320,13 @@ fn check_automaton(image: &Image<'_>, automaton: &AutomatonRecord) -> Result<(),
             must(kind == AUTOMATON_ANYWHERE || back == STATE_DENSE, "is a tree that falls back")?;
         }
         if let Some(output) = state.output {
-            must(is_in(image.outputs, output), "finds what is not there")?;
+            // Of layout 1 no image has so many outputs.
+            let is_there = if output & OUTPUT_ONLY != 0 && output != NONE && image.tells_announcing() {
+                output & !(OUTPUT_ONLY | USE_ANNOUNCES | USE_PREDICATE_MASK) == 0 && is_use(image, output)
+            } else {
+                is_in(image.outputs, output)
+            };
+            must(is_there, "finds what is not there")?;
         }
         position = position.saturating_add(state.size);
     }

@@ -404,7 +404,7 @@ record! {
 record! {
     /// A step of a rule's code: where to go on. Both ways lead to steps before it, so that every rule ends.
     CodeRecord {
-        /// In `Predicates`.
+        /// In `Predicates`, with `CODE_FOUND` if automata find it. Layout 1 does not say.
         predicate: U32,
         /// In `Code`, or `ACCEPT` or `REJECT`.
         if_true: U32,
@@ -412,6 +412,9 @@ record! {
         if_false: U32,
     }
 }
+
+/// Of the predicate of a step: automata find it, so that it needs no more asking.
+pub const CODE_FOUND: u32 = 1 << 31;
 
 record! {
     /// Finds many literals in one pass over a field (Aho and Corasick, 1975). A field may have one of each kind.
@@ -451,6 +454,10 @@ pub const STATE_PLACE_MASK: u32 = !(STATE_DENSE | STATE_OUTPUT);
 pub const STATE_COUNT_MASK: u32 = 0xFF;
 /// Of a state's first word: the class of the only target.
 pub const STATE_CLASS_SHIFT: u32 = 8;
+
+/// Of a state's output: it has one use alone, which stands where the automaton's literals do, and the rest of the word is that use without
+/// its place. `NONE` is none.
+pub const OUTPUT_ONLY: u32 = 1 << 31;
 
 record! {
     /// A literal that was found.

@@ -130,6 +130,9 @@ unsafe fn fill(
 }
 
 /// Where the frame's form is not known here there is no dump, as is told.
+///
+/// # Safety
+/// As [`ask`].
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn fill(
     _kept: &mut Option<CrashContext>,

@@ -65,10 +65,18 @@ pub(super) fn calls(text: &str) -> impl Iterator<Item = Call<'_>> {
 /// `[<c010f000>] (name) from [<c0110000>] (other+0x10/0x20)`, and of later kernels ` name from other+0x10/0x20`.
 fn arm(text: &str) -> Option<(Call<'_>, Option<Call<'_>>)> {
     let (callee, caller) = text.split_once(" from ")?;
-    let (address, rest) = bracketed(callee.trim_start())?;
+    let first = |name| Call { name, offset: 0, address: None, module: None, source: None, is_leftover: false };
+    let plain = |name: &'_ str| -> usize { name.find(['+', '.', ' ']).unwrap_or(name.len()) };
+    let Some((address, rest)) = bracketed(callee.trim_start()) else {
+        let callee = callee.strip_prefix(' ')?;
+        let (name, rest) = callee.split_at(plain(callee));
+        // Only the name's module may stand between.
+        let is_call = is_name(name) && (rest.is_empty() || rest.starts_with(" ["));
+        return symbol(caller).filter(|_| is_call).map(|caller| (first(name), Some(caller)));
+    };
     let name = rest.trim_start().strip_prefix('(')?.strip_suffix(')')?;
-    let name = name.split(['+', '.']).next().filter(|name| is_name(name))?;
-    let callee = Call { name, offset: 0, address: Some(address), module: None, source: None, is_leftover: false };
+    let name = name.get(..plain(name)).filter(|name| is_name(name))?;
+    let callee = Call { address: Some(address), ..first(name) };
     let (address, rest) = bracketed(caller.trim_start())?;
     let caller = symbol(rest.trim_start().strip_prefix('(')?).map(|call| Call { address: Some(address), ..call });
     Some((callee, caller))
@@ -154,7 +162,13 @@ pub(super) enum Pointer<'a> {
 }
 
 /// Names of the instruction pointer, by architecture: x86-64 and older x86, PowerPC, arm64, older ARM, RISC-V.
-const POINTERS: [&str; 8] = ["RIP:", "EIP:", "EIP is at", "IP:", "NIP", "PC is at", "pc :", "epc :"];
+const POINTERS: [&str; 11] =
+    ["RIP:", "EIP:", "EIP is at", "IP:", "NIP", "PC is at", "pc :", "epc :", "epc   :", "ERA:", "Krnl PSW :"];
+
+/// A whole address, of 32 or 64 bits.
+fn is_address(word: &str) -> bool {
+    matches!(word.len(), 8 | 16) && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
 
 /// The line's instruction pointer.
 pub(super) fn pointer(text: &str) -> Option<Pointer<'_>> {
@@ -173,6 +187,15 @@ pub(super) fn pointer(text: &str) -> Option<Pointer<'_>> {
     }
     if let Some(call) = symbol(rest) {
         return Some(Pointer::At(Call { address, ..call }));
+    }
+    // MIPS and LoongArch print an address without brackets; s390 a mask and an address, and the function in parentheses.
+    let (mut plain, mut printed) = (rest, None);
+    for _ in 0..2 {
+        let Some((word, after)) = plain.split_once(' ').filter(|(word, _)| is_address(word)) else { break };
+        (printed, plain) = (u64::from_str_radix(word, 16).ok(), after.trim_start_matches([' ', '(']));
+    }
+    if let Some(call) = symbol(plain) {
+        return Some(Pointer::At(Call { address: printed, ..call }));
     }
     let is_nowhere = rest.starts_with("0x") || rest.contains("(null)") || rest.starts_with("[<") || address.is_some();
     is_nowhere.then_some(Pointer::Nowhere)
@@ -193,6 +216,10 @@ mod tests {
             (" frob_open.isra.0+0x10/0x20 [frob]", vec!["frob_open"]),
             ("[c000000001234560] [c000000000123456] frob_close+0x10/0x20 (unreliable)", vec!["frob_close"]),
             ("[<c010f000>] (frob_read) from [<c0110000>] (vfs_frob+0x10/0x20)", vec!["frob_read", "vfs_frob"]),
+            (" frob_read from vfs_frob+0x10/0x20", vec!["frob_read", "vfs_frob"]),
+            (" frob_read [frob] from frob_open+0x10/0x20 [frob]", vec!["frob_read", "frob_open"]),
+            ("[<bf000010>] (frob_read [frob]) from [<c0110000>] (vfs_frob+0x10/0x20)", vec!["frob_read", "vfs_frob"]),
+            (" a message from frob+0x10/0x20", vec![]),
             (" [<000000000011d7ea>] frob_write+0x12/0x34", vec!["frob_write"]),
             ("([<0000000000112345>] frob_first+0x12/0x34)", vec!["frob_first"]),
             ("[c0000000fc3834a0] [c0000000000e7c58] .frob_check+0x78/0x90", vec!["frob_check"]),
@@ -217,13 +244,19 @@ mod tests {
             "pc : frob_open+0x10/0x20",
             "PC is at frob_open+0x10/0x20",
             "epc : frob_open+0x10/0x20",
+            "epc   : 80123456 frob_open+0x10/0x20",
+            "  ERA: 9000000000123456 frob_open+0x10/0x20",
+            "Krnl PSW : 0704c00180000000 000003ff8001234a (frob_open+0x2a/0x50 [frob])",
         ] {
             assert!(matches!(pointer(text), Some(Pointer::At(call)) if call.name == "frob_open"), "{text}");
         }
         for text in ["RIP: 0033:0x7f0011223344", "RIP: 0010:[<          (null)>]           (null)", "EIP: 0x1234"] {
             assert_eq!(pointer(text), Some(Pointer::Nowhere), "{text}");
         }
-        assert_eq!(pointer("IPv6: link"), None);
+        // PowerPC prints the line with the function later.
+        for text in ["IPv6: link", "NIP:  c00000000022d79c LR: c00000000022d784 CTR: 0000000000000000"] {
+            assert_eq!(pointer(text), None, "{text}");
+        }
     }
 
     #[test]

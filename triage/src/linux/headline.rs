@@ -91,21 +91,30 @@ impl Headlines {
 
     /// Whether the line is a headline, as far as the line tells.
     pub(super) fn is_headline(&self, line: &Line<'_>) -> bool {
-        self.read(line).is_some()
+        self.candidates(line).next().is_some()
     }
 
-    /// The line's headline: its first words that are an anchor's and stand where a headline does.
+    /// The line's headline: the first words of an anchor that stand where a headline does. Of several those that fit a format:
+    /// `Oops: divide error: 0000` has two anchors, and the second says what it is.
     fn read(&self, line: &Line<'_>) -> Option<Found> {
-        for found in self.search.find_iter(line.text.as_bytes()) {
-            let front = line.text.get(..found.start())?;
-            let headline = Found { start: line.start, at: found.start(), anchor: found.pattern().as_usize() };
-            let says_something =
-                || !WITHOUT_WORDS.contains(&self.anchor(&headline)) || self.formats(&headline, line).next().is_some();
-            if is_front(front) && !HARMLESS.iter().any(|harmless| line.text.contains(harmless)) && says_something() {
-                return Some(headline);
-            }
+        let mut candidates = self.candidates(line);
+        let first = candidates.next()?;
+        let fits = |found: &Found| self.formats(found, line).next().is_some();
+        // Nearly all lines have one, which is then not looked at twice.
+        match candidates.next() {
+            Some(second) if !fits(&first) => std::iter::once(second).chain(candidates).find(fits).or(Some(first)),
+            _ => Some(first),
         }
-        None
+    }
+
+    /// Words of anchors that stand where a headline does.
+    fn candidates<'l>(&'l self, line: &'l Line<'l>) -> impl Iterator<Item = Found> + use<'l> {
+        let found = self.search.find_iter(line.text.as_bytes()).filter_map(|found| {
+            let is_there = line.text.get(..found.start()).is_some_and(is_front)
+                && !HARMLESS.iter().any(|harmless| line.text.contains(harmless));
+            is_there.then(|| Found { start: line.start, at: found.start(), anchor: found.pattern().as_usize() })
+        });
+        found.filter(|found| !WITHOUT_WORDS.contains(&self.anchor(found)) || self.formats(found, line).next().is_some())
     }
 
     /// Whether a stack begins soon below, printed by the same caller and before another headline. Only then are words of an unknown
@@ -145,7 +154,10 @@ fn is_front(front: &str) -> bool {
         || FRONTS.iter().any(|words| front.ends_with(words))
         || front.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'/' | b':' | b' ' | b'-' | b'.'))
         || ends_with_timestamp(front)
-        || front.strip_prefix("CPU ").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        || ["CPU ", "watchdog: CPU"].iter().any(|words| {
+            let number = front.strip_prefix(words).map(|number| number.trim_end_matches(':'));
+            number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        })
 }
 
 /// Whether another message was cut off by this one: `allocation failure: 12 bytes[   76.471107]`.
@@ -178,6 +190,8 @@ mod tests {
             "[    1.000000] BUG: KASAN: use-after-free in frob_open+0x10/0x20",
             "[    1.000000][  T12] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
             "[    1.000000] [ INFO: possible recursive locking detected ]",
+            "watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 1",
+            "Oops: divide error: 0000 [#1] PREEMPT SMP",
             "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [frob:12]",
             "frob0: vmalloc: allocation failure: 12 bytes[    1.000000] BUG: unable to handle kernel paging request at ff",
             "[    1.000000] BUG frob_cache (Tainted: G    B   W        ): Left Redzone overwritten",

@@ -215,12 +215,21 @@ fn mixed_title(title: &str) -> Option<&'static str> {
     title.split('[').skip(1).any(is_stamp).then_some("another message runs through the headline")
 }
 
+/// `Use-after-free read at 0x0000000012345678 (in kfence-#24):`, below which frames stand without more words.
+fn starts_stack_of_kfence(line: &str) -> bool {
+    line.ends_with(':') && line.contains(" at 0x") && (line.contains("kfence-#") || line.starts_with("Invalid "))
+}
+
 /// What is wrong with the stacks of a report that must have one.
 fn stack_fault(lines: &[&str]) -> Option<&'static str> {
     let is_frame =
         |line: &&&str| line.contains("(stack is not available)") || super::frame::calls(line).next().is_some();
-    let starts: Vec<usize> =
-        lines.iter().enumerate().filter(|(_, line)| starts_stack(line)).map(|(at, _)| at).collect();
+    let starts: Vec<usize> = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| starts_stack(line) || starts_stack_of_kfence(line))
+        .map(|(at, _)| at)
+        .collect();
     if starts.is_empty() {
         return Some("the stack is missing");
     }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 
-use super::format::{BYSTANDERS, FOLLOW_UPS};
+use super::format::{BYSTANDERS, FOLLOW_UPS, FOLLOW_UPS_OF};
 use super::headline::Headlines;
 use super::line::{lines_from, Context, Line};
 use super::subject::is_trace;
@@ -51,7 +51,7 @@ impl<'a> Region<'a> {
         for line in lines.take(LINES_MAX) {
             region.looked_at = region.looked_at.saturating_add(1);
             let is_own = line.context == first.context || shows_all_processors && line.context.is_processor();
-            let begins = headlines.is_headline(&line) && !FOLLOW_UPS.iter().any(|words| line.text.contains(words));
+            let begins = headlines.is_headline(&line) && !follows(first.text, line.text);
             let intrudes = BYSTANDERS.iter().any(|words| line.text.contains(words));
             // Callers are told apart: what another one prints is passed over, and what the same one prints before there was a stack
             // is about this report: a crash while it was printed. Otherwise nothing tells the two apart from here on.
@@ -93,6 +93,12 @@ impl<'a> Region<'a> {
     pub(super) fn texts(&self) -> impl Iterator<Item = &'a str> + '_ {
         self.lines.iter().map(|line| line.text)
     }
+}
+
+/// Whether a headline in the middle of a report is about the same fault.
+fn follows(first: &str, text: &str) -> bool {
+    FOLLOW_UPS.iter().any(|words| text.contains(words))
+        || FOLLOW_UPS_OF.iter().any(|(words, second)| first.contains(words) && text.contains(second))
 }
 
 /// Words that lines of reports hold, and lines of ordinary work seldom.

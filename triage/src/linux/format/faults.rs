@@ -13,7 +13,7 @@ const FAULT: Format = Format { steps: POINTER_THEN_TRACE, others: OTHERS, class:
 pub(super) const FORMATS: &[Format] = &[
     Format {
         anchor: "BUG:",
-        headline: "BUG: (?:unable to handle kernel paging request|unable to handle page fault for address|Unable to handle kernel data access)",
+        headline: "BUG: (?:unable to handle kernel paging request|unable to handle page fault for address|Unable to handle kernel (?:data access|instruction fetch|unaligned access))",
         title: "BUG: unable to handle kernel paging request in {s}",
         class: PAGING,
         ..FAULT
@@ -78,6 +78,16 @@ pub(super) const FORMATS: &[Format] = &[
     Format { anchor: "divide_error:", headline: "divide_error: ", title: "divide error in {s}", others: &[], steps: POINTER, ..FAULT },
     Format { anchor: "invalid opcode:", headline: "invalid opcode: ", title: "invalid opcode in {s}", others: &[], steps: POINTER, ..FAULT },
     Format { anchor: "alignment check:", headline: "alignment check: 0", title: "alignment check in {s}", others: &[], ..FAULT },
+    // Clang's check of calls through pointers. A warning or an invalid opcode follows, which is the same fault.
+    Format {
+        anchor: "CFI failure at ",
+        headline: "CFI failure at {F}",
+        title: "CFI failure in {s}",
+        others: &[],
+        steps: &[Step::Said("CFI failure at "), Step::Frames],
+        class: PAGING,
+        ..FAULT
+    },
     Format { anchor: "Internal error:", headline: "Internal error:", title: "Internal error in {s}", ..FAULT },
     Format { anchor: "Unhandled fault:", headline: "Unhandled fault:", title: "Unhandled fault in {s}", ..FAULT },
     Format { anchor: "Alignment trap:", headline: "Alignment trap:", title: "Alignment trap in {s}", others: &[], ..FAULT },

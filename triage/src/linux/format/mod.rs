@@ -153,6 +153,7 @@ pub(super) const FOLLOW_UPS: &[&str] = &[
     "Kernel panic",
     "unregister_netdevice: waiting for",
     "PANIC: double fault",
+    "double fault: ",
     "Internal error:",
     "Oops",
     // SLUB about the object of a report, until 5.13.
@@ -162,6 +163,10 @@ pub(super) const FOLLOW_UPS: &[&str] = &[
     "INFO: Object 0x",
     "INFO: 0x",
 ];
+
+/// The same behind one headline only: the second words belong to a report that begins with the first.
+pub(super) const FOLLOW_UPS_OF: &[(&str, &str)] =
+    &[("CFI failure at ", "WARNING:"), ("rust_kernel: panicked at ", "kernel BUG at rust/")];
 
 /// Anchors that say nothing by themselves: a line that has no format is no headline.
 pub(super) const WITHOUT_WORDS: &[&str] = &["BUG "];

@@ -1,6 +1,6 @@
 //! The kernel's own decision to stop: `BUG()`, panics.
 
-use super::{Class, Detail, Format, Pick, PLAIN, POINTER_THEN_TRACE, TRACE};
+use super::{Class, Detail, Format, Pick, Step, PLAIN, POINTER_THEN_TRACE, TRACE};
 use crate::linux::skip::Skip::{Has, Is, Starts};
 
 const PANIC: Format = Format { anchor: "Kernel panic", class: Class::Is("DoS"), ..PLAIN };
@@ -10,6 +10,7 @@ pub(super) const FORMATS: &[Format] = &[
     Format {
         headline: "Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: {F}",
         title: "kernel panic: stack is corrupted in {f}",
+        steps: &[Step::Said("corrupted in: ")],
         has_stack: false,
         ..PANIC
     },
@@ -56,6 +57,14 @@ pub(super) const FORMATS: &[Format] = &[
         ..PANIC
     },
     Format { headline: "Kernel panic - not syncing: (.*)", title: "kernel panic: {1}", ..PANIC },
+    // Until Rust 1.73 the words stood in the same line.
+    Format {
+        anchor: "rust_kernel: panicked",
+        headline: "rust_kernel: panicked at '(.*)',",
+        title: "{1} in {s}",
+        steps: TRACE,
+        ..PLAIN
+    },
     Format {
         anchor: "rust_kernel: panicked",
         headline: "rust_kernel: panicked",

@@ -27,7 +27,9 @@ pub(crate) struct Touched {
 pub(super) fn listing(code: &Code<'_>, address: u64) -> Vec<Listed> {
     let before = u64::try_from(LINES_BEFORE).unwrap_or_default().saturating_mul(WORD_BYTES);
     let start = address.saturating_sub(before);
-    let places = (start..).step_by(4).take(LINES_BEFORE.saturating_add(LINES_FROM));
+    // A pointer of a hostile dump may stand at the end of all addresses.
+    let lines = u64::try_from(LINES_BEFORE.saturating_add(LINES_FROM)).unwrap_or_default();
+    let places = (0..lines).map_while(|number| start.checked_add(number.checked_mul(WORD_BYTES)?));
     let line = |at: u64| {
         let bytes: [u8; 4] = array_at(&code.all(at, 4)?, 0)?;
         Some(Listed {
@@ -233,6 +235,17 @@ mod tests {
         assert_eq!(at(0x08df_fc20), Some((0x2000, 1, Read))); // ldarb w0, [x1]
         assert_eq!(at(0xf940_0060), None); // ldr x0, [x3]: x3 is not known
         assert_eq!(at(0x8b02_0020), None); // add x0, x1, x2
+    }
+
+    #[test]
+    fn code_at_the_end_of_all_addresses_is_listed_as_far_as_it_goes() {
+        let code = Code { is_located: true, some: &|_, size| vec![0; size], place: &|_| None, register: &|_| None };
+        for address in [u64::MAX - 3, u64::MAX] {
+            let lines = listing(&code, address);
+            assert_eq!(lines.len(), LINES_BEFORE + 1);
+            assert!(lines.last().is_some_and(|line| line.is_fault));
+        }
+        assert_eq!(listing(&code, 0).len(), LINES_BEFORE + LINES_FROM);
     }
 
     #[test]
