@@ -37,7 +37,7 @@ lab: build           ## every test in guests on Debian's 6.1 and 6.12 kernels
 
 fuzz:                ## fuzz every parser for a while; needs cargo-fuzz (cargo install cargo-fuzz)
 	$(CARGO) run --release --quiet -p watertight-triage --example fuzz_seeds fuzz/corpus
-	cd fuzz && for target in record sigma policy plan pack image release crash_text windows_dump minidump elf_core linux_core; do \
+	cd fuzz && for target in record sigma policy plan pack image release recorded answers key_file slot_names crash_text windows_dump minidump elf_core linux_core; do \
 		$(CARGO) fuzz run -s none $$target -- -runs=$(or $(RUNS),1000000) -max_len=262144 || exit 1; done
 
 bench: build         ## measure what the product costs, in guests and here (as root); writes docs/benchmarks.md

@@ -12,6 +12,10 @@ use std::sync::LazyLock;
 use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
 use serde_json::Value;
 use tempfile::TempDir;
+use watertight_content_repo::key::SigningKey;
+use watertight_content_repo::publish::{publish, OnlineKeys, Publication};
+use watertight_content_repo::time::Moment;
+use watertight_host::slots::ContentId;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
 const PAGE: &str = include_str!("../../docs/content.md");
@@ -238,7 +242,7 @@ fn a_root_that_is_not_the_repositorys_fetches_nothing() {
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).contains("signatures"), "{}", words(&output));
     assert_eq!(desk.code("fetch --from repository --state nowhere"), Some(1), "there is no root to begin with");
-    assert_eq!(desk.code("fetch --from /nonexistent --state trusted"), Some(1));
+    assert_eq!(desk.code("fetch --from /nonexistent --state trusted"), Some(3), "what was trusted is good still");
     assert_eq!(desk.code("fetch --from repository --state trusted --host only"), Some(2));
     assert_eq!(desk.code("fetch --from repository --state trusted --name windows"), Some(4));
 }
@@ -262,4 +266,150 @@ fn two_clients_do_not_share_a_memory() {
     let output = desk.run("fetch --from repository --state trusted");
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).contains("another update"), "{}", words(&output));
+}
+
+/// As long ago, in the form of the client's files.
+fn ago(seconds: i64) -> Moment {
+    Moment::now().plus_s(-seconds)
+}
+
+const HOUR_S: i64 = 3_600;
+const NOBODY: &str = "fetch --from http://127.0.0.1:1 --state trusted --recall-in host -o json";
+
+impl Desk {
+    /// Exit code and answer of one that must have answered.
+    fn answered(&self, arguments: &str) -> (Option<i32>, Value) {
+        let output = self.run(arguments);
+        assert!(!output.stdout.is_empty(), "{}", words(&output));
+        let answer = serde_json::from_slice(&output.stdout).expect("JSON");
+        (output.status.code(), answer)
+    }
+
+    fn status(&self) -> Value {
+        let mut command = Command::new(BINARY);
+        command.args(["status", "--state", "host", "-o", "json"]).current_dir(self.0.path());
+        serde_json::from_slice(&command.output().expect("it starts").stdout).expect("JSON")
+    }
+
+    fn heard(&self, seconds_ago: i64) {
+        fs::write(self.path("trusted/refreshed"), format!("{} {}\n", ago(seconds_ago), 24 * HOUR_S)).expect("a file");
+    }
+
+    /// A key of the page.
+    fn key(&self, name: &str) -> SigningKey {
+        let sealed = fs::read_to_string(self.path(name)).expect("a key");
+        SigningKey::open(&sealed, "correct horse battery staple").expect("the page's passphrase")
+    }
+
+    /// The director recalls the second pack.
+    fn recall(&self) {
+        let plan = fs::read_to_string(self.path("plan.json")).expect("a plan");
+        let id = ContentId::of(&fs::read(self.path("linux-2.pack")).expect("a pack"));
+        let plan =
+            plan.replace("\"epoch\": 1", "\"epoch\": 2").replace("\"recall\": []", &format!("\"recall\": [\"{id}\"]"));
+        fs::write(self.path("plan.json"), plan).expect("a file");
+        for step in [
+            "draft plan plan.json --out director.json --after repository",
+            "sign director.json --key director.key --passphrase-file passphrase",
+            "publish --to repository --director director.json --file plan.json --snapshot-key snapshot.key \
+             --timestamp-key timestamp.key --passphrase-file passphrase",
+        ] {
+            let output = self.run(step);
+            assert!(output.status.success(), "{step}: {}", words(&output));
+        }
+    }
+}
+
+#[test]
+fn what_is_not_heard_goes_stale_long_before_it_expires_and_fetch_and_status_say_so() {
+    let desk = Desk::new();
+    assert_eq!(desk.status()["repository"], Value::Null, "nobody fetched for this run");
+    desk.heard(11 * HOUR_S);
+    let (code, answer) = desk.answered(NOBODY);
+    assert_eq!((code, &answer["health"]["state"]), (Some(3), &"fresh".into()), "{answer}");
+    desk.heard(13 * HOUR_S);
+    let (code, answer) = desk.answered(NOBODY);
+    assert_eq!((code, &answer["health"]["state"]), (Some(3), &"stale".into()), "{answer}");
+    assert_eq!(answer["packs"].as_array().map(Vec::len), Some(1), "what was trusted is good still");
+    let told = &desk.status()["repository"];
+    assert_eq!((&told["health"]["state"], told["refresh_failed"].is_string()), (&"stale".into(), true), "{told}");
+    let (code, answer) = desk.answered("fetch --from repository --state trusted --recall-in host -o json");
+    assert_eq!((code, &answer["health"]["state"]), (Some(0), &"fresh".into()), "{answer}");
+    assert_eq!(desk.status()["repository"]["health"]["state"], "fresh");
+}
+
+#[test]
+fn what_has_expired_or_was_never_heard_is_answered_too_and_is_an_error() {
+    let desk = Desk::new();
+    let keys = (vec![desk.key("snapshot.key")], vec![desk.key("timestamp.key")]);
+    let keys = OnlineKeys { snapshot: &keys.0, timestamp: &keys.1 };
+    let publication =
+        Publication { snapshot_lifetime_s: 99 * HOUR_S, timestamp_lifetime_s: HOUR_S, ..Publication::default() };
+    publish(&desk.path("repository"), &publication, keys, ago(2 * HOUR_S)).expect("it was good then");
+    // As a client has it that took it when it was good.
+    fs::copy(desk.path("repository/metadata/timestamp.json"), desk.path("trusted/timestamp.json"))
+        .expect("our own folders");
+    for from in ["repository", "http://127.0.0.1:1", "/nonexistent"] {
+        let (code, answer) = desk.answered(&format!("fetch --from {from} --state trusted --recall-in host -o json"));
+        assert_eq!((code, &answer["kind"]), (Some(1), &"content_fetched".into()), "{from}: {answer}");
+        assert_eq!(
+            (&answer["health"]["state"], &answer["packs"]),
+            (&"expired".into(), &serde_json::json!([])),
+            "{from}"
+        );
+        assert!(answer["refresh_failed"].is_string(), "{answer}");
+    }
+    assert_eq!(desk.status()["repository"]["health"]["state"], "expired");
+    for (state, options) in [("new", "--root roles/root.json"), ("other", "")] {
+        let never = format!("fetch --from /nonexistent --state {state} --recall-in host -o json {options}");
+        let (code, answer) = desk.answered(&never);
+        assert_eq!((code, &answer["health"]["state"]), (Some(1), &"never".into()), "{answer}");
+        assert_eq!(desk.status()["repository"]["health"]["state"], "never");
+    }
+}
+
+#[test]
+fn a_pack_that_can_not_be_had_takes_nothing_from_what_went_through() {
+    let desk = Desk::new();
+    let id = ContentId::of(&fs::read(desk.path("linux-2.pack")).expect("a pack")).to_string();
+    let mut flipped = 0;
+    for path in files_below(&desk.path("repository/targets")) {
+        let mut bytes = fs::read(&path).expect("a file");
+        if ContentId::of(&bytes).to_string() == id {
+            bytes[100] ^= 1;
+            fs::write(&path, bytes).expect("a file");
+            flipped += 1;
+        }
+    }
+    assert!(flipped > 0, "the pack is in the repository");
+    let (code, answer) = desk.answered("fetch --from repository --state trusted --to elsewhere -o json");
+    assert_eq!((code, &answer["health"]["state"]), (Some(3), &"fresh".into()), "{answer}");
+    let pack = &answer["packs"][0];
+    assert!(pack["failed"].is_string() && pack["file"].is_null(), "{answer}");
+    assert!(!desk.path("elsewhere/linux-2.pack").exists());
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn what_is_recalled_is_neither_handed_out_nor_installed_where_it_never_was() {
+    let desk = Desk::new();
+    desk.recall();
+    // Whoever asks for no host hears of it too, and gets nothing.
+    let (code, answer) =
+        desk.answered("fetch --from repository --state other --root roles/root.json --to handed -o json");
+    assert_eq!((code, answer["recalled"].as_array().map(Vec::len)), (Some(0), Some(1)), "{answer}");
+    assert!(answer["packs"][0]["file"].is_null() && !desk.path("handed/linux-2.pack").exists(), "{answer}");
+    let named = "fetch --from repository --state other --name linux --to handed -o json";
+    assert_eq!(desk.answered(named).0, Some(4), "no pack of this name may run");
+    let fresh = "fetch --from repository --state trusted --host web-7 --ring broad --stratum debian-12 --engine 2 \
+                 --to handed --recall-in host -o json";
+    let (code, answer) = desk.answered(fresh);
+    assert_eq!((code, &answer["taken_out"]), (Some(0), &serde_json::json!([])), "{answer}");
+    assert_eq!(desk.code("install linux-2.pack --state host"), Some(6), "it is in quarantine before it came");
+    assert_eq!(desk.code("slots --state host"), Some(0), "which needs nobody's attention");
+    assert!(!desk.path("handed/linux-2.pack").exists());
 }

@@ -497,6 +497,55 @@ fn a_pack_that_the_disk_has_changed_is_not_tried() {
     assert_eq!(host.stands().0, "candidate");
 }
 
+/// A pack that has lived on this host before.
+fn hold_as_good(host: &Host, pack: &[u8], bytes: &[u8]) -> PathBuf {
+    std::fs::create_dir_all(host.path("slots")).expect("our own folder");
+    let file = host.path("slots").join(format!("good-1-v7-{}+2-0", id_of(pack)));
+    std::fs::write(&file, bytes).expect("our own folder");
+    file
+}
+
+#[test]
+fn an_install_puts_the_bytes_back_where_a_slot_of_the_same_pack_holds_others() {
+    let (host, pack) = (Host::new(), pack("good", 7, "Quiet"));
+    let file = hold_as_good(&host, &pack, &pack[..pack.len() / 2]);
+    assert_eq!(host.stands().0, "factory", "it is passed over");
+    assert_eq!(host.install(&pack).0, Some(0));
+    assert_eq!(
+        (host.stands().0.as_str(), std::fs::read(&file).expect("it is there")),
+        ("last-known-good", pack.clone())
+    );
+    // Of a candidate alike, and of one that is no file at all.
+    assert_eq!(host.install(&correlating_pack(8)).0, Some(0));
+    let slots = std::fs::read_dir(host.path("slots")).expect("it is there");
+    let mut paths = slots.map(|entry| entry.expect("a name").path());
+    let candidate = paths.find(|path| path.to_string_lossy().contains("candidate")).expect("it is installed");
+    for is_link in [false, true] {
+        std::fs::remove_file(&candidate).expect("our own folder");
+        match is_link {
+            true => std::os::unix::fs::symlink("/etc/hostname", &candidate).expect("our own folder"),
+            false => std::fs::write(&candidate, b"other").expect("our own folder"),
+        }
+        assert_eq!(host.stands().0, "last-known-good");
+        assert_eq!(host.install(&correlating_pack(8)).0, Some(0));
+        assert_eq!((host.stands().0.as_str(), host.content(&["slots"]).status.code()), ("candidate", Some(0)));
+    }
+}
+
+#[test]
+fn where_the_slots_can_not_be_written_what_has_lived_is_in_force_as_is_told() {
+    let (host, good) = (Host::new(), pack("good", 7, "Quiet"));
+    hold_as_good(&host, &good, &good);
+    // A folder in the place of the lock stops every change, as a full disk does.
+    std::fs::create_dir(host.path("slots/lock")).expect("our own folder");
+    assert_eq!(host.stands().0, "last-known-good");
+    let run = host.run(&[]);
+    let (_, content) = run.detector();
+    assert_eq!((&content["slot"], &content["id"]), (&"last-known-good".into(), &id_of(&good).into()), "{content}");
+    run.end();
+    assert!(host.words().contains("used as they are"), "{}", host.words());
+}
+
 #[test]
 fn a_link_in_the_place_of_a_pack_is_followed_nowhere_and_what_a_start_does_is_told() {
     let host = Host::new();

@@ -75,6 +75,15 @@ impl Run {
         Pid::from_raw(pid).expect("not zero")
     }
 
+    /// What `status` says of a worker.
+    fn status_of(&self, worker: &str) -> Value {
+        let mut status = Command::new(BINARY);
+        status.args(["status", "-o", "json", "--pins", "/nonexistent", "--state"]).arg(self.state.path());
+        let status: Value = serde_json::from_slice(&status.output().expect("it starts").stdout).expect("JSON");
+        let workers = status["workers"].as_array().cloned().unwrap_or_default();
+        workers.into_iter().find(|one| one["worker"] == worker).unwrap_or_default()
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("not zero");
         kill_process(pid, signal).expect("it is our child");
@@ -190,8 +199,28 @@ fn sources_that_are_killed_are_started_again_and_the_gap_is_told() {
     let gap = run.until(|line| line["kind"] == "sensor.gap");
     assert_eq!(gap["of"], "sources");
     assert!(gap["message"].as_str().is_some_and(|text| text.contains("started again")), "{gap}");
+    let again = run.status_of("sources");
+    assert!(
+        again["sandbox"].is_object() && again["pid"] != sources.as_raw_nonzero().get(),
+        "status has the new one: {again}"
+    );
     let (summary, ..) = run.end_by(Signal::INT);
     assert_eq!(summary["malformed"], 0, "{summary}");
+}
+
+#[test]
+fn sources_that_stand_still_are_ended_and_started_again_and_the_gap_is_told() {
+    let mut run = Run::start();
+    let sources = run.worker("sources");
+    run.worker("detector");
+    kill_process(sources, Signal::STOP).expect("they run");
+    let gap = run.until(|line| line["kind"] == "sensor.gap");
+    assert_eq!(gap["of"], "sources");
+    let words = gap["message"].as_str().unwrap_or_default();
+    assert!(words.contains("made no progress") && words.contains("started again"), "{gap}");
+    assert_ne!(run.status_of("sources")["pid"], sources.as_raw_nonzero().get());
+    let (summary, ..) = run.end_by(Signal::INT);
+    assert_eq!(summary["detector_deaths"], 0, "{summary}");
 }
 
 #[test]

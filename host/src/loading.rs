@@ -118,7 +118,7 @@ fn made_by(name: &str, input: &[u8], most: Duration, noter: Noter) -> Result<(He
     // One that can't confine itself says nothing about the content, which it has not looked at.
     worker.wait_ready(&mut |_| {}).map_err(host)?;
     let answered = match worker.child.stdout.take() {
-        Some(pipe) => answer(&mut Pipe { pipe: File::from(OwnedFd::from(pipe)), until }),
+        Some(pipe) => answered_by(pipe.into(), until),
         None => Err("it has no pipe".to_owned()),
     };
     let Err(why) = answered else {
@@ -165,6 +165,14 @@ fn refusal(worker: &mut Worker) -> Option<String> {
         Report::Refused { why } => Some(why),
         _ => None,
     })
+}
+
+/// What a worker that makes images answers on this pipe until then: what it says of the content, and the image, sealed.
+///
+/// # Errors
+/// It is no such answer, in words that follow the worker's name.
+pub fn answered_by(pipe: OwnedFd, until: Instant) -> Result<(Header, OwnedFd), String> {
+    answer(&mut Pipe { pipe: File::from(pipe), until })
 }
 
 /// Reads an answer: a header and exactly as many bytes as it tells of, with the digest that it tells.

@@ -8,6 +8,7 @@ use watertight_host::printable::printable_lines;
 use watertight_host::say::not_written;
 use watertight_host::status::Status;
 
+use super::content::heard::Heard;
 use super::run::{state_of, Form, PINS, SLOTS, SLOTS_NAME, STATE};
 
 /// Say what is in force on this machine.
@@ -24,7 +25,7 @@ pub struct StatusArgs {
     pub state: Option<PathBuf>,
 }
 
-/// Exit code 0 if everything is seen and read, 3 if something of that is missing.
+/// Exit code 0 if everything is seen and read, 3 if something of that is missing, or the repository was not heard lately.
 ///
 /// # Errors
 /// Pins are there but can't be read.
@@ -36,16 +37,23 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     // The content slots of root's run are elsewhere than its lock.
     let slots = if args.state.is_none() && state == Path::new(STATE) { SLOTS.into() } else { state.join(SLOTS_NAME) };
     let status = Status::read(&args.pins, &state, &slots)?;
+    let heard = slots.parent().and_then(Heard::read);
     let mut text = String::new();
     if args.output == Form::Json {
-        text = format!("{}\n", status.to_json());
+        let mut json = status.to_json();
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("repository".into(), heard.as_ref().map(Heard::to_json).into());
+        }
+        text = format!("{json}\n");
     } else {
         text.push_str(&printable_lines(&status.to_text()));
         if let Some(deny) = &status.deny {
             super::policy::text::fallback(&mut text, deny);
         }
+        text.push_str(&heard.as_ref().map(Heard::to_text).unwrap_or_default());
     }
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(not_written("the status"))?;
-    Ok(if status.is_whole() { 0 } else { 3 })
+    let is_fresh = heard.is_none_or(|heard| heard.health().is_fresh());
+    Ok(if status.is_whole() && is_fresh { 0 } else { 3 })
 }

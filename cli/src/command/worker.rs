@@ -74,6 +74,9 @@ enum Worker {
         report: i32,
         #[arg(long = "ignore-pid")]
         ignored_pids: Vec<i32>,
+        /// Descriptor of the page of beats.
+        #[arg(long)]
+        page_fd: i32,
     },
 }
 
@@ -93,14 +96,14 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
         Worker::Dump { report } => dumper::run(*report).map(|()| 0),
         Worker::Deny { page_fd, loader } => listener::run(*page_fd, loader.as_deref()).map(|()| 0),
         Worker::Confined { call } => confined::run(*call).map(|()| 0),
-        Worker::Sources { fanotify, proc_connector, sock_diag, report, ignored_pids } => {
+        Worker::Sources { fanotify, proc_connector, sock_diag, report, ignored_pids, page_fd } => {
             let wanted = sources::Wanted {
                 fanotify: *fanotify,
                 proc_connector: *proc_connector,
                 sock_diag: *sock_diag,
                 ignored_pids: ignored_pids.clone(),
             };
-            sources::run(&wanted, *report).map(|()| 0)
+            sources::run(&wanted, *report, *page_fd).map(|()| 0)
         }
     }
 }

@@ -1,13 +1,19 @@
 //! A change of configuration after which only part of the agent lives, and the rest says that all is well.
 
+use std::time::Duration;
+
+use rustix::process::{kill_process, test_kill_process, Pid, Signal};
 use watertight_host::slots::ContentId;
 
-use super::live::sees;
+use super::live::{sees, Run};
 use super::place::Host;
 use super::raw::pack_on_file;
 
 /// What the rule fires on.
 const FILE: &str = "wt-museum-part";
+
+/// How long a part may stand still.
+const HANG: Duration = Duration::from_secs(10);
 
 /// Ends the detector when it fires (in builds for tests).
 fn kills_when_it_fires() -> Vec<u8> {
@@ -73,13 +79,41 @@ fn the_supervisor_alone_misses_the_part_that_died_brings_it_back_and_says_so() {
     assert_eq!((summary["detector_deaths"].as_u64(), code), (Some(2), Some(3)), "it is not called well: {summary}");
 }
 
+/// The sources of a run that begins.
+fn sources_of(run: &Run) -> Pid {
+    let line = run.until(|line| line["kind"] == "sandbox" && line["worker"] == "sources");
+    let pid = line["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    pid.and_then(Pid::from_raw).expect("a process id")
+}
+
 #[test]
 fn a_part_that_hangs_is_no_part_that_lives() {
     let host = Host::new();
     let run = host.run(&[]);
-    let (detector, _) = run.detector();
-    rustix::process::kill_process(detector, rustix::process::Signal::STOP).expect("it runs");
-    let gap = run.until(|line| line["kind"] == "sensor.gap" && line["of"] == "detector");
-    assert!(gap["message"].as_str().is_some_and(|words| words.contains("made no progress")), "{gap}");
+    let (sources, (detector, _)) = (sources_of(&run), run.detector());
+    for (part, pid) in [("sources", sources), ("detector", detector)] {
+        kill_process(pid, Signal::STOP).expect("it runs");
+        let gap = run.until(|line| line["kind"] == "sensor.gap" && line["of"] == part);
+        assert!(gap["message"].as_str().is_some_and(|words| words.contains("made no progress")), "{gap}");
+    }
     run.end();
+}
+
+#[test]
+fn a_part_that_has_nothing_to_tell_or_nobody_who_listens_is_not_taken_for_dead() {
+    let host = Host::new();
+    let run = host.run(&[]);
+    let (sources, (detector, _)) = (sources_of(&run), run.detector());
+    std::thread::sleep(HANG + HANG / 2);
+    // While the detector stands still, the pipe to it fills.
+    kill_process(detector, Signal::STOP).expect("it runs");
+    host.touch_until(FILE, || detector_is_ended(detector));
+    let gap = run.until(|line| line["kind"] == "sensor.gap");
+    assert_eq!(gap["of"], "detector", "{gap}");
+    assert!(test_kill_process(sources).is_ok(), "the sources that were there are there");
+    run.end();
+}
+
+fn detector_is_ended(detector: Pid) -> bool {
+    test_kill_process(detector).is_err()
 }

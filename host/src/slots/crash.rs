@@ -243,6 +243,16 @@ fn after_a_power_cut_at_any_write_the_host_starts_on_a_valid_slot() {
     next(&mut disk, Event::Installed { version: 5, bytes: b"five" });
     let damaged = candidate(&disk);
     next(&mut disk, Event::Damaged(damaged, ContentId::of(b"fi"), "the disk lost some of it"));
+    next(&mut disk, Event::Installed { version: 6, bytes: b"six" });
+    let refused = candidate(&disk);
+    next(&mut disk, Event::Refused(refused, "the loader does not take it"));
+    next(&mut disk, Event::Installed { version: 7, bytes: b"seven" });
+    next(&mut disk, Event::Recalled(ContentId::of(b"seven")));
+    next(&mut disk, Event::Installed { version: 8, bytes: b"eight" });
+    let eighth = candidate(&disk);
+    next(&mut disk, Event::Begun(held(eighth)));
+    next(&mut disk, Event::Recalled(ContentId::of(b"eight")));
+    next(&mut disk, Event::Recalled(ContentId::of(b"never was here")));
     next(&mut disk, Event::Installed { version: 4, bytes: b"four" });
     for _ in 0..2 {
         let tried = candidate(&disk);
@@ -262,6 +272,30 @@ fn after_a_power_cut_at_any_write_the_host_starts_on_a_valid_slot() {
     next(&mut disk, Event::Lived(factory));
     next(&mut disk, Event::Start);
     assert!(cuts > 400, "only {cuts} cuts");
+}
+
+#[test]
+fn after_a_power_cut_while_a_damaged_slot_is_mended_it_holds_what_it_held_or_what_it_should() {
+    let mut disk = Cut::default();
+    after(&mut disk, Event::Installed { version: 1, bytes: b"one" });
+    let choice = candidate(&disk);
+    let name = Entry::Candidate(held(choice)).to_string();
+    disk.files[disk.names[&name]] = b"damaged".to_vec();
+    disk.durable_files.clone_from(&disk.files);
+    let ops = plan(&state(&disk), Event::Mended(choice, b"one")).expect("not refused");
+    let mut found = BTreeSet::new();
+    for length in 0..=ops.len() {
+        let mut cut = disk.clone();
+        carry_out(&mut cut, &ops[..length]).expect("memory");
+        for subset in subsets(cut.pending.len()) {
+            let cut = cut.after_cut(&|at| subset & (1 << at) != 0);
+            assert_eq!(state(&cut).candidates.len(), 1, "{ops:?} cut after {length}");
+            found.insert(cut.read(&name, 9).expect("it has its name"));
+        }
+    }
+    assert_eq!(found, [b"damaged".to_vec(), b"one".to_vec()].into());
+    carry_out(&mut disk, &ops).expect("memory");
+    assert_eq!(start(&disk).0, choice);
 }
 
 #[test]

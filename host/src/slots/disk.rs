@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Names that are looked at: some twenty lie there in the worst of cases.
-const NAMES_MAX: usize = 4_096;
+/// Names that are looked at: some twenty, and one for everything that was ever recalled, of which a client keeps 10,000.
+const NAMES_MAX: usize = 16_384;
 /// Content decides what is seen: nobody but its owner reads or writes it.
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -73,7 +73,7 @@ impl Folder {
     /// # Errors
     /// It can't be made.
     pub fn make(path: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)?;
+        make_durably(path, &mut |folder| File::open(folder)?.sync_all())?;
         Ok(Self { path: path.to_owned() })
     }
 
@@ -92,6 +92,20 @@ impl Folder {
     fn open(&self, name: &str) -> io::Result<File> {
         OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(self.path.join(name))
     }
+}
+
+/// Makes a folder and those above it. The name of each that is new stands in the one above, which is synced: else the first content of a
+/// host could be gone after a power cut with the folder that it is in.
+fn make_durably(path: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let is_there = |folder: &&Path| folder.as_os_str().is_empty() || folder.is_dir();
+    let new: Vec<&Path> = path.ancestors().take_while(|folder| !is_there(folder)).collect();
+    fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)?;
+    for folder in new.iter().rev() {
+        // A relative path ends in an empty one, which stands for the working folder.
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+        sync(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 impl Disk for Folder {
@@ -185,6 +199,20 @@ mod tests {
         let failed = carry_out(&mut full, &plan).expect_err("there is no room");
         assert_eq!(failed.raw_os_error(), Some(libc::ENOSPC));
         assert_eq!(full.names().expect("a disk"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_folder_that_is_new_is_durable_in_every_one_above_it() {
+        let place = tempfile::tempdir().expect("a folder");
+        let mut synced = Vec::new();
+        let mut sync = |folder: &Path| {
+            assert!(folder.is_dir(), "it is made before it is synced");
+            synced.push(folder.to_owned());
+            Ok(())
+        };
+        make_durably(&place.path().join("state/slots"), &mut sync).expect("its own");
+        make_durably(&place.path().join("state/slots"), &mut sync).expect("its own");
+        assert_eq!(synced, [place.path().to_owned(), place.path().join("state")]);
     }
 
     #[test]

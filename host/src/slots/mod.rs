@@ -131,6 +131,26 @@ impl Slots {
         self.state()
     }
 
+    /// Puts a pack's bytes where a slot of its id holds others, or none that can be read. Returns whether there was one.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn mend(&mut self, pack: &[u8]) -> Result<bool, SlotsError> {
+        let _lock = self.lock()?;
+        let (state, id) = (self.state()?, ContentId::of(pack));
+        let candidates = state.candidates.iter().map(|held| Choice::Candidate(*held));
+        let held = candidates.chain(state.goods.iter().map(|held| Choice::Good(*held)));
+        let mut is_mended = false;
+        for choice in held.filter(|choice| choice.id() == Some(id) && !state.quarantined.contains(&id)) {
+            if self.read(&choice).is_err() {
+                let plan = planner::plan(&state, Event::Mended(choice, pack))?;
+                carry_out(&mut self.folder, &plan).map_err(self.failed())?;
+                is_mended = true;
+            }
+        }
+        Ok(is_mended)
+    }
+
     /// The bytes of a candidate or a known good, if they are what was installed.
     ///
     /// # Errors

@@ -11,10 +11,10 @@ use super::disk::Op;
 use super::entry::{Entry, Held};
 use super::tries::Tries;
 
-/// Where content was that its loader did not survive.
-const NO_SLOT: &str = "not installed";
+/// Where content was that its loader did not survive, or that was recalled before it came.
+pub(super) const NO_SLOT: &str = "not installed";
 /// Cause of a quarantine that is nobody's death.
-const RECALLED: &str = "it was recalled";
+pub(super) const RECALLED: &str = "it was recalled";
 
 /// Where the content comes from that is in force. Each is stepped down from to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +113,8 @@ pub enum Event<'e> {
         /// Its bytes.
         bytes: &'e [u8],
     },
+    /// These bytes are those of the content whose file holds others.
+    Mended(Choice, &'e [u8]),
     /// The engine died of this content.
     Died(Choice, &'e str),
     /// This content can't be used at all.
@@ -222,6 +224,7 @@ pub fn plan(state: &State, event: Event<'_>) -> Result<Vec<Op>, Refusal> {
             renamed(&Entry::Candidate(held), &Entry::Candidate(Held { tries, ..held }))
         })),
         Event::Installed { version, bytes } => install(state, version, bytes),
+        Event::Mended(choice, bytes) => Ok(mended(choice, bytes)),
         Event::Died(choice, cause) => Ok(died(state, choice, cause)),
         Event::Refused(choice, cause) => Ok(quarantine(state, choice, cause)),
         Event::Damaged(choice, found, cause) => Ok(set_aside(state, choice, found, cause)),
@@ -276,6 +279,15 @@ fn install(state: &State, version: u64, bytes: &[u8]) -> Result<Vec<Op>, Refusal
     let mut ops = put(&Entry::Candidate(held), bytes);
     ops.extend(replaced);
     Ok(ops)
+}
+
+/// In the same place, with the tries that it has: what is known of the content is known by its id.
+fn mended(choice: Choice, bytes: &[u8]) -> Vec<Op> {
+    match choice {
+        Choice::Candidate(held) => put(&Entry::Candidate(held), bytes),
+        Choice::Good(held) => put(&Entry::Good(held), bytes),
+        Choice::Factory(_) | Choice::CollectOnly => Vec::new(),
+    }
 }
 
 fn died(state: &State, choice: Choice, cause: &str) -> Vec<Op> {
@@ -347,16 +359,19 @@ fn names_of(state: &State, choice: Choice) -> Vec<String> {
     }
 }
 
-/// Wherever it is held. What came with the executable goes with that alone: else whoever has the director's key could leave hosts
-/// without any rule.
+/// Wherever it is held, and also where it is not yet: it is not to be installed afterwards. What came with the executable goes with that
+/// alone: else whoever has the director's key could leave hosts without any rule.
 fn recalled(state: &State, id: ContentId) -> Vec<Op> {
     let candidates = state.candidates.iter().map(|held| Choice::Candidate(*held));
     let held: Vec<Choice> = candidates
         .chain(state.goods.iter().map(|held| Choice::Good(*held)))
         .filter(|choice| choice.id() == Some(id))
         .collect();
-    let Some(first) = held.first() else { return Vec::new() };
-    let mut ops = put(&Entry::Quarantine(id), record(*first, RECALLED).as_bytes());
+    if held.is_empty() && (id == state.factory || state.quarantined.contains(&id)) {
+        return Vec::new();
+    }
+    let place = held.first().map_or(NO_SLOT, |choice| choice.slot().name());
+    let mut ops = put(&Entry::Quarantine(id), format!("{place}\n{RECALLED}\n").as_bytes());
     ops.extend(removed(held.into_iter().flat_map(|choice| names_of(state, choice))));
     ops
 }
@@ -574,12 +589,18 @@ mod tests {
         assert_eq!(names.choice().id(), Some(id("good")));
         let install = Event::Installed { version: 2, bytes: b"new" };
         assert_eq!(plan(&names.state(), install), Err(Refusal::Quarantined { id: id("new") }));
-        names
-            .after(Event::Recalled(id("good")))
-            .after(Event::Recalled(id("good")))
-            .after(Event::Recalled(id("never was")));
+        names.after(Event::Recalled(id("good"))).after(Event::Recalled(id("good")));
         assert_eq!(names.state().quarantined, [id("new"), id("good")].into());
         assert_eq!(names.after(Event::Recalled(id("factory"))).choice().slot(), Slot::Factory);
+    }
+
+    #[test]
+    fn what_is_recalled_before_it_comes_does_not_come() {
+        let mut names = folder();
+        names.after(Event::Recalled(id("next"))).after(Event::Recalled(id("next")));
+        let install = Event::Installed { version: 1, bytes: b"next" };
+        assert_eq!(plan(&names.state(), install), Err(Refusal::Quarantined { id: id("next") }));
+        assert_eq!(names.after(Event::Start).choice().slot(), Slot::Factory);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io;
 
 use serde::Serialize;
 
+use super::planner::{NO_SLOT, RECALLED};
 use super::{Choice, Held, Slots, SlotsError, State};
 
 /// The slots of a host, for people and programs.
@@ -49,6 +50,13 @@ pub struct Quarantined {
     pub slot: String,
     /// Why.
     pub cause: String,
+}
+
+impl Quarantined {
+    /// Recalled before it came: nothing happened to this host.
+    fn never_was_here(&self) -> bool {
+        self.slot == NO_SLOT && self.cause == RECALLED
+    }
 }
 
 impl Overview {
@@ -104,7 +112,7 @@ impl Overview {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.unknown.is_none()
-            && self.quarantine.is_empty()
+            && self.quarantine.iter().all(Quarantined::never_was_here)
             && self.next != Choice::CollectOnly.slot().name()
             && self.slots.iter().all(|row| row.unusable.is_none())
     }

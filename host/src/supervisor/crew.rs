@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail, Context as _, Result};
 use rustix::fs::{memfd_create, MemfdFlags};
-use serde_json::json;
+use serde_json::{json, Value as Json};
 use watertight_event::{Event, Field, Kind};
 
 use super::crashes::Crashes;
@@ -378,10 +378,13 @@ impl<'r> Crew<'r> {
             match self.sources.as_mut().map(Sources::launch) {
                 Some(Err(error)) => cause = format!("did not start again ({error:#})"),
                 _ => {
+                    if let Some(sources) = &self.sources {
+                        self.leave_sandbox("sources", sources.pid(), &sources.sandbox);
+                    }
                     break format!(
                         "the sources worker {cause} and was started again; what happened meanwhile is lost, how much is not \
                          known"
-                    )
+                    );
                 }
             }
         };
@@ -391,13 +394,18 @@ impl<'r> Crew<'r> {
 
     /// Says what holds a worker, as a line of its own before that worker's first event, and for `status`.
     fn tell_sandbox(&self, worker: &str, pid: Option<u32>, sandbox: &Sandbox) -> Result<()> {
-        let line = json!({ "kind": "sandbox", "worker": worker, "pid": pid, "sandbox": sandbox });
-        // Without the file `status` says that it does not know.
-        let _ = std::fs::write(self.ship.options.state.join(format!("{worker}.json")), format!("{line}\n"));
+        let line = self.leave_sandbox(worker, pid, sandbox);
         let shown = match self.ship.options.format {
             Format::Live => format!("  {worker}: {sandbox}\n"),
             _ => format!("{line}\n"),
         };
         ending::put(&shown).map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
+    }
+    /// For `status` alone: while a detector writes, nobody else does. Gives the line that is left.
+    fn leave_sandbox(&self, worker: &str, pid: Option<u32>, sandbox: &Sandbox) -> Json {
+        let line = json!({ "kind": "sandbox", "worker": worker, "pid": pid, "sandbox": sandbox });
+        // Without the file `status` says that it does not know.
+        let _ = std::fs::write(self.ship.options.state.join(format!("{worker}.json")), format!("{line}\n"));
+        line
     }
 }

@@ -34,8 +34,6 @@ use crate::worker::tally::Tally;
 /// How long the detector may take to drain the rings and write its summary, beside what it waits for whoever reads that. Full
 /// rings hold 100,000 records; a service manager that kills us after 90 s must find us gone.
 const FINISH_MAX: Duration = Duration::from_secs(45);
-/// How long the kernel may take to end one that was killed.
-const END_MAX: Duration = Duration::from_secs(5);
 /// How often a detector that does not read is told how the end stands: it may wait for its own reader.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -159,14 +157,9 @@ impl Detector {
         self.worker.death()
     }
 
-    /// Ends one that stands still. Where even the kernel can't end it (it waits for a disk) it is left to itself.
+    /// Ends one that stands still.
     pub fn end_hung(&mut self, still: Duration) -> Death {
-        let _ = self.worker.child.kill(); // it is ours; a failure means that it has ended
-        let until = Instant::now() + END_MAX;
-        while matches!(self.worker.child.try_wait(), Ok(None)) && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Death::Other(format!("made no progress for {} s and was ended", still.as_secs()))
+        self.worker.end_hung(still)
     }
 
     /// Puts other content into the mailbox and says so.

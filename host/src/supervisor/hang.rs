@@ -1,5 +1,5 @@
-//! Whether the detector still lives, by the beat that it leaves in the shared page. One that is idle beats every few milliseconds;
-//! one that waits for whoever reads its output says so.
+//! Whether a worker still lives, by the beat that it leaves in the page that it shares. One that is idle beats every few milliseconds, or
+//! every second; a detector that waits for whoever reads its output says so.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ pub const STILL_MAX: Duration = Duration::from_secs(10);
 /// And how often it must have been looked at meanwhile: a supervisor that was kept from its own turn knows nothing of others.
 const LOOKS_MIN: u32 = 50;
 
-/// The beats of one detector.
+/// The beats of one worker.
 #[derive(Debug)]
 pub struct Beats {
     last: Option<u64>,
@@ -28,7 +28,7 @@ impl Beats {
         Self { last: None, since: now, looks: 0 }
     }
 
-    /// Looks; true once the detector stands still.
+    /// Looks; true once the worker stands still.
     pub fn is_hung(&mut self, tally: &Tally, now: Instant) -> bool {
         let beat = tally.progress().load(Relaxed);
         if self.last != Some(beat) || is_waiting(tally) {

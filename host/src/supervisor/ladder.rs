@@ -157,8 +157,7 @@ impl Ladder {
     /// Rules that were named can't be read or compiled.
     pub fn begin(folder: &Path, rules: &[PathBuf], trial: Duration) -> Result<(Self, Active)> {
         let factory = factory();
-        let opened = Slots::make(folder, factory).and_then(|mut slots| slots.after(Event::Start).map(|_| slots));
-        let slots = opened.map_err(|error| say(&format!("the factory content alone is used: {error}"))).ok();
+        let slots = open(folder, factory);
         // Without it new content is tried at the next start.
         let watch = slots.as_ref().and_then(|slots| slots.watch().ok());
         let (struck, deaths) = (BTreeSet::new(), BTreeMap::new());
@@ -383,6 +382,19 @@ impl Ladder {
             }
         }
     }
+}
+
+/// The slots, tidied up. Where the disk does not take that (it is full, or read-only), what can be read of them is used as it is: content
+/// that is known to live is not given up for want of room.
+fn open(folder: &Path, factory: ContentId) -> Option<Slots> {
+    let opened = Slots::make(folder, factory).and_then(|mut slots| match slots.after(Event::Start) {
+        Err(error) if slots.state().is_ok() => {
+            say(&format!("the slots are used as they are, what is left over in them stays: {error}"));
+            Ok(slots)
+        }
+        started => started.map(|_| slots),
+    });
+    opened.map_err(|error| say(&format!("the factory content alone is used: {error}"))).ok()
 }
 
 /// Why content is not used.

@@ -20,6 +20,8 @@ use crate::worker::sandbox::{call_name, Sandbox};
 
 /// How long a worker may take until it is confined: far more than the largest content and a busy machine need together.
 const READY_MAX: Duration = Duration::from_secs(60);
+/// How long the kernel may take to end one that was killed.
+const END_MAX: Duration = Duration::from_secs(5);
 
 /// A worker's process and what it says of itself.
 pub struct Worker {
@@ -133,6 +135,16 @@ impl Worker {
     pub fn death(&mut self) -> Option<Death> {
         let status = self.child.try_wait().ok().flatten()?;
         Some(self.death_by(status))
+    }
+
+    /// Ends one that has stood still for so long. Where even the kernel can't end it (it waits for a disk) it is left to itself.
+    pub fn end_hung(&mut self, still: Duration) -> Death {
+        let _ = self.child.kill(); // it is ours; a failure means that it has ended
+        let until = Instant::now() + END_MAX;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Death::Other(format!("made no progress for {} s and was ended", still.as_secs()))
     }
 
     /// What it says until it ends, or until then.

@@ -2,15 +2,18 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::pipe::{pipe_with, PipeFlags};
 use watertight_sensor_abi::Hook;
 
+use super::dumps::{self, Noter};
 use super::ending::Allowance;
+use super::hang::{Beats, STILL_MAX};
 use super::process::{Death, Worker};
 use crate::matrix::{Fallbacks, Found};
 use crate::worker::report::Report;
@@ -28,6 +31,9 @@ pub struct Sources {
     events: OwnedFd,
     /// Its other end; given up when the run ends, so that the detector sees the end.
     writer: Option<File>,
+    /// In which the worker shows that it lives. Not the detector's: what that counts is not this one's to change.
+    page: Tally,
+    beats: Beats,
     /// What holds the worker.
     pub sandbox: Sandbox,
 }
@@ -50,7 +56,10 @@ pub fn start(found: &mut Found) -> Result<Option<Sources>> {
     arguments.push(format!("--ignore-pid={}", std::process::id()));
     let (events, writer) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
     let writer = Some(File::from(writer));
-    let mut sources = Sources { worker: None, arguments, events, writer, sandbox: Sandbox::default() };
+    let page = Tally::create().context("making the page in which the sources show that they live")?;
+    arguments.push(format!("--page-fd={}", page.fd().as_raw_fd()));
+    let beats = Beats::from(Instant::now());
+    let mut sources = Sources { worker: None, arguments, events, writer, page, beats, sandbox: Sandbox::default() };
     found.fallbacks = sources.launch().context("the sources worker")?;
     Ok(Some(sources))
 }
@@ -61,7 +70,7 @@ impl Sources {
         let writer = self.writer.as_ref().context("the run is ending")?;
         let stdout = Stdio::from(writer.try_clone().context("sharing the pipe")?);
         let mut worker =
-            Worker::start("sources", &self.arguments, (Stdio::piped(), stdout), &[], Some(Box::new(Vec::new)))?;
+            Worker::start("sources", &self.arguments, (Stdio::piped(), stdout), &[self.page.fd()], Some(noter()))?;
         let mut fallbacks = Fallbacks::default();
         self.sandbox = worker.wait_ready(&mut |said| {
             let Report::Trial { source, refused } = said else { return };
@@ -73,6 +82,7 @@ impl Sources {
             }
         })?;
         self.worker = Some(worker);
+        self.beats = Beats::from(Instant::now());
         Ok(fallbacks)
     }
 
@@ -88,14 +98,34 @@ impl Sources {
         self.worker.as_ref().map(|worker| worker.child.id())
     }
 
-    /// What it died of, if it did. A line that it had begun is ended, so that the next worker's first line stands alone.
+    /// What it died of, if it did. One that stands still is ended. A line that it had begun is ended too, so that the next worker's
+    /// first line stands alone.
     pub fn death(&mut self) -> Option<Death> {
-        let death = self.worker.as_mut()?.death()?;
+        let is_hung = self.is_hung(Instant::now());
+        let worker = self.worker.as_mut()?;
+        let death = match worker.death() {
+            None if is_hung => {
+                dumps::of_hung("sources", worker.child.id(), &noter());
+                worker.end_hung(STILL_MAX)
+            }
+            death => death?,
+        };
         self.worker = None;
         if let Some(writer) = &mut self.writer {
             let _ = writer.write_all(b"\n"); // else one more line is not readable, and is counted
         }
         Some(death)
+    }
+
+    /// Whether it stands still, though what it writes to has room: one that waits for the detector to read waits for somebody else.
+    fn is_hung(&mut self, now: Instant) -> bool {
+        let Some(writer) = &self.writer else { return false };
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let has_room = matches!(poll(&mut [PollFd::new(writer, PollFlags::OUT)], Some(&at_once)), Ok(1..));
+        if !has_room {
+            self.beats = Beats::from(now);
+        }
+        has_room && self.beats.is_hung(&self.page, now)
     }
 
     /// Its input ends: it drains once more and ends; then the pipe does. Where nobody reads the pipe it is ended at once: it
@@ -118,6 +148,11 @@ impl Sources {
         }
         self.writer = None;
     }
+}
+
+/// Nothing is known of what it does.
+fn noter() -> Noter {
+    Box::new(Vec::new)
 }
 
 impl Drop for Sources {

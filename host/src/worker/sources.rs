@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write as _};
-use std::os::fd::{AsFd as _, RawFd};
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -19,6 +19,7 @@ use watertight_sensor_fallback::{
 
 use super::report::{Report, Reporter};
 use super::sandbox::{self, Profile};
+use super::tally::Tally;
 use crate::account::SourceCounts;
 use crate::output::{boot_ns_now, sensor_event};
 use crate::translate::{event_of, process_there};
@@ -82,8 +83,10 @@ struct Opened {
 ///
 /// # Errors
 /// Standard output or the supervisor is gone, or the privileges can't be given up.
-pub fn run(wanted: &Wanted, report: RawFd) -> Result<()> {
+pub fn run(wanted: &Wanted, report: RawFd, page: RawFd) -> Result<()> {
     let mut reporter = Reporter::inherit(report).context("taking the report pipe")?;
+    // SAFETY: the supervisor handed this descriptor on, and nobody else here has it.
+    let page = Tally::map(unsafe { OwnedFd::from_raw_fd(page) }).context("mapping the page of beats")?;
     sandbox::die_with_parent().context("tying this worker to the supervisor")?;
     let mut sources: Vec<Opened> = Vec::new();
     if wanted.fanotify {
@@ -108,7 +111,7 @@ pub fn run(wanted: &Wanted, report: RawFd) -> Result<()> {
     let sandbox = sandbox::enter(profile, reporter.as_fd())
         .context("giving up privileges: the sources do not run with all of them")?;
     reporter.say(&Report::Ready { sandbox }).context("speaking to the supervisor")?;
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = Beating { out: BufWriter::new(io::stdout().lock()), page: &page };
     watch(&mut sources, &mut out)?;
     for Opened { counts, .. } in &sources {
         writeln!(out, "{}", serde_json::json!({ "kind": "source", "counts": counts }))?;
@@ -131,6 +134,24 @@ fn note(
         Err(error) => Some(error.to_string()),
     };
     reporter.say(&Report::Trial { source: name.into(), refused }).context("speaking to the supervisor")
+}
+
+/// Shows with every line, and whenever there is none to write, that this worker lives.
+struct Beating<'p, W> {
+    out: W,
+    page: &'p Tally,
+}
+
+impl<W: io::Write> io::Write for Beating<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.page.beat();
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.page.beat();
+        self.out.flush()
+    }
 }
 
 fn watch(sources: &mut [Opened], out: &mut impl io::Write) -> Result<()> {

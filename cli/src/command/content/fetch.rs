@@ -1,21 +1,24 @@
 //! `watertight content fetch`: refresh from a web server or a folder, say how fresh it is, fetch packs, and what the director wants.
+//!
+//! It always answers: also where nobody was heard or nothing may be trusted any more, the line says what that leaves the host with.
 
-use std::io;
-use std::path::PathBuf;
+mod answered;
+mod slots;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Serialize;
-use watertight_content_repo::client::{spread, Client, Freshness, Health, Limits, Versions};
-use watertight_content_repo::director::{decide, fetch_plan, Host, Seen, Verdict};
+use watertight_content_repo::client::{spread, Client, ClientError, Limits};
+use watertight_content_repo::director::{decide, fetch_plan, Host, Seen, SeenError, SignedPlan, Verdict};
 use watertight_content_repo::release::{signed_packs, ContentId, SignedPack};
 use watertight_content_repo::source::{FolderSource, HttpLimits, HttpSource};
 use watertight_content_repo::store::{Folder, Store};
 use watertight_content_repo::time::Moment;
 use watertight_host::printable::printable;
-use watertight_host::slots::{Event, Slots, SlotsError};
-use watertight_host::supervisor::factory;
 
+use self::answered::{Answer, Row};
+use super::heard::Heard;
 use super::{answer, read, Form, INPUT_SIZE_BYTES_MAX, NOT_FOUND, OK, PARTIAL};
 use crate::command::run::{duration, slots_of};
 
@@ -45,7 +48,8 @@ pub struct FetchArgs {
     spread: Option<Duration>,
     #[command(flatten)]
     host: Option<HostArgs>,
-    /// State folder of the run, if it was given one: what was recalled leaves its slots for the quarantine.
+    /// State folder of the run, if it was given one: what was recalled goes into its quarantine, and its `status` says how fresh the
+    /// repository is.
     #[arg(long, value_name = "DIR")]
     recall_in: Option<PathBuf>,
     /// Form of the answer.
@@ -71,98 +75,81 @@ struct HostArgs {
     engine: Option<u32>,
 }
 
-/// A timestamp is renewed daily; two days without one are worth a word.
-const STALE_AFTER_S: i64 = 2 * 24 * 3600;
-
-#[derive(Debug, Serialize)]
-struct Answer {
-    kind: &'static str,
-    versions: Versions,
-    #[serde(flatten)]
-    freshness: Freshness,
-    health: Health,
-    /// Why the refresh ended early.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refresh_failed: Option<String>,
-    packs: Vec<Row>,
-    /// What the director wants of this host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    director: Option<Verdict>,
-    /// Why the plan as a whole is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    director_refused: Option<String>,
-    /// What this host may not run any more, by any plan that it has seen.
-    recalled: Vec<ContentId>,
-    /// What of it was in a slot of this host, and is in quarantine now.
-    taken_out: Vec<ContentId>,
-    /// Why what was recalled could not be taken out of the slots.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_taken_out: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Row {
-    content: ContentId,
-    name: String,
-    version: u64,
-    size_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<PathBuf>,
-}
-
-/// Exit code 0; 3 if the refresh failed and what was trusted before still is good, the plan is refused, or what was recalled can't be
-/// taken out of the slots; 4 if a name has no pack.
+/// Exit code 0; 3 if the refresh failed and what was trusted before still is good, a pack could not be had, the plan is refused, or what
+/// was recalled can't be kept out of the slots; 4 if a name has no pack. An error (1), after the answer, where nothing may be trusted
+/// now: it has expired, or never was.
 pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
     wait_for_our_turn(args);
     let now = Moment::now();
-    let mut client = open(args)?;
-    let refreshed = client.refresh(now);
-    if let Err(error) = &refreshed {
+    let mut found = Answer::default();
+    let outcome = match open(args)? {
+        Ok(mut client) => ask(args, &mut client, now, &mut found),
+        Err(error) => {
+            found.refresh_failed = Some(error.to_string());
+            Err(error)
+        }
+    };
+    found.health = found.freshness.health(now);
+    leave_word(args, now, &found);
+    answer(args.output, &found, &found.to_text())?;
+    let packs = outcome.with_context(|| args.from.clone())?;
+    let may_run = |pack: &SignedPack| !found.recalled.contains(&pack.id);
+    let is_missing = args.name.iter().any(|name| packs.iter().all(|pack| pack.release.name != *name || !may_run(pack)));
+    Ok(match is_missing {
+        true => NOT_FOUND,
+        false if found.is_partial() => PARTIAL,
+        false => OK,
+    })
+}
+
+/// Refreshes, and does what is wanted as far as it goes. Gives the packs that are signed, or why none is to be trusted.
+fn ask(args: &FetchArgs, client: &mut Client, now: Moment, found: &mut Answer) -> Result<Vec<SignedPack>, ClientError> {
+    if let Err(error) = client.refresh(now) {
         watertight_host::say!("watertight: {}", printable(&format!("{}: {error}", args.from)));
+        found.refresh_failed = Some(error.to_string());
     }
     // What was trusted before may be good still; if it is not, this says why.
-    let packs = signed_packs(&mut client, now).with_context(|| args.from.clone())?;
-    let (director, director_refused) = match &args.host {
-        Some(host) => match ask_director(&mut client, host, &packs, now)? {
-            Ok(verdict) => (verdict, None),
-            Err(refusal) => (None, Some(refusal)),
-        },
-        None => (None, None),
+    let packs = signed_packs(client, now);
+    (found.versions, found.freshness) = (client.versions(), client.freshness());
+    found.packs = packs.iter().flatten().map(Row::of).collect();
+    let is_known = match hear_director(args, client, packs.as_deref().ok(), now, found) {
+        Ok(()) => true,
+        Err(error) => {
+            found.director_refused = Some(error.to_string());
+            false
+        }
     };
-    let freshness = client.freshness();
-    let mut found = Answer {
-        kind: "content_fetched",
-        versions: client.versions(),
-        freshness,
-        health: freshness.health(now, STALE_AFTER_S),
-        refresh_failed: refreshed.as_ref().err().map(ToString::to_string),
-        packs: packs.iter().map(Row::of).collect(),
-        director,
-        director_refused,
-        recalled: Seen::read(client.store())?.recalled.into_iter().collect(),
-        taken_out: Vec::new(),
-        not_taken_out: None,
-    };
-    match take_out(args, &found.recalled) {
+    match slots::keep_out(args, &found.recalled) {
         Ok(taken_out) => found.taken_out = taken_out,
         Err(error) => {
-            watertight_host::say!("watertight: what was recalled stays in its slot: {}", printable(&error.to_string()));
+            watertight_host::say!("watertight: what was recalled is not kept out: {}", printable(&error.to_string()));
             found.not_taken_out = Some(error.to_string());
         }
     }
-    let wanted = wanted(args, &packs, &found);
+    let packs = packs?;
+    // Where it is not known what was recalled, nothing is handed out.
+    let wanted = if is_known { wanted(args, &packs, found) } else { Vec::new() };
     for (pack, row) in packs.iter().zip(&mut found.packs).filter(|(pack, _)| wanted.contains(&pack.id)) {
-        row.file = fetch(args, &client, pack)?;
+        match fetch(args, client, pack) {
+            Ok(file) => row.file = file,
+            Err(error) => {
+                let why = format!("{error:#}");
+                watertight_host::say!("watertight: {}", printable(&format!("{} {}: {why}", row.name, row.version)));
+                row.failed = Some(why);
+            }
+        }
     }
-    answer(args.output, &found, &text(&found))?;
-    let is_missing = args.name.iter().any(|name| packs.iter().all(|pack| pack.release.name != *name));
-    Ok(if is_missing {
-        NOT_FOUND
-    } else if refreshed.is_err() || found.director_refused.is_some() || found.not_taken_out.is_some() {
-        PARTIAL
-    } else {
-        OK
-    })
+    Ok(packs)
+}
+
+/// For `status` of the run that this fetch is for.
+fn leave_word(args: &FetchArgs, now: Moment, found: &Answer) {
+    let slots = slots_of(args.recall_in.as_deref());
+    let Some(folder) = slots.parent().filter(|folder| args.recall_in.is_some() || folder.is_dir()) else { return };
+    let heard = Heard::new(&args.from, now, found.freshness, found.refresh_failed.as_deref());
+    if let Err(error) = heard.leave(folder) {
+        watertight_host::say!("watertight: `status` is not told: {}", printable(&format!("{error:#}")));
+    }
 }
 
 /// Without a name that the fleet knows, the machine's own stands for the host.
@@ -177,73 +164,80 @@ fn wait_for_our_turn(args: &FetchArgs) {
     std::thread::sleep(wait);
 }
 
-fn open(args: &FetchArgs) -> anyhow::Result<Client> {
+/// The client, or why there is none: it has no root to begin with, and so has never heard anybody.
+fn open(args: &FetchArgs) -> anyhow::Result<Result<Client, ClientError>> {
     let root = args.root.as_deref().map(|path| read(path, INPUT_SIZE_BYTES_MAX)).transpose()?;
     let store = Store::open(&args.state)?;
     if args.from.starts_with("http://") || args.from.starts_with("https://") {
         let ca = args.ca.as_deref().map(|path| read(path, INPUT_SIZE_BYTES_MAX)).transpose()?;
         let source = HttpSource::new(&args.from, ca.as_deref(), HttpLimits::default())?;
-        return Ok(Client::open(store, source, root.as_deref(), Limits::default())?);
+        return Ok(Client::open(store, source, root.as_deref(), Limits::default()));
     }
-    let source = FolderSource::new(args.from.as_ref())?;
-    Ok(Client::open(store, source, root.as_deref(), Limits::default())?)
+    let source = FolderSource::at(Path::new(&args.from));
+    Ok(Client::open(store, source, root.as_deref(), Limits::default()))
 }
 
-/// The director's word for this host, or why its plan is refused. What was seen of it is durable before anybody acts on it.
-fn ask_director(
+/// What the director says: of this host where one is named, and what it has recalled in any case. What was seen of it is durable
+/// before anybody acts on it. `packs` is what offline keys signed, if that may be trusted now.
+///
+/// # Errors
+/// What it recalled before can't be read.
+fn hear_director(
+    args: &FetchArgs,
     client: &mut Client,
-    host: &HostArgs,
-    packs: &[SignedPack],
+    packs: Option<&[SignedPack]>,
     now: Moment,
-) -> anyhow::Result<Result<Option<Verdict>, String>> {
-    let (engine_oldest, engine) =
-        host.engine.map_or((watertight_engine::OLDEST_VERSION, watertight_engine::VERSION), |other| (other, other));
-    let (id, stratum, ring) = (host.host.clone(), host.stratum.clone(), host.ring.clone());
-    let host = Host { id, stratum, ring, engine, engine_oldest };
-    let plan = match fetch_plan(client, now) {
-        Ok(Some(found)) => found,
-        Ok(None) => return Ok(Ok(None)),
-        Err(error) => return Ok(Err(error.to_string())),
-    };
+    found: &mut Answer,
+) -> Result<(), SeenError> {
     let mut seen = Seen::read(client.store())?;
-    let verdict = decide(&plan, packs, &host, &mut seen, now);
-    seen.write(client.store())?;
-    Ok(verdict.map(Some).map_err(|refusal| refusal.to_string()))
-}
-
-/// What was recalled and lies in a slot of this host goes into quarantine; a run that is at work goes over to the step below.
-fn take_out(args: &FetchArgs, recalled: &[ContentId]) -> Result<Vec<ContentId>, SlotsError> {
-    if recalled.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut slots = Slots::at(&slots_of(args.recall_in.as_deref()), factory());
-    let held = match slots.state() {
-        Ok(state) => state,
-        Err(SlotsError::Disk { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut taken_out = Vec::new();
-    for content in recalled {
-        let Ok(id) = content.to_string().parse() else { continue }; // the same digest by another name
-        if held.candidates.iter().chain(&held.goods).any(|held| held.id == id) {
-            slots.after(Event::Recalled(id))?;
-            taken_out.push(*content);
+    found.recalled = seen.recalled.iter().copied().collect();
+    let Some(packs) = packs else { return Ok(()) };
+    match fetch_plan(client, now) {
+        Ok(Some(plan)) => {
+            match judge(args, &plan, packs, &mut seen, now) {
+                Ok(verdict) => found.director = verdict,
+                Err(why) => found.director_refused = Some(why),
+            }
+            found.recalled = seen.recalled.iter().copied().collect();
+            seen.write(client.store())?;
         }
+        Ok(None) => {}
+        Err(error) => found.director_refused = Some(error.to_string()),
     }
-    Ok(taken_out)
+    Ok(())
 }
 
-/// What the director wants where one is asked; else the newest pack of each name.
+fn judge(
+    args: &FetchArgs,
+    plan: &SignedPlan,
+    packs: &[SignedPack],
+    seen: &mut Seen,
+    now: Moment,
+) -> Result<Option<Verdict>, String> {
+    let Some(HostArgs { host, ring, stratum, engine }) = &args.host else {
+        seen.take_recalls(plan);
+        return Ok(None);
+    };
+    let (engine_oldest, engine) =
+        engine.map_or((watertight_engine::OLDEST_VERSION, watertight_engine::VERSION), |other| (other, other));
+    let host = Host { id: host.clone(), stratum: stratum.clone(), ring: ring.clone(), engine, engine_oldest };
+    decide(plan, packs, &host, seen, now).map(Some).map_err(|refusal| refusal.to_string())
+}
+
+/// What the director wants where one is asked; else the newest pack of each name. Never what was recalled.
 fn wanted(args: &FetchArgs, packs: &[SignedPack], found: &Answer) -> Vec<ContentId> {
+    let may_run = |id: &ContentId| !found.recalled.contains(id);
     if args.host.is_some() {
-        return found.director.as_ref().map(Verdict::to_run).unwrap_or_default();
+        let mut to_run = found.director.as_ref().map(Verdict::to_run).unwrap_or_default();
+        to_run.retain(may_run);
+        return to_run;
     }
     let is_wanted = |pack: &&SignedPack| args.name.is_empty() || args.name.contains(&pack.release.name);
     let is_newest = |pack: &&SignedPack| {
-        let of_name = packs.iter().filter(|other| other.release.name == pack.release.name);
+        let of_name = packs.iter().filter(|other| other.release.name == pack.release.name && may_run(&other.id));
         of_name.map(|other| other.release.version).max() == Some(pack.release.version)
     };
-    packs.iter().filter(is_wanted).filter(is_newest).map(|pack| pack.id).collect()
+    packs.iter().filter(is_wanted).filter(|pack| may_run(&pack.id)).filter(is_newest).map(|pack| pack.id).collect()
 }
 
 fn fetch(args: &FetchArgs, client: &Client, pack: &SignedPack) -> anyhow::Result<Option<PathBuf>> {
@@ -255,35 +249,4 @@ fn fetch(args: &FetchArgs, client: &Client, pack: &SignedPack) -> anyhow::Result
         store.put(&file, &client.download(&pack.target)?)?;
     }
     Ok(Some(to.join(file)))
-}
-
-impl Row {
-    fn of(pack: &SignedPack) -> Self {
-        Self {
-            content: pack.id,
-            name: pack.release.name.clone(),
-            version: pack.release.version,
-            size_bytes: pack.target.size_bytes(),
-            file: None,
-        }
-    }
-}
-
-fn text(found: &Answer) -> String {
-    let mut text = format!("{}\n", found.health);
-    for row in &found.packs {
-        let file = row.file.as_ref().map(|file| printable(&format!("  {}", file.display()))).unwrap_or_default();
-        text.push_str(&format!("{}  {} {}{file}\n", row.content, printable(&row.name), row.version));
-    }
-    if let Some(refusal) = &found.director_refused {
-        text.push_str(&format!("director refused: {}\n", printable(refusal)));
-    }
-    if let Some(verdict) = &found.director {
-        text.push_str(&verdict.to_string());
-    }
-    for content in &found.recalled {
-        let taken_out = if found.taken_out.contains(content) { ": taken out of its slot" } else { "" };
-        text.push_str(&format!("recalled {content}{taken_out}\n"));
-    }
-    text
 }

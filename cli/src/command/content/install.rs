@@ -27,7 +27,7 @@ pub struct InstallArgs {
     output: Form,
 }
 
-/// Exit code 0 if it is on trial now or was there already, 5 if the loader refuses it or does not survive it, 6 if it is in quarantine:
+/// Exit code 0 if it is on trial now or was there already (a slot of its id that holds other bytes gets its own back), 5 if the loader refuses it or does not survive it, 6 if it is in quarantine:
 /// that is found out before it is loaded.
 ///
 /// # Errors
@@ -55,6 +55,7 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<u8> {
         }
         Err(error) => return Err(error).with_context(|| pack.display().to_string()),
     };
+    let is_mended = slots.mend(&bytes)?;
     let (is_new, code) = match slots.after(Event::Installed { version: header.version, bytes: &bytes }) {
         Ok(_) => (true, OK),
         Err(SlotsError::Refused(refusal @ Refusal::There { .. })) => {
@@ -69,6 +70,7 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<u8> {
     };
     let run = RunLock::holder(&state_of(state.as_deref()));
     let who = match (is_new, run) {
+        (false, _) if is_mended => "its file was damaged and is replaced".to_owned(),
         (false, _) => "nothing changes".to_owned(),
         (true, Some(pid)) => format!("process {pid} goes over to it; `watertight status` tells how it fares"),
         (true, None) => "no run is at work: the next one tries it".to_owned(),
@@ -86,7 +88,7 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<u8> {
     let line = json!({
         "id": id.to_string(), "name": name, "version": version, "rules": rules, "canaries": header.canaries,
         "is_urgent": header.is_urgent,
-        "installed": is_new, "run": run,
+        "installed": is_new, "mended": is_mended, "run": run,
     });
     answer(*output, &line, &text)?;
     Ok(code)

@@ -9,6 +9,7 @@ mod draft;
 mod explain;
 mod explain_together;
 mod fetch;
+pub(super) mod heard;
 mod install;
 mod keys;
 mod left_out;

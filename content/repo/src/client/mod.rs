@@ -145,7 +145,8 @@ impl Client {
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         let expires = self.trusted.timestamp().map(|timestamp| Moment::from_core(timestamp.expires));
-        Freshness { refreshed: self.refreshed.map(|refreshed| refreshed.at), expires }
+        let life_s = self.refreshed.and_then(|refreshed| refreshed.life_s);
+        Freshness { refreshed: self.refreshed.map(|refreshed| refreshed.at), expires, life_s }
     }
 
     /// Brings what is trusted up to date, or leaves it as far as it verified.
@@ -156,13 +157,21 @@ impl Client {
         self.refresh_root()?; // 5.3
         self.trusted.check_root_expired(now.to_core()).map_err(|error| refused("root", error))?; // 5.3.10
         self.load_kept()?;
+        let heard_before = self.versions().timestamp;
         self.refresh_timestamp(now)?; // 5.4
         self.refresh_snapshot(now)?; // 5.5
         self.refresh_targets(now)?; // 5.6
-        let refreshed = Refreshed { at: now };
+        let refreshed = Refreshed { at: now, life_s: self.life_s(heard_before, now) };
         refreshed.write(&self.store)?;
         self.refreshed = Some(refreshed);
         Ok(())
+    }
+
+    /// How long the timestamp had to live when it was heard first, which is now if it is another one than before.
+    fn life_s(&self, heard_before: Option<u64>, now: Moment) -> Option<i64> {
+        let timestamp = self.trusted.timestamp()?;
+        let known = self.refreshed.filter(|_| heard_before == Some(timestamp.version));
+        known.and_then(|refreshed| refreshed.life_s).or_else(|| Some(Moment::from_core(timestamp.expires).since_s(now)))
     }
 
     /// 5.3: root by root, each signed by the one before and by itself, each durable before the next is asked for.

@@ -83,6 +83,11 @@ impl Seen {
         self.authority.clone_from(&signed.authority);
         self.epoch = signed.plan.epoch;
         self.plan_sha256.clone_from(&signed.sha256);
+        self.take_recalls(signed);
+    }
+
+    /// What a plan recalls, for one who asks for no host. Its epoch, lease and clock don't matter: to stop is always safe.
+    pub fn take_recalls(&mut self, signed: &SignedPlan) {
         for content in &signed.plan.recall {
             if self.recalled.len() < RECALLED_MAX {
                 self.recalled.insert(*content);

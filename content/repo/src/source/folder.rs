@@ -20,11 +20,22 @@ impl FolderSource {
     /// # Errors
     /// There is no folder `metadata` in it.
     pub fn new(folder: &Path) -> Result<Self, SourceError> {
-        if folder.join(METADATA).is_dir() {
-            return Ok(Self { folder: folder.to_owned() });
+        let source = Self::at(folder);
+        source.check().map(|()| source)
+    }
+
+    /// The repository in a folder that need not be there now, as one on a disk that is not mounted: each fetch says so.
+    #[must_use]
+    pub fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    fn check(&self) -> Result<(), SourceError> {
+        if self.folder.join(METADATA).is_dir() {
+            return Ok(());
         }
         let why = "it has no folder `metadata`: name the folder that `watertight content publish --to` wrote".into();
-        Err(SourceError::Place { place: folder.display().to_string(), why })
+        Err(SourceError::Place { place: self.folder.display().to_string(), why })
     }
 }
 
@@ -38,6 +49,7 @@ impl Source for FolderSource {
         if let Some(why) = unsafe_reason(path) {
             return Err(SourceError::Place { place: path.into(), why: why.into() });
         }
+        self.check()?;
         let tree = match tree {
             Tree::Metadata => METADATA,
             Tree::Targets => TARGETS,
