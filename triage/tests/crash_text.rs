@@ -14,7 +14,10 @@ fn assert_named(text: &str, title: &str, class: &str) {
     let called: String = text.lines().map(|line| format!("[   12.345678][  T77] {line}\n")).collect();
     let journal: String = text.lines().map(|line| format!("Nov 22 08:45:24 host kernel: {line}\n")).collect();
     let pstore: String = text.lines().map(|line| format!("<4>[   12.345678] {line}\r\n")).collect();
-    for form in [text, &stamped, &called, &journal, &pstore] {
+    let human: String = text.lines().map(|line| format!("[Sun Nov 22 10:00:00 2026] {line}\n")).collect();
+    let decoded: String = text.lines().map(|line| format!("kern  :alert : [   12.345678] {line}\n")).collect();
+    let monotonic: String = text.lines().map(|line| format!("[   12.345678] web-1 kernel: {line}\n")).collect();
+    for form in [text, &stamped, &called, &journal, &pstore, &human, &decoded, &monotonic] {
         let found = reports(form);
         assert!(!found.is_empty(), "no report in\n{form}");
         let first = &found[0];
@@ -527,4 +530,50 @@ Call Trace:
         assert_eq!(found.len(), 1, "{:?}", found.iter().map(|one| &one.title).collect::<Vec<_>>());
         assert_eq!(found[0].title.as_deref(), Some("frob failed in frob_fill"));
     }
+}
+
+#[test]
+fn a_page_fault_and_its_panic_are_one_crash_with_and_without_the_caller() {
+    let mut text = String::from(
+        "BUG: kernel NULL pointer dereference, address: 0000000000000018
+#PF: supervisor read access in kernel mode
+Oops: 0000 [#1] PREEMPT SMP NOPTI
+CPU: 3 PID: 77 Comm: frobd Not tainted 6.1.0 #1
+RIP: 0010:frob_show+0x1a/0x60 [frob]
+Call Trace:
+ <TASK>
+",
+    );
+    (0..20).for_each(|number| text.push_str(&format!(" frob_{number}+0x10/0x20\n")));
+    text.push_str(" </TASK>\nModules linked in: frob\n---[ end trace 0000000000000000 ]---\n");
+    text.push_str("RIP: 0010:frob_show+0x1a/0x60 [frob]\nKernel panic - not syncing: Fatal exception\n");
+    for front in ["[   12.345678] ", "[   12.345678][   T77] ", "[   12.345678][    C3] ", "6,1,2,-,caller=T77;"] {
+        // Twice: the second crash is one of its own.
+        let form: String =
+            [text.as_str(), text.as_str()].concat().lines().map(|line| format!("{front}{line}\n")).collect();
+        let found = reports(&form);
+        let own: Vec<&Report> = found.iter().filter(|one| !one.suppressed).collect();
+        assert_eq!(own.len(), 2, "{front}: {:?}", found.iter().map(|one| &one.title).collect::<Vec<_>>());
+        for one in own {
+            let title = one.title.as_deref();
+            assert_eq!(title, Some("BUG: unable to handle kernel NULL pointer dereference in frob_show"), "{front}");
+            assert_eq!((one.frames.len(), one.modules.len()), (21, 1), "{front}");
+        }
+    }
+}
+
+#[test]
+fn what_another_task_meets_while_a_crash_is_printed_is_told_too() {
+    let text = "[    1.000000][   T77] BUG: kernel NULL pointer dereference, address: 0000000000000018
+[    1.000000][   T78] WARNING: CPU: 0 PID: 78 at fs/frob.c:12 frob_open+0x10/0x20
+[    1.000000][   T77] Oops: 0000 [#1] PREEMPT SMP NOPTI
+[    1.000000][   T78] RIP: 0010:frob_open+0x10/0x20
+[    1.000000][   T77] RIP: 0010:frob_show+0x1a/0x60 [frob]
+[    1.000000][   T78] Call Trace:
+[    1.000000][   T77] Call Trace:
+[    1.000000][   T78]  vfs_open+0x10/0x20
+[    1.000000][   T77]  vfs_read+0x10/0x20
+";
+    let titles: Vec<_> = reports(text).into_iter().filter_map(|one| one.title).collect();
+    assert_eq!(titles, ["BUG: unable to handle kernel NULL pointer dereference in frob_show", "WARNING in frob_open"]);
 }
