@@ -1,6 +1,6 @@
 //! Crash texts written for these tests in the kernel's formats, with the title, type and subject that each must get.
 
-use watertight_triage::report::{Kind, Report, Trust};
+use watertight_triage::report::{Kind, Operation, Report, Trust};
 
 fn reports(text: &str) -> Vec<Report> {
     let mut reports = Vec::new();
@@ -576,4 +576,78 @@ fn what_another_task_meets_while_a_crash_is_printed_is_told_too() {
 ";
     let titles: Vec<_> = reports(text).into_iter().filter_map(|one| one.title).collect();
     assert_eq!(titles, ["BUG: unable to handle kernel NULL pointer dereference in frob_show", "WARNING in frob_open"]);
+}
+
+#[test]
+fn what_the_machine_wanted_is_read_in_the_words_of_each_architecture() {
+    for (line, operation) in [
+        ("Unable to handle kernel NULL pointer dereference at virtual address 00000014 when write", Operation::Write),
+        ("Unable to handle kernel NULL pointer dereference at virtual address 00000014 when read", Operation::Read),
+        (
+            "Unable to handle kernel NULL pointer dereference at virtual address 00000014 when execute",
+            Operation::Execute,
+        ),
+        ("BUG: Kernel NULL pointer dereference on read at 0x00000014", Operation::Read),
+        ("BUG: Kernel NULL pointer dereference on write at 0x00000014", Operation::Write),
+    ] {
+        let text = format!("[    1.000000] {line}\n[    1.000000] pc : frob_open+0x10/0x20 [frob]\n");
+        let access = reports(&text)[0].access.clone().expect("an access");
+        assert_eq!((access.operation, access.address.0), (operation, 0x14), "{line}");
+    }
+}
+
+#[test]
+fn those_who_had_the_memory_are_not_on_the_stack_of_who_used_it() {
+    let text = "BUG: KFENCE: use-after-free read in frob_get+0x20/0x60 [frob]
+
+Use-after-free read at 0x00000000abcdef12 (in kfence-#77):
+ frob_get+0x20/0x60 [frob]
+ frob_ioctl+0x20/0x60 [frob]
+
+allocated by task 99 on cpu 1 at 20.001s:
+ frob_alloc+0x20/0x60 [frob]
+
+freed by task 99 on cpu 1 at 20.002s:
+ frob_free+0x20/0x60 [frob]
+";
+    let stamped: String = text.lines().map(|line| format!("[    1.000000] {line}\n")).collect();
+    let names: Vec<_> = reports(&stamped)[0].frames.iter().filter_map(|frame| frame.function.clone()).collect();
+    assert_eq!(names, ["frob_get", "frob_ioctl"]);
+}
+
+#[test]
+fn a_stall_whose_interrupt_left_no_frames_is_named_after_what_was_interrupted() {
+    let text = "rcu: INFO: rcu_preempt self-detected stall on CPU
+rcu: \t1-....: (20999 ticks this GP) idle=5a4c/1/0x4000000000000000 softirq=1234/1234 fqs=5250
+CPU: 1 PID: 401 Comm: frobd Not tainted 6.6.0 #1
+RIP: 0010:frob_loop+0x10/0x40 [frob]
+Call Trace:
+ <IRQ>
+ ? rcu_dump_cpu_stacks+0xc4/0x100
+ ? sysvec_apic_timer_interrupt+0x6e/0x90
+ </IRQ>
+ <TASK>
+ frob_spin+0x10/0x40 [frob]
+ frob_ioctl+0x10/0x40 [frob]
+ __x64_sys_ioctl+0x87/0xc0
+ do_syscall_64+0x55/0xb0
+ </TASK>
+";
+    let stamped: String = text.lines().map(|line| format!("[    1.000000] {line}\n")).collect();
+    let report = &reports(&stamped)[0];
+    assert_eq!(report.title.as_deref(), Some("INFO: rcu detected stall in frob_ioctl"));
+    assert!(!report.corrupted, "{:?}", report.warnings);
+}
+
+#[test]
+fn a_stack_of_arm_needs_no_words_before_it() {
+    let text = "Unable to handle kernel NULL pointer dereference at virtual address 00000004 when write
+Internal error: Oops: 805 [#1] SMP ARM
+PC is at frob_store+0x14/0x40 [frob]
+Stack: (0xd0a05ee0 to 0xd0a06000)
+ frob_store [frob] from vfs_write+0x2b0/0x3f0
+ vfs_write from ksys_write+0x6c/0xec
+";
+    let stamped: String = text.lines().map(|line| format!("[    1.000000] {line}\n")).collect();
+    assert!(!reports(&stamped)[0].corrupted);
 }
