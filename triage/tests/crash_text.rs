@@ -616,30 +616,6 @@ freed by task 99 on cpu 1 at 20.002s:
 }
 
 #[test]
-fn a_stall_whose_interrupt_left_no_frames_is_named_after_what_was_interrupted() {
-    let text = "rcu: INFO: rcu_preempt self-detected stall on CPU
-rcu: \t1-....: (20999 ticks this GP) idle=5a4c/1/0x4000000000000000 softirq=1234/1234 fqs=5250
-CPU: 1 PID: 401 Comm: frobd Not tainted 6.6.0 #1
-RIP: 0010:frob_loop+0x10/0x40 [frob]
-Call Trace:
- <IRQ>
- ? rcu_dump_cpu_stacks+0xc4/0x100
- ? sysvec_apic_timer_interrupt+0x6e/0x90
- </IRQ>
- <TASK>
- frob_spin+0x10/0x40 [frob]
- frob_ioctl+0x10/0x40 [frob]
- __x64_sys_ioctl+0x87/0xc0
- do_syscall_64+0x55/0xb0
- </TASK>
-";
-    let stamped: String = text.lines().map(|line| format!("[    1.000000] {line}\n")).collect();
-    let report = &reports(&stamped)[0];
-    assert_eq!(report.title.as_deref(), Some("INFO: rcu detected stall in frob_ioctl"));
-    assert!(!report.corrupted, "{:?}", report.warnings);
-}
-
-#[test]
 fn a_stack_of_arm_needs_no_words_before_it() {
     let text = "Unable to handle kernel NULL pointer dereference at virtual address 00000004 when write
 Internal error: Oops: 805 [#1] SMP ARM

@@ -1,7 +1,7 @@
 //! Finds the subject of a report: the function that it is about.
 
 use super::dispatch::{is_dispatcher, is_waiting, joined, without_call_prefix};
-use super::format::{Format, Pick, Step, POINTER_THEN_TRACE};
+use super::format::{Format, Pick, Step};
 use super::frame::{calls, demangled, pointer, symbol, Pointer};
 use super::skip::{self, Skip};
 
@@ -48,17 +48,7 @@ pub(super) fn subjects(format: &Format, first: &str, lines: &[&str]) -> Subjects
     if subjects.is_complete() || format.otherwise.is_empty() {
         return subjects;
     }
-    let others = walk(format, format.otherwise, first, lines);
-    if format.pick != Pick::Stall || others.is_complete() || others.is_mixed {
-        return others;
-    }
-    // Of an interrupt whose frames are leftovers nothing is shown: what was interrupted stands right in the stack.
-    let plain = walk(format, POINTER_THEN_TRACE, first, lines);
-    if plain.is_complete() {
-        plain
-    } else {
-        others
-    }
+    walk(format, format.otherwise, first, lines)
 }
 
 /// Takes the steps one after the other over the lines.

@@ -125,7 +125,7 @@ const PLAIN: Format = Format {
 const TRACE: &[Step] = &[Step::Trace, Step::Frames];
 
 /// The instruction pointer, then a stack below `Call Trace:`.
-pub(super) const POINTER_THEN_TRACE: &[Step] = &[Step::Pointer, Step::Trace, Step::Frames];
+const POINTER_THEN_TRACE: &[Step] = &[Step::Pointer, Step::Trace, Step::Frames];
 
 /// The instruction pointer, then the stack right below. A warning's trap frame is printed in the middle of the stack, and what is
 /// above it is the trap's own.
