@@ -114,3 +114,44 @@ fn the_report_in_the_how_to_is_what_the_command_prints() {
         assert!(printed.contains(&line), "the page has {line:?}, printed was\n{}", printed.join("\n"));
     }
 }
+
+#[test]
+fn parts_of_a_crash_in_pstore_are_one_crash_in_any_order() {
+    const FIRST: &str = "Panic#2 Part2
+<1>[   12.345678] BUG: kernel NULL pointer dereference, address: 0000000000000018
+<4>[   12.345678] Oops: 0000 [#1] PREEMPT SMP NOPTI
+<4>[   12.345678] RIP: 0010:frob_show+0x1a/0x60 [frob]
+<4>[   12.345678] Call Trace:
+<4>[   12.345678]  <TASK>
+";
+    const LAST: &str = "Panic#2 Part1
+<4>[   12.345678]  frob_read+0x19/0x40 [frob]
+<4>[   12.345678]  vfs_read+0x201/0x2e0
+<4>[   12.345678]  </TASK>
+<4>[   12.345678] Modules linked in: frob
+<0>[   12.345678] Kernel panic - not syncing: Fatal exception
+";
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in [("dmesg-efi-1", LAST), ("dmesg-efi-2", FIRST), ("oops.log", OOPS)] {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    for files in [["dmesg-efi-1", "dmesg-efi-2", "oops.log"], ["dmesg-efi-2", "oops.log", "dmesg-efi-1"]] {
+        let done = watertight(folder.path(), &[["triage", "-o", "json"].as_slice(), &files].concat());
+        let lines: Vec<serde_json::Value> =
+            text(&done.stdout).lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        let crash = &lines[0];
+        assert_eq!(crash["title"], "BUG: unable to handle kernel NULL pointer dereference in frob_show");
+        assert_eq!((crash["file"].as_str(), crash["corrupted"].as_bool()), (Some("dmesg-efi-2"), Some(false)));
+        assert_eq!(crash["frames"].as_array().map(Vec::len), Some(3));
+        assert_eq!(crash["modules"][0]["name"], "frob");
+        // Where the headline begins in the second part's file, up to that file's end.
+        assert_eq!(crash["span"], serde_json::json!({"start": 14, "end": FIRST.len()}));
+        assert_eq!(crash["warnings"][0], "the crash goes on in dmesg-efi-1");
+        assert_eq!(lines[1]["title"], "WARNING in frob_open");
+    }
+    // The same part of another boot: nothing tells which belongs to which.
+    std::fs::write(folder.path().join("dmesg-efi-3"), LAST).expect("written");
+    let done = watertight(folder.path(), &["triage", "-o", "json", "dmesg-efi-1", "dmesg-efi-2", "dmesg-efi-3"]);
+    assert_eq!(text(&done.stdout).lines().count(), 3);
+}

@@ -11,8 +11,18 @@ use crate::source::{FileSource, Source};
 use crate::symbols::{Folders, SymbolFiles};
 use crate::Error;
 
-/// Longest text that is read: 256 MiB. A log is read whole, because a report may begin anywhere in it.
-const TEXT_BYTES_MAX: usize = 256 << 20;
+/// How much of a text is read.
+#[derive(Clone, Copy, Debug)]
+struct TextBounds {
+    /// Bytes that are in memory at a time, and that are always read of the end.
+    part_bytes: u64,
+    /// Bytes that two parts share, so that a report is whole in one of them: the longest report of 20,000 lines seldom has more.
+    overlap_bytes: u64,
+    /// Bytes that are read: some seconds of work.
+    total_bytes: u64,
+}
+
+const TEXT_BOUNDS: TextBounds = TextBounds { part_bytes: 256 << 20, overlap_bytes: 4 << 20, total_bytes: 768 << 20 };
 
 /// How to examine.
 #[derive(Clone, Debug)]
@@ -73,9 +83,10 @@ pub fn examine_source(
         report(one);
     });
     match outcome {
-        Ok(()) if found > 0 => Examined::Found(found),
-        Ok(()) => {
-            report(Report::none(file.to_owned(), None));
+        Ok(_) if found > 0 => Examined::Found(found),
+        Ok(warning) => {
+            let none = Report::none(file.to_owned(), None);
+            report(Report { warnings: warning.into_iter().collect(), ..none });
             Examined::Nothing
         }
         Err(error) => {
@@ -85,39 +96,27 @@ pub fn examine_source(
     }
 }
 
-/// Calls the reader of the file's format.
+/// Calls the reader of the file's format. Returns what it has to say of the file as a whole.
 fn read(
     source: &dyn Source,
     hive: &dyn Fn() -> Option<FileSource>,
     options: &Options,
     report: &mut dyn FnMut(Report),
-) -> Result<(), Error> {
+) -> Result<Option<String>, Error> {
     let symbols = options.symbols.as_ref();
     match Format::of(&source.bytes(0, HEAD_BYTES)?) {
-        Format::Text => read_text(source, report),
+        Format::Text => return read_text(source, TEXT_BOUNDS, report),
         Format::WindowsKernel64 => {
             let hive = hive();
             report(crate::windows::read(source, symbols, hive.as_ref().map(|hive| hive as &dyn Source))?);
-            Ok(())
         }
-        Format::Minidump => {
-            report(crate::process::minidump(source, &options.symbols)?);
-            Ok(())
-        }
-        Format::Kdump => {
-            report(crate::vmcore::read(source)?);
-            Ok(())
-        }
-        Format::ElfCore if crate::vmcore::is_kernel(source)? => {
-            report(crate::vmcore::read(source)?);
-            Ok(())
-        }
-        Format::ElfCore => {
-            report(crate::process::elf_core(source, &options.symbols)?);
-            Ok(())
-        }
-        format => Err(Error::NoReader { format }),
+        Format::Minidump => report(crate::process::minidump(source, &options.symbols)?),
+        Format::Kdump => report(crate::vmcore::read(source)?),
+        Format::ElfCore if crate::vmcore::is_kernel(source)? => report(crate::vmcore::read(source)?),
+        Format::ElfCore => report(crate::process::elf_core(source, &options.symbols)?),
+        format => return Err(Error::NoReader { format }),
     }
+    Ok(None)
 }
 
 /// The registry's SYSTEM hive, if whoever collected the dump put it beside it.
@@ -127,17 +126,50 @@ pub fn system_hive(dump: &Path) -> Option<FileSource> {
     ["SYSTEM", "system", "System"].iter().find_map(|name| FileSource::open(&folder.join(name)).ok())
 }
 
-/// Reads a text and looks for what a Linux kernel printed.
-fn read_text(source: &dyn Source, report: &mut dyn FnMut(Report)) -> Result<(), Error> {
-    let text = text(source.bytes(0, TEXT_BYTES_MAX)?);
-    let is_cut = source.size_bytes() > u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX);
-    linux::read(&text, &mut |mut one| {
-        if is_cut {
-            one.warnings.push(format!("only the first {TEXT_BYTES_MAX} bytes were read: cut the log into parts"));
-        }
-        report(one);
+/// Reads a text and looks for what a Linux kernel printed. A long one is read part by part; of one beyond all bounds the middle is left
+/// out, because a machine's last words stand at the end.
+fn read_text(source: &dyn Source, bounds: TextBounds, report: &mut dyn FnMut(Report)) -> Result<Option<String>, Error> {
+    let size = source.size_bytes();
+    let tail = size.saturating_sub(bounds.part_bytes);
+    let left_out = (size > bounds.total_bytes).then(|| bounds.total_bytes.saturating_sub(bounds.part_bytes)..tail);
+    let warning = left_out.as_ref().map(|left_out| {
+        format!(
+            "of {size} bytes those from {} to {} were not read: cut the log into parts",
+            left_out.start, left_out.end
+        )
     });
-    Ok(())
+    let mut reader = linux::Reader::default();
+    let mut offset = 0_u64;
+    while offset < size {
+        let wanted = usize::try_from(bounds.part_bytes).unwrap_or(usize::MAX);
+        let text = text(source.bytes(offset, wanted)?);
+        let read = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let ends_here = offset.saturating_add(read) >= size || read == 0;
+        // What begins near the part's end is left to the next part, which has all of it.
+        let overlap = usize::try_from(bounds.overlap_bytes).unwrap_or(usize::MAX);
+        let limit = if ends_here { text.len() } else { line_start(&text, text.len().saturating_sub(overlap)) };
+        let end = reader.read(&text, 0..limit, &mut |mut one| {
+            if let Some(span) = &mut one.span {
+                span.start = span.start.saturating_add(offset);
+                span.end = span.end.saturating_add(offset);
+            }
+            one.warnings.extend(warning.clone());
+            report(one);
+        });
+        let Some(end) = end.filter(|_| !ends_here) else { break };
+        offset = offset.saturating_add(u64::try_from(end.max(limit).max(1)).unwrap_or(u64::MAX));
+        if left_out.as_ref().is_some_and(|left_out| left_out.contains(&offset)) {
+            offset = tail;
+        }
+    }
+    Ok(warning)
+}
+
+/// The start of the line that holds that byte.
+fn line_start(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().get(..at).unwrap_or_default();
+    // A line without end is cut where it is.
+    memchr::memrchr(b'\n', before).map_or(at, |end| end.saturating_add(1))
 }
 
 /// Bytes as text, each at its place: what is no letter becomes `?`. In place: a second copy of a large log is memory for nothing.
@@ -148,4 +180,53 @@ fn text(bytes: Vec<u8>) -> String {
         // All of it is ASCII now.
         String::from_utf8(bytes).unwrap_or_default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: TextBounds = TextBounds { part_bytes: 1_000, overlap_bytes: 200, total_bytes: 3_000 };
+    const CRASH: &str = "[    1.000000] BUG: kernel NULL pointer dereference, address: 0000000000000010
+[    1.000000] Oops: 0000 [#1] SMP
+[    1.000000] RIP: 0010:frob_open+0x10/0x20 [frob]
+";
+
+    /// Spans and warnings of the reports of a log that has the crash behind so many bytes of other lines, and so many behind it.
+    fn spans(before: usize, behind: usize) -> (Vec<(u64, u64)>, Option<String>) {
+        let line = "[    0.500000] frob0: link up\n";
+        let filler = |bytes: usize| line.repeat(bytes.div_ceil(line.len()));
+        let text = format!("{}{CRASH}{}", filler(before), filler(behind));
+        let mut found = Vec::new();
+        let warning = read_text(&text.into_bytes(), BOUNDS, &mut |one| {
+            let span = one.span.expect("a place");
+            assert_eq!(one.frames.len(), 1, "whole: {one:?}");
+            found.push((span.start, span.end));
+        });
+        (found, warning.expect("memory"))
+    }
+
+    #[test]
+    fn a_crash_of_a_long_log_is_told_once_wherever_it_begins() {
+        for before in (0..2_400).step_by(30) {
+            let start = u64::try_from(before).expect("small");
+            let length = u64::try_from(CRASH.len() - 1).expect("small");
+            assert_eq!(spans(before, 300), (vec![(start, start + length)], None), "behind {before} bytes");
+        }
+    }
+
+    #[test]
+    fn the_end_of_an_endless_log_is_read_and_what_was_not_is_told() {
+        let (found, warning) = spans(30_000, 0);
+        assert_eq!(found.len(), 1);
+        assert!(warning.expect("a warning").contains("those from 2000 to "));
+        let (found, warning) = spans(10_020, 20_010);
+        assert!(found.is_empty() && warning.is_some());
+    }
+
+    #[test]
+    fn a_log_without_line_ends_is_read_to_its_end() {
+        let warning = read_text(&vec![b'x'; 2_900], BOUNDS, &mut |one| panic!("{one:?}"));
+        assert_eq!(warning.expect("memory"), None);
+    }
 }

@@ -1,6 +1,6 @@
 //! Crash texts written for these tests in the kernel's formats, with the title, type and subject that each must get.
 
-use watertight_triage::report::{Kind, Report, Trust};
+use watertight_triage::report::{Kind, Operation, Report, Trust};
 
 fn reports(text: &str) -> Vec<Report> {
     let mut reports = Vec::new();
@@ -14,7 +14,10 @@ fn assert_named(text: &str, title: &str, class: &str) {
     let called: String = text.lines().map(|line| format!("[   12.345678][  T77] {line}\n")).collect();
     let journal: String = text.lines().map(|line| format!("Nov 22 08:45:24 host kernel: {line}\n")).collect();
     let pstore: String = text.lines().map(|line| format!("<4>[   12.345678] {line}\r\n")).collect();
-    for form in [text, &stamped, &called, &journal, &pstore] {
+    let human: String = text.lines().map(|line| format!("[Sun Nov 22 10:00:00 2026] {line}\n")).collect();
+    let decoded: String = text.lines().map(|line| format!("kern  :alert : [   12.345678] {line}\n")).collect();
+    let monotonic: String = text.lines().map(|line| format!("[   12.345678] web-1 kernel: {line}\n")).collect();
+    for form in [text, &stamped, &called, &journal, &pstore, &human, &decoded, &monotonic] {
         let found = reports(form);
         assert!(!found.is_empty(), "no report in\n{form}");
         let first = &found[0];
@@ -527,4 +530,100 @@ Call Trace:
         assert_eq!(found.len(), 1, "{:?}", found.iter().map(|one| &one.title).collect::<Vec<_>>());
         assert_eq!(found[0].title.as_deref(), Some("frob failed in frob_fill"));
     }
+}
+
+#[test]
+fn a_page_fault_and_its_panic_are_one_crash_with_and_without_the_caller() {
+    let mut text = String::from(
+        "BUG: kernel NULL pointer dereference, address: 0000000000000018
+#PF: supervisor read access in kernel mode
+Oops: 0000 [#1] PREEMPT SMP NOPTI
+CPU: 3 PID: 77 Comm: frobd Not tainted 6.1.0 #1
+RIP: 0010:frob_show+0x1a/0x60 [frob]
+Call Trace:
+ <TASK>
+",
+    );
+    (0..20).for_each(|number| text.push_str(&format!(" frob_{number}+0x10/0x20\n")));
+    text.push_str(" </TASK>\nModules linked in: frob\n---[ end trace 0000000000000000 ]---\n");
+    text.push_str("RIP: 0010:frob_show+0x1a/0x60 [frob]\nKernel panic - not syncing: Fatal exception\n");
+    for front in ["[   12.345678] ", "[   12.345678][   T77] ", "[   12.345678][    C3] ", "6,1,2,-,caller=T77;"] {
+        // Twice: the second crash is one of its own.
+        let form: String =
+            [text.as_str(), text.as_str()].concat().lines().map(|line| format!("{front}{line}\n")).collect();
+        let found = reports(&form);
+        let own: Vec<&Report> = found.iter().filter(|one| !one.suppressed).collect();
+        assert_eq!(own.len(), 2, "{front}: {:?}", found.iter().map(|one| &one.title).collect::<Vec<_>>());
+        for one in own {
+            let title = one.title.as_deref();
+            assert_eq!(title, Some("BUG: unable to handle kernel NULL pointer dereference in frob_show"), "{front}");
+            assert_eq!((one.frames.len(), one.modules.len()), (21, 1), "{front}");
+        }
+    }
+}
+
+#[test]
+fn what_another_task_meets_while_a_crash_is_printed_is_told_too() {
+    let text = "[    1.000000][   T77] BUG: kernel NULL pointer dereference, address: 0000000000000018
+[    1.000000][   T78] WARNING: CPU: 0 PID: 78 at fs/frob.c:12 frob_open+0x10/0x20
+[    1.000000][   T77] Oops: 0000 [#1] PREEMPT SMP NOPTI
+[    1.000000][   T78] RIP: 0010:frob_open+0x10/0x20
+[    1.000000][   T77] RIP: 0010:frob_show+0x1a/0x60 [frob]
+[    1.000000][   T78] Call Trace:
+[    1.000000][   T77] Call Trace:
+[    1.000000][   T78]  vfs_open+0x10/0x20
+[    1.000000][   T77]  vfs_read+0x10/0x20
+";
+    let titles: Vec<_> = reports(text).into_iter().filter_map(|one| one.title).collect();
+    assert_eq!(titles, ["BUG: unable to handle kernel NULL pointer dereference in frob_show", "WARNING in frob_open"]);
+}
+
+#[test]
+fn what_the_machine_wanted_is_read_in_the_words_of_each_architecture() {
+    for (line, operation) in [
+        ("Unable to handle kernel NULL pointer dereference at virtual address 00000014 when write", Operation::Write),
+        ("Unable to handle kernel NULL pointer dereference at virtual address 00000014 when read", Operation::Read),
+        (
+            "Unable to handle kernel NULL pointer dereference at virtual address 00000014 when execute",
+            Operation::Execute,
+        ),
+        ("BUG: Kernel NULL pointer dereference on read at 0x00000014", Operation::Read),
+        ("BUG: Kernel NULL pointer dereference on write at 0x00000014", Operation::Write),
+    ] {
+        let text = format!("[    1.000000] {line}\n[    1.000000] pc : frob_open+0x10/0x20 [frob]\n");
+        let access = reports(&text)[0].access.clone().expect("an access");
+        assert_eq!((access.operation, access.address.0), (operation, 0x14), "{line}");
+    }
+}
+
+#[test]
+fn those_who_had_the_memory_are_not_on_the_stack_of_who_used_it() {
+    let text = "BUG: KFENCE: use-after-free read in frob_get+0x20/0x60 [frob]
+
+Use-after-free read at 0x00000000abcdef12 (in kfence-#77):
+ frob_get+0x20/0x60 [frob]
+ frob_ioctl+0x20/0x60 [frob]
+
+allocated by task 99 on cpu 1 at 20.001s:
+ frob_alloc+0x20/0x60 [frob]
+
+freed by task 99 on cpu 1 at 20.002s:
+ frob_free+0x20/0x60 [frob]
+";
+    let stamped: String = text.lines().map(|line| format!("[    1.000000] {line}\n")).collect();
+    let names: Vec<_> = reports(&stamped)[0].frames.iter().filter_map(|frame| frame.function.clone()).collect();
+    assert_eq!(names, ["frob_get", "frob_ioctl"]);
+}
+
+#[test]
+fn a_stack_of_arm_needs_no_words_before_it() {
+    let text = "Unable to handle kernel NULL pointer dereference at virtual address 00000004 when write
+Internal error: Oops: 805 [#1] SMP ARM
+PC is at frob_store+0x14/0x40 [frob]
+Stack: (0xd0a05ee0 to 0xd0a06000)
+ frob_store [frob] from vfs_write+0x2b0/0x3f0
+ vfs_write from ksys_write+0x6c/0xec
+";
+    let stamped: String = text.lines().map(|line| format!("[    1.000000] {line}\n")).collect();
+    assert!(!reports(&stamped)[0].corrupted);
 }

@@ -61,7 +61,8 @@ fn frames(region: &Region<'_>) -> Vec<Frame> {
     let mut stack: Option<&str> = None;
     let has_frames = |frames: &[Frame]| frames.iter().any(|frame| frame.trust != Trust::Context);
     for text in below {
-        if starts_stack(text) && has_frames(&frames) || frames.len() >= FRAMES_MAX {
+        let is_other = starts_stack(text) || is_history(text);
+        if is_other && has_frames(&frames) || frames.len() >= FRAMES_MAX {
             break;
         }
         for (open, close, name) in STACKS {
@@ -85,6 +86,11 @@ fn frames(region: &Region<'_>) -> Vec<Frame> {
         }
     }
     frames
+}
+
+/// Whether a stack of KFENCE begins that tells of earlier times: `allocated by task 99 on cpu 1 at 20.001s:`.
+fn is_history(text: &str) -> bool {
+    ["allocated by task ", "freed by task "].iter().any(|words| text.starts_with(words))
 }
 
 /// Where the stack at the fault begins. What checks locks prints others before it, of where locks were taken.
@@ -275,12 +281,27 @@ fn address(report: &mut Report, text: &str) {
         (digits.len() >= 4 && is_hex(digits)).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
     };
     let following = |words: &str| text.split_once(words).and_then(|(_, rest)| number(rest.split_whitespace().next()?));
-    let found =
-        ["for address: ", "virtual address ", "dereference, address: ", "dereference at ", "request at ", " at addr "]
-            .iter()
-            .find_map(|words| following(words));
+    let found = [
+        "for address: ",
+        "virtual address ",
+        "dereference, address: ",
+        "dereference at ",
+        "request at ",
+        "on read at ",
+        "on write at ",
+        " at addr ",
+    ]
+    .iter()
+    .find_map(|words| following(words));
     let Some(address) = found else { return };
-    let operation = if text.contains("Write") { Operation::Write } else { Operation::Read };
+    // ARM says it behind the address, PowerPC before it: `when write`, `on write at`.
+    let is_write = ["Write", "when write", "on write at"].iter().any(|words| text.contains(words));
+    let is_execute = text.contains("when execute");
+    let operation = match (is_write, is_execute) {
+        (true, _) => Operation::Write,
+        (_, true) => Operation::Execute,
+        _ => Operation::Read,
+    };
     report.access = Some(Access {
         operation,
         address: Hex(address),

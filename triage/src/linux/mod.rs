@@ -1,6 +1,7 @@
 //! Crash text of a Linux kernel: any log, from a dmesg to a serial console, a journal, pstore.
 //!
-//! 1. `headline.rs` finds where reports begin, `region.rs` which lines are theirs, `line.rs` takes off what stands in front.
+//! 1. `headline.rs` finds where reports begin, `region.rs` which lines are theirs, `line.rs` and `prefix.rs`
+//!    take off what stands in front.
 //! 2. `format/` are the kernel's messages as tables. `naming.rs` fills one in; `subject.rs` finds the function that it is about, past
 //!    those that do what others ask (`skip.rs`) or hand over to others (`dispatch.rs`).
 //! 3. `facts.rs` reads the rest: process, release, registers, frames, modules.
@@ -14,10 +15,14 @@ mod frame;
 mod headline;
 mod line;
 mod naming;
+mod prefix;
 mod region;
 mod skip;
 mod subject;
 mod title;
+
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::report::{Blamed, Kind, Report, Span};
 
@@ -32,29 +37,55 @@ const LINES_TOTAL_MAX: usize = 500_000;
 
 /// Finds every crash in a text, in its order.
 pub fn read(text: &str, report: &mut dyn FnMut(Report)) {
-    let headlines = headlines();
-    let (mut from, mut looked_at, mut reports) = (0_usize, 0_usize, 0_usize);
-    let mut has_cause = false;
-    while let Some(found) = headlines.next(text, from) {
-        let region = Region::at(text, found.start, headlines);
-        let mut one = examined(&found, &region);
-        let title = one.title.as_deref().unwrap_or_default();
-        one.suppressed = title == ASKED || has_cause && follows(title);
-        has_cause |= !follows(title);
-        // Reports of callers that are mixed line by line overlap. The next one is looked for behind this one's headline then, and
-        // otherwise behind this one.
-        let first_end = region.lines.first().map_or(found.start, |line| line.end);
-        let is_called = region.lines.first().is_some_and(|line| line.context.is_caller());
-        from = if is_called { next_line(text, first_end) } else { next_line(text, region.end) };
-        (reports, looked_at) = (reports.saturating_add(1), looked_at.saturating_add(region.looked_at));
-        let is_last = reports >= REPORTS_MAX || looked_at >= LINES_TOTAL_MAX;
-        if is_last {
-            one.warnings.push(format!("the file has more than {reports} reports: the rest is left out"));
+    Reader::default().read(text, 0..text.len(), report);
+}
+
+/// Reads a text that comes in parts: counts go on from part to part.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// Whether something was found of which a machine may have died.
+    has_cause: bool,
+    looked_at: usize,
+    reports: usize,
+}
+
+impl Reader {
+    /// Finds the crashes that begin in that range of a part; they may go on behind it. Returns where the last one has ended, or `None`
+    /// when no more are told.
+    pub fn read(&mut self, text: &str, range: Range<usize>, report: &mut dyn FnMut(Report)) -> Option<usize> {
+        let headlines = headlines();
+        let (mut from, mut end) = (range.start, range.start);
+        // Of callers that are mixed: headlines that are parts of reports already told.
+        let mut told = BTreeSet::new();
+        while let Some(found) = headlines.next(text, from).filter(|found| found.start < range.end) {
+            if told.remove(&found.start) {
+                from = next_line(text, found.start);
+                continue;
+            }
+            let region = Region::at(text, found.start, headlines);
+            let mut one = examined(&found, &region);
+            let title = one.title.as_deref().unwrap_or_default();
+            one.suppressed = title == ASKED || self.has_cause && follows(title);
+            self.has_cause |= !follows(title);
+            end = end.max(next_line(text, region.end));
+            // Reports of callers that are mixed line by line overlap. The next one is looked for behind this one's headline then, and
+            // otherwise behind this one.
+            let first_end = region.lines.first().map_or(found.start, |line| line.end);
+            let is_called = region.lines.first().is_some_and(|line| line.context.is_caller());
+            from = if is_called { next_line(text, first_end) } else { next_line(text, region.end) };
+            told.extend(region.followed_by.into_iter().filter(|start| *start >= from));
+            self.reports = self.reports.saturating_add(1);
+            self.looked_at = self.looked_at.saturating_add(region.looked_at);
+            let is_last = self.reports >= REPORTS_MAX || self.looked_at >= LINES_TOTAL_MAX;
+            if is_last {
+                one.warnings.push(format!("the file has more than {} reports: the rest is left out", self.reports));
+            }
+            report(one);
+            if is_last {
+                return None;
+            }
         }
-        report(one);
-        if is_last {
-            return;
-        }
+        Some(end)
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Region<'a> {
     pub(super) lines: Vec<Line<'a>>,
     /// The same with the frames that the kernel itself does not trust.
     pub(super) whole: Vec<&'a str>,
+    /// Where lines begin that are headlines by their words and tell more of this report's fault.
+    pub(super) followed_by: Vec<usize>,
     /// Lines that were looked at, those of others too.
     pub(super) looked_at: usize,
     /// The byte behind the last line.
@@ -40,7 +42,8 @@ pub(super) struct Region<'a> {
 impl<'a> Region<'a> {
     /// The report whose headline is the line that starts there.
     pub(super) fn at(text: &'a str, start: usize, headlines: &Headlines) -> Self {
-        let mut region = Self { lines: Vec::new(), whole: Vec::new(), looked_at: 0, end: start };
+        let mut region =
+            Self { lines: Vec::new(), whole: Vec::new(), followed_by: Vec::new(), looked_at: 0, end: start };
         let mut lines = lines_from(text, start);
         let Some(first) = lines.next() else { return region };
         region.end = first.end;
@@ -51,7 +54,8 @@ impl<'a> Region<'a> {
         for line in lines.take(LINES_MAX) {
             region.looked_at = region.looked_at.saturating_add(1);
             let is_own = line.context == first.context || shows_all_processors && line.context.is_processor();
-            let begins = headlines.is_headline(&line) && !follows(first.text, line.text);
+            let is_headline = headlines.is_headline(&line);
+            let begins = is_headline && !follows(first.text, line.text);
             let intrudes = BYSTANDERS.iter().any(|words| line.text.contains(words));
             // Callers are told apart: what another one prints is passed over, and what the same one prints before there was a stack
             // is about this report: a crash while it was printed. Otherwise nothing tells the two apart from here on.
@@ -76,6 +80,9 @@ impl<'a> Region<'a> {
             }
             if is_about && region.lines.len() >= full_lines {
                 break;
+            }
+            if is_headline && !begins {
+                region.followed_by.push(line.start);
             }
             region.push(line, is_leftover(&line));
         }
