@@ -17,7 +17,7 @@ const PACKAGE: &str = "makedumpfile";
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
     /// Behind the file's name.
-    pub name: &'static str,
+    pub suffix: &'static str,
     arguments: &'static [&'static str],
     /// To standard output, as a core goes over ssh.
     is_flattened: bool,
@@ -25,13 +25,13 @@ pub struct Form {
 
 /// Every form that we read. `-d 31` leaves out pages of zeros, of files, of programs, and free ones: what distributions ask for.
 pub const FORMS: [Form; 4] = [
-    Form { name: "plain", arguments: &["-d", "0"], is_flattened: false },
-    Form { name: "zlib", arguments: &["-c", "-d", "31"], is_flattened: false },
-    Form { name: "flattened", arguments: &["-F", "-d", "31"], is_flattened: true },
-    Form { name: "flattened-zlib", arguments: &["-F", "-c", "-d", "31"], is_flattened: true },
+    Form { suffix: "plain", arguments: &["-d", "0"], is_flattened: false },
+    Form { suffix: "zlib", arguments: &["-c", "-d", "31"], is_flattened: false },
+    Form { suffix: "flattened", arguments: &["-F", "-d", "31"], is_flattened: true },
+    Form { suffix: "flattened-zlib", arguments: &["-F", "-c", "-d", "31"], is_flattened: true },
 ];
 /// The form that is refused by name.
-pub const LZO: Form = Form { name: "lzo", arguments: &["-l", "-d", "31"], is_flattened: false };
+pub const LZO: Form = Form { suffix: "lzo", arguments: &["-l", "-d", "31"], is_flattened: false };
 
 /// The program with the libraries that its packages brought.
 pub struct Makedumpfile {
@@ -60,7 +60,7 @@ impl Makedumpfile {
 
     /// The core in another form, beside it.
     pub fn written(&self, core: &Path, form: Form) -> Result<PathBuf> {
-        let file = core.with_extension(form.name);
+        let file = core.with_extension(form.suffix);
         if form.is_flattened {
             let to = File::create(&file).with_context(|| format!("making {}", file.display()))?;
             self.run(form.arguments, &[core], to.into())?;
