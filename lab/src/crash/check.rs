@@ -39,7 +39,8 @@ pub fn against(judge: &Makedumpfile, core: &Path, report: &Report) -> Result<()>
         let file = judge.written(core, form)?;
         let again = report_of(&file)?;
         same_report(report, &again).with_context(|| format!("as {}", form.suffix))?;
-        same_lines(&vmcore::dmesg(&FileSource::open(&file)?)?, &theirs).with_context(|| format!("as {}", form.suffix))?;
+        same_lines(&vmcore::dmesg(&FileSource::open(&file)?)?, &theirs)
+            .with_context(|| format!("as {}", form.suffix))?;
         std::fs::remove_file(&file)?;
     }
     let refused = report_of(&judge.written(core, makedumpfile::LZO)?)?;
