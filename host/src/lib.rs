@@ -28,7 +28,7 @@ mod patience;
 pub mod pressure;
 pub mod previous;
 pub mod printable;
-mod pstore;
+pub mod pstore;
 pub mod publisher;
 pub mod resume;
 pub mod say;

@@ -123,8 +123,9 @@ fn read(file: &Path) -> Option<(Vec<u8>, u64)> {
     Some((text, seconds))
 }
 
-/// The first line of a record: `Panic#2 Part1`.
-fn said(text: &str) -> Option<(String, u32)> {
+/// Reason and number, and which part it is, by the first line of a record: `Panic#2 Part1`.
+#[must_use]
+pub fn said(text: &str) -> Option<(String, u32)> {
     let (reason, rest) = text.lines().next()?.split_once(" Part")?;
     let (word, number) = reason.split_once('#')?;
     let is_plain = !word.is_empty() && word.bytes().all(|letter| letter.is_ascii_alphabetic());

@@ -9,6 +9,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
+use watertight_host::pstore::said;
 use watertight_triage::Report;
 
 /// Longest part that is joined; a backend's records have some KiB, and the largest some hundred.
@@ -72,12 +73,7 @@ fn head(file: &Path) -> Option<(String, u32)> {
     }
     let mut bytes = Vec::new();
     File::open(file).ok()?.take(HEAD_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    let line = String::from_utf8_lossy(bytes.split(|byte| *byte == b'\n').next()?).into_owned();
-    let (reason, part) = line.trim_end().split_once(" Part")?;
-    let (word, number) = reason.split_once('#')?;
-    let is_reason = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    Some((reason.to_owned(), part.parse().ok().filter(|_| is_reason && is_number)?))
+    said(&String::from_utf8_lossy(&bytes))
 }
 
 /// Parts as one text in memory.
