@@ -104,7 +104,8 @@ fn stamp(file: &File) -> Option<Stamp> {
 fn cache_control(path: &str) -> &'static str {
     let name = path.rsplit('/').next().unwrap_or(path);
     let is_numbered = name.split('.').next().is_some_and(|start| start.parse::<u64>().is_ok());
-    let is_digest = name.split('.').next().is_some_and(|start| start.len() == 64 && start.bytes().all(|b| b.is_ascii_hexdigit()));
+    let is_digest =
+        name.split('.').next().is_some_and(|start| start.len() == 64 && start.bytes().all(|b| b.is_ascii_hexdigit()));
     if path == TIMESTAMP {
         "public, max-age=30"
     } else if is_numbered || is_digest {
@@ -136,8 +137,18 @@ mod tests {
     fn nothing_beside_the_repository_is_served() {
         let (_dir, content) = repository();
         for path in [
-            "../secret", "metadata/../../secret", "targets/link", "notes", "metadata", "metadata/", "/etc/passwd",
-            "metadata//timestamp.json", "metadata/.hidden", "", "targets/none", "metadata/timestamp.json\0",
+            "../secret",
+            "metadata/../../secret",
+            "targets/link",
+            "notes",
+            "metadata",
+            "metadata/",
+            "/etc/passwd",
+            "metadata//timestamp.json",
+            "metadata/.hidden",
+            "",
+            "targets/none",
+            "metadata/timestamp.json\0",
         ] {
             assert!(content.serve(path).is_none(), "{path:?}");
         }

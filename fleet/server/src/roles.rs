@@ -32,8 +32,7 @@ pub enum Action {
 
 impl Action {
     /// All, in the table's order.
-    pub const ALL: [Self; 5] =
-        [Self::Look, Self::ReadAudit, Self::MakeEnrolToken, Self::RevokeHost, Self::GiveAccess];
+    pub const ALL: [Self; 5] = [Self::Look, Self::ReadAudit, Self::MakeEnrolToken, Self::RevokeHost, Self::GiveAccess];
 
     /// Its word in refusals and in the audit log.
     #[must_use]

@@ -70,7 +70,8 @@ pub struct TokenArgs {
 pub async fn run(args: &RunArgs, ready: impl FnOnce(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let folder = StateFolder::take(&args.state)?;
     let (store, authority) = folder.open().await?;
-    let settings = Settings { interval_ms: args.check_in_ms, connections_max: connections_max(), ..Settings::default() };
+    let settings =
+        Settings { interval_ms: args.check_in_ms, connections_max: connections_max(), ..Settings::default() };
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
     let address = listener.local_addr()?;
     let names = names(&args.names, address)?;
@@ -99,7 +100,9 @@ fn ready_line(folder: &StateFolder, address: SocketAddr) -> String {
 }
 
 async fn end_by_signal(server: Arc<Server>) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return;
+    };
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
@@ -131,7 +134,9 @@ fn names(given: &[String], address: SocketAddr) -> anyhow::Result<Vec<SanType>> 
     for name in given {
         names.push(match name.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
-            Err(_) => SanType::DnsName(name.as_str().try_into().with_context(|| format!("--name {name}: no name of a host"))?),
+            Err(_) => {
+                SanType::DnsName(name.as_str().try_into().with_context(|| format!("--name {name}: no name of a host"))?)
+            }
         });
     }
     Ok(names)

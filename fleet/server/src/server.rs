@@ -168,7 +168,8 @@ impl Server {
     /// # Errors
     /// As the store's.
     pub fn noted<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(error @ (StoreError::Full { .. } | StoreError::Damaged { .. } | StoreError::Failed { .. })) = &answer {
+        if let Err(error @ (StoreError::Full { .. } | StoreError::Damaged { .. } | StoreError::Failed { .. })) = &answer
+        {
             *self.refusing.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
         }
         answer

@@ -106,7 +106,8 @@ pub fn server_config(authority: &Authority, own: Arc<OwnCertificate>) -> anyhow:
     for anchor in authority.anchors() {
         roots.add(anchor.clone())?;
     }
-    let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).allow_unauthenticated().build()?;
+    let inner =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).allow_unauthenticated().build()?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(Verifier { inner }))

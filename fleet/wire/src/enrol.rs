@@ -21,7 +21,8 @@ pub struct EnrolRequest {
 
 impl std::fmt::Debug for EnrolRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EnrolRequest").field("host", &self.host).finish_non_exhaustive() // the token is a secret
+        f.debug_struct("EnrolRequest").field("host", &self.host).finish_non_exhaustive()
+        // the token is a secret
     }
 }
 

@@ -87,7 +87,9 @@ pub fn read<M: Message>(protocol: u32, bytes: &[u8], size_bytes_max: usize) -> R
     let value: Value = serde_json::from_slice(bytes).map_err(form)?;
     for (name, since) in M::NEWER.iter().filter(|(_, since)| *since > protocol) {
         if value.get(name).is_some() {
-            return Err(Refused::form(format!("unknown field `{name}`: it came with protocol {since}, this is {protocol}")));
+            return Err(Refused::form(format!(
+                "unknown field `{name}`: it came with protocol {since}, this is {protocol}"
+            )));
         }
     }
     serde_json::from_value(value).map_err(form)
@@ -139,7 +141,9 @@ mod tests {
 
     #[test]
     fn a_field_is_refused_by_name_in_a_protocol_that_has_it_not() {
-        for (protocol, text) in [(1, r#"{"old":7,"new":9}"#), (2, r#"{"old":7,"newer":9}"#), (1, r#"{"old":7,"newer":9}"#)] {
+        for (protocol, text) in
+            [(1, r#"{"old":7,"new":9}"#), (2, r#"{"old":7,"newer":9}"#), (1, r#"{"old":7,"newer":9}"#)]
+        {
             let refused = read::<Grown>(protocol, text.as_bytes(), 99).expect_err("an unknown field");
             assert!(refused.to_string().contains("unknown field `new"), "{refused}");
         }
@@ -156,9 +160,6 @@ mod tests {
 
     #[test]
     fn a_body_over_the_limit_is_not_parsed() {
-        assert_eq!(
-            read::<Grown>(1, br#"{"old":7}"#, 8),
-            Err(Refused::TooLarge { size_bytes: 9, size_bytes_max: 8 })
-        );
+        assert_eq!(read::<Grown>(1, br#"{"old":7}"#, 8), Err(Refused::TooLarge { size_bytes: 9, size_bytes_max: 8 }));
     }
 }

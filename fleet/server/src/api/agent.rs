@@ -10,7 +10,9 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use watertight_fleet_wire::limits::{CHECK_IN_BYTES_MAX, ENROL_BYTES_MAX, WAIT_S_MAX};
-use watertight_fleet_wire::{checkin, protocol, CheckIn, CheckInAnswer, Code, EnrolRequest, Identity, RenewRequest, WaitAnswer};
+use watertight_fleet_wire::{
+    checkin, protocol, CheckIn, CheckInAnswer, Code, EnrolRequest, Identity, RenewRequest, WaitAnswer,
+};
 
 use super::answer::{body, json, spoken, Refusal};
 use super::Peer;
@@ -61,7 +63,9 @@ pub(super) async fn admit(
         Err(Code::Expired) if even_expired => return Ok((cell, shown)),
         Err(Code::Revoked) => "this host was revoked: ask who runs the fleet, and enrol it again",
         Err(Code::Expired) => "the certificate has run out: renew it",
-        Err(_) => "another certificate took the place of this one: if no other machine runs with this identity, enrol again",
+        Err(_) => {
+            "another certificate took the place of this one: if no other machine runs with this identity, enrol again"
+        }
     };
     Err(Refusal::new(admitted.err().unwrap_or(Code::Unauthenticated), why))
 }
@@ -106,7 +110,9 @@ fn refused_token(why: TokenRefusal) -> Refusal {
         TokenRefusal::Unknown => "there is no such token: `watertight server token` makes one",
         TokenRefusal::Expired => "the token's time is over: `watertight server token` makes another",
         TokenRefusal::UsedUp => "the token was used: `watertight server token` makes another",
-        TokenRefusal::Revoked => return Refusal::new(Code::Revoked, "the host that this key enrolled was revoked: make another key"),
+        TokenRefusal::Revoked => {
+            return Refusal::new(Code::Revoked, "the host that this key enrolled was revoked: make another key")
+        }
     };
     Refusal::new(Code::Token, why)
 }
@@ -222,14 +228,15 @@ pub(super) async fn wait(
     let Query(query) = query.map_err(|error| Refusal::new(Code::Form, error.body_text()))?;
     let (mut generations, mut stopping) = (server.generations(), server.stopping());
     let end = tokio::time::sleep(Duration::from_secs(WAIT_S_MAX));
-    tokio::select! {
-        _ = generations.wait_for(|generation| *generation != query.generation) => {
-            // Not all at once: they come for the same files.
-            let spread_ms = u64::try_from(server.hosts.len()).unwrap_or(u64::MAX).min(DOORBELL_SPREAD_MS_MAX);
-            tokio::time::sleep(Duration::from_millis(random_part_ms(spread_ms))).await;
-        }
-        _ = stopping.wait_for(|is_stopping| *is_stopping) => {}
-        () = end => {}
+    let is_changed = tokio::select! {
+        changed = generations.wait_for(|generation| *generation != query.generation) => changed.is_ok(),
+        stopped = stopping.wait_for(|is_stopping| *is_stopping) => stopped.is_err(),
+        () = end => false,
+    };
+    if is_changed {
+        // Not all at once: they come for the same files.
+        let spread_ms = u64::try_from(server.hosts.len()).unwrap_or(u64::MAX).min(DOORBELL_SPREAD_MS_MAX);
+        tokio::time::sleep(Duration::from_millis(random_part_ms(spread_ms))).await;
     }
     Ok(json(protocol, &WaitAnswer { generation: server.generation() }))
 }

@@ -35,10 +35,26 @@ const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 /// The API's description.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Watertight fleet server", description = "Agents show a certificate, people and programs a bearer token."),
+    info(
+        title = "Watertight fleet server",
+        description = "Agents show a certificate, people and programs a bearer token."
+    ),
     paths(
-        super::agent::enrol, super::agent::renew, super::agent::check_in, super::agent::wait, super::records::take,
-        status, hosts, host, revoke_host, buckets, make_enrol_token, make_operator_token, revoke_operator_token, audit, description
+        super::agent::enrol,
+        super::agent::renew,
+        super::agent::check_in,
+        super::agent::wait,
+        super::records::take,
+        status,
+        hosts,
+        host,
+        revoke_host,
+        buckets,
+        make_enrol_token,
+        make_operator_token,
+        revoke_operator_token,
+        audit,
+        description
     ),
     components(schemas(Problem))
 )]
@@ -294,7 +310,10 @@ pub(super) async fn make_operator_token(
     name("name", &told.name)?;
     let taken = server.store.operator_tokens().await?.iter().any(|token| token.name == told.name);
     if taken {
-        return Err(Refusal::new(Code::Form, "name: there is a token of this name: revoke it, and give the new one another name"));
+        return Err(Refusal::new(
+            Code::Form,
+            "name: there is a token of this name: revoke it, and give the new one another name",
+        ));
     }
     let entry = entry(actor, Action::GiveAccess, &told.name, told.reason)?;
     let token = new_token("operator").map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;

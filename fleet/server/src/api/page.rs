@@ -109,8 +109,11 @@ fn text(status: &Status, buckets: &[BucketRow], slots: &[CrashSlot], hosts: &[Li
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Watertight fleet</title>\
          <meta http-equiv=\"refresh\" content=\"30\"><link rel=\"stylesheet\" href=\"/status.css\"></head><body>\n",
     );
-    let (class, answer) =
-        if status.is_safe_to_leave { ("good", "The fleet is safe to leave.") } else { ("bad", "The fleet needs a look.") };
+    let (class, answer) = if status.is_safe_to_leave {
+        ("good", "The fleet is safe to leave.")
+    } else {
+        ("bad", "The fleet needs a look.")
+    };
     let _ = writeln!(page, "<h1 class=\"{class}\">{answer}</h1>");
     if !status.because.is_empty() {
         let items: String = status.because.iter().map(|why| format!("<li>{}</li>", escaped(why))).collect();
@@ -128,7 +131,9 @@ fn text(status: &Status, buckets: &[BucketRow], slots: &[CrashSlot], hosts: &[Li
         status.generation,
         words(status.clock_ms)
     );
-    page.push_str("<h2>Rollouts</h2>\n<p>This server runs none: what hosts fetch is what the director's plan says.</p>\n");
+    page.push_str(
+        "<h2>Rollouts</h2>\n<p>This server runs none: what hosts fetch is what the director's plan says.</p>\n",
+    );
     page.push_str("<h2>Crashes, last seven days</h2>\n");
     page.push_str(&chart::chart(slots, now_ms.saturating_sub(WEEK_MS), now_ms, HOUR_MS));
     bucket_table(&mut page, buckets);

@@ -31,7 +31,11 @@ pub(super) async fn take(
         return Err(Refusal::later(Code::NotDurable, why, 15_000 + random_part_ms(15_000)));
     }
     let Ok(_turn) = server.batches.try_acquire() else {
-        return Err(Refusal::later(Code::Busy, "too many batches at once: come again later", 1_000 + random_part_ms(4_000)));
+        return Err(Refusal::later(
+            Code::Busy,
+            "too many batches at once: come again later",
+            1_000 + random_part_ms(4_000),
+        ));
     };
     let packed = body(sent, BATCH_BYTES_MAX).await?;
     let batch = tokio::task::spawn_blocking(move || unpack(protocol, &packed)).await;

@@ -162,6 +162,9 @@ mod tests {
         };
         let now_ms = DAY_MS * 9;
         let count = |bucket| because(&status(1, 0, 0), None, 0, &[bucket], now_ms).len();
-        assert_eq!([count(bucket(true, now_ms - 5)), count(bucket(true, 5)), count(bucket(false, now_ms - 5))], [1, 0, 0]);
+        assert_eq!(
+            [count(bucket(true, now_ms - 5)), count(bucket(true, 5)), count(bucket(false, now_ms - 5))],
+            [1, 0, 0]
+        );
     }
 }

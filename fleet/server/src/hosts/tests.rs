@@ -79,7 +79,10 @@ fn a_state_that_is_not_known_is_asked_for_in_full() {
     assert!(!hear(&mut host, say("1", None, Some(&whole), 2)).answer.need_full_state);
     assert!(!hear(&mut host, say("1", None, None, 3)).answer.need_full_state, "known by now");
     let changed = State { content: part("c2"), ..State::default() };
-    assert!(hear(&mut host, say("3", Some("2"), Some(&changed), 4)).answer.need_full_state, "not based on what is known");
+    assert!(
+        hear(&mut host, say("3", Some("2"), Some(&changed), 4)).answer.need_full_state,
+        "not based on what is known"
+    );
     assert!(!hear(&mut host, say("2", Some("1"), Some(&changed), 5)).answer.need_full_state);
     assert_eq!(host.row.seen.state, State { content: part("c2"), ..whole });
 }

@@ -9,13 +9,7 @@ use super::*;
 use crate::roles::Role;
 
 fn audit(action: &str) -> AuditEntry {
-    AuditEntry {
-        at_ms: 5,
-        actor: "ada".into(),
-        action: action.into(),
-        subject: "s".into(),
-        reason: "because".into(),
-    }
+    AuditEntry { at_ms: 5, actor: "ada".into(), action: action.into(), subject: "s".into(), reason: "because".into() }
 }
 
 fn token(hash: &str, uses: u32) -> EnrolToken {
@@ -37,7 +31,12 @@ fn enrolment(token: &str, key: &str, host: &str, now_ms: u64) -> Enrolment {
 fn crashes(boot: &str, sequences: &[u64]) -> Batch {
     let crash = Crash { bucket: "b".into(), title: "t".into(), is_ours: true, rule: "r".into(), ..Crash::default() };
     let record = |sequence: &u64| Record { sequence: *sequence, at_ms: 1, body: Some(Body::Crash(crash.clone())) };
-    Batch { boot: boot.into(), stream: Stream::Crash as i32, records: sequences.iter().map(record).collect(), dropped: 2 }
+    Batch {
+        boot: boot.into(),
+        stream: Stream::Crash as i32,
+        records: sequences.iter().map(record).collect(),
+        dropped: 2,
+    }
 }
 
 async fn enrolled(store: &impl StateStore, enrolment: &Enrolment) -> HostRow {

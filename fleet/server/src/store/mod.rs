@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use watertight_fleet_wire::records::Batch;
 
 pub use rows::{
-    AuditEntry, BucketRow, Enrolled, Enrolment, EnrolToken, HostRow, OperatorToken, Seen, SeenRow, TokenRefusal, CrashSlot,
+    AuditEntry, BucketRow, CrashSlot, EnrolToken, Enrolled, Enrolment, HostRow, OperatorToken, Seen, SeenRow,
+    TokenRefusal,
 };
 
 /// Why the store did not do it.

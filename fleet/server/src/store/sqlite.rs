@@ -96,7 +96,9 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(BUSY_S));
-        let pool = |count| SqlitePoolOptions::new().max_connections(count).min_connections(1).idle_timeout(None).max_lifetime(None);
+        let pool = |count| {
+            SqlitePoolOptions::new().max_connections(count).min_connections(1).idle_timeout(None).max_lifetime(None)
+        };
         let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
         let readers = pool(READERS).connect_lazy_with(options);
         Ok(Self { writer, readers })
@@ -160,8 +162,8 @@ fn failed(error: sqlx::Error) -> StoreError {
     let why = error.to_string();
     let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
     match code.map(|code| code & 0xff) {
-        Some(13) => StoreError::Full { why },            // SQLITE_FULL
-        Some(11 | 26) => StoreError::Damaged { why },    // SQLITE_CORRUPT, SQLITE_NOTADB
+        Some(13) => StoreError::Full { why },         // SQLITE_FULL
+        Some(11 | 26) => StoreError::Damaged { why }, // SQLITE_CORRUPT, SQLITE_NOTADB
         _ => StoreError::Failed { why },
     }
 }

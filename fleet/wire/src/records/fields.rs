@@ -25,8 +25,7 @@ const fn nested(tag: u32, message: &'static Fields) -> Field {
     Field { tag, since: 1, message: Some(message) }
 }
 
-pub(super) static BATCH: Fields =
-    Fields { name: "Batch", fields: &[plain(1), plain(2), nested(3, &RECORD), plain(4)] };
+pub(super) static BATCH: Fields = Fields { name: "Batch", fields: &[plain(1), plain(2), nested(3, &RECORD), plain(4)] };
 static RECORD: Fields =
     Fields { name: "Record", fields: &[plain(1), plain(2), nested(3, &HEALTH), nested(4, &CRASH), nested(5, &ALERT)] };
 static HEALTH: Fields = Fields { name: "Health", fields: &[plain(1), plain(2), plain(3), plain(4), plain(5)] };

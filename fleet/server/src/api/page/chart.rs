@@ -14,7 +14,8 @@ const FOOT: u64 = 20;
 pub(super) fn chart(slots: &[CrashSlot], from_ms: u64, to_ms: u64, slot_ms: u64) -> String {
     let most = slots.iter().map(|slot| slot.crashes).max().unwrap_or(0).max(1);
     let span_ms = to_ms.saturating_sub(from_ms).max(1);
-    let x = |at_ms: u64| at_ms.saturating_sub(from_ms).saturating_mul(WIDTH).checked_div(span_ms).unwrap_or(0).min(WIDTH);
+    let x =
+        |at_ms: u64| at_ms.saturating_sub(from_ms).saturating_mul(WIDTH).checked_div(span_ms).unwrap_or(0).min(WIDTH);
     let height = |count: u64| count.saturating_mul(HEIGHT - FOOT).div_ceil(most);
     let mut picture = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\" \

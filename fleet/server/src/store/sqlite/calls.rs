@@ -8,13 +8,15 @@ use watertight_fleet_wire::records::Batch;
 use super::{failed, log, records, stored, told, SqliteStore};
 use crate::roles::Role;
 use crate::store::{
-    AuditEntry, BucketRow, CrashSlot, EnrolToken, Enrolled, Enrolment, HostRow, OperatorToken, Seen, SeenRow, StateStore,
-    StoreError, TokenRefusal,
+    AuditEntry, BucketRow, CrashSlot, EnrolToken, Enrolled, Enrolment, HostRow, OperatorToken, Seen, SeenRow,
+    StateStore, StoreError, TokenRefusal,
 };
 
-const HOST: &str = "SELECT id, tenant, ring, serial, serial_before, not_after_ms, enrolled_ms, revoked_ms, cloned_ms, seen
+const HOST: &str =
+    "SELECT id, tenant, ring, serial, serial_before, not_after_ms, enrolled_ms, revoked_ms, cloned_ms, seen
     FROM host LEFT JOIN seen ON seen.host = host.id";
-const HOST_OF_KEY: &str = "SELECT id, tenant, ring, serial, serial_before, not_after_ms, enrolled_ms, revoked_ms, cloned_ms, seen
+const HOST_OF_KEY: &str =
+    "SELECT id, tenant, ring, serial, serial_before, not_after_ms, enrolled_ms, revoked_ms, cloned_ms, seen
     FROM host LEFT JOIN seen ON seen.host = host.id WHERE key_hash = ?1 AND token_hash = ?2";
 
 #[async_trait]
@@ -70,7 +72,8 @@ impl StateStore for SqliteStore {
     async fn put_seen(&self, rows: &[SeenRow]) -> Result<(), StoreError> {
         let mut change = self.change().await?;
         for row in rows {
-            let seen = serde_json::to_string(&row.seen).map_err(|error| StoreError::Failed { why: error.to_string() })?;
+            let seen =
+                serde_json::to_string(&row.seen).map_err(|error| StoreError::Failed { why: error.to_string() })?;
             sqlx::query("INSERT INTO seen VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seen = excluded.seen")
                 .bind(&row.host)
                 .bind(seen)

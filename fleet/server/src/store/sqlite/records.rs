@@ -105,11 +105,7 @@ pub(super) async fn buckets(pool: &SqlitePool, since_ms: u64, limit: u32) -> Res
         .collect()
 }
 
-pub(super) async fn crash_slots(
-    pool: &SqlitePool,
-    since_ms: u64,
-    slot_ms: u64,
-) -> Result<Vec<CrashSlot>, StoreError> {
+pub(super) async fn crash_slots(pool: &SqlitePool, since_ms: u64, slot_ms: u64) -> Result<Vec<CrashSlot>, StoreError> {
     let rows = sqlx::query(
         "SELECT received_ms / ?2 * ?2, count(*), count(DISTINCT host) FROM crash WHERE received_ms >= ?1 GROUP BY 1 ORDER BY 1",
     )
