@@ -65,6 +65,10 @@ impl IntoResponse for Refusal {
         };
         let mut response = json(NEWEST, &self.0);
         *response.status_mut() = status;
+        if self.0.code == Code::TooLarge {
+            // The rest of the body is not read, so nothing can follow it.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(wait_ms) = self.0.retry_after_ms {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1000)));
         }
