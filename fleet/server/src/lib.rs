@@ -17,6 +17,7 @@ pub mod access;
 pub mod admission;
 pub mod api;
 pub mod authority;
+pub mod backup;
 pub mod clock;
 pub mod content;
 pub mod hosts;

@@ -12,6 +12,7 @@ use tokio::sync::{watch, Semaphore};
 use crate::access::Access;
 use crate::admission::Admission;
 use crate::authority::{Authority, SERVER_LIFE_MS};
+use crate::backup;
 use crate::clock::now_ms;
 use crate::content::Content;
 use crate::hosts::{Hosts, Pace, WRITE_ROWS_MAX};
@@ -249,6 +250,8 @@ impl Server {
 
     async fn slow(&self, own: &OwnCertificate, names: &[SanType], ticks: u64) {
         let now_ms = now_ms();
+        // One that fails leaves those that there are; what the disk refuses shows where something must be durable.
+        let _ = backup::keep(self.store.as_ref(), &self.state.join("backups"), now_ms).await;
         let before_ms = now_ms.saturating_sub(self.settings.keep_records_ms);
         let _ = self.noted(self.store.prune_records(before_ms).await);
         let half_life_ticks = SERVER_LIFE_MS / 2 / 1000 / SLOW_TICKS * SLOW_TICKS;

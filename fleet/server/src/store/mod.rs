@@ -6,6 +6,8 @@ mod contract;
 mod rows;
 pub mod sqlite;
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use watertight_fleet_wire::records::Batch;
 
@@ -111,6 +113,9 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// Whether there is room to take anything.
     async fn probe(&self) -> Result<(), StoreError>;
+
+    /// A copy of all that is there, in a new file.
+    async fn back_up(&self, to: &Path) -> Result<(), StoreError>;
 
     /// Ends all use.
     async fn close(&self);

@@ -114,16 +114,6 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// A copy of all that is there, in a new file.
-    ///
-    /// # Errors
-    /// It can't be written, or is there.
-    pub async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
-        let to = to.to_str().ok_or_else(|| StoreError::Failed { why: "the backup's path is no text".to_owned() })?;
-        sqlx::query("VACUUM INTO ?1").bind(to).execute(&self.readers).await.map_err(failed)?;
-        Ok(())
-    }
-
     /// A change: the whole of it or nothing.
     async fn change(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)

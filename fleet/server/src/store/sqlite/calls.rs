@@ -1,5 +1,7 @@
 //! Each call of the store is one statement, or one change.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, Sqlite, Transaction};
@@ -208,6 +210,12 @@ impl StateStore for SqliteStore {
         // Writes what is there already: a page of the log, which a full disk refuses.
         let done = sqlx::query("UPDATE desired SET generation = generation").execute(&self.writer).await;
         done.map_err(failed).map(|_| ())
+    }
+
+    async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
+        let to = to.to_str().ok_or_else(|| StoreError::Failed { why: "the backup's path is no text".to_owned() })?;
+        sqlx::query("VACUUM INTO ?1").bind(to).execute(&self.readers).await.map_err(failed)?;
+        Ok(())
     }
 
     async fn close(&self) {
