@@ -34,6 +34,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Records are kept so long.
     pub keep_records_ms: u64,
+    /// With less room on the disk nothing more is accepted: what is left is for what the fleet needs to go on.
+    pub free_bytes_min: u64,
 }
 
 impl Default for Settings {
@@ -45,6 +47,7 @@ impl Default for Settings {
             enrolments_per_s_max: 300,
             connections_max: 18_000,
             keep_records_ms: 30 * 24 * 3_600_000,
+            free_bytes_min: 64 * 1024 * 1024,
         }
     }
 }
@@ -241,11 +244,27 @@ impl Server {
         }
     }
 
-    /// After a refusal by the disk: whether there is room again.
-    async fn probe(&self) {
-        if self.refusing().is_some() && self.store.probe().await.is_ok() {
-            self.refusing.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+    /// Whether there is room: nothing is accepted before the disk is full, and again once it is not.
+    pub async fn probe(&self) {
+        let why = match self.store_room() {
+            Some(free_bytes) if free_bytes < self.settings.free_bytes_min => format!(
+                "the disk of the state folder has {} MiB left, less than {}: make room, the server goes on by itself",
+                free_bytes >> 20,
+                self.settings.free_bytes_min >> 20
+            ),
+            _ if self.refusing().is_some() => match self.store.probe().await {
+                Ok(()) => String::new(),
+                Err(error) => error.to_string(),
+            },
+            _ => return,
+        };
+        *self.refusing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Room on the disk of the state folder, where that can be told.
+    fn store_room(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.state).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     async fn slow(&self, own: &OwnCertificate, names: &[SanType], ticks: u64) {
