@@ -2,7 +2,7 @@
 
 use crate::report::{Access, Frame, Hex, Module, Operation, Report, Trust};
 
-use super::frame::{calls, pointer, Pointer};
+use super::frame::{calls, pointer, without_name, Pointer};
 use super::region::Region;
 use super::subject::{is_trace, starts_stack};
 
@@ -25,6 +25,7 @@ pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
             is_program = text.contains("RIP: 0033:");
         }
         process(report, text);
+        hung_task(report, text);
         if !is_program {
             registers(report, text);
             of_kernel.push(text);
@@ -44,8 +45,13 @@ pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
 }
 
 /// Special stacks, by what the kernel prints around their frames.
-const STACKS: &[(&str, &str, &str)] =
-    &[("<IRQ>", "</IRQ>", "IRQ"), ("<NMI>", "</NMI>", "NMI"), ("<#DF>", "</#DF>", "#DF"), ("<IRQ>", "<EOI>", "IRQ")];
+const STACKS: &[(&str, &str, &str)] = &[
+    ("<IRQ>", "</IRQ>", "IRQ"),
+    ("<NMI>", "</NMI>", "NMI"),
+    ("<#DF>", "</#DF>", "#DF"),
+    ("<IRQ>", "<EOI>", "IRQ"),
+    ("<NMI>", "<<EOE>>", "NMI"),
+];
 
 /// The stack at the fault: the instruction pointer where one is printed before the stack, then the stack.
 fn frames(region: &Region<'_>) -> Vec<Frame> {
@@ -72,25 +78,36 @@ fn frames(region: &Region<'_>) -> Vec<Frame> {
                 stack = None;
             }
         }
-        let after_mark =
-            text.rsplit_once('>').map_or(*text, |(mark, rest)| if mark.contains("] ") { *text } else { rest });
-        let Some(call) = calls(text).next().or_else(|| calls(after_mark).next()) else { continue };
+        let Some(frame) = frame(text, frames.len()) else { continue };
+        // ARM's stack has no offset where the fault is.
         let repeats = frames.last().is_some_and(|last| {
             last.trust == Trust::Context
-                && last.function.as_deref() == Some(call.name)
-                && last.function_offset == Some(Hex(call.offset))
+                && frame.function.is_some()
+                && last.function == frame.function
+                && (last.function_offset == frame.function_offset || frame.function_offset == Some(Hex(0)))
         });
         if !repeats {
-            let frame = call.frame(frames.len(), Trust::Unwind);
             frames.push(Frame { stack: stack.map(str::to_owned), ..frame });
         }
     }
     frames
 }
 
-/// Whether a stack of KFENCE begins that tells of earlier times: `allocated by task 99 on cpu 1 at 20.001s:`.
+/// The line's frame, with that number.
+fn frame(text: &str, n: usize) -> Option<Frame> {
+    if let Some(call) = calls(text).next() {
+        return Some(call.frame(n, Trust::Unwind));
+    }
+    let (address, is_leftover) = without_name(text)?;
+    let trust = if is_leftover { Trust::Scan } else { Trust::Unwind };
+    Some(Frame { n: u32::try_from(n).unwrap_or(u32::MAX), ip: Some(Hex(address)), trust, ..Frame::default() })
+}
+
+/// Whether a stack begins that is not the fault's: KFENCE's of earlier times, `allocated by task 99 on cpu 1 at 20.001s:`, or KCSAN's of an access,
+/// `read to 0xffff888103a1b000 of 8 bytes by task 401 on cpu 1:`, of which the first is the fault's.
 fn is_history(text: &str) -> bool {
     ["allocated by task ", "freed by task "].iter().any(|words| text.starts_with(words))
+        || text.ends_with(':') && [" bytes by task ", " bytes by interrupt "].iter().any(|words| text.contains(words))
 }
 
 /// Where the stack at the fault begins. What checks locks prints others before it, of where locks were taken.
@@ -130,8 +147,37 @@ fn process(report: &mut Report, text: &str) {
         (None, None) => (rest, None),
     };
     report.process = Some(comm.trim().to_owned());
+    // That older line goes on with the machine's model, which is no part of the build.
+    let build = rest.map(|build| if front.contains("Pid:") { release(build) } else { build });
     report.os_build =
-        rest.map(|build| build.trim_end_matches([' ', ']']).trim().to_owned()).filter(|build| !build.is_empty());
+        build.map(|build| build.trim_end_matches([' ', ']']).trim().to_owned()).filter(|build| !build.is_empty());
+}
+
+/// Release and number of the build: `3.6.1-1.fc17.i686.PAE #1` of what goes on behind it.
+fn release(text: &str) -> &str {
+    let number = text.find(" #").map(|at| at.saturating_add(1));
+    let end = number.and_then(|at| Some(at.saturating_add(text.get(at..)?.find(' ')?)));
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
+}
+
+/// A task that hangs is named in the headline, and the release stands alone in the next line: `      Not tainted 6.1.0 #1`.
+fn hung_task(report: &mut Report, text: &str) {
+    let task = text.split_once("INFO: task ").and_then(|(_, rest)| rest.split_once(" blocked "));
+    if let (None, Some((name, pid))) = (&report.process, task.and_then(|(task, _)| task.rsplit_once(':'))) {
+        report.process = Some(name.to_owned());
+        report.pid = pid.parse().ok();
+        report.thread = Some(pid.to_owned());
+        return;
+    }
+    let line = text.trim_start();
+    if report.process.is_none() || report.os_build.is_some() || line.len() == text.len() {
+        return;
+    }
+    let build = match line.strip_prefix("Not tainted ") {
+        Some(build) => Some(build),
+        None => line.strip_prefix("Tainted: ").map(|tail| tainted(report, tail)),
+    };
+    report.os_build = build.map(|build| build.trim().to_owned()).filter(|build| !build.is_empty());
 }
 
 /// Flags of `Tainted:`, up to the release behind them.
@@ -317,6 +363,12 @@ fn fault_code(report: &mut Report, text: &str) {
         access.operation = Operation::Write;
     } else if rest.contains(" instruction fetch in ") {
         access.operation = Operation::Execute;
+    }
+    // `error_code(0x0002) - not-present page`; with any other words but these it may be either.
+    if rest.ends_with(" - not-present page") {
+        access.mapped = Some(false);
+    } else if rest.ends_with(" - permissions violation") {
+        access.mapped = Some(true);
     }
 }
 

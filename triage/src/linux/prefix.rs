@@ -2,7 +2,7 @@
 //!
 //! Each writer has its own: `dmesg` (`-T`, `-H`, `-d`, `-x`, `--time-format iso`), `journalctl` (`-o short`, `short-full`,
 //! `short-monotonic`, `short-iso`), syslog daemons (RFC 3164 and 5424), netconsole, pstore, terminals. Two of them may be on top of each other: a
-//! terminal's timestamp before the kernel's own.
+//! terminal's timestamp before the kernel's own. Android's `logcat` has its own, and kernels of makers of phones put the caller there.
 
 use super::line::Context;
 
@@ -17,6 +17,9 @@ pub(super) fn split(line: &str) -> (Context<'_>, &str) {
     }
     if let Some(found) = dated(rest) {
         return found;
+    }
+    if let Some(text) = logcat(rest) {
+        return stamped(after_level(text)).unwrap_or((Context::Kernel, text));
     }
     // `host login: [ 1.2] message` of a console, `anything kernel: [ 1.2] message`: a timestamp follows.
     for marker in [" login: ", "kernel: "] {
@@ -53,9 +56,55 @@ fn behind_seconds(rest: &str) -> Option<(Context<'_>, &str)> {
         }
     }
     let text = message(rest)?;
+    if let Some(found) = by_maker(text) {
+        return Some(found);
+    }
     // `journalctl -o short-monotonic` has host and writer there.
     let journal = text.split_once(' ').filter(|(host, _)| is_host(host)).and_then(|(_, rest)| by_kernel(rest));
     Some((Context::Kernel, journal.unwrap_or(text)))
+}
+
+/// The caller as kernels of phones print it: `-(3)[1234:frobd]message` (processor, task; a minus where interrupts are off), and
+/// ` [4:frobd: 1234] message`.
+fn by_maker(text: &str) -> Option<(Context<'_>, &str)> {
+    let of_processor = text.trim_start_matches([' ', '-']).strip_prefix('(').and_then(|rest| rest.split_once(")["));
+    if let Some((processor, rest)) = of_processor {
+        let (task, text) = rest.split_once(']')?;
+        let (pid, _) = task.split_once(':')?;
+        return (is_number(processor) && is_number(pid)).then_some((Context::Caller(pid), text));
+    }
+    let (caller, text) = text.strip_prefix(" [")?.split_once("] ")?;
+    let (processor, task) = caller.split_once(':')?;
+    let (_, pid) = task.rsplit_once(':')?;
+    let pid = pid.trim_start_matches(' ');
+    (is_number(processor) && is_number(pid)).then_some((Context::Caller(pid), text))
+}
+
+/// The message of the kernel in a line of Android's log: `11-22 10:00:00.123  root     0     0 E kernel  : message` (`-v threadtime`, the user is
+/// not always there) and `E/kernel  (    0): message` (`-v brief`).
+fn logcat(line: &str) -> Option<&str> {
+    const LEVELS: [char; 7] = ['V', 'D', 'I', 'W', 'E', 'F', 'S'];
+    let is_kernel = |tag: &str| matches!(tag.trim_matches(' '), "" | "kernel" | "KERNEL" | "klog");
+    if let Some((tag, rest)) = line.strip_prefix(LEVELS).and_then(|rest| rest.strip_prefix('/')?.split_once('(')) {
+        let (pid, text) = rest.split_once("): ")?;
+        return (is_kernel(tag) && is_number(pid.trim_start_matches(' '))).then_some(text);
+    }
+    let (day, rest) = line.split_once(' ')?;
+    let (month, day) = day.split_once('-')?;
+    let (time, mut rest) = rest.split_once(' ')?;
+    if !(is_number(month) && is_number(day) && time.contains(':') && time.contains('.')) {
+        return None;
+    }
+    // Two numbers, process and thread, perhaps behind a user's name, and then the level.
+    for _ in 0..4 {
+        let (word, after) = rest.trim_start_matches(' ').split_once(' ')?;
+        rest = after;
+        if word.len() == 1 && word.starts_with(LEVELS) {
+            let (tag, text) = rest.split_once(':')?;
+            return is_kernel(tag).then(|| text.strip_prefix(' ').unwrap_or(text));
+        }
+    }
+    None
 }
 
 /// The message behind a bracket. An empty one keeps its timestamp and loses the space behind it.
@@ -203,6 +252,10 @@ mod tests {
             "6.1.0-25-amd64,6,1234,5678901,-;",
             "** 12 printk messages dropped ** [    1.000000] ",
             "host login: [    1.000000] ",
+            "11-22 10:00:00.123     0     0 E kernel  : [   12.345678] ",
+            "11-22 10:00:00.123  root     0     0 I kernel  : ",
+            "11-22 10:00:00.123     0     0 W         : [   12.345678] ",
+            "E/KERNEL  (    0): [   12.345678] ",
         ] {
             for text in ["BUG: x", "kernel BUG at fs/frob.c:12!", " <TASK>", "Oops: kernel: x"] {
                 assert_eq!(split(&format!("{front}{text}")), (Context::Kernel, text), "{front}");
@@ -219,6 +272,10 @@ mod tests {
             ("[Sun Nov 22 10:00:00 2026] [   12.345678][    C1] ", "C1"),
             ("6,1234,5678901,-,caller=T17;", "T17"),
             ("6.1.0-25-amd64,6,1234,5678901,-,caller=T17;", "T17"),
+            ("[   12.345678] -(3)[1234:frobd]", "1234"),
+            ("[   12.345678]  (3)[1234:kworker/2:1]", "1234"),
+            ("[   12.345678]  [4:  kworker/2:1: 1234] ", "1234"),
+            ("11-22 10:00:00.123     0     0 E kernel  : [   12.345678][  T17] ", "T17"),
         ] {
             assert_eq!(split(&format!("{front} <IRQ>")), (Context::Caller(caller), " <IRQ>"), "{front}");
         }
@@ -232,6 +289,8 @@ mod tests {
             "[<c010f000>] (frob_read) from [<c0110000>] (vfs_frob+0x10/0x20)",
             "[c000000001234560] [c000000000123456] frob_close+0x10/0x20 (unreliable)",
             "Nov 22 08:45:24 host frobd[12]: BUG: x",
+            "11-22 10:00:00.123  1000  1017 E frobd   : BUG: x",
+            "E/frobd   (   12): BUG: x",
             "RIP: 0010:frob:info: x",
             "1 frob",
         ] {
