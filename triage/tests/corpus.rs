@@ -84,6 +84,7 @@ const DIFFERS: &[(&str, &str)] = &[
     ("gitlog-02", "two crashes, whose frames it counts together"),
     ("rhbz-836206", "two crashes, whose frames it counts together; a line in between is damaged"),
     ("rhbz-1040900-ppc64-1", "the instruction pointer is a frame here"),
+    ("rhbz-1040900-s390x-1", "the instruction pointer is a frame here"),
     ("rhbz-1040900-s390x-2", "the instruction pointer is a frame here"),
     ("rhbz-1518943", "the instruction pointer is a frame here"),
     ("rhbz-827868", "the list of modules is broken by an end of line without a front"),

@@ -2,9 +2,10 @@
 //!
 //! Each writer has its own: `dmesg` (`-T`, `-H`, `-d`, `-x`, `--time-format iso`), `journalctl` (`-o short`, `short-full`,
 //! `short-monotonic`, `short-iso`), syslog daemons (RFC 3164 and 5424), netconsole, pstore, terminals. Two of them may be on top of each other: a
-//! terminal's timestamp before the kernel's own. Android's `logcat` has its own, and kernels of makers of phones put the caller there.
+//! terminal's timestamp before the kernel's own. What phones have in front is in `phones.rs`.
 
 use super::line::Context;
+use super::phones::{by_maker, logcat};
 
 /// Takes off what is in front of the message.
 pub(super) fn split(line: &str) -> (Context<'_>, &str) {
@@ -64,49 +65,6 @@ fn behind_seconds(rest: &str) -> Option<(Context<'_>, &str)> {
     Some((Context::Kernel, journal.unwrap_or(text)))
 }
 
-/// The caller as kernels of phones print it: `-(3)[1234:frobd]message` (processor, task; a minus where interrupts are off), and
-/// ` [4:frobd: 1234] message`.
-fn by_maker(text: &str) -> Option<(Context<'_>, &str)> {
-    let of_processor = text.trim_start_matches([' ', '-']).strip_prefix('(').and_then(|rest| rest.split_once(")["));
-    if let Some((processor, rest)) = of_processor {
-        let (task, text) = rest.split_once(']')?;
-        let (pid, _) = task.split_once(':')?;
-        return (is_number(processor) && is_number(pid)).then_some((Context::Caller(pid), text));
-    }
-    let (caller, text) = text.strip_prefix(" [")?.split_once("] ")?;
-    let (processor, task) = caller.split_once(':')?;
-    let (_, pid) = task.rsplit_once(':')?;
-    let pid = pid.trim_start_matches(' ');
-    (is_number(processor) && is_number(pid)).then_some((Context::Caller(pid), text))
-}
-
-/// The message of the kernel in a line of Android's log: `11-22 10:00:00.123  root     0     0 E kernel  : message` (`-v threadtime`, the user is
-/// not always there) and `E/kernel  (    0): message` (`-v brief`).
-fn logcat(line: &str) -> Option<&str> {
-    const LEVELS: [char; 7] = ['V', 'D', 'I', 'W', 'E', 'F', 'S'];
-    let is_kernel = |tag: &str| matches!(tag.trim_matches(' '), "" | "kernel" | "KERNEL" | "klog");
-    if let Some((tag, rest)) = line.strip_prefix(LEVELS).and_then(|rest| rest.strip_prefix('/')?.split_once('(')) {
-        let (pid, text) = rest.split_once("): ")?;
-        return (is_kernel(tag) && is_number(pid.trim_start_matches(' '))).then_some(text);
-    }
-    let (day, rest) = line.split_once(' ')?;
-    let (month, day) = day.split_once('-')?;
-    let (time, mut rest) = rest.split_once(' ')?;
-    if !(is_number(month) && is_number(day) && time.contains(':') && time.contains('.')) {
-        return None;
-    }
-    // Two numbers, process and thread, perhaps behind a user's name, and then the level.
-    for _ in 0..4 {
-        let (word, after) = rest.trim_start_matches(' ').split_once(' ')?;
-        rest = after;
-        if word.len() == 1 && word.starts_with(LEVELS) {
-            let (tag, text) = rest.split_once(':')?;
-            return is_kernel(tag).then(|| text.strip_prefix(' ').unwrap_or(text));
-        }
-    }
-    None
-}
-
 /// The message behind a bracket. An empty one keeps its timestamp and loses the space behind it.
 fn message(rest: &str) -> Option<&str> {
     rest.strip_prefix(' ').or(rest.is_empty().then_some(rest))
@@ -164,7 +122,7 @@ fn by_kernel(text: &str) -> Option<&str> {
     rest.strip_prefix(": ").or_else(|| rest.strip_prefix(" - - - ")).or_else(|| (rest == ":").then_some(""))
 }
 
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 

@@ -131,7 +131,7 @@ fn a_frame_behind_a_mark_and_one_without_a_name_are_frames_too() {
 }
 
 #[test]
-fn a_fault_of_arm_is_one_frame_and_of_two_stacks_of_a_race_the_first_is_told() {
+fn the_fault_is_one_frame_and_what_stands_behind_its_stack_is_none_of_it() {
     let arm = "[    1.000000] Unable to handle kernel NULL pointer dereference at virtual address 00000009
 [    1.000000] PC is at frob_getpage+0x584/0x72c
 [    1.000000] [<c0333330>] (frob_getpage) from [<c031c7a0>] (frob_write+0xa8/0x1c0)
@@ -143,7 +143,18 @@ fn a_fault_of_arm_is_one_frame_and_of_two_stacks_of_a_race_the_first_is_told() {
 [    1.000000] read to 0xffff888103a1b000 of 8 bytes by task 401 on cpu 1:
 [    1.000000]  frob_read+0x30/0x60
 ";
-    for (text, expected) in [(arm, vec!["frob_getpage", "frob_write"]), (race, vec!["frob_inc"])] {
+    let s390 = "[    1.000000] kernel BUG at drivers/frob.c:12!
+[    1.000000] Krnl PSW : 0704f00180000000 000003ff8086d03a (frob_init+0x3a/0x1000 [frob])
+[    1.000000] Call Trace:
+[    1.000000]  [<000000000010014e>] do_one_initcall+0xce/0x160
+[    1.000000] Last Breaking-Event-Address:
+[    1.000000]  [<000003ff8086d036>] frob_jump+0x36/0x1000 [frob]
+";
+    for (text, expected) in [
+        (arm, vec!["frob_getpage", "frob_write"]),
+        (race, vec!["frob_inc"]),
+        (s390, vec!["frob_init", "do_one_initcall"]),
+    ] {
         let names: Vec<_> = reports(text)[0].frames.iter().filter_map(|frame| frame.function.clone()).collect();
         assert_eq!(names, expected);
     }

@@ -16,6 +16,9 @@ Modules linked in: frob(OE) quux
 ---[ end trace 0000000000000000 ]---
 ";
 
+/// What a line becomes in a log.
+type Made = fn(&str) -> String;
+
 fn read(log: &str) -> Vec<Report> {
     let mut reports = Vec::new();
     examine_source("log", &log.as_bytes().to_vec(), &|| None, &Options::default(), &mut |one| reports.push(one));
@@ -30,7 +33,7 @@ fn docker(line: &str) -> String {
 
 #[test]
 fn a_crash_is_told_alike_in_the_logs_of_containers_and_of_phones() {
-    let forms: [(&str, fn(&str) -> String); 5] = [
+    let forms: [(&str, Made); 5] = [
         ("docker", |line| docker(&format!("[   12.345678] {line}"))),
         ("docker of a console with callers", |line| docker(&format!("[   12.345678][   T77] {line}"))),
         ("logcat", |line| format!("11-22 10:00:00.123  root     0     0 E kernel  : [   12.345678] {line}\n")),
