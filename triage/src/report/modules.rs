@@ -29,8 +29,9 @@ fn write_list(f: &mut fmt::Formatter<'_>, name: &str, modules: &[Module], wanted
         return Ok(());
     }
     writeln!(f, "\n{name}:  {}", modules.len())?;
-    let is_wanted = |module: &&Module| wanted.iter().any(|name| module.name.eq_ignore_ascii_case(name));
-    let (first, others): (Vec<&Module>, Vec<&Module>) = modules.iter().partition(is_wanted);
+    let place = |module: &&Module| wanted.iter().position(|name| module.name.eq_ignore_ascii_case(name));
+    let (mut first, others): (Vec<&Module>, Vec<&Module>) = modules.iter().partition(|module| place(module).is_some());
+    first.sort_by_key(place);
     let shown = first.len().max(SHOWN_MAX);
     first.into_iter().chain(others).take(shown).try_for_each(|module| write_one(f, module))?;
     match modules.len().checked_sub(shown) {
@@ -67,14 +68,15 @@ mod tests {
         };
         report.modules = (0..150).map(module).collect();
         report.blamed = Some(Blamed { module: Some("Driver120".to_owned()), ..Blamed::default() });
-        for (number, trust) in [(130, Trust::CallVerified), (140, Trust::Scan)] {
+        for (number, trust) in [(130, Trust::CallVerified), (140, Trust::Scan), (7, Trust::Unwind)] {
             report.frames.push(Frame { module: Some(format!("driver{number}")), trust, ..Frame::default() });
         }
         let shown = report.to_string();
         let of_drivers: Vec<&str> = shown.lines().filter(|line| line.contains(" timestamp ")).collect();
         assert_eq!(of_drivers.len(), 12, "{shown}");
         assert!(of_drivers[0].contains("driver120 ") && of_drivers[0].contains("timestamp 0x65000078 checksum 0x78"));
-        assert!(of_drivers[1].contains("driver130 ") && of_drivers[2].contains("driver0 "), "{shown}");
+        assert!(of_drivers[1].contains("driver130 ") && of_drivers[2].contains("driver7 "), "{shown}");
+        assert!(of_drivers[3].contains("driver0 "), "{shown}");
         assert!(shown.contains("    and 138 more (-o json has all)\n"), "{shown}");
     }
 }
