@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use watertight_fleet_wire::checkin::State;
 use watertight_fleet_wire::{CheckIn, CheckInAnswer, Code};
 
+use crate::admission::Admission;
 use crate::authority::HOST_LIFE_MS;
 use crate::store::{HostRow, Seen, SeenRow};
 use crate::tls::Shown;
@@ -21,6 +22,10 @@ pub const WRITE_ROWS_MAX: usize = 500;
 /// that was on its way when the agent was started anew.
 const TURNS_OF_A_CLONE: u8 = 2;
 
+/// Requests a second of one host, and at once: far more than an agent makes, and a small part of what the server can do.
+const HOST_PER_S_MAX: f64 = 100.0;
+const HOST_AT_ONCE_MAX: f64 = 200.0;
+
 /// A host, and what is only known since the server runs.
 #[derive(Debug, Default)]
 pub struct Host {
@@ -32,6 +37,7 @@ pub struct Host {
     turns: u8,
     is_to_write: bool,
     written_ms: u64,
+    turns_left: Option<Admission>,
 }
 
 /// A host that is shared by its connections.
@@ -64,6 +70,14 @@ pub struct Heard {
 }
 
 impl Host {
+    /// Takes one of the host's own turns, so that one that runs wild takes none of the others'.
+    ///
+    /// # Errors
+    /// There is none: come again after this time, in milliseconds.
+    pub fn take_turn(&mut self, now_ms: u64) -> Result<(), u64> {
+        self.turns_left.get_or_insert_with(|| Admission::new(HOST_PER_S_MAX, HOST_AT_ONCE_MAX)).take(now_ms)
+    }
+
     /// Whether the certificate that was shown still counts.
     ///
     /// # Errors

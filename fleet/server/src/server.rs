@@ -26,14 +26,16 @@ pub struct Settings {
     pub interval_ms: u64,
     /// Check-ins a second that the interval is made for.
     pub check_ins_per_s: u64,
-    /// Check-ins a second beyond which agents are turned away.
+    /// Check-ins a second beyond which agents are turned away, for each processor.
     pub check_ins_per_s_max: u32,
-    /// The same for enrolments and renewals: each costs a signature and a write.
+    /// Enrolments and renewals a second beyond which agents are turned away: each costs a signature and a write.
     pub enrolments_per_s_max: u32,
     /// Connections at a time.
     pub connections_max: usize,
     /// Records are kept so long.
     pub keep_records_ms: u64,
+    /// With less room on the disk nothing more is accepted: what is left is for what the fleet needs to go on.
+    pub free_bytes_min: u64,
 }
 
 impl Default for Settings {
@@ -41,10 +43,11 @@ impl Default for Settings {
         Self {
             interval_ms: 60_000,
             check_ins_per_s: 2_000,
-            check_ins_per_s_max: 20_000,
+            check_ins_per_s_max: 25_000,
             enrolments_per_s_max: 300,
             connections_max: 18_000,
             keep_records_ms: 30 * 24 * 3_600_000,
+            free_bytes_min: 64 * 1024 * 1024,
         }
     }
 }
@@ -105,6 +108,8 @@ impl Server {
         let generation = store.generation().await?;
         let published = store.generation_of().await?;
         let turns = |per_s: u32| Admission::new(f64::from(per_s), f64::from(per_s));
+        let processors =
+            std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
         Ok(Self {
             store,
             authority,
@@ -112,7 +117,7 @@ impl Server {
             access,
             content: Content::new(state.join("content")),
             settings,
-            check_in_turns: turns(settings.check_ins_per_s_max),
+            check_in_turns: turns(settings.check_ins_per_s_max.saturating_mul(processors)),
             enrol_turns: turns(settings.enrolments_per_s_max),
             batches: Semaphore::new(BATCHES_AT_ONCE),
             state,
@@ -241,11 +246,27 @@ impl Server {
         }
     }
 
-    /// After a refusal by the disk: whether there is room again.
-    async fn probe(&self) {
-        if self.refusing().is_some() && self.store.probe().await.is_ok() {
-            self.refusing.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+    /// Whether there is room: nothing is accepted before the disk is full, and again once it is not.
+    pub async fn probe(&self) {
+        let why = match self.store_room() {
+            Some(free_bytes) if free_bytes < self.settings.free_bytes_min => format!(
+                "the disk of the state folder has {} MiB left, less than {}: make room, the server goes on by itself",
+                free_bytes >> 20,
+                self.settings.free_bytes_min >> 20
+            ),
+            _ if self.refusing().is_some() => match self.store.probe().await {
+                Ok(()) => String::new(),
+                Err(error) => error.to_string(),
+            },
+            _ => return,
+        };
+        *self.refusing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Room on the disk of the state folder, where that can be told.
+    fn store_room(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.state).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     async fn slow(&self, own: &OwnCertificate, names: &[SanType], ticks: u64) {

@@ -112,6 +112,9 @@ pub fn server_config(authority: &Authority, own: Arc<OwnCertificate>) -> anyhow:
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(Verifier { inner }))
         .with_cert_resolver(own);
+    // Each connection proves itself anew: a session that is taken up again would bring a certificate that was not looked at.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -21,6 +21,19 @@ struct Asked {
     body: Value,
 }
 
+fn check_in(sequence: u64) -> Vec<u8> {
+    let told = json!({
+        "sequence": sequence, "instance": "i", "boot": "b", "clock_ms": now_ms(), "generation": 1, "state_hash": "0"
+    });
+    told.to_string().into_bytes()
+}
+
+fn alert() -> Vec<u8> {
+    let record = Record { sequence: 1, at_ms: 1, body: Some(Of::Alert(Alert::default())) };
+    let batch = Batch { boot: "b".into(), stream: Stream::Alert as i32, records: vec![record], dropped: 0 };
+    pack(&batch).expect("a batch")
+}
+
 async fn ask(server: &Arc<Server>, path: &str, body: Vec<u8>) -> Asked {
     let not_after_ms = now_ms() + HOST_LIFE_MS;
     let shown = Shown { host: "h".into(), serial: "s".into(), not_before_ms: 0, not_after_ms };
@@ -30,6 +43,28 @@ async fn ask(server: &Arc<Server>, path: &str, body: Vec<u8>) -> Asked {
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.expect("a body").to_bytes();
     Asked { status, body: serde_json::from_slice(&body).expect("JSON") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_with_little_room_is_left_alone_before_it_is_full() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = Arc::new(SqliteStore::create(&dir.path().join("state.db")).await.expect("a store"));
+    Authority::make(&dir.path().join("ca"), now_ms()).expect("an authority");
+    let started = |free_bytes_min| {
+        let authority = Authority::open(&dir.path().join("ca")).expect("the authority");
+        let settings = Settings { free_bytes_min, ..Settings::default() };
+        Server::new(store.clone(), authority, dir.path().to_owned(), settings)
+    };
+    let server = Arc::new(started(u64::MAX).await.expect("a server"));
+    server.hosts.put(HostRow { id: "h".into(), serial: "s".into(), ..HostRow::default() });
+    server.probe().await;
+    let asked = ask(&server, "/v1/agent/records", alert()).await;
+    assert_eq!((asked.status, asked.body["code"].as_str()), (503, Some("not_durable")), "{}", asked.body);
+    assert!(asked.body["message"].as_str().is_some_and(|why| why.contains("make room")), "{}", asked.body);
+    assert_eq!(ask(&server, "/v1/agent/checkin", check_in(1)).await.status, 200, "check-ins go on");
+    let server = started(0).await.expect("a server");
+    server.probe().await;
+    assert_eq!(server.refusing(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,22 +80,14 @@ async fn check_ins_read_no_database_and_what_is_not_durable_is_not_acknowledged(
     watertight_server::store::StateStore::close(store.as_ref()).await;
 
     for sequence in 1..=20 {
-        let told = json!({
-            "sequence": sequence, "instance": "i", "boot": "b", "clock_ms": now_ms(), "generation": 1, "state_hash": "0"
-        });
-        let asked = ask(&server, "/v1/agent/checkin", told.to_string().into_bytes()).await;
+        let asked = ask(&server, "/v1/agent/checkin", check_in(sequence)).await;
         assert_eq!((asked.status, asked.body["generation"].as_u64()), (200, Some(1)), "{}", asked.body);
     }
-    let record = Record { sequence: 1, at_ms: 1, body: Some(Of::Alert(Alert::default())) };
-    let batch = Batch { boot: "b".into(), stream: Stream::Alert as i32, records: vec![record], dropped: 0 };
     for _ in 0..2 {
-        let asked = ask(&server, "/v1/agent/records", pack(&batch).expect("a batch")).await;
+        let asked = ask(&server, "/v1/agent/records", alert()).await;
         assert_eq!((asked.status, asked.body["code"].as_str()), (503, Some("not_durable")), "{}", asked.body);
         assert!(asked.body["retry_after_ms"].is_u64() && asked.body.get("acknowledged").is_none());
     }
     assert!(server.refusing().is_some(), "and it is said");
-    let told = json!({
-        "sequence": 99, "instance": "i", "boot": "b", "clock_ms": now_ms(), "generation": 1, "state_hash": "0"
-    });
-    assert_eq!(ask(&server, "/v1/agent/checkin", told.to_string().into_bytes()).await.status, 200, "check-ins go on");
+    assert_eq!(ask(&server, "/v1/agent/checkin", check_in(99)).await.status, 200, "check-ins go on");
 }

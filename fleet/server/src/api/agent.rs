@@ -48,6 +48,7 @@ pub(super) async fn admit(
     let mut is_clone = false;
     let admitted = {
         let mut host = cell.lock();
+        turn(host.take_turn(now_ms))?;
         let admitted = host.admit(&shown, now_ms);
         if admitted == Err(Code::Unauthenticated) && host.row.cloned_ms.is_none() {
             host.row.cloned_ms = Some(now_ms);

@@ -46,6 +46,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
+            StoreError::Taken => Self::new(Code::Form, error.to_string()),
             error => Self::later(Code::NotDurable, error.to_string(), NOT_DURABLE_MS + random_part_ms(NOT_DURABLE_MS)),
         }
     }

@@ -52,6 +52,14 @@ fn two_agents_with_one_identity_are_noticed_and_restarts_are_not() {
 }
 
 #[test]
+fn a_host_that_runs_wild_takes_none_of_the_others_turns() {
+    let (mut wild, mut calm) = (host(), host());
+    assert_eq!((0..1_000).filter(|_| wild.take_turn(NOW).is_ok()).count(), 200);
+    assert_eq!(calm.take_turn(NOW), Ok(()));
+    assert_eq!(wild.take_turn(NOW + 1_000), Ok(()));
+}
+
+#[test]
 fn a_replayed_or_overtaken_check_in_changes_nothing() {
     let mut host = host();
     hear(&mut host, CheckIn { generation: 5, ..told("a", 10) });

@@ -124,6 +124,8 @@ async fn the_audit_log_has_every_change(store: &impl StateStore) {
     assert_eq!(store.operator_tokens().await.expect("tokens"), [admin]);
     store.revoke_operator_token("ada", &audit("two")).await.expect("revoked");
     assert_eq!(store.operator_tokens().await.expect("tokens"), []);
+    let again = OperatorToken { name: "ada".into(), hash: "h2".into(), role: Role::Viewer };
+    assert!(matches!(store.put_operator_token(&again, &audit("five")).await, Err(StoreError::Taken)));
     let missing = store.revoke_operator_token("eve", &audit("three")).await;
     assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
     let missing = store.revoke("nobody", 1, &audit("four")).await;

@@ -46,6 +46,9 @@ pub enum StoreError {
         /// What was asked for.
         what: String,
     },
+    /// Something of that name is there, or was: names in the audit log mean one thing for good.
+    #[error("there is or was one of that name: take another")]
+    Taken,
     /// Anything else.
     #[error("the database: {why}")]
     Failed {

@@ -153,6 +153,7 @@ fn failed(error: sqlx::Error) -> StoreError {
     let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
     match code.map(|code| code & 0xff) {
         Some(13) => StoreError::Full { why },         // SQLITE_FULL
+        Some(19) => StoreError::Taken,                // SQLITE_CONSTRAINT
         Some(11 | 26) => StoreError::Damaged { why }, // SQLITE_CORRUPT, SQLITE_NOTADB
         _ => StoreError::Failed { why },
     }
