@@ -17,12 +17,15 @@ pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
     let mut lines = region.whole.iter().copied().peekable();
     // Below a stack that began in a program stand the program's own registers and code: nothing of the fault.
     let (mut is_program, mut of_kernel) = (false, Vec::new());
+    let hangs = region.whole.first().is_some_and(|first| first.contains(who::HUNG));
     while let Some(text) = lines.next() {
         if text.trim_start().starts_with("RIP: ") {
             is_program = text.contains("RIP: 0033:");
         }
         who::process(report, text);
-        who::hung_task(report, text);
+        if hangs {
+            who::hung_task(report, text);
+        }
         if !is_program {
             registers(report, text);
             of_kernel.push(text);

@@ -193,8 +193,17 @@ fn is_address(word: &str) -> bool {
     matches!(word.len(), 8 | 16) && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// What PowerPC's kernels print amid a stack where an exception came: `--- interrupt: 700 at name+0x10/0x20`.
+pub(super) fn interrupted(text: &str) -> Option<Call<'_>> {
+    let rest = ["--- interrupt: ", "--- Exception: "].iter().find_map(|words| text.strip_prefix(words))?;
+    symbol(rest.split_once(" at ")?.1.trim_start_matches('.'))
+}
+
 /// The line's instruction pointer.
 pub(super) fn pointer(text: &str) -> Option<Pointer<'_>> {
+    if let Some(call) = interrupted(text) {
+        return Some(Pointer::At(call));
+    }
     let (at, name) =
         POINTERS.iter().find_map(|name| Some((memchr::memmem::find(text.as_bytes(), name.as_bytes())?, *name)))?;
     let mut rest = text.get(at.saturating_add(name.len())..)?.trim_start_matches([' ', ':']);
@@ -280,6 +289,8 @@ mod tests {
             "epc   : 80123456 frob_open+0x10/0x20",
             "  ERA: 9000000000123456 frob_open+0x10/0x20",
             "Krnl PSW : 0704c00180000000 000003ff8001234a (frob_open+0x2a/0x50 [frob])",
+            "--- interrupt: 700 at frob_open+0x2c/0x70",
+            "--- Exception: 300 at .frob_open+0x2c/0x70",
         ] {
             assert!(matches!(pointer(text), Some(Pointer::At(call)) if call.name == "frob_open"), "{text}");
         }

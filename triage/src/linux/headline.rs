@@ -25,7 +25,8 @@ const QUIET_LINES_MAX: usize = 12;
 const OF_OTHERS: &[&str] = &["sysrq: ", "SysRq : ", "NMI backtrace for cpu "];
 
 /// What may stand between the start of a message and a headline.
-const FRONTS: &[&str] = &["[", "rcu:", "watchdog:", "NMI watchdog:", "Oops:", "traps:", "NMI backtrace", "login:"];
+const FRONTS: &[&str] =
+    &["[", "rcu:", "watchdog:", "NMI watchdog:", "Oops:", "traps:", "NMI backtrace", "login:", "segment-related"];
 
 /// A headline that was found.
 #[derive(Debug)]
@@ -205,6 +206,7 @@ mod tests {
             "[    1.000000] [ INFO: possible recursive locking detected ]",
             "watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 1",
             "Oops: divide error: 0000 [#1] PREEMPT SMP",
+            "segment-related general protection fault: beec [#1] PREEMPT SMP",
             "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [frob:12]",
             "frob0: vmalloc: allocation failure: 12 bytes[    1.000000] BUG: unable to handle kernel paging request at ff",
             "[    1.000000] BUG frob_cache (Tainted: G    B   W        ): Left Redzone overwritten",

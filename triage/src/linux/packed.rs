@@ -7,13 +7,17 @@ use memchr::memmem::Finder;
 /// How such a line begins.
 const FRONT: &[u8] = b"{\"log\":\"";
 
+/// Where the first such line must begin in a log of them: what rotates a log may have put some lines before it. Other logs cost nothing then.
+const HEAD_BYTES: usize = 64 << 10;
+
 /// What is put behind a text: readers of lines pass over it at their end.
 const FILLER: u8 = b'\r';
 
 /// Puts the texts in place of their lines.
 pub(crate) fn unpack(bytes: &mut [u8]) {
     let front = Finder::new(FRONT);
-    let mut from = 0_usize;
+    let head = bytes.get(..HEAD_BYTES.min(bytes.len())).unwrap_or_default();
+    let Some(mut from) = front.find(head) else { return };
     while let Some(at) = bytes.get(from..).and_then(|rest| front.find(rest)) {
         let start = from.saturating_add(at);
         let begins = start.checked_sub(1).is_none_or(|before| bytes.get(before) == Some(&b'\n'));

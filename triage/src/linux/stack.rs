@@ -2,7 +2,7 @@
 
 use crate::report::{Frame, Hex, Trust};
 
-use super::frame::{calls, pointer, without_name, Pointer};
+use super::frame::{calls, interrupted, pointer, without_name, Pointer};
 use super::region::Region;
 use super::subject::{is_trace, starts_stack};
 
@@ -60,7 +60,7 @@ pub(super) fn frames(region: &Region<'_>) -> Vec<Frame> {
 
 /// The line's frame, with that number.
 fn frame(text: &str, n: usize) -> Option<Frame> {
-    if let Some(call) = calls(text).next() {
+    if let Some(call) = calls(text).next().or_else(|| interrupted(text)) {
         return Some(call.frame(n, Trust::Unwind));
     }
     let (address, is_leftover) = without_name(text)?;

@@ -42,9 +42,12 @@ fn release(text: &str) -> &str {
     end.and_then(|end| text.get(..end)).unwrap_or(text)
 }
 
+/// How a report of such a task begins.
+pub(super) const HUNG: &str = "INFO: task ";
+
 /// A task that hangs is named in the headline, and the release stands alone in the next line: `      Not tainted 6.1.0 #1`.
 pub(super) fn hung_task(report: &mut Report, text: &str) {
-    let task = text.split_once("INFO: task ").and_then(|(_, rest)| rest.split_once(" blocked "));
+    let task = text.split_once(HUNG).and_then(|(_, rest)| rest.split_once(" blocked "));
     if let (None, Some((name, pid))) = (&report.process, task.and_then(|(task, _)| task.rsplit_once(':'))) {
         report.process = Some(name.to_owned());
         report.pid = pid.parse().ok();

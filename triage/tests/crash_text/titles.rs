@@ -276,6 +276,19 @@ Call Trace:
 [c000000010f93150] [c000000008028668] .frob_read+0x128/0x170 [frob]
 "
     );
+    // And where a panic follows at once, the stack alone says where the trap was.
+    let panicked = format!(
+        "WARNING: CPU: 1 PID: 77 at /build/drivers/frob.c:12 frob_fill+0x2c/0x70
+Kernel panic - not syncing: panic_on_warn set ...
+{CPU}
+Call Trace:
+[c00000003ae5b9a0] [c00000000135a500] report_bug+0x150/0x270
+[c00000003ae5ba40] [c0000000000392d4] program_check_exception+0x344/0x4f0
+--- interrupt: 700 at frob_fill+0x2c/0x70 [frob]
+    LR = quux_insert+0x19c/0x2d0 [frob]
+[c00000003ae5bdf0] [c00000000009651c] frob_read+0x10c/0x250 [frob]
+"
+    );
     // 32-bit x86 names the function in the line behind the address.
     let plain = format!(
         "kernel BUG at include/net/frob.h:2473!
@@ -297,6 +310,7 @@ Call Trace:
         (bad_page.as_str(), "BUG: Bad page state in frob_getpage", "UNKNOWN", "frob_getpage"),
         (&race, "KCSAN: data-race in frob_inc / frob_read", "KCSAN-DATARACE", "frob_inc"),
         (&warning, "WARNING in frob_fill", "WARNING", "frob_fill"),
+        (&panicked, "WARNING in frob_fill", "WARNING", "frob_fill"),
         (&plain, "kernel BUG in frob_fill", "BUG", "frob_fill"),
     ] {
         assert_named(text, title, class);
