@@ -166,7 +166,7 @@ fn asks_for_more() -> Vec<(Vec<&'static str>, &'static str, usize, &'static str,
             "WT0602",
             13,
             "Image",
-            "as text",
+            "name a field that is a whole number",
         ),
         (stages(&["group-by: [Field21]"], &[]), "WT0601", 11, "Field21", "take it out"),
         (

@@ -1,5 +1,6 @@
 //! Tries a regular expression of an image on a text: a look at a table for each byte, or, for the few expressions whose table
-//! would be too large, all threads of a program at once. Either way the work is bounded by the text's size, and counted.
+//! would be too large, all threads of a program at once. Either way the work is bounded by the text's size, and counted: in bytes that a
+//! table looks at, by which the others are weighed, so that a budget stands for about the same time however it is spent.
 
 use zerocopy::little_endian::U16;
 
@@ -8,6 +9,11 @@ use crate::image::layout::{
     LOOK_START, LOOK_WORD, STEP_BYTES, STEP_LOOK, STEP_MATCH, STEP_SPLIT,
 };
 use crate::image::{at, slice, Image};
+
+/// What it costs to come to a step of a program, in bytes that a table looks at; measured.
+const REACH_COST: u64 = 2;
+/// What it costs to keep a step until the next byte, and to compare it with that.
+const KEEP_COST: u64 = 4;
 
 /// Working memory of programs, kept between texts.
 #[derive(Debug, Default)]
@@ -91,15 +97,15 @@ impl Program<'_> {
         next.empty(self.steps.len());
         for position in 0..=self.text.len() {
             // A match may begin anywhere.
-            if self.follow(start, position, now, stack) {
+            if self.follow(start, position, now, stack, work)? {
                 return Some(true);
             }
-            *work = work.checked_sub((now.order.len() as u64).saturating_add(1))?;
+            *work = work.checked_sub((now.order.len() as u64).saturating_mul(KEEP_COST).saturating_add(1))?;
             let Some(byte) = self.text.get(position) else { break };
             for step in &now.order {
                 let Some(step) = at(self.steps, *step).filter(|step| step.kind.get() == STEP_BYTES) else { continue };
                 let is_between = step.first.get() <= u32::from(*byte) && u32::from(*byte) <= step.count.get();
-                if is_between && self.follow(step.next.get(), position.saturating_add(1), next, stack) {
+                if is_between && self.follow(step.next.get(), position.saturating_add(1), next, stack, work)? {
                     return Some(true);
                 }
             }
@@ -109,17 +115,18 @@ impl Program<'_> {
         Some(false)
     }
 
-    /// Adds what can be reached without a byte; true if that is a match.
-    fn follow(&self, from: u32, position: usize, set: &mut Set, stack: &mut Vec<u32>) -> bool {
+    /// Adds what can be reached without a byte; true if that is a match, `None` when it would cost too much.
+    fn follow(&self, from: u32, position: usize, set: &mut Set, stack: &mut Vec<u32>, work: &mut u64) -> Option<bool> {
         stack.clear();
         stack.push(from);
         while let Some(number) = stack.pop() {
+            *work = work.checked_sub(REACH_COST)?;
             let Some(step) = at(self.steps, number) else { continue };
             if !set.add(number) {
                 continue;
             }
             match step.kind.get() {
-                STEP_MATCH => return true,
+                STEP_MATCH => return Some(true),
                 STEP_LOOK if self.is_seen(step.first.get(), position) => stack.push(step.next.get()),
                 STEP_SPLIT => {
                     let ways = self.image.words_of(Range { first: step.first, count: step.count });
@@ -128,7 +135,7 @@ impl Program<'_> {
                 _ => {}
             }
         }
-        false
+        Some(false)
     }
 
     fn is_seen(&self, look: u32, position: usize) -> bool {

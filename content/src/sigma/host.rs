@@ -99,16 +99,18 @@ fn unsupplied_key(compiled: &Correlation<'_>, sources: &[Source<'_>]) -> Option<
         let logsource = &sources.get(position)?.rule.logsource;
         input.asks(&compiled.correlation.kind).find_map(|(named, wanted)| {
             let found = types_here(&logsource.lend(), &named.field).filter(|found| found & wanted == 0)?;
-            Some(reason(&named.field, found, logsource).at(named.span))
+            // What is grouped or joined by may be anything; what is measured is a number.
+            let mend = format!("name a field that is {}", type_words(wanted));
+            Some(reason(&named.field, found, logsource, mend).at(named.span))
         })
     })
 }
 
-/// What is wrong with a field that has these types here, and not one that is asked for.
-fn reason(field: &str, found: u32, logsource: &crate::rule::LogSource) -> Reason {
+/// What is wrong with a field that has these types here, and not one that is asked for; the mend is for a type that is not.
+fn reason(field: &str, found: u32, logsource: &crate::rule::LogSource, mend: String) -> Reason {
     let (field, in_logsource) = (field.to_owned(), in_words(logsource));
     if found != 0 {
-        return Reason::WrongFieldType { field, found: type_words(found), logsource: in_logsource };
+        return Reason::WrongFieldType { field, found: type_words(found), logsource: in_logsource, mend };
     }
     let supply = sigma_supply();
     let of_category =
@@ -172,7 +174,8 @@ impl Asked<'_> {
             false => FieldUse::referred(self.uses, field),
         };
         let span = used.map_or_else(|| 0.into(), |used| used.span);
-        Some(reason(field, found, logsource).at(span))
+        let mend = format!("ask for {field} as {}", type_words(found));
+        Some(reason(field, found, logsource, mend).at(span))
     }
 }
 
