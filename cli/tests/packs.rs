@@ -404,3 +404,31 @@ fn a_pack_that_is_installed_says_that_it_is_urgent_and_what_follows() {
         assert_eq!(told.contains("URGENT: its 1 deny rules"), is_told, "{told}");
     }
 }
+
+#[test]
+fn what_may_be_called_so_in_a_pack_may_be_called_so_where_it_is_signed() {
+    let long = |count: usize| "a".repeat(count);
+    let names = [
+        "",
+        "a",
+        "linux-2",
+        "9",
+        "-a",
+        "_",
+        "a_b",
+        "A",
+        "a.b",
+        "a/b",
+        "a b",
+        "ä",
+        "a\0",
+        &long(64),
+        &long(65),
+        &long(300),
+    ];
+    for name in names {
+        let (packed, signed) =
+            (watertight_content_pack::is_name(name), watertight_content_repo::release::is_name(name));
+        assert_eq!(packed, signed, "{name:?}");
+    }
+}

@@ -176,7 +176,7 @@ fn a_detector_that_is_stopped_while_it_waits_for_its_reader_is_ended_and_the_gap
 
 #[test]
 fn a_detector_that_is_killed_within_a_line_leaves_half_a_line_and_the_next_begins_its_own() {
-    let Some((run, pid)) = run_that_waits_within_a_line() else { return };
+    let Some((mut run, pid)) = run_that_waits_within_a_line() else { return };
     kill_process(pid, Signal::KILL).expect("it runs");
     let (mut halves, mut next, mut is_told) = (Vec::new(), None, false);
     let mut lines = run.lines.lines().map(|line| line.expect("text"));

@@ -1,6 +1,6 @@
 //! Tries a regular expression of an image on a text: a look at a table for each byte, or, for the few expressions whose table
-//! would be too large, all threads of a program at once. Either way the work is bounded by the text's size, and counted: in bytes that a
-//! table looks at, by which the others are weighed, so that a budget stands for about the same time however it is spent.
+//! would be too large, all threads of a program at once. Either way the work is bounded by the text's size, and counted, weighed by what it
+//! takes: a budget stands for about the same time however it is spent.
 
 use zerocopy::little_endian::U16;
 
@@ -10,7 +10,9 @@ use crate::image::layout::{
 };
 use crate::image::{at, slice, Image};
 
-/// What it costs to come to a step of a program, in bytes that a table looks at; measured.
+/// What a table takes for a byte, as multiples of a byte that is only compared; measured, as the next two.
+const TABLE_COST: u64 = 3;
+/// What it costs to come to a step of a program.
 const REACH_COST: u64 = 2;
 /// What it costs to keep a step until the next byte, and to compare it with that.
 const KEEP_COST: u64 = 4;
@@ -59,7 +61,7 @@ pub(crate) fn fits(
 ) -> Option<bool> {
     let range = Range { first: expression.first, count: expression.count };
     if expression.kind.get() == EXPRESSION_TABLE {
-        *work = work.checked_sub(text.len() as u64)?;
+        *work = work.checked_sub((text.len() as u64).saturating_mul(TABLE_COST))?;
         let classes = image.bytes_of(expression.classes).first_chunk()?;
         return Some(walk(slice(image.tables, range), classes, expression, text));
     }

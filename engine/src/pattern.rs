@@ -13,8 +13,8 @@ use crate::scratch::Text;
 /// The five characters that Windows programs take for the dash of an option.
 pub const DASHES: [&str; 5] = ["-", "/", "–", "—", "―"];
 
-/// What it costs to try a part somewhere, in bytes that the table of an expression looks at; measured.
-const TRY_COST: u64 = 4;
+/// What it costs to try a part somewhere, in bytes that are compared; measured.
+const TRY_COST: u64 = 2;
 /// So many bytes of a literal are compared for the cost of one.
 const COMPARED_BYTES: u64 = 16;
 

@@ -13,7 +13,7 @@ use crate::scratch::{Scratch, Seen, Text};
 use crate::timestamp::part_of;
 use crate::{Field, Fields, Value};
 
-/// What it costs to ask about a value, however short, in bytes that the table of an expression looks at; measured.
+/// What it costs to ask about a value, however short, in bytes that are compared; measured.
 const VALUE_COST: u64 = 8;
 
 /// A number in a rule or an event.
