@@ -163,7 +163,7 @@ fn asks_for_more() -> Vec<(Vec<&'static str>, &'static str, usize, &'static str,
         ),
         (
             vec!["type: value_sum", "rules: [base]", "condition: {gte: 3, field: Image}"],
-            "WT0602",
+            "WT0603",
             13,
             "Image",
             "name a field that is a whole number",

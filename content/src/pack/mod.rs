@@ -79,9 +79,9 @@ impl From<CompileError> for BuildError {
     }
 }
 
-impl From<Wrong> for BuildError {
-    fn from(wrong: Wrong) -> Self {
-        Self::File(Box::new(wrong))
+impl From<Box<Wrong>> for BuildError {
+    fn from(wrong: Box<Wrong>) -> Self {
+        Self::File(wrong)
     }
 }
 
@@ -149,7 +149,7 @@ fn lopsided(
     canaries: &[Canary],
     image: &[u8],
     rules: &[Source<'_>],
-) -> Result<Option<Wrong>, CompileError> {
+) -> Result<Option<Box<Wrong>>, CompileError> {
     let image = Image::open(image)?;
     let silenced: BTreeSet<String> = (0..)
         .zip(image.rules())

@@ -37,7 +37,7 @@ const HOLDS: &str = "name, version, urgent, engine";
 ///
 /// # Errors
 /// It says something else, or not all of it.
-pub fn parse_release(source: Source<'_>) -> Result<Release, Wrong> {
+pub fn parse_release(source: Source<'_>) -> Result<Release, Box<Wrong>> {
     parsed(source.text).map_err(|at| Wrong::of(source, at))
 }
 

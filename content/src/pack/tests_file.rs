@@ -37,7 +37,7 @@ const PRODUCT: &str = "linux";
 const HOLDS: &str = "fires and silent";
 
 /// The canaries of a file; `ids` are those of the documents of every rule file.
-pub(super) fn canaries(tests: Source<'_>, ids: &BTreeMap<String, Vec<String>>) -> Result<Vec<Canary>, Wrong> {
+pub(super) fn canaries(tests: Source<'_>, ids: &BTreeMap<String, Vec<String>>) -> Result<Vec<Canary>, Box<Wrong>> {
     let file = File { name: tests.file, ids: ids_beside(tests.file, ids), all: ids };
     file.canaries(tests.text).map_err(|at| Wrong::of(tests, at))
 }

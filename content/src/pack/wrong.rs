@@ -20,9 +20,9 @@ pub struct Wrong {
 
 impl Wrong {
     /// What is wrong with this file.
-    pub(super) fn of(source: Source<'_>, At { span, reason }: At) -> Self {
+    pub(super) fn of(source: Source<'_>, At { span, reason }: At) -> Box<Self> {
         let text = crate::sigma::shown_line(source.text, span.line);
-        Self { file: source.file.to_owned(), span, text, reason }
+        Box::new(Self { file: source.file.to_owned(), span, text, reason })
     }
 
     /// For people, in several lines; `has_colour` where a terminal shows it.

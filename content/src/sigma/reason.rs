@@ -84,7 +84,8 @@ reasons! {
     Engines { what: String, mend: String } "WT0804" "engine {what}" "for no host" "{mend}"
     TestCase { what: String, label: &'static str, mend: String } "WT0805" "{what}" "{label}" "{mend}"
     OnlyOneWay { what: String, mend: String } "WT0806" "{what}" "not tried both ways" "{mend}"
-    WrongFieldType { field: String, found: String, logsource: String, mend: String } "WT0602" "what is asked of {field} can't be true: in {logsource} it is {found}" "it is {found}" "{mend}"
+    WrongFieldType { field: String, found: String, logsource: String } "WT0602" "what is asked of {field} can't be true: in {logsource} it is {found}" "it is {found}" "ask for {field} as {found}"
+    NotMeasured { field: String, found: String, logsource: String } "WT0603" "{field} can't be measured: in {logsource} it is {found}" "it is {found}" "name a field that is a whole number"
 }
 
 impl Reason {

@@ -104,9 +104,9 @@ impl Packs {
 
     /// Whether the pack is there already, by its digest.
     pub(super) fn is_there(&mut self, file: &str, content: ContentId, size_bytes: u64) -> Answered {
-        let present = self.store(file).and_then(|(store, path)| {
+        let present = self.store(file).map(|(store, path)| {
             let bytes = store.get(file, size_bytes).ok().flatten();
-            Ok(bytes.filter(|bytes| ContentId::of(bytes) == content).map(|_| path))
+            bytes.filter(|bytes| ContentId::of(bytes) == content).map(|_| path)
         });
         match present {
             Ok(Some(path)) => {
