@@ -10,44 +10,46 @@ use crate::image::layout::{
 };
 use crate::image::{at, slice, Image};
 
-/// What a table takes for a byte, as multiples of a byte that is only compared; measured, as the next two.
+/// What a table takes for a byte, as multiples of a byte that is only compared; measured, as the next.
 const TABLE_COST: u64 = 3;
 /// What it costs to come to a step of a program.
 const REACH_COST: u64 = 2;
-/// What it costs to keep a step until the next byte, and to compare it with that.
-const KEEP_COST: u64 = 4;
 
 /// Working memory of programs, kept between texts.
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
-    now: Set,
-    next: Set,
+    /// Where threads go on with the byte at hand, and with the one behind it.
+    now: Vec<u32>,
+    next: Vec<u32>,
     stack: Vec<u32>,
+    reached: Reached,
 }
 
-/// A set of steps that is emptied at once: a step is in it if its place in `order` says so.
+/// The steps that were come to with the byte at hand. Emptied at once: each has the number of the byte that it was come to with.
 #[derive(Debug, Default)]
-struct Set {
-    order: Vec<u32>,
-    place: Vec<u32>,
+struct Reached {
+    by_step: Vec<u32>,
+    number: u32,
 }
 
-impl Set {
+impl Reached {
+    /// Forgets what was come to; there may be so many steps.
     fn empty(&mut self, steps: usize) {
-        self.order.clear();
-        if self.place.len() < steps {
-            self.place.resize(steps, 0);
+        if self.by_step.len() < steps {
+            self.by_step.resize(steps, 0);
         }
+        self.number = self.number.checked_add(1).unwrap_or_else(|| {
+            self.by_step.fill(0);
+            1
+        });
     }
 
+    /// Notes a step; false if it was come to before, or is none.
+    #[inline]
     fn add(&mut self, step: u32) -> bool {
-        let Some(place) = usize::try_from(step).ok().and_then(|step| self.place.get_mut(step)) else { return false };
-        let is_in = usize::try_from(*place).ok().and_then(|place| self.order.get(place)) == Some(&step);
-        if !is_in {
-            *place = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
-            self.order.push(step);
-        }
-        !is_in
+        let number = self.number;
+        let place = usize::try_from(step).ok().and_then(|step| self.by_step.get_mut(step));
+        place.is_some_and(|place| std::mem::replace(place, number) != number)
     }
 }
 
@@ -94,40 +96,56 @@ struct Program<'p> {
 
 impl Program<'_> {
     fn run(&self, start: u32, threads: &mut Threads, work: &mut u64) -> Option<bool> {
-        let Threads { now, next, stack } = threads;
-        now.empty(self.steps.len());
-        next.empty(self.steps.len());
+        threads.next.clear();
         for position in 0..=self.text.len() {
+            threads.reached.empty(self.steps.len());
+            std::mem::swap(&mut threads.now, &mut threads.next);
+            threads.next.clear();
+            let byte = self.text.get(position).copied();
+            // Lent out, so that the rest can be used meanwhile.
+            let now = std::mem::take(&mut threads.now);
+            let mut is_found = Some(false);
             // A match may begin anywhere.
-            if self.follow(start, position, now, stack, work)? {
-                return Some(true);
-            }
-            *work = work.checked_sub((now.order.len() as u64).saturating_mul(KEEP_COST).saturating_add(1))?;
-            let Some(byte) = self.text.get(position) else { break };
-            for step in &now.order {
-                let Some(step) = at(self.steps, *step).filter(|step| step.kind.get() == STEP_BYTES) else { continue };
-                let is_between = step.first.get() <= u32::from(*byte) && u32::from(*byte) <= step.count.get();
-                if is_between && self.follow(step.next.get(), position.saturating_add(1), next, stack, work)? {
-                    return Some(true);
+            for from in now.iter().copied().chain([start]) {
+                is_found = self.follow(from, (position, byte), threads, work);
+                if is_found != Some(false) {
+                    break;
                 }
             }
-            std::mem::swap(now, next);
-            next.empty(self.steps.len());
+            threads.now = now;
+            if is_found != Some(false) || byte.is_none() {
+                return is_found;
+            }
         }
         Some(false)
     }
 
-    /// Adds what can be reached without a byte; true if that is a match, `None` when it would cost too much.
-    fn follow(&self, from: u32, position: usize, set: &mut Set, stack: &mut Vec<u32>, work: &mut u64) -> Option<bool> {
+    /// Goes on from a step to all that can be reached without a byte, and with this one; true if that is a match, `None` when it would cost
+    /// too much.
+    #[inline]
+    fn follow(
+        &self,
+        from: u32,
+        (position, byte): (usize, Option<u8>),
+        threads: &mut Threads,
+        work: &mut u64,
+    ) -> Option<bool> {
+        let Threads { next, stack, reached, .. } = threads;
         stack.clear();
         stack.push(from);
         while let Some(number) = stack.pop() {
             *work = work.checked_sub(REACH_COST)?;
-            let Some(step) = at(self.steps, number) else { continue };
-            if !set.add(number) {
+            if !reached.add(number) {
                 continue;
             }
+            let Some(step) = at(self.steps, number) else { continue };
             match step.kind.get() {
+                STEP_BYTES => {
+                    let is_between = |byte: u32| step.first.get() <= byte && byte <= step.count.get();
+                    if byte.is_some_and(|byte| is_between(byte.into())) {
+                        next.push(step.next.get());
+                    }
+                }
                 STEP_MATCH => return Some(true),
                 STEP_LOOK if self.is_seen(step.first.get(), position) => stack.push(step.next.get()),
                 STEP_SPLIT => {

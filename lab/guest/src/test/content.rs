@@ -42,6 +42,8 @@ const GROUPS: &str = "/sys/fs/cgroup";
 const TRIGGER: &str = "wt-content-trigger";
 /// The id of the rule.
 const RULE: &str = "7d1c1f0e-5f1b-4c5e-9a55-0c7d6f1f2a03";
+/// Between two rounds of what goes on beside: the emulated processors have a detector with debug assertions to run, too.
+const BESIDE_PAUSE: Duration = Duration::from_millis(200);
 /// How long content has to live here before it is trusted.
 const TRIAL: &str = "20s";
 /// In emulation a detector with debug assertions takes its time to start.
@@ -95,7 +97,7 @@ impl Beside<'_> {
             let shell = Command::new("/bin/sh").args(["-c", "test -d / && exit 7"]).status().context("a shell")?;
             ensure!(shell.code() == Some(7), "a shell ended with {shell}");
             self.rounds.fetch_add(1, Ordering::Relaxed);
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(BESIDE_PAUSE);
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Between two pairs of execs, of some 20 ms in emulation: without it they take most of the time from the switches.
-const LOAD_PAUSE: Duration = Duration::from_millis(20);
+const LOAD_PAUSE: Duration = Duration::from_millis(50);
 
 fn vital() -> Result<()> {
     let before = show()?;
