@@ -10,10 +10,12 @@ use crate::image::layout::{
 };
 use crate::image::{at, slice, Image};
 
-/// What a table takes for a byte, as multiples of a byte that is only compared; measured, as the next.
+/// What a table takes for a byte, as multiples of a byte that is only compared; measured, as the next two.
 const TABLE_COST: u64 = 3;
 /// What it costs to come to a step of a program.
-const REACH_COST: u64 = 2;
+const REACH_COST: u64 = 7;
+/// What it costs to look at one of the ways of a step that has several: most are a byte that is not the one at hand.
+const WAY_COST: u64 = 1;
 
 /// Working memory of programs, kept between texts.
 #[derive(Debug, Default)]
@@ -88,6 +90,13 @@ fn walk(table: &[U16], classes: &[u8; 256], expression: &ExpressionRecord, text:
     next(state, count.saturating_sub(1)) >= match_from
 }
 
+/// Where a step with this byte goes on, if it does.
+#[inline]
+fn goes_on(step: &StepRecord, byte: Option<u8>) -> Option<u32> {
+    let byte = u32::from(byte?);
+    (step.first.get() <= byte && byte <= step.count.get()).then(|| step.next.get())
+}
+
 struct Program<'p> {
     image: &'p Image<'p>,
     steps: &'p [StepRecord],
@@ -140,17 +149,19 @@ impl Program<'_> {
             }
             let Some(step) = at(self.steps, number) else { continue };
             match step.kind.get() {
-                STEP_BYTES => {
-                    let is_between = |byte: u32| step.first.get() <= byte && byte <= step.count.get();
-                    if byte.is_some_and(|byte| is_between(byte.into())) {
-                        next.push(step.next.get());
-                    }
-                }
+                STEP_BYTES => next.extend(goes_on(step, byte)),
                 STEP_MATCH => return Some(true),
                 STEP_LOOK if self.is_seen(step.first.get(), position) => stack.push(step.next.get()),
                 STEP_SPLIT => {
                     let ways = self.image.words_of(Range { first: step.first, count: step.count });
-                    stack.extend(ways.iter().map(|way| way.get()));
+                    *work = work.checked_sub((ways.len() as u64).saturating_mul(WAY_COST))?;
+                    for way in ways.iter().map(|way| way.get()) {
+                        match at(self.steps, way) {
+                            // Not noted: who comes to the same twice goes on from the same step, which is.
+                            Some(step) if step.kind.get() == STEP_BYTES => next.extend(goes_on(step, byte)),
+                            _ => stack.push(way),
+                        }
+                    }
                 }
                 _ => {}
             }
