@@ -12,9 +12,9 @@ help:                ## this list
 deps:                ## install the Debian packages of packages.txt that are missing
 	@scripts/deps packages.txt
 
-build: deps          ## build both executables
+build: deps          ## build the executables
 	@echo "== build"
-	$(CARGO) build --release -p watertight-cli -p watertight-sensor-loader
+	$(CARGO) build --release -p watertight-cli -p watertight-sensor-loader -p watertight-server
 
 run: build           ## watch this machine until Ctrl-C; ARGS="--for 30s -o json" are passed on
 	@[ "$$(id -u)" = 0 ] || echo "not root: no kernel sensor, no file marks; use sudo make run for these" >&2

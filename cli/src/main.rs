@@ -7,7 +7,9 @@ mod closed;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use watertight_cli::command::{content, crash, detect, doctor, policy, rules, run, sim, status, triage, worker};
+use watertight_cli::command::{
+    content, crash, detect, doctor, policy, rules, run, server, sim, status, triage, worker,
+};
 use watertight_host::printable::printable;
 
 /// Endpoint security that a bad update cannot sink.
@@ -30,6 +32,7 @@ enum Command {
     Triage(triage::TriageArgs),
     Crash(crash::CrashArgs),
     Sim(sim::SimArgs),
+    Server(server::ServerArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Triage(args) => triage::run(args),
         Command::Crash(args) => crash::run(args),
         Command::Sim(args) => sim::run(args),
+        Command::Server(args) => server::run(args),
         Command::Worker(args) => worker::run(args),
     };
     match outcome {

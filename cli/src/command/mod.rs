@@ -11,6 +11,7 @@ mod recorded;
 mod refused;
 pub mod rules;
 pub mod run;
+pub mod server;
 pub mod sim;
 pub mod status;
 pub mod supply;

@@ -1,0 +1,109 @@
+//! Bodies with a limit, answers with the protocol's number, refusals with a code and the mend.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use watertight_fleet_wire::protocol::{self, Message, Refused, NEWEST, PROTOCOL_HEADER};
+use watertight_fleet_wire::{Code, Problem};
+
+use crate::clock::random_part_ms;
+use crate::store::StoreError;
+
+/// A body takes no longer to arrive: whoever drips one keeps no memory.
+const BODY_WAIT: Duration = Duration::from_secs(20);
+/// After what can't be made durable.
+const NOT_DURABLE_MS: u64 = 15_000;
+
+/// What is answered instead.
+#[derive(Debug)]
+pub(super) struct Refusal(Problem);
+
+impl Refusal {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self(Problem { code, message: message.into(), retry_after_ms: None })
+    }
+
+    pub(super) fn later(code: Code, message: impl Into<String>, retry_after_ms: u64) -> Self {
+        Self(Problem { code, message: message.into(), retry_after_ms: Some(retry_after_ms) })
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let code = match refused {
+            Refused::Protocol { .. } => Code::Protocol,
+            Refused::TooLarge { .. } => Code::TooLarge,
+            Refused::Form { .. } => Code::Form,
+        };
+        Self::new(code, refused.to_string())
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
+            error => Self::later(Code::NotDurable, error.to_string(), NOT_DURABLE_MS + random_part_ms(NOT_DURABLE_MS)),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self.0.code {
+            Code::Protocol | Code::Form => StatusCode::BAD_REQUEST,
+            Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Code::Token | Code::Unauthenticated | Code::Expired => StatusCode::UNAUTHORIZED,
+            Code::Revoked | Code::Forbidden => StatusCode::FORBIDDEN,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Code::NotDurable => StatusCode::SERVICE_UNAVAILABLE,
+            Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let mut response = json(NEWEST, &self.0);
+        *response.status_mut() = status;
+        if self.0.code == Code::TooLarge {
+            // The rest of the body is not read, so nothing can follow it.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(wait_ms) = self.0.retry_after_ms {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1000)));
+        }
+        response
+    }
+}
+
+/// An answer in the protocol of its request.
+pub(super) fn json<M: Message>(protocol: u32, message: &M) -> Response {
+    let mut response = Response::new(Body::from(protocol::write(protocol, message)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(PROTOCOL_HEADER, HeaderValue::from(NEWEST));
+    response
+}
+
+/// The protocol that a request is written in.
+pub(super) fn spoken(headers: &HeaderMap) -> Result<u32, Refusal> {
+    Ok(protocol::spoken(headers.get(PROTOCOL_HEADER).and_then(|number| number.to_str().ok()))?)
+}
+
+/// The body, if it is small enough and comes soon enough.
+pub(super) async fn body(body: Body, size_bytes_max: usize) -> Result<Bytes, Refusal> {
+    let too_large = || Refusal::new(Code::TooLarge, format!("the body: at most {size_bytes_max} bytes are read"));
+    let announced = http_body::Body::size_hint(&body).lower();
+    if announced > size_bytes_max as u64 {
+        return Err(too_large()); // not a byte of it is read
+    }
+    match tokio::time::timeout(BODY_WAIT, Limited::new(body, size_bytes_max).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Refusal::new(Code::Form, "the body ended before its end")),
+        Err(_) => Err(Refusal::new(Code::Form, format!("the body took longer than {} s", BODY_WAIT.as_secs()))),
+    }
+}
+
+pub(super) async fn no_such_path() -> Refusal {
+    Refusal::new(Code::NotFound, "there is no such path: /v1/openapi.json has those that there are")
+}

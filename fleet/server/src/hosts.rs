@@ -1,0 +1,264 @@
+//! All hosts, in memory: a steady check-in reads no database, and is written at most once a minute.
+//!
+//! What is here and not yet on disk may be lost with the server; nothing of it is a promise. The next check-in brings it back: a host
+//! whose state digest the server does not have is asked for all of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use watertight_fleet_wire::checkin::State;
+use watertight_fleet_wire::{CheckIn, CheckInAnswer, Code};
+
+use crate::authority::HOST_LIFE_MS;
+use crate::store::{HostRow, Seen, SeenRow};
+use crate::tls::Shown;
+
+/// A host's row is written no more often.
+pub const WRITE_EVERY_MS: u64 = 60_000;
+/// Rows of one change.
+pub const WRITE_ROWS_MAX: usize = 500;
+/// A start of the agent that was followed by another and speaks again so often: two agents with one identity. Once can be a message
+/// that was on its way when the agent was started anew.
+const TURNS_OF_A_CLONE: u8 = 2;
+
+/// A host, and what is only known since the server runs.
+#[derive(Debug, Default)]
+pub struct Host {
+    /// As it is stored.
+    pub row: HostRow,
+    /// The start of the agent before this one.
+    instance_before: String,
+    /// How often a start came back that another had followed.
+    turns: u8,
+    is_to_write: bool,
+    written_ms: u64,
+}
+
+/// A host that is shared by its connections.
+#[derive(Debug, Default)]
+pub struct HostCell(Mutex<Host>);
+
+impl HostCell {
+    /// The host, for as long as the answer is kept; nothing waits meanwhile.
+    pub fn lock(&self) -> MutexGuard<'_, Host> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the server paces hosts.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The next check-in is due after this,
+    pub interval_ms: u64,
+    /// and a random part of this.
+    pub jitter_ms: u64,
+}
+
+/// What a request of a host comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What it is told.
+    pub answer: CheckInAnswer,
+    /// It is now known that there are two of it.
+    pub is_newly_cloned: bool,
+}
+
+impl Host {
+    /// Whether the certificate that was shown still counts.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(&mut self, shown: &Shown, now_ms: u64) -> Result<(), Code> {
+        if self.row.revoked_ms.is_some() {
+            return Err(Code::Revoked);
+        }
+        if self.row.serial == shown.serial {
+            self.row.serial_before = None; // the newer one arrived: the older is done with
+        } else if self.row.serial_before.as_ref() != Some(&shown.serial) {
+            return Err(Code::Unauthenticated);
+        }
+        if shown.is_good(now_ms) {
+            Ok(())
+        } else {
+            Err(Code::Expired)
+        }
+    }
+
+    /// Takes a check-in of a host that was admitted.
+    pub fn check_in(&mut self, shown: &Shown, told: CheckIn, generation: u64, pace: Pace, now_ms: u64) -> Heard {
+        let mut answer = CheckInAnswer {
+            generation,
+            interval_ms: pace.interval_ms,
+            jitter_ms: pace.jitter_ms,
+            clock_ms: now_ms,
+            need_full_state: false,
+            renew: now_ms.saturating_add(HOST_LIFE_MS / 2) >= shown.not_after_ms,
+        };
+        let is_newly_cloned = self.note_instance(&told.instance, now_ms);
+        let seen = &mut self.row.seen;
+        let is_late = told.instance == seen.instance && told.sequence <= seen.sequence;
+        if is_late {
+            // One that was overtaken, or is sent again: it changes nothing, and what it says is old.
+            answer.need_full_state = told.state_hash != seen.state_hash;
+            return Heard { answer, is_newly_cloned };
+        }
+        answer.need_full_state = !take_state(seen, &told);
+        seen.sequence = told.sequence;
+        seen.instance = told.instance;
+        seen.boot = told.boot;
+        seen.generation = told.generation;
+        seen.clock_ahead_ms = ahead_ms(told.clock_ms, now_ms);
+        seen.last_seen_ms = now_ms;
+        seen.promised_ms = now_ms.saturating_add(pace.interval_ms).saturating_add(pace.jitter_ms);
+        Heard { answer, is_newly_cloned }
+    }
+
+    /// Whether two agents take turns.
+    fn note_instance(&mut self, instance: &str, now_ms: u64) -> bool {
+        let now = &self.row.seen.instance;
+        if instance == now || now.is_empty() {
+            return false;
+        }
+        self.turns = if instance == self.instance_before { self.turns.saturating_add(1) } else { 0 };
+        self.instance_before.clone_from(now);
+        let is_newly_cloned = self.turns >= TURNS_OF_A_CLONE && self.row.cloned_ms.is_none();
+        if is_newly_cloned {
+            self.row.cloned_ms = Some(now_ms);
+        }
+        is_newly_cloned
+    }
+
+    /// Whether it is later than it promised by more than the gate's threshold.
+    #[must_use]
+    pub fn is_silent(&self, now_ms: u64, after_promise_ms: u64) -> bool {
+        now_ms > self.row.seen.promised_ms.saturating_add(after_promise_ms)
+    }
+}
+
+/// Whether the state's digest is that of what is now known.
+fn take_state(seen: &mut Seen, told: &CheckIn) -> bool {
+    let Some(changed) = &told.changed else { return told.state_hash == seen.state_hash };
+    match &told.base_hash {
+        None => seen.state = changed.clone(),
+        Some(base) if *base == seen.state_hash => merge(&mut seen.state, changed),
+        Some(_) => return false,
+    }
+    seen.state_hash.clone_from(&told.state_hash);
+    true
+}
+
+fn merge(state: &mut State, changed: &State) {
+    fn take<T: Clone>(old: &mut Option<T>, new: &Option<T>) {
+        if new.is_some() {
+            old.clone_from(new);
+        }
+    }
+    take(&mut state.host, &changed.host);
+    take(&mut state.content, &changed.content);
+    take(&mut state.protection, &changed.protection);
+}
+
+fn ahead_ms(clock_ms: u64, now_ms: u64) -> i64 {
+    let distance = i64::try_from(clock_ms.abs_diff(now_ms)).unwrap_or(i64::MAX);
+    if clock_ms >= now_ms {
+        distance
+    } else {
+        distance.saturating_neg()
+    }
+}
+
+/// All hosts.
+#[derive(Debug, Default)]
+pub struct Hosts {
+    by_id: RwLock<HashMap<String, Arc<HostCell>>>,
+    to_write: Mutex<Vec<Arc<HostCell>>>,
+}
+
+impl Hosts {
+    /// Those that are stored.
+    #[must_use]
+    pub fn new(rows: Vec<HostRow>) -> Self {
+        let hosts = Self::default();
+        for row in rows {
+            hosts.put(row);
+        }
+        hosts
+    }
+
+    /// A host by its id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<Arc<HostCell>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Takes a host in, or what is new of one that is there: connections that hold it see it at once.
+    pub fn put(&self, row: HostRow) {
+        let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = by_id.get(&row.id) {
+            let mut host = cell.lock();
+            (host.row.serial, host.row.serial_before) = (row.serial, row.serial_before);
+            host.row.not_after_ms = row.not_after_ms;
+            return;
+        }
+        by_id.insert(row.id.clone(), Arc::new(HostCell(Mutex::new(Host { row, ..Host::default() }))));
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<HostCell>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Notes that a host's row is to be written.
+    pub fn changed(&self, cell: &Arc<HostCell>, host: &mut Host) {
+        if !std::mem::replace(&mut host.is_to_write, true) {
+            self.to_write.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(cell));
+        }
+    }
+
+    /// Rows that are due, at most `WRITE_ROWS_MAX`; with `is_last` all that have changed are.
+    pub fn due(&self, now_ms: u64, is_last: bool) -> Vec<SeenRow> {
+        // Taken out first: a check-in locks its host and then this list, so nobody may do it the other way round.
+        let mut cells = std::mem::take(&mut *self.to_write.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut rows = Vec::new();
+        cells.retain(|cell| {
+            let mut host = cell.lock();
+            let is_due = is_last || now_ms.abs_diff(host.written_ms) >= WRITE_EVERY_MS;
+            if !is_due || rows.len() >= WRITE_ROWS_MAX {
+                return true;
+            }
+            host.written_ms = now_ms;
+            host.is_to_write = false;
+            rows.push(SeenRow { host: host.row.id.clone(), seen: host.row.seen.clone() });
+            false
+        });
+        self.to_write.lock().unwrap_or_else(PoisonError::into_inner).append(&mut cells);
+        rows
+    }
+
+    /// Takes rows back that could not be written: they stay due.
+    pub fn not_written(&self, rows: &[SeenRow]) {
+        for row in rows {
+            if let Some(cell) = self.get(&row.host) {
+                let mut host = cell.lock();
+                host.written_ms = 0;
+                self.changed(&cell, &mut host);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

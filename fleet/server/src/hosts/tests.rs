@@ -1,0 +1,126 @@
+use watertight_fleet_wire::checkin::{ContentPart, HostPart};
+
+use super::*;
+
+const NOW: u64 = 1_000_000_000;
+const PACE: Pace = Pace { interval_ms: 60_000, jitter_ms: 6_000 };
+
+fn shown(serial: &str) -> Shown {
+    let not_after_ms = NOW + HOST_LIFE_MS;
+    Shown { host: "h".into(), serial: serial.into(), not_before_ms: NOW - 1, not_after_ms }
+}
+
+fn host() -> Host {
+    Host { row: HostRow { id: "h".into(), serial: "s1".into(), ..HostRow::default() }, ..Host::default() }
+}
+
+fn told(instance: &str, sequence: u64) -> CheckIn {
+    let state_hash = "0".into();
+    CheckIn { sequence, instance: instance.into(), boot: "b".into(), clock_ms: NOW, state_hash, ..CheckIn::default() }
+}
+
+fn hear(host: &mut Host, told: CheckIn) -> Heard {
+    host.check_in(&shown("s1"), told, 7, PACE, NOW)
+}
+
+#[test]
+fn a_certificate_is_replaced_only_once_the_new_one_was_used() {
+    let mut host = host();
+    host.row.serial_before = Some("s0".into());
+    assert_eq!(host.admit(&shown("s0"), NOW), Ok(()), "the answer with the new one may have been lost");
+    assert_eq!(host.admit(&shown("s1"), NOW), Ok(()));
+    assert_eq!(host.admit(&shown("s0"), NOW), Err(Code::Unauthenticated));
+    assert_eq!(host.admit(&shown("s1"), NOW + HOST_LIFE_MS), Err(Code::Expired));
+    assert_eq!(host.admit(&shown("s1"), 5), Err(Code::Expired), "a server's clock that went back");
+    host.row.revoked_ms = Some(1);
+    assert_eq!(host.admit(&shown("s1"), NOW), Err(Code::Revoked));
+}
+
+#[test]
+fn two_agents_with_one_identity_are_noticed_and_restarts_are_not() {
+    let mut restarted = host();
+    for (sequence, instance) in (1..).zip(["a", "a", "b", "c", "d", "a", "b"]) {
+        assert!(!hear(&mut restarted, told(instance, sequence)).is_newly_cloned, "{instance} {sequence}");
+    }
+    let mut late = host();
+    for (instance, sequence) in [("a", 1), ("b", 2), ("a", 2), ("b", 3)] {
+        let heard = hear(&mut late, told(instance, sequence));
+        assert_eq!(heard.is_newly_cloned, (instance, sequence) == ("b", 3), "one turn may be a late message");
+    }
+    assert_eq!(late.row.cloned_ms, Some(NOW));
+    assert!(!hear(&mut late, told("a", 4)).is_newly_cloned, "told once");
+}
+
+#[test]
+fn a_replayed_or_overtaken_check_in_changes_nothing() {
+    let mut host = host();
+    hear(&mut host, CheckIn { generation: 5, ..told("a", 10) });
+    let before = host.row.seen.clone();
+    for sequence in [10, 9, 0] {
+        hear(&mut host, CheckIn { generation: 1, ..told("a", sequence) });
+        assert_eq!(host.row.seen, before);
+    }
+    hear(&mut host, CheckIn { generation: 6, ..told("a", 11) });
+    assert_eq!(host.row.seen.generation, 6);
+}
+
+#[test]
+fn a_state_that_is_not_known_is_asked_for_in_full() {
+    let mut host = host();
+    let part = |id: &str| Some(ContentPart { id: id.into(), ..ContentPart::default() });
+    let whole = State { content: part("c1"), host: Some(HostPart::default()), protection: None };
+    let say = |hash: &str, base: Option<&str>, changed: Option<&State>, sequence| CheckIn {
+        state_hash: hash.into(),
+        base_hash: base.map(str::to_owned),
+        changed: changed.cloned(),
+        ..told("a", sequence)
+    };
+    assert!(hear(&mut host, say("1", None, None, 1)).answer.need_full_state, "a digest alone");
+    assert!(!hear(&mut host, say("1", None, Some(&whole), 2)).answer.need_full_state);
+    assert!(!hear(&mut host, say("1", None, None, 3)).answer.need_full_state, "known by now");
+    let changed = State { content: part("c2"), ..State::default() };
+    assert!(
+        hear(&mut host, say("3", Some("2"), Some(&changed), 4)).answer.need_full_state,
+        "not based on what is known"
+    );
+    assert!(!hear(&mut host, say("2", Some("1"), Some(&changed), 5)).answer.need_full_state);
+    assert_eq!(host.row.seen.state, State { content: part("c2"), ..whole });
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_told_and_changes_no_promise() {
+    let mut host = host();
+    for (sequence, clock_ms) in (1..).zip([0, NOW + 31_536_000_000, u64::MAX]) {
+        hear(&mut host, CheckIn { clock_ms, ..told("a", sequence) });
+        assert_eq!(host.row.seen.promised_ms, NOW + 66_000);
+    }
+    assert_eq!(host.row.seen.clock_ahead_ms, i64::MAX);
+    assert!(!host.is_silent(NOW + 96_000, 30_000) && host.is_silent(NOW + 96_001, 30_000));
+}
+
+#[test]
+fn a_certificate_past_half_of_its_life_is_to_be_renewed() {
+    let mut host = host();
+    let mut renew = |now_ms, sequence| host.check_in(&shown("s1"), told("a", sequence), 7, PACE, now_ms).answer.renew;
+    assert_eq!([renew(NOW, 1), renew(NOW + HOST_LIFE_MS / 2, 2)], [false, true]);
+}
+
+#[test]
+fn a_host_is_written_once_a_minute_however_often_it_checks_in() {
+    let hosts = Hosts::new(vec![host().row]);
+    let cell = hosts.get("h").expect("the host");
+    let mut written = 0;
+    for second in 0..600_u64 {
+        let now_ms = NOW + second * 1000;
+        let mut host = cell.lock();
+        host.check_in(&shown("s1"), told("a", second + 1), 7, PACE, now_ms);
+        hosts.changed(&cell, &mut host);
+        drop(host);
+        written += hosts.due(now_ms, false).len();
+    }
+    assert_eq!(written, 10);
+    let last = hosts.due(NOW + 600_000, true);
+    assert_eq!(last.first().map(|row| row.seen.sequence), Some(600), "the end writes what is left");
+    hosts.not_written(&last);
+    assert_eq!(hosts.due(NOW + 601_000, false).len(), 1, "what could not be written stays due");
+}

@@ -1,0 +1,30 @@
+//! The fleet server: hosts get an identity, say what they run, and hear what they should run.
+//!
+//! ```text
+//! request:  serve.rs (TLS, connection) -> api/ (path, role, limits) -> hosts.rs (memory) or store/ (disk)
+//! beside:   server.rs writes rows, notices what was published, makes the next certificate
+//! start:    run.rs -> state_folder.rs (database, authority, first token) -> serve.rs
+//! ```
+//! It brings no content into being: what may run is signed offline, and hosts verify it (`watertight-content-repo`).
+#![forbid(unsafe_code)]
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::string_slice)
+)]
+
+pub mod access;
+pub mod admission;
+pub mod api;
+pub mod authority;
+pub mod backup;
+pub mod clock;
+pub mod content;
+pub mod hosts;
+pub mod roles;
+pub mod run;
+pub mod serve;
+pub mod server;
+pub mod state_folder;
+pub mod store;
+pub mod tls;

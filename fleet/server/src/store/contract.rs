@@ -1,0 +1,153 @@
+//! What every store must do, whatever it is made of. A store's own tests call `keeps_its_promises` with a way to open it empty, and
+//! `again` that opens the same once more, as after a restart.
+
+use std::future::Future;
+
+use watertight_fleet_wire::records::{Batch, Body, Crash, Record, Stream};
+
+use super::*;
+use crate::roles::Role;
+
+fn audit(action: &str) -> AuditEntry {
+    AuditEntry { at_ms: 5, actor: "ada".into(), action: action.into(), subject: "s".into(), reason: "because".into() }
+}
+
+fn token(hash: &str, uses: u32) -> EnrolToken {
+    EnrolToken { hash: hash.into(), tenant: "acme".into(), ring: "early".into(), uses, expires_ms: 1_000 }
+}
+
+fn enrolment(token: &str, key: &str, host: &str, now_ms: u64) -> Enrolment {
+    Enrolment {
+        token_hash: token.into(),
+        key_hash: key.into(),
+        host: host.into(),
+        serial: format!("{host}-{now_ms}"),
+        not_after_ms: now_ms + 7,
+        now_ms,
+        state: Default::default(),
+    }
+}
+
+fn crashes(boot: &str, sequences: &[u64]) -> Batch {
+    let crash = Crash { bucket: "b".into(), title: "t".into(), is_ours: true, rule: "r".into(), ..Crash::default() };
+    let record = |sequence: &u64| Record { sequence: *sequence, at_ms: 1, body: Some(Body::Crash(crash.clone())) };
+    Batch {
+        boot: boot.into(),
+        stream: Stream::Crash as i32,
+        records: sequences.iter().map(record).collect(),
+        dropped: 2,
+    }
+}
+
+async fn enrolled(store: &impl StateStore, enrolment: &Enrolment) -> HostRow {
+    match store.enrol(enrolment).await.expect("an answer") {
+        Enrolled::Host(host) => *host,
+        Enrolled::Refused(why) => panic!("{why:?}"),
+    }
+}
+
+/// The suite.
+pub async fn keeps_its_promises<S, Open, Opening, Again, Opened>(open: Open, again: Again)
+where
+    S: StateStore,
+    Open: Fn(&'static str) -> Opening,
+    Opening: Future<Output = S>,
+    Again: Fn(&'static str) -> Opened,
+    Opened: Future<Output = S>,
+{
+    tokens_are_good_for_what_they_say(&open("tokens").await).await;
+    a_lost_answer_costs_nothing(&open("again").await).await;
+    records_are_taken_once(&open("records").await).await;
+    the_audit_log_has_every_change(&open("audit").await).await;
+
+    let store = open("restart").await;
+    let host = host_that_lived(&store).await;
+    store.close().await;
+    let store = again("restart").await;
+    assert_eq!(store.hosts().await.expect("hosts"), [host], "all of it outlives a restart");
+    assert_eq!(store.generation().await.expect("a generation"), 9);
+    assert_eq!(store.generation_of().await.expect("its word"), "x");
+}
+
+async fn tokens_are_good_for_what_they_say(store: &impl StateStore) {
+    store.put_enrol_token(&token("one", 1), &audit("a")).await.expect("a token");
+    store.put_enrol_token(&token("two", 2), &audit("a")).await.expect("a token");
+    let host = enrolled(store, &enrolment("one", "k1", "h1", 10)).await;
+    assert_eq!((host.tenant.as_str(), host.ring.as_str()), ("acme", "early"));
+    let refused = |token: &'static str, key: &'static str, now_ms| async move {
+        match store.enrol(&enrolment(token, key, "hx", now_ms)).await.expect("an answer") {
+            Enrolled::Refused(why) => why,
+            Enrolled::Host(host) => panic!("{host:?}"),
+        }
+    };
+    assert_eq!(refused("one", "k2", 10).await, TokenRefusal::UsedUp);
+    assert_eq!(refused("none", "k2", 10).await, TokenRefusal::Unknown);
+    assert_eq!(refused("two", "k2", 1_000).await, TokenRefusal::Expired);
+    enrolled(store, &enrolment("two", "k2", "h2", 999)).await;
+    enrolled(store, &enrolment("two", "k3", "h3", 999)).await;
+    assert_eq!(refused("two", "k4", 999).await, TokenRefusal::UsedUp);
+    assert_eq!(store.hosts().await.expect("hosts").len(), 3, "a refusal makes no host");
+}
+
+async fn a_lost_answer_costs_nothing(store: &impl StateStore) {
+    store.put_enrol_token(&token("one", 1), &audit("a")).await.expect("a token");
+    let first = enrolled(store, &enrolment("one", "k1", "h1", 10)).await;
+    let second = enrolled(store, &enrolment("one", "k1", "h2", 20)).await;
+    assert_eq!((second.id.as_str(), second.serial_before.as_deref()), ("h1", Some(first.serial.as_str())));
+    store.revoke("h1", 30, &audit("revoke")).await.expect("revoked");
+    let answer = store.enrol(&enrolment("one", "k1", "h3", 40)).await.expect("an answer");
+    assert_eq!(answer, Enrolled::Refused(TokenRefusal::Revoked));
+}
+
+async fn records_are_taken_once(store: &impl StateStore) {
+    let put = |host: &'static str, at_ms, batch: Batch| async move {
+        store.put_records(host, at_ms, &batch).await.expect("records")
+    };
+    assert_eq!(put("h1", 10, crashes("b1", &[1, 2])).await, 2);
+    assert_eq!(put("h1", 11, crashes("b1", &[1, 2, 3])).await, 1, "two of them were there");
+    assert_eq!(put("h1", 12, crashes("b2", &[1])).await, 1, "another boot");
+    assert_eq!(put("h2", 13, crashes("b1", &[1])).await, 1, "another host");
+    let buckets = store.buckets(0, 10).await.expect("buckets");
+    let [bucket] = buckets.as_slice() else { panic!("{buckets:?}") };
+    assert_eq!((bucket.hosts, bucket.crashes, bucket.first_ms, bucket.last_ms), (2, 5, 10, 13));
+    assert!(bucket.is_ours && bucket.rule == "r", "{bucket:?}");
+    let slots = store.crash_slots(11, 2).await.expect("slots");
+    let slots: Vec<_> = slots.iter().map(|slot| (slot.at_ms, slot.crashes, slot.hosts)).collect();
+    assert_eq!(slots, [(10, 1, 1), (12, 2, 2)]);
+    assert_eq!(store.prune_records(12).await.expect("room"), 3);
+    assert_eq!(store.buckets(0, 10).await.expect("buckets").first().map(|bucket| bucket.crashes), Some(2));
+}
+
+async fn the_audit_log_has_every_change(store: &impl StateStore) {
+    let admin = OperatorToken { name: "ada".into(), hash: "h".into(), role: Role::Admin };
+    store.put_operator_token(&admin, &audit("one")).await.expect("a token");
+    assert_eq!(store.operator_tokens().await.expect("tokens"), [admin]);
+    store.revoke_operator_token("ada", &audit("two")).await.expect("revoked");
+    assert_eq!(store.operator_tokens().await.expect("tokens"), []);
+    let missing = store.revoke_operator_token("eve", &audit("three")).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+    let missing = store.revoke("nobody", 1, &audit("four")).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+    let log = store.audit(10).await.expect("a log");
+    let actions: Vec<_> = log.iter().map(|entry| entry.action.as_str()).collect();
+    assert_eq!(actions, ["two", "one"], "newest first, and nothing of what did not happen");
+}
+
+async fn host_that_lived(store: &impl StateStore) -> HostRow {
+    store.put_enrol_token(&token("one", 1), &audit("a")).await.expect("a token");
+    let mut host = enrolled(store, &enrolment("one", "k1", "h1", 10)).await;
+    host.seen.sequence = u64::MAX;
+    host.seen.last_seen_ms = 77;
+    let row = SeenRow { host: host.id.clone(), seen: host.seen.clone() };
+    store.put_seen(&[row]).await.expect("seen");
+    store.renew("h1", "s2", &host.serial, 99).await.expect("renewed");
+    host.serial_before = Some(std::mem::replace(&mut host.serial, "s2".into()));
+    host.not_after_ms = 99;
+    store.mark_cloned("h1", 55, &audit("cloned")).await.expect("marked");
+    store.revoke("h1", 66, &audit("revoke")).await.expect("revoked");
+    store.revoke("h1", 67, &audit("revoke")).await.expect("once is enough");
+    (host.cloned_ms, host.revoked_ms) = (Some(55), Some(66));
+    store.set_generation(9, "x").await.expect("set");
+    store.probe().await.expect("room");
+    host
+}

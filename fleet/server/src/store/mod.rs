@@ -1,0 +1,122 @@
+//! What the server must not forget, behind one trait, so that a second store can take SQLite's place in a larger fleet. `contract` is
+//! what every store must do; a store without it passing is none.
+
+#[cfg(test)]
+mod contract;
+mod rows;
+pub mod sqlite;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use watertight_fleet_wire::records::Batch;
+
+pub use rows::{
+    AuditEntry, BucketRow, CrashSlot, EnrolToken, Enrolled, Enrolment, HostRow, OperatorToken, Seen, SeenRow,
+    TokenRefusal,
+};
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No room. Nothing was changed.
+    #[error("the disk of the state folder is full: {why}; make room, the server goes on by itself")]
+    Full {
+        /// In the store's words.
+        why: String,
+    },
+    /// What is on disk is damaged.
+    #[error(
+        "the database is damaged: {why}; stop the server and put back the newest of the folder `backups` as `state.db` (without its \
+         `-wal` and `-shm`); hosts that were enrolled since then enrol again"
+    )]
+    Damaged {
+        /// In the store's words.
+        why: String,
+    },
+    /// The database is not there, though it was.
+    #[error("{why}")]
+    Missing {
+        /// What, and the mend.
+        why: String,
+    },
+    /// There is no such row.
+    #[error("there is no {what}")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// Anything else.
+    #[error("the database: {why}")]
+    Failed {
+        /// In the store's words.
+        why: String,
+    },
+}
+
+/// The state of a fleet. Every change is durable when its call returns, and either whole or not at all.
+#[async_trait]
+pub trait StateStore: Send + Sync + 'static {
+    /// All hosts: read once, at the start.
+    async fn hosts(&self) -> Result<Vec<HostRow>, StoreError>;
+
+    /// Makes a token for enrolment.
+    async fn put_enrol_token(&self, token: &EnrolToken, audit: &AuditEntry) -> Result<(), StoreError>;
+
+    /// Takes a token for a host. The same key with the same token is the same host, so that a lost answer costs nothing.
+    async fn enrol(&self, enrolment: &Enrolment) -> Result<Enrolled, StoreError>;
+
+    /// Gives a host another certificate; the one before stays good until this one is used.
+    async fn renew(&self, host: &str, serial: &str, before: &str, not_after_ms: u64) -> Result<(), StoreError>;
+
+    /// What hosts said last: many at once, in one change.
+    async fn put_seen(&self, rows: &[SeenRow]) -> Result<(), StoreError>;
+
+    /// Revokes a host. Once is enough.
+    async fn revoke(&self, host: &str, at_ms: u64, audit: &AuditEntry) -> Result<(), StoreError>;
+
+    /// Notes that a host has a clone.
+    async fn mark_cloned(&self, host: &str, at_ms: u64, audit: &AuditEntry) -> Result<(), StoreError>;
+
+    /// Keeps the records of a batch that are not there yet; gives how many these were.
+    async fn put_records(&self, host: &str, received_ms: u64, batch: &Batch) -> Result<u64, StoreError>;
+
+    /// Crash buckets with crashes since a time, those of most hosts first.
+    async fn buckets(&self, since_ms: u64, limit: u32) -> Result<Vec<BucketRow>, StoreError>;
+
+    /// Crashes since a time, by slots of a length.
+    async fn crash_slots(&self, since_ms: u64, slot_ms: u64) -> Result<Vec<CrashSlot>, StoreError>;
+
+    /// Forgets records received before a time.
+    async fn prune_records(&self, before_ms: u64) -> Result<u64, StoreError>;
+
+    /// The generation of the desired state.
+    async fn generation(&self) -> Result<u64, StoreError>;
+
+    /// Sets it; `what` is what it stands for.
+    async fn set_generation(&self, generation: u64, what: &str) -> Result<(), StoreError>;
+
+    /// What the generation stands for.
+    async fn generation_of(&self) -> Result<String, StoreError>;
+
+    /// Makes a token for people and programs.
+    async fn put_operator_token(&self, token: &OperatorToken, audit: &AuditEntry) -> Result<(), StoreError>;
+
+    /// All of them that are not revoked.
+    async fn operator_tokens(&self) -> Result<Vec<OperatorToken>, StoreError>;
+
+    /// Revokes one, by its name.
+    async fn revoke_operator_token(&self, name: &str, audit: &AuditEntry) -> Result<(), StoreError>;
+
+    /// The last entries of the audit log, the newest first.
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Whether there is room to take anything.
+    async fn probe(&self) -> Result<(), StoreError>;
+
+    /// A copy of all that is there, in a new file.
+    async fn back_up(&self, to: &Path) -> Result<(), StoreError>;
+
+    /// Ends all use.
+    async fn close(&self);
+}

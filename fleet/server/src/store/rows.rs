@@ -1,0 +1,180 @@
+//! What is stored, row by row.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use watertight_fleet_wire::checkin::State;
+
+use crate::roles::Role;
+
+/// A host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostRow {
+    /// Its id, given at enrolment.
+    pub id: String,
+    /// Whose.
+    pub tenant: String,
+    /// Its ring.
+    pub ring: String,
+    /// Serial of its certificate.
+    pub serial: String,
+    /// Of the one before, as long as the newer was not used.
+    pub serial_before: Option<String>,
+    /// When the certificate ends.
+    pub not_after_ms: u64,
+    /// When it was enrolled.
+    pub enrolled_ms: u64,
+    /// When it was revoked.
+    pub revoked_ms: Option<u64>,
+    /// When two of it were noticed.
+    pub cloned_ms: Option<u64>,
+    /// What it said last.
+    pub seen: Seen,
+}
+
+/// What a host said last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Seen {
+    /// Number of its last check-in.
+    pub sequence: u64,
+    /// Which start of the agent.
+    pub instance: String,
+    /// Which boot.
+    pub boot: String,
+    /// When, on the server's clock; 0 if never.
+    pub last_seen_ms: u64,
+    /// When it is due again.
+    pub promised_ms: u64,
+    /// The generation that it has acted on.
+    pub generation: u64,
+    /// Digest of `state`.
+    pub state_hash: String,
+    /// Its clock minus the server's.
+    pub clock_ahead_ms: i64,
+    /// What it is and runs.
+    pub state: State,
+}
+
+/// A host's `Seen`, to be written.
+#[derive(Clone, Debug)]
+pub struct SeenRow {
+    /// Whose.
+    pub host: String,
+    /// What.
+    pub seen: Seen,
+}
+
+/// A token for enrolment.
+#[derive(Clone, Debug)]
+pub struct EnrolToken {
+    /// SHA-256; the token itself is nowhere.
+    pub hash: String,
+    /// Whose hosts.
+    pub tenant: String,
+    /// Into which ring.
+    pub ring: String,
+    /// How many hosts.
+    pub uses: u32,
+    /// Until when.
+    pub expires_ms: u64,
+}
+
+/// A host that wants in.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    /// SHA-256 of the token.
+    pub token_hash: String,
+    /// SHA-256 of the host's public key.
+    pub key_hash: String,
+    /// The id it gets if it is new.
+    pub host: String,
+    /// Serial of the certificate it gets.
+    pub serial: String,
+    /// Its end.
+    pub not_after_ms: u64,
+    /// Now.
+    pub now_ms: u64,
+    /// What it says it is.
+    pub state: State,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enrolled {
+    /// It is in: new, or the same as before.
+    Host(Box<HostRow>),
+    /// The token is not good.
+    Refused(TokenRefusal),
+}
+
+/// Why a token is not good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenRefusal {
+    /// There is no such token.
+    Unknown,
+    /// Its time is over.
+    Expired,
+    /// As many hosts as it is for have used it.
+    UsedUp,
+    /// The host that this key enrolled was revoked.
+    Revoked,
+}
+
+/// A token for people and programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorToken {
+    /// Who: the actor in the audit log.
+    pub name: String,
+    /// SHA-256.
+    pub hash: String,
+    /// What it may.
+    pub role: Role,
+}
+
+/// A change: who, what, why. Never changed or removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// To whom.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Crashes that are one bug.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BucketRow {
+    /// Its id.
+    pub bucket: String,
+    /// The fault in one line.
+    pub title: String,
+    /// Whether our own module is blamed.
+    pub is_ours: bool,
+    /// Hosts that crashed.
+    pub hosts: u64,
+    /// Crashes.
+    pub crashes: u64,
+    /// The first of them, as the server received it.
+    pub first_ms: u64,
+    /// The last.
+    pub last_ms: u64,
+    /// Content that ran in the last one; empty if none.
+    pub content: String,
+    /// Rule at work in the last one; empty if none is known.
+    pub rule: String,
+}
+
+/// Crashes in a slot of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrashSlot {
+    /// Its start.
+    pub at_ms: u64,
+    /// Crashes.
+    pub crashes: u64,
+    /// Hosts that crashed.
+    pub hosts: u64,
+}

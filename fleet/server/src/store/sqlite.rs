@@ -1,0 +1,162 @@
+//! The embedded store: one SQLite file, written through one connection.
+//!
+//! Write-ahead log, `synchronous=FULL`: what was acknowledged survives a power cut. The file is looked through before it is used; one
+//! that is damaged, of something else, or gone is refused with the mend, never begun anew.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction};
+
+use super::rows::AuditEntry;
+use super::StoreError;
+
+mod calls;
+mod records;
+
+/// Marks the file as ours: "WTFL".
+const APPLICATION_ID: i64 = 0x5754_464c;
+/// Version of the tables.
+const SCHEMA: i64 = 1;
+/// Readers beside the writer: status page and operator API, never a check-in.
+const READERS: u32 = 2;
+const BUSY_S: u64 = 10;
+
+const TABLES: &str = include_str!("tables.sql");
+
+/// The store.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Makes the tables in a file that is not there or empty.
+    ///
+    /// # Errors
+    /// It holds something, or can't be written.
+    pub async fn create(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::connect(path, true).await?;
+        let count: i64 = number(&store.writer, "SELECT count(*) FROM sqlite_schema").await?;
+        if count != 0 {
+            return Err(StoreError::Failed { why: format!("{}: there is something already", path.display()) });
+        }
+        let mut change = store.change().await?;
+        sqlx::raw_sql(TABLES).execute(&mut *change).await.map_err(failed)?;
+        let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}");
+        sqlx::raw_sql(AssertSqlSafe(marks)).execute(&mut *change).await.map_err(failed)?;
+        change.commit().await.map_err(failed)?;
+        Ok(store)
+    }
+
+    /// Opens a file that `create` made, after looking it through.
+    ///
+    /// # Errors
+    /// It is not there, damaged, of another version or of another program.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let size_bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+        if size_bytes == 0 {
+            return Err(StoreError::Missing {
+                why: format!(
+                    "{}: the database is gone, though the folder is that of a fleet: put it back from the folder `backups`, or name \
+                     an empty folder to begin a new fleet (every host then enrols again)",
+                    path.display()
+                ),
+            });
+        }
+        let store = Self::connect(path, false).await?;
+        let of: i64 = number(&store.writer, "PRAGMA application_id").await?;
+        if of != APPLICATION_ID {
+            let why = format!("{}: a database of something else", path.display());
+            return Err(StoreError::Missing { why });
+        }
+        let version: i64 = number(&store.writer, "PRAGMA user_version").await?;
+        if version != SCHEMA {
+            let why = format!(
+                "{}: tables of version {version}, this program reads {SCHEMA}: use the program that wrote it last",
+                path.display()
+            );
+            return Err(StoreError::Missing { why });
+        }
+        let rows = sqlx::query("PRAGMA quick_check(1)").fetch_one(&store.writer).await.map_err(failed)?;
+        let word: String = rows.try_get(0).map_err(failed)?;
+        if word != "ok" {
+            return Err(StoreError::Damaged { why: word });
+        }
+        Ok(store)
+    }
+
+    async fn connect(path: &Path, may_create: bool) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(may_create)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(BUSY_S));
+        let pool = |count| {
+            SqlitePoolOptions::new().max_connections(count).min_connections(1).idle_timeout(None).max_lifetime(None)
+        };
+        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+        let readers = pool(READERS).connect_lazy_with(options);
+        Ok(Self { writer, readers })
+    }
+
+    /// Bounds the file: a disk that is full, for tests and quotas.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn set_pages_max(&self, pages: u32) -> Result<(), StoreError> {
+        let set = format!("PRAGMA max_page_count = {pages}");
+        sqlx::raw_sql(AssertSqlSafe(set)).execute(&self.writer).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// A change: the whole of it or nothing.
+    async fn change(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+    }
+}
+
+async fn number(pool: &SqlitePool, question: &'static str) -> Result<i64, StoreError> {
+    let row = sqlx::query(question).fetch_one(pool).await.map_err(failed)?;
+    row.try_get(0).map_err(failed)
+}
+
+async fn log(change: &mut Transaction<'static, Sqlite>, entry: &AuditEntry) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO audit (at_ms, actor, action, subject, reason) VALUES (?1, ?2, ?3, ?4, ?5)")
+        .bind(stored(entry.at_ms))
+        .bind(&entry.actor)
+        .bind(&entry.action)
+        .bind(&entry.subject)
+        .bind(&entry.reason)
+        .execute(&mut **change)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// SQLite's numbers are signed; no count or time of ours reaches the last bit.
+fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn told(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// Result codes of SQLite: <https://www.sqlite.org/rescode.html>.
+fn failed(error: sqlx::Error) -> StoreError {
+    let why = error.to_string();
+    let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
+    match code.map(|code| code & 0xff) {
+        Some(13) => StoreError::Full { why },         // SQLITE_FULL
+        Some(11 | 26) => StoreError::Damaged { why }, // SQLITE_CORRUPT, SQLITE_NOTADB
+        _ => StoreError::Failed { why },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+//! Each call of the store is one statement, or one change.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, Sqlite, Transaction};
+use watertight_fleet_wire::records::Batch;
+
+use super::{failed, log, records, stored, told, SqliteStore};
+use crate::roles::Role;
+use crate::store::{
+    AuditEntry, BucketRow, CrashSlot, EnrolToken, Enrolled, Enrolment, HostRow, OperatorToken, Seen, SeenRow,
+    StateStore, StoreError, TokenRefusal,
+};
+
+const HOST: &str =
+    "SELECT id, tenant, ring, serial, serial_before, not_after_ms, enrolled_ms, revoked_ms, cloned_ms, seen
+    FROM host LEFT JOIN seen ON seen.host = host.id";
+const HOST_OF_KEY: &str =
+    "SELECT id, tenant, ring, serial, serial_before, not_after_ms, enrolled_ms, revoked_ms, cloned_ms, seen
+    FROM host LEFT JOIN seen ON seen.host = host.id WHERE key_hash = ?1 AND token_hash = ?2";
+
+#[async_trait]
+impl StateStore for SqliteStore {
+    async fn hosts(&self) -> Result<Vec<HostRow>, StoreError> {
+        let rows = sqlx::query(HOST).fetch_all(&self.readers).await.map_err(failed)?;
+        rows.iter().map(host).collect()
+    }
+
+    async fn put_enrol_token(&self, token: &EnrolToken, audit: &AuditEntry) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        sqlx::query("INSERT INTO enrol_token (hash, tenant, ring, uses, expires_ms) VALUES (?1, ?2, ?3, ?4, ?5)")
+            .bind(&token.hash)
+            .bind(&token.tenant)
+            .bind(&token.ring)
+            .bind(i64::from(token.uses))
+            .bind(stored(token.expires_ms))
+            .execute(&mut *change)
+            .await
+            .map_err(failed)?;
+        log(&mut change, audit).await?;
+        change.commit().await.map_err(failed)
+    }
+
+    async fn enrol(&self, enrolment: &Enrolment) -> Result<Enrolled, StoreError> {
+        let mut change = self.change().await?;
+        let known = sqlx::query(HOST_OF_KEY)
+            .bind(&enrolment.key_hash)
+            .bind(&enrolment.token_hash)
+            .fetch_optional(&mut *change)
+            .await
+            .map_err(failed)?;
+        let enrolled = match known {
+            Some(row) => enrol_again(&mut change, enrolment, host(&row)?).await?,
+            None => enrol_anew(&mut change, enrolment).await?,
+        };
+        change.commit().await.map_err(failed)?;
+        Ok(enrolled)
+    }
+
+    async fn renew(&self, host: &str, serial: &str, before: &str, not_after_ms: u64) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE host SET serial = ?2, serial_before = ?3, not_after_ms = ?4 WHERE id = ?1")
+            .bind(host)
+            .bind(serial)
+            .bind(before)
+            .bind(stored(not_after_ms))
+            .execute(&self.writer)
+            .await
+            .map_err(failed)?;
+        there_was(done.rows_affected(), host)
+    }
+
+    async fn put_seen(&self, rows: &[SeenRow]) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        for row in rows {
+            let seen =
+                serde_json::to_string(&row.seen).map_err(|error| StoreError::Failed { why: error.to_string() })?;
+            sqlx::query("INSERT INTO seen VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seen = excluded.seen")
+                .bind(&row.host)
+                .bind(seen)
+                .execute(&mut *change)
+                .await
+                .map_err(failed)?;
+        }
+        change.commit().await.map_err(failed)
+    }
+
+    async fn revoke(&self, host: &str, at_ms: u64, audit: &AuditEntry) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        let done = sqlx::query("UPDATE host SET revoked_ms = coalesce(revoked_ms, ?2) WHERE id = ?1")
+            .bind(host)
+            .bind(stored(at_ms))
+            .execute(&mut *change)
+            .await
+            .map_err(failed)?;
+        there_was(done.rows_affected(), host)?;
+        log(&mut change, audit).await?;
+        change.commit().await.map_err(failed)
+    }
+
+    async fn mark_cloned(&self, host: &str, at_ms: u64, audit: &AuditEntry) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        let done = sqlx::query("UPDATE host SET cloned_ms = ?2 WHERE id = ?1")
+            .bind(host)
+            .bind(stored(at_ms))
+            .execute(&mut *change)
+            .await
+            .map_err(failed)?;
+        there_was(done.rows_affected(), host)?;
+        log(&mut change, audit).await?;
+        change.commit().await.map_err(failed)
+    }
+
+    async fn put_records(&self, host: &str, received_ms: u64, batch: &Batch) -> Result<u64, StoreError> {
+        let mut change = self.change().await?;
+        let new = records::put(&mut change, host, received_ms, batch).await?;
+        change.commit().await.map_err(failed)?;
+        Ok(new)
+    }
+
+    async fn buckets(&self, since_ms: u64, limit: u32) -> Result<Vec<BucketRow>, StoreError> {
+        records::buckets(&self.readers, since_ms, limit).await
+    }
+
+    async fn crash_slots(&self, since_ms: u64, slot_ms: u64) -> Result<Vec<CrashSlot>, StoreError> {
+        records::crash_slots(&self.readers, since_ms, slot_ms).await
+    }
+
+    async fn prune_records(&self, before_ms: u64) -> Result<u64, StoreError> {
+        let mut change = self.change().await?;
+        let mut gone = 0;
+        for delete in ["DELETE FROM record WHERE received_ms < ?1", "DELETE FROM crash WHERE received_ms < ?1"] {
+            let done = sqlx::query(delete).bind(stored(before_ms)).execute(&mut *change).await.map_err(failed)?;
+            gone = done.rows_affected().max(gone);
+        }
+        change.commit().await.map_err(failed)?;
+        Ok(gone)
+    }
+
+    async fn generation(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT generation FROM desired").fetch_one(&self.readers).await.map_err(failed)?;
+        Ok(told(row.try_get(0).map_err(failed)?))
+    }
+
+    async fn set_generation(&self, generation: u64, what: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE desired SET generation = ?1, what = ?2")
+            .bind(stored(generation))
+            .bind(what)
+            .execute(&self.writer)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn generation_of(&self) -> Result<String, StoreError> {
+        let row = sqlx::query("SELECT what FROM desired").fetch_one(&self.readers).await.map_err(failed)?;
+        row.try_get(0).map_err(failed)
+    }
+
+    async fn put_operator_token(&self, token: &OperatorToken, audit: &AuditEntry) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        sqlx::query("INSERT INTO operator_token (name, hash, role) VALUES (?1, ?2, ?3)")
+            .bind(&token.name)
+            .bind(&token.hash)
+            .bind(token.role.name())
+            .execute(&mut *change)
+            .await
+            .map_err(failed)?;
+        log(&mut change, audit).await?;
+        change.commit().await.map_err(failed)
+    }
+
+    async fn operator_tokens(&self) -> Result<Vec<OperatorToken>, StoreError> {
+        let rows = sqlx::query("SELECT name, hash, role FROM operator_token WHERE is_revoked = 0")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
+        rows.iter()
+            .map(|row| {
+                let role: String = row.try_get(2).map_err(failed)?;
+                let role = Role::of(&role).ok_or_else(|| StoreError::Damaged { why: format!("role {role:?}") })?;
+                Ok(OperatorToken { name: row.try_get(0).map_err(failed)?, hash: row.try_get(1).map_err(failed)?, role })
+            })
+            .collect()
+    }
+
+    async fn revoke_operator_token(&self, name: &str, audit: &AuditEntry) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        let done = sqlx::query("UPDATE operator_token SET is_revoked = 1 WHERE name = ?1")
+            .bind(name)
+            .execute(&mut *change)
+            .await
+            .map_err(failed)?;
+        there_was(done.rows_affected(), name)?;
+        log(&mut change, audit).await?;
+        change.commit().await.map_err(failed)
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let rows = sqlx::query("SELECT at_ms, actor, action, subject, reason FROM audit ORDER BY number DESC LIMIT ?1")
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
+        rows.iter().map(entry).collect()
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        // Writes what is there already: a page of the log, which a full disk refuses.
+        let done = sqlx::query("UPDATE desired SET generation = generation").execute(&self.writer).await;
+        done.map_err(failed).map(|_| ())
+    }
+
+    async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
+        let to = to.to_str().ok_or_else(|| StoreError::Failed { why: "the backup's path is no text".to_owned() })?;
+        sqlx::query("VACUUM INTO ?1").bind(to).execute(&self.readers).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// The same key with the same token: it did not hear the answer.
+async fn enrol_again(
+    change: &mut Transaction<'static, Sqlite>,
+    enrolment: &Enrolment,
+    mut known: HostRow,
+) -> Result<Enrolled, StoreError> {
+    if known.revoked_ms.is_some() {
+        return Ok(Enrolled::Refused(TokenRefusal::Revoked));
+    }
+    known.serial_before = Some(std::mem::replace(&mut known.serial, enrolment.serial.clone()));
+    known.not_after_ms = enrolment.not_after_ms;
+    sqlx::query("UPDATE host SET serial = ?2, serial_before = ?3, not_after_ms = ?4 WHERE id = ?1")
+        .bind(&known.id)
+        .bind(&known.serial)
+        .bind(&known.serial_before)
+        .bind(stored(known.not_after_ms))
+        .execute(&mut **change)
+        .await
+        .map_err(failed)?;
+    Ok(Enrolled::Host(Box::new(known)))
+}
+
+async fn enrol_anew(change: &mut Transaction<'static, Sqlite>, enrolment: &Enrolment) -> Result<Enrolled, StoreError> {
+    let token = sqlx::query("SELECT tenant, ring, uses, used, expires_ms FROM enrol_token WHERE hash = ?1")
+        .bind(&enrolment.token_hash)
+        .fetch_optional(&mut **change)
+        .await
+        .map_err(failed)?;
+    let Some(token) = token else { return Ok(Enrolled::Refused(TokenRefusal::Unknown)) };
+    let (uses, used): (i64, i64) = (token.try_get(2).map_err(failed)?, token.try_get(3).map_err(failed)?);
+    if told(token.try_get(4).map_err(failed)?) <= enrolment.now_ms {
+        return Ok(Enrolled::Refused(TokenRefusal::Expired));
+    }
+    if used >= uses {
+        return Ok(Enrolled::Refused(TokenRefusal::UsedUp));
+    }
+    let host = HostRow {
+        id: enrolment.host.clone(),
+        tenant: token.try_get(0).map_err(failed)?,
+        ring: token.try_get(1).map_err(failed)?,
+        serial: enrolment.serial.clone(),
+        not_after_ms: enrolment.not_after_ms,
+        enrolled_ms: enrolment.now_ms,
+        seen: Seen { state: enrolment.state.clone(), ..Seen::default() },
+        ..HostRow::default()
+    };
+    sqlx::query("UPDATE enrol_token SET used = used + 1 WHERE hash = ?1")
+        .bind(&enrolment.token_hash)
+        .execute(&mut **change)
+        .await
+        .map_err(failed)?;
+    insert_host(change, enrolment, &host).await?;
+    Ok(Enrolled::Host(Box::new(host)))
+}
+
+async fn insert_host(
+    change: &mut Transaction<'static, Sqlite>,
+    enrolment: &Enrolment,
+    host: &HostRow,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO host (id, tenant, ring, serial, not_after_ms, enrolled_ms, key_hash, token_hash) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )
+    .bind(&host.id)
+    .bind(&host.tenant)
+    .bind(&host.ring)
+    .bind(&host.serial)
+    .bind(stored(host.not_after_ms))
+    .bind(stored(host.enrolled_ms))
+    .bind(&enrolment.key_hash)
+    .bind(&enrolment.token_hash)
+    .execute(&mut **change)
+    .await
+    .map_err(failed)?;
+    let seen = serde_json::to_string(&host.seen).map_err(|error| StoreError::Failed { why: error.to_string() })?;
+    sqlx::query("INSERT INTO seen VALUES (?1, ?2)")
+        .bind(&host.id)
+        .bind(seen)
+        .execute(&mut **change)
+        .await
+        .map_err(failed)?;
+    let entry = AuditEntry {
+        at_ms: enrolment.now_ms,
+        actor: "enrolment".to_owned(),
+        action: "host_enrol".to_owned(),
+        subject: host.id.clone(),
+        reason: format!("a token for ring {} of {}", host.ring, host.tenant),
+    };
+    log(change, &entry).await
+}
+
+fn there_was(rows: u64, what: &str) -> Result<(), StoreError> {
+    if rows == 0 {
+        return Err(StoreError::NotFound { what: what.to_owned() });
+    }
+    Ok(())
+}
+
+fn host(row: &SqliteRow) -> Result<HostRow, StoreError> {
+    let moment = |place: usize| -> Result<Option<u64>, StoreError> {
+        let at_ms: Option<i64> = row.try_get(place).map_err(failed)?;
+        Ok(at_ms.map(told))
+    };
+    let seen: Option<String> = row.try_get(9).map_err(failed)?;
+    let seen = seen.map_or_else(|| Ok(Seen::default()), |seen| serde_json::from_str(&seen));
+    Ok(HostRow {
+        id: row.try_get(0).map_err(failed)?,
+        tenant: row.try_get(1).map_err(failed)?,
+        ring: row.try_get(2).map_err(failed)?,
+        serial: row.try_get(3).map_err(failed)?,
+        serial_before: row.try_get(4).map_err(failed)?,
+        not_after_ms: moment(5)?.unwrap_or(0),
+        enrolled_ms: moment(6)?.unwrap_or(0),
+        revoked_ms: moment(7)?,
+        cloned_ms: moment(8)?,
+        seen: seen.map_err(|error| StoreError::Damaged { why: error.to_string() })?,
+    })
+}
+
+fn entry(row: &SqliteRow) -> Result<AuditEntry, StoreError> {
+    Ok(AuditEntry {
+        at_ms: told(row.try_get(0).map_err(failed)?),
+        actor: row.try_get(1).map_err(failed)?,
+        action: row.try_get(2).map_err(failed)?,
+        subject: row.try_get(3).map_err(failed)?,
+        reason: row.try_get(4).map_err(failed)?,
+    })
+}

@@ -1,0 +1,245 @@
+//! What must not get in, each told by a code that programs can rely on, with the mend for people.
+
+mod support;
+
+use std::io::Write as _;
+
+use rcgen::KeyPair;
+use serde_json::{json, Value};
+use support::{check_in, csr, enrolment, server, Client, Fleet};
+use watertight_fleet_wire::records::{pack, Batch, Body, Crash, Record, Stream};
+
+fn refused(fleet: &Fleet, token: &str) -> (u16, String) {
+    let key = KeyPair::generate().expect("a key");
+    let answer = fleet.client().post("/v1/agent/enrol", &enrolment(token, &key));
+    (answer.status, answer.json()["code"].as_str().expect("a code").to_owned())
+}
+
+#[test]
+fn a_wrong_a_reused_and_an_expired_token_enrol_nobody() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    assert_eq!(refused(&fleet, "wt-enrol-00"), (401, "token".to_owned()));
+    let token = fleet.token(&[]);
+    let key = KeyPair::generate().expect("a key");
+    assert_eq!(fleet.client().post("/v1/agent/enrol", &enrolment(&token, &key)).status, 200);
+    assert_eq!(refused(&fleet, &token), (401, "token".to_owned()), "one token, one host");
+    let short = fleet.token(&["--valid-for-s", "1", "--uses", "5"]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(refused(&fleet, &short), (401, "token".to_owned()));
+    let hosts = fleet.admin().get("/v1/hosts").json();
+    assert_eq!(hosts.as_array().map(Vec::len), Some(1), "{hosts}");
+    let stored = std::fs::read(dir.path().join("state.db")).expect("the database");
+    let log = std::fs::read(dir.path().join("state.db-wal")).unwrap_or_default();
+    let secret = token.as_bytes();
+    assert!(
+        ![stored, log].iter().any(|bytes| bytes.windows(secret.len()).any(|part| part == secret)),
+        "only its digest is kept"
+    );
+}
+
+#[test]
+fn a_certificate_of_another_authority_makes_no_connection() {
+    let (dir, other_dir) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (fleet, other) = (Fleet::start(dir.path()), Fleet::start(other_dir.path()));
+    let stranger = other.enrol();
+    let mut client = Client::new(fleet.address, &fleet.anchors(), Some((&stranger.chain_pem, &stranger.key)));
+    assert!(client.ask("POST", "/v1/agent/checkin", check_in("i", 1).to_string().as_bytes()).is_err());
+    let mut without = fleet.client();
+    let answer = without.post("/v1/agent/checkin", &check_in("i", 1));
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("unauthenticated")));
+    let agent = fleet.enrol();
+    let mut fooled = Client::new(fleet.address, &other.anchors(), Some((&agent.chain_pem, &agent.key)));
+    assert!(fooled.ask("GET", "/v1/agent/wait?generation=0", b"").is_err(), "nor does an agent believe another server");
+}
+
+#[test]
+fn unknown_fields_large_bodies_and_other_protocols_are_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let agent = fleet.enrol();
+    let mut client = fleet.agent(&agent);
+    let mut grown = check_in("i", 1);
+    grown["colour"] = json!("red");
+    let answer = client.post("/v1/agent/checkin", &grown);
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("form")));
+    assert!(answer.text().contains("unknown field `colour`"), "{}", answer.text());
+
+    let mut client = fleet.agent(&agent);
+    let answer = client.post_bytes("/v1/agent/checkin", &vec![b' '; 20 * 1024]);
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (413, Some("too_large")));
+
+    let mut client = fleet.agent(&agent);
+    for (number, status) in [("", 400), ("0", 400), ("2", 400), ("x", 400), ("1", 200)] {
+        client.protocol = number.to_owned();
+        let answer = client.post("/v1/agent/checkin", &check_in("i", 1));
+        assert_eq!(answer.status, status, "{number:?}: {}", answer.text());
+        assert_eq!(answer.header("watertight-protocol").as_deref(), Some("1"), "a newer agent learns what to speak");
+        assert!(status == 200 || answer.json()["code"] == "protocol");
+    }
+    for query in ["", "?generation=x", "?generation=1&colour=red"] {
+        assert_eq!(client.get(&format!("/v1/agent/wait{query}")).status, 400, "{query}");
+    }
+    assert_eq!(client.get("/v1/none").status, 404);
+    assert_eq!(client.post("/v1/agent/checkin", &check_in("i", 2)).status, 200, "and the connection goes on");
+}
+
+#[test]
+fn a_signing_request_gets_the_name_that_the_server_gives() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let key = KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "h-of-somebody-else");
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let request = params.serialize_request(&key).and_then(|request| request.pem()).expect("a request");
+    let mut told = enrolment(&fleet.token(&[]), &key);
+    told["csr_pem"] = Value::String(request);
+    let identity = fleet.client().post("/v1/agent/enrol", &told).json();
+    use rustls::pki_types::{pem::PemObject as _, CertificateDer};
+    let chain = identity["certificates_pem"].as_str().expect("a chain");
+    let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate");
+    let shown = watertight_server::tls::Shown::read(&leaf).expect("a host's");
+    assert_eq!(Some(shown.host.as_str()), identity["host"].as_str());
+    assert!(!leaf.windows(9).any(|part| part == b"localhost"), "it can't be shown as a server's");
+
+    let mut told = enrolment(&fleet.token(&[]), &key);
+    let mut broken = csr(&KeyPair::generate().expect("a key"));
+    broken = broken.replacen(char::is_lowercase, "A", 1);
+    told["csr_pem"] = Value::String(broken);
+    assert_eq!(fleet.client().post("/v1/agent/enrol", &told).status, 400, "a request that its key has not signed");
+}
+
+#[test]
+fn each_role_may_what_the_table_says_and_a_token_ends_when_it_is_revoked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let token = |name: &str, role: &str| {
+        let answer =
+            fleet.admin().post("/v1/operator-tokens", &json!({ "name": name, "role": role, "reason": "test" }));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["token"].as_str().expect("a token").to_owned()
+    };
+    let (viewer, operator) = (token("vera", "viewer"), token("otto", "operator"));
+    let enrol = json!({ "ring": "early", "reason": "test" });
+    let give = json!({ "name": "eve", "role": "admin", "reason": "test" });
+    for (who, look, make, admin) in
+        [(&viewer, 200, 403, 403), (&operator, 200, 200, 403), (&"wt-none".to_owned(), 401, 401, 401)]
+    {
+        let mut client = fleet.operator(who);
+        assert_eq!(client.get("/v1/status").status, look);
+        assert_eq!(client.post("/v1/enrol-tokens", &enrol).status, make);
+        assert_eq!(client.post("/v1/operator-tokens", &give).status, admin);
+    }
+    assert_eq!(
+        fleet.admin().post("/v1/operator-tokens", &json!({ "name": "vera", "role": "admin", "reason": "x" })).status,
+        400
+    );
+    assert_eq!(fleet.admin().post("/v1/operator-tokens/vera/revoke", &json!({ "reason": "left" })).status, 200);
+    assert_eq!(fleet.operator(&viewer).get("/v1/status").status, 401);
+    let log = fleet.admin().get("/v1/audit").json();
+    let count = log.as_array().expect("a log").iter().filter(|entry| entry["actor"] == "otto").count();
+    assert_eq!(count, 1, "a refusal changes nothing and an act is logged: {log}");
+}
+
+fn crashes(sequences: std::ops::RangeInclusive<u64>) -> Batch {
+    let crash =
+        Crash { bucket: "<b>".into(), title: "null read in <engine>".into(), is_ours: true, ..Crash::default() };
+    let record = |sequence| Record { sequence, at_ms: 1, body: Some(Body::Crash(crash.clone())) };
+    Batch { boot: "boot".into(), stream: Stream::Crash as i32, records: sequences.map(record).collect(), dropped: 0 }
+}
+
+#[test]
+fn records_are_taken_once_outlive_the_servers_death_and_are_on_the_page() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let agent = fleet.enrol();
+    let mut client = fleet.agent(&agent);
+    let mut send = |batch: &Batch| client.post_bytes("/v1/agent/records", &pack(batch).expect("a batch")).json();
+    assert_eq!(send(&crashes(1..=3)), json!({ "acknowledged": 3, "new": 3 }));
+    assert_eq!(send(&crashes(1..=5)), json!({ "acknowledged": 5, "new": 2 }));
+    let answer = client.post_bytes("/v1/agent/records", b"no zstd");
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("form")));
+    fleet.kill();
+    let fleet = Fleet::start(dir.path());
+    let buckets = fleet.admin().get("/v1/buckets").json();
+    assert_eq!((buckets[0]["crashes"].as_u64(), buckets[0]["hosts"].as_u64()), (Some(5), Some(1)), "{buckets}");
+
+    let mut browser = fleet.client();
+    let asked = browser.get("/");
+    assert_eq!(asked.status, 401);
+    assert!(asked.header("www-authenticate").is_some_and(|how| how.starts_with("Basic ")));
+    let page = fleet.admin().get("/");
+    let text = page.text();
+    assert!(
+        text.contains("&lt;b&gt;") && !text.contains("<b>") && text.contains("<svg") && text.contains(&agent.host),
+        "{text}"
+    );
+    assert!(!text.contains("<script") && text.contains("needs a look"), "{text}");
+    assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
+}
+
+#[test]
+fn the_repository_is_served_with_the_headers_that_let_it_be_kept() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let content = dir.path().join("content");
+    std::fs::create_dir_all(content.join("metadata")).expect("a folder");
+    std::fs::write(content.join("metadata/timestamp.json"), "{}").expect("a file");
+    std::fs::write(content.join("metadata/1.root.json"), "{\"r\":1}").expect("a file");
+    let mut client = fleet.client();
+    let answer = client.get("/content/metadata/timestamp.json");
+    assert_eq!((answer.status, answer.header("cache-control").as_deref()), (200, Some("public, max-age=30")));
+    let answer = client.get("/content/metadata/1.root.json");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"{\"r\":1}".as_slice()));
+    assert!(answer.header("cache-control").is_some_and(|word| word.contains("immutable")));
+    for path in [
+        "/content/../admin.token",
+        "/content/metadata/..%2f..%2fadmin.token",
+        "/content/%2e%2e/ca/root.key",
+        "/content/none",
+    ] {
+        assert_eq!(client.get(path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn a_state_folder_that_is_damaged_or_in_use_starts_no_server() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    fleet.enrol();
+    let run = |expected: &str| {
+        let done = server(&["run", "--listen", "127.0.0.1:0", "--state"], dir.path(), &[]);
+        let words = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!done.status.success() && done.stdout.is_empty() && words.contains(expected), "{words}");
+    };
+    run("another server");
+    assert_eq!(fleet.end(), Some(0));
+    let database = dir.path().join("state.db");
+    let whole = std::fs::read(&database).expect("the database");
+    let damage = |bytes: &[u8]| {
+        let mut file = std::fs::File::create(&database).expect("the file");
+        file.write_all(bytes).expect("written");
+    };
+    let mut torn = whole.clone();
+    torn[..64].fill(0x5a);
+    damage(&torn);
+    run("backups");
+    damage(b"");
+    run("put it back");
+    std::fs::remove_file(&database).expect("gone");
+    run("put it back");
+    damage(&whole);
+    let (ca, away) = (dir.path().join("ca"), dir.path().join("away"));
+    std::fs::rename(&ca, &away).expect("gone");
+    run("authority's keys are gone");
+    std::fs::rename(&away, &ca).expect("back");
+    let fleet = Fleet::start(dir.path());
+    assert_eq!(fleet.admin().get("/v1/hosts").json().as_array().map(Vec::len), Some(1), "mended, all is there");
+    assert_eq!(
+        std::fs::metadata(ca.join("root.key"))
+            .map(|file| std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o777)
+            .ok(),
+        Some(0o600)
+    );
+}

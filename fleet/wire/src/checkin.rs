@@ -1,0 +1,214 @@
+//! The check-in: an agent says what it is and runs, and hears what it should be. The doorbell: one number, so that its loss costs
+//! latency and nothing else.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{ID_BYTES_MAX, NAME_BYTES_MAX};
+use crate::protocol::Message;
+
+/// `POST /v1/agent/checkin`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CheckIn {
+    /// Grows with every check-in of this host; kept over restarts of the agent.
+    pub sequence: u64,
+    /// Made anew at each start of the agent, at random: two of one host that take turns are a clone.
+    pub instance: String,
+    /// The kernel's boot id.
+    pub boot: String,
+    /// The host's clock, milliseconds since 1970. Only its distance from the server's is looked at.
+    pub clock_ms: u64,
+    /// The newest generation that the agent has acted on.
+    pub generation: u64,
+    /// A digest of the whole state, which only the agent computes: the server compares it with the last one.
+    pub state_hash: String,
+    /// The digest before `changed`; without it `changed` is the whole state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_hash: Option<String>,
+    /// Parts of the state that are new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<State>,
+}
+
+/// What a host is and runs. A part that is not there has not changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostPart>,
+    /// What it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<ContentPart>,
+    /// How well it is protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<ProtectionPart>,
+}
+
+/// What makes hosts alike: the planner's strata.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HostPart {
+    /// As its administrators call it.
+    pub name: String,
+    /// The kernel's release line.
+    pub kernel: String,
+    /// Distribution and its version.
+    pub distribution: String,
+    /// Machine architecture.
+    pub architecture: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// What the host is for.
+    pub workload: String,
+}
+
+/// Which content runs, and from which slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ContentPart {
+    /// SHA-256 of the pack; empty if none runs.
+    pub id: String,
+    /// Its number.
+    pub version: u64,
+    /// `candidate`, `last-known-good`, `factory` or `none`.
+    pub slot: String,
+    /// Somebody said `watertight pause` on the host.
+    pub is_paused: bool,
+}
+
+/// What is in force on the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ProtectionPart {
+    /// `enforce`, `observe`, `none` or `unknown`.
+    pub level: String,
+    /// What is missing, in the words of `watertight status`.
+    pub missing: Vec<String>,
+}
+
+/// The answer to a check-in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CheckInAnswer {
+    /// What the fleet should be at: a newer one than the agent's means that there is something to fetch.
+    pub generation: u64,
+    /// The next check-in is due after this time and a random part of `jitter_ms`.
+    pub interval_ms: u64,
+    /// See `interval_ms`. The agent is silent when it is later than the sum by more than the gate's threshold.
+    pub jitter_ms: u64,
+    /// The server's clock.
+    pub clock_ms: u64,
+    /// The server does not know the state that the digest stands for: send all of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub need_full_state: bool,
+    /// The certificate is past half of its life: renew it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renew: bool,
+}
+
+/// The answer to `GET /v1/agent/wait?generation=N`, as soon as it is another than N, or after `WAIT_S_MAX`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WaitAnswer {
+    /// The newest generation. What it means is said by the check-in and the content repository.
+    pub generation: u64,
+}
+
+impl Message for CheckIn {}
+impl Message for CheckInAnswer {}
+impl Message for WaitAnswer {}
+
+impl CheckIn {
+    /// What is out of bounds, by name.
+    #[must_use]
+    pub fn out_of_bounds(&self) -> Option<String> {
+        let ids = [("instance", &self.instance), ("boot", &self.boot), ("state_hash", &self.state_hash)];
+        let ids = ids.into_iter().chain(self.base_hash.as_ref().map(|hash| ("base_hash", hash)));
+        for (name, id) in ids {
+            if id.is_empty() || id.len() > ID_BYTES_MAX {
+                return Some(format!("{name}: 1 to {ID_BYTES_MAX} bytes"));
+            }
+        }
+        self.changed.as_ref().and_then(State::out_of_bounds)
+    }
+}
+
+impl State {
+    fn out_of_bounds(&self) -> Option<String> {
+        let host = self.host.as_ref().and_then(HostPart::out_of_bounds);
+        let content = self.content.as_ref().and_then(|content| {
+            let is_long = content.id.len() > ID_BYTES_MAX || content.slot.len() > NAME_BYTES_MAX;
+            is_long.then(|| "content: its id or slot is too long".to_owned())
+        });
+        let protection = self.protection.as_ref().and_then(|part| {
+            let is_long = part.level.len() > NAME_BYTES_MAX || part.missing.len() > 64;
+            let is_long = is_long || part.missing.iter().any(|missing| missing.len() > NAME_BYTES_MAX);
+            is_long.then(|| "protection: too long".to_owned())
+        });
+        host.or(content).or(protection)
+    }
+}
+
+impl HostPart {
+    /// What is out of bounds, by name. Texts that reach a page or a terminal have no control characters.
+    #[must_use]
+    pub fn out_of_bounds(&self) -> Option<String> {
+        let parts = [
+            ("name", &self.name),
+            ("kernel", &self.kernel),
+            ("distribution", &self.distribution),
+            ("architecture", &self.architecture),
+            ("agent_version", &self.agent_version),
+            ("workload", &self.workload),
+        ];
+        let is_bad = |text: &String| text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control);
+        let (name, _) = parts.into_iter().find(|(_, text)| is_bad(text))?;
+        Some(format!("host.{name}: at most {NAME_BYTES_MAX} bytes that can be seen"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{read, write};
+
+    #[test]
+    fn a_check_in_survives_the_way() {
+        let told = CheckIn {
+            sequence: u64::MAX,
+            instance: "i".into(),
+            boot: "b".into(),
+            state_hash: "h".into(),
+            changed: Some(State { content: Some(ContentPart::default()), ..State::default() }),
+            ..CheckIn::default()
+        };
+        assert_eq!(read::<CheckIn>(1, &write(1, &told), 1024).as_ref(), Ok(&told));
+        assert_eq!(told.out_of_bounds(), None);
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_by_name_wherever_it_is() {
+        for (text, name) in [
+            (r#"{"sequence":1,"colour":2}"#, "colour"),
+            (r#"{"changed":{"shape":2}}"#, "shape"),
+            (r#"{"changed":{"content":{"taste":2}}}"#, "taste"),
+        ] {
+            let refused = read::<CheckIn>(1, text.as_bytes(), 1024).expect_err("an unknown field").to_string();
+            assert!(refused.contains(&format!("unknown field `{name}`")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_an_escape_sequence_is_out_of_bounds() {
+        let host = HostPart { name: "web\u{1b}[2J".into(), ..HostPart::default() };
+        assert!(host.out_of_bounds().is_some_and(|why| why.starts_with("host.name")));
+    }
+}
