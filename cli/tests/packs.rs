@@ -94,10 +94,10 @@ fn nothing_is_written_where_a_rule_or_its_word_is_refused() {
     let desk = Desk::new();
     for (file, text, told) in [
         ("source/linux/shell.yml", SHELL.replace("endswith", "endsith"), "linux/shell.yml:"),
-        ("source/linux/shell.yml", SHELL.replace("/sh", "/zsh"), "linux/shell.tests.yml:2: rule"),
-        ("source/linux/shell.tests.yml", SHELL_TESTS.replace("/bin/true", "/bin/sh"), "linux/shell.tests.yml:5: rule"),
-        ("source/linux/shell.tests.yml", "fires: []\n".to_owned(), "linux/shell.tests.yml:1: fires is empty"),
-        ("source/pack.yml", "name: linux\n".to_owned(), "pack.yml:1: version is missing"),
+        ("source/linux/shell.yml", SHELL.replace("/sh", "/zsh"), "linux/shell.tests.yml:2:"),
+        ("source/linux/shell.tests.yml", SHELL_TESTS.replace("/bin/true", "/bin/sh"), "linux/shell.tests.yml:5:"),
+        ("source/linux/shell.tests.yml", "fires: []\n".to_owned(), "linux/shell.tests.yml:1:8"),
+        ("source/pack.yml", "name: linux\n".to_owned(), "version is missing"),
         ("source/policy.yml", POLICY.replace("/opt/xmrig", ""), "policy.yml:3:"),
     ] {
         let before = fs::read_to_string(desk.path(file)).ok();
@@ -105,6 +105,7 @@ fn nothing_is_written_where_a_rule_or_its_word_is_refused() {
         let output = desk.run("build source -o a.pack");
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(words(&output).contains(told), "{told}: {}", words(&output));
+        assert!(words(&output).contains("mend"), "{told}: {}", words(&output));
         assert!(!words(&output).contains("\\n"), "lines are lines: {}", words(&output));
         assert!(words(&output).matches("does not fire").count() <= 1, "told once: {}", words(&output));
         assert!(!desk.path("a.pack").exists());
@@ -401,5 +402,33 @@ fn a_pack_that_is_installed_says_that_it_is_urgent_and_what_follows() {
         let told = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{}", words(&output));
         assert_eq!(told.contains("URGENT: its 1 deny rules"), is_told, "{told}");
+    }
+}
+
+#[test]
+fn what_may_be_called_so_in_a_pack_may_be_called_so_where_it_is_signed() {
+    let long = |count: usize| "a".repeat(count);
+    let names = [
+        "",
+        "a",
+        "linux-2",
+        "9",
+        "-a",
+        "_",
+        "a_b",
+        "A",
+        "a.b",
+        "a/b",
+        "a b",
+        "ä",
+        "a\0",
+        &long(64),
+        &long(65),
+        &long(300),
+    ];
+    for name in names {
+        let (packed, signed) =
+            (watertight_content_pack::is_name(name), watertight_content_repo::release::is_name(name));
+        assert_eq!(packed, signed, "{name:?}");
     }
 }

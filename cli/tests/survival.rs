@@ -131,11 +131,11 @@ fn a_detector_that_is_killed_is_started_again_and_the_gap_is_told() {
     assert!(words.contains("the detector was killed by signal 9"), "{words}");
 }
 
-#[test]
-fn a_detector_that_is_killed_within_a_line_leaves_half_a_line_and_the_next_begins_its_own() {
+/// A run whose detector waits for whoever reads its output, which nobody does; `None` without root.
+fn run_that_waits_within_a_line() -> Option<(Run, Pid)> {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: needs root, no source sees anything without");
-        return;
+        return None;
     }
     let pipe = std::io::pipe().expect("a pipe");
     fcntl_setpipe_size(&pipe.0, PIPE_BYTES).expect("our own pipe");
@@ -151,6 +151,32 @@ fn a_detector_that_is_killed_within_a_line_leaves_half_a_line_and_the_next_begin
     while !is_waiting(&std::fs::read_to_string(&call).expect("it runs")) {
         let _ = Command::new("/bin/true").arg("x".repeat(PIPE_BYTES / 4)).status();
     }
+    Some((run, pid))
+}
+
+#[test]
+fn a_detector_that_is_stopped_while_it_waits_for_its_reader_is_ended_and_the_gap_is_told() {
+    let Some((mut run, pid)) = run_that_waits_within_a_line() else { return };
+    kill_process(pid, Signal::STOP).expect("it runs");
+    let status = format!("/proc/{}/status", pid.as_raw_pid());
+    while std::fs::read_to_string(&status).is_ok_and(|status| status.contains("(stopped)")) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // Nothing was read so far: it was not the reader that woke anybody.
+    let mut lines = run.lines.by_ref().lines().map(|line| line.expect("text"));
+    let gap = lines.find(|line| line.contains(r#""kind":"sensor.gap""#)).expect("it is told");
+    assert!(gap.contains("made no progress"), "{gap}");
+    drop(lines);
+    run.signal(Signal::INT);
+    let mut lines = run.lines.by_ref().lines().map(|line| line.expect("text"));
+    assert!(lines.any(|line| line.contains(r#""kind":"summary""#)), "it goes on to its end");
+    drop(lines);
+    run.child.wait().expect("it ends");
+}
+
+#[test]
+fn a_detector_that_is_killed_within_a_line_leaves_half_a_line_and_the_next_begins_its_own() {
+    let Some((mut run, pid)) = run_that_waits_within_a_line() else { return };
     kill_process(pid, Signal::KILL).expect("it runs");
     let (mut halves, mut next, mut is_told) = (Vec::new(), None, false);
     let mut lines = run.lines.lines().map(|line| line.expect("text"));

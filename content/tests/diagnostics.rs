@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic)] // a refusal that did not come is a failure of the test
 
+use watertight_content::pack::{build, parse_release, BuildError, Sources, Wrong};
 use watertight_content::sigma::diagnostic::render;
 use watertight_content::sigma::{load_texts, reference_page, Rejection, Source};
 
@@ -104,6 +105,68 @@ fn what_several_documents_or_the_compiler_refuse_is_pointed_at_too() {
     let (code, under, mend) = pointed_at(&format!("{rule}---\n{}", rule.replace("Image: x", "Image: x\n    Image: y")));
     assert_eq!((code, under.as_str()), ("WT0006", "Image"));
     assert!(mend.contains("take one of the two out"), "{mend}");
+}
+
+/// What of a file beside rules the refusal points at, its code and its mend.
+fn pointed_beside(wrong: &Wrong) -> (String, &'static str, String) {
+    assert!(wrong.span.column > 0, "{wrong}");
+    let width = wrong.span.end_column.saturating_sub(wrong.span.column);
+    let under = wrong.text.chars().skip(wrong.span.column - 1).take(width).collect();
+    (under, wrong.reason.code(), wrong.reason.mend())
+}
+
+#[test]
+fn what_a_release_says_wrongly_is_pointed_at_with_its_mend() {
+    for (text, under, code, mend) in [
+        ("name: linux\nverson: 7\n", "verson", "WT0801", "did you mean `version`?"),
+        ("name: linux\nversion: '7'\n", "'7'", "WT0207", "write a whole number from 1"),
+        ("name: Linux\nversion: 7\n", "Linux", "WT0803", "small letters"),
+        ("name: linux\nversion: 7\nurgent: yes\n", "yes", "WT0207", "write true or false"),
+        ("name: linux\nversion: 7\nengine: {min: 1, max: 9}\n", "1", "WT0804", "or a later one"),
+        ("name: linux\nname: other\nversion: 7\n", "name", "WT0006", "take one of the two out"),
+    ] {
+        let wrong = parse_release(Source { file: "pack.yml", text }).expect_err(text);
+        let (found, found_code, found_mend) = pointed_beside(&wrong);
+        assert_eq!((found.as_str(), found_code), (under, code), "{wrong}");
+        assert!(found_mend.contains(mend), "{wrong}");
+    }
+    let wrong = parse_release(Source { file: "pack.yml", text: "name: linux\nverson: 7\n" }).expect_err("no such key");
+    let expected = "\
+error[WT0801]: key \"verson\" is unknown
+ --> pack.yml:2:1
+  |
+2 | verson: 7
+  | ^^^^^^ unknown key
+  |
+  = mend: did you mean `version`?";
+    assert_eq!(wrong.render(false), expected);
+}
+
+#[test]
+fn what_a_file_with_tests_says_wrongly_is_pointed_at_with_its_mend() {
+    let rule =
+        "title: T\nid: 0a5b1c52-8a44-4b0e-9a55-0c4ad4f6f001\nlogsource: {category: process_creation, product: linux}\n\
+                detection: {s: {Image: /x}, condition: s}\n";
+    let release = parse_release(Source { file: "pack.yml", text: "name: linux\nversion: 1\n" }).expect("a release");
+    let good = "fires:\n  - {category: process_creation, event: {Image: /x}}\n\
+                silent:\n  - {category: process_creation, event: {Image: /y}}\n";
+    for (old, new, under, code, mend) in [
+        ("event: {Image: /x}", "evnt: {Image: /x}", "evnt", "WT0801", "did you mean `event`?"),
+        ("event: {Image: /y}", "event: 7", "7", "WT0207", "a mapping of fields"),
+        ("silent:", "quiet:", "quiet", "WT0801", "use fires, silent"),
+        ("event: {Image: /y}", "rule: T, event: {Image: /y}", "T", "WT0805", "the id of a rule"),
+        ("{Image: /y}", "{Imag: /y}", "Imag", "WT0805", "correct the field"),
+    ] {
+        let text = good.replace(old, new);
+        let tests = vec![Source { file: "rule.tests.yml", text: &text }];
+        let rules = vec![Source { file: "rule.yml", text: rule }];
+        let refused = build(&Sources { release: &release, rules, tests, policy: None });
+        let Err(BuildError::File(wrong)) = refused else { panic!("{text}: {:?}", refused.map(|_| "built")) };
+        let (found, found_code, found_mend) = pointed_beside(&wrong);
+        assert_eq!((found.as_str(), found_code, wrong.file.as_str()), (under, code, "rule.tests.yml"), "{wrong}");
+        assert!(found_mend.contains(mend), "{wrong}");
+        assert!(wrong.render(false).contains("^"), "{}", wrong.render(false));
+    }
 }
 
 #[test]

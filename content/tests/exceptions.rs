@@ -174,6 +174,7 @@ fn an_exception_has_a_row_of_its_own_with_what_is_wrong_with_it() {
         ("[rule-one]", "selection: {User|exists: true}", Verdict::Degraded, "over-broad"),
         ("[rule-one]", "selection: {Image|contains: '/'}", Verdict::Degraded, "over-broad"),
         ("[rule-one]", "selection: [{User: backup}, {CommandLine|re: '.*'}]", Verdict::Degraded, "over-broad"),
+        ("[rule-one]", "selection: {CommandLine|re: '(foo|[^f]|f)'}", Verdict::Degraded, "over-broad"),
     ];
     for (rules, selection, verdict, reason) in cases {
         let row = row_of(&[RULE, OTHER, &filter(rules, selection, "selection")], "backup");

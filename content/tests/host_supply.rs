@@ -163,10 +163,10 @@ fn asks_for_more() -> Vec<(Vec<&'static str>, &'static str, usize, &'static str,
         ),
         (
             vec!["type: value_sum", "rules: [base]", "condition: {gte: 3, field: Image}"],
-            "WT0602",
+            "WT0603",
             13,
             "Image",
-            "as text",
+            "name a field that is a whole number",
         ),
         (stages(&["group-by: [Field21]"], &[]), "WT0601", 11, "Field21", "take it out"),
         (

@@ -68,6 +68,37 @@ fn a_rule_that_costs_too_much_is_given_up_and_counted_and_the_others_go_on() {
 }
 
 #[test]
+fn what_is_made_to_cost_much_for_each_byte_is_given_up_and_counted() {
+    let any = format!("f: '*{}b*'", "?".repeat(200));
+    let begins_everywhere = format!("f: '*a{}b*'", "?a".repeat(100));
+    for (selection, value) in [
+        // 8 KiB, of which each letter moves a hundred threads.
+        ("f|re: '(fo|of|oo){1,20}[a-z]{50,90}x[fo]{3,20}z'", "fo".repeat(4 << 10)),
+        ("f|re: '(a|aa|aaa){10,60}[a-m]{30,70}[a-n]{30,70}b'", "a".repeat(8 << 10)),
+        (any.as_str(), "a".repeat(VALUE_BYTES_MAX)),
+        // What it can't be without is there, at the wrong place.
+        (begins_everywhere.as_str(), format!("ab{}", "a".repeat(VALUE_BYTES_MAX - 2))),
+    ] {
+        let (fires, limits) = evaluate(&format!("{{s: {{{selection}}}, condition: s}}"), &json!({ "f": value }));
+        assert!(!fires && (limits.undecided_rules, limits.first_undecided) == (1, Some(0)), "{selection}: {limits:?}");
+        // What people type is far below.
+        let (_, limits) = evaluate(&format!("{{s: {{{selection}}}, condition: s}}"), &json!({ "f": "fo".repeat(100) }));
+        assert_eq!(limits, Limits::default(), "{selection}");
+    }
+}
+
+#[test]
+fn a_question_costs_by_what_it_compares_and_not_by_its_kind() {
+    // Sixty rules, each of which asks about the whole value.
+    let selections: Vec<String> = (0..60).map(|number| format!("s{number}: {{f|gt: {number}9e300}}")).collect();
+    let asked = format!("{{{}, condition: 1 of s*}}", selections.join(", "));
+    let (fires, limits) = evaluate(&asked, &json!({ "f": format!("-{}", "1".repeat(VALUE_BYTES_MAX - 1)) }));
+    assert!(!fires && limits.undecided_rules == 1, "{limits:?}");
+    let (fires, limits) = evaluate(&asked, &json!({ "f": "-1" }));
+    assert!(!fires && limits == Limits::default(), "{limits:?}");
+}
+
+#[test]
 fn content_may_lower_each_limit_and_what_is_beyond_is_counted() {
     let all = Budget::default();
     // Patterns with a letter inside that may be any are asked for one by one.

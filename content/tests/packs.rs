@@ -52,10 +52,11 @@ fn one_rule_that_is_refused_and_there_is_no_pack() {
 #[test]
 fn a_rule_that_does_not_keep_its_word_is_named_with_the_event() {
     let misses = refusal(&RULES.replace("curl", "wget"), TESTS);
-    let BuildError::File { file, line, what } = &misses else { panic!("{misses}") };
+    let BuildError::File(wrong) = &misses else { panic!("{misses}") };
+    let (file, line, what) = (&wrong.file, wrong.span.line, wrong.reason.to_string());
     let place = |case: &str| TESTS.lines().position(|line| line.contains(case)).map(|line| line + 1);
     assert_eq!(
-        (file.as_str(), Some(*line)),
+        (file.as_str(), Some(line)),
         ("a/rules.tests.yml", TESTS.lines().position(|line| line == "fires:").map(|line| line + 2))
     );
     assert!(
@@ -63,8 +64,9 @@ fn a_rule_that_does_not_keep_its_word_is_named_with_the_event() {
         "{what}"
     );
     let hits = refusal(RULES, &TESTS.replace("why: another product", "product: p"));
-    let BuildError::File { line, what, .. } = &hits else { panic!("{hits}") };
-    assert_eq!(Some(line + 1), place("why: another product"), "the case begins a line before");
+    let BuildError::File(wrong) = &hits else { panic!("{hits}") };
+    let what = wrong.reason.to_string();
+    assert_eq!(Some(wrong.span.line + 1), place("why: another product"), "the case begins a line before");
     assert!(what.contains("fires on silent 1"), "{what}");
 }
 
@@ -82,9 +84,10 @@ fn a_pack_that_proves_nothing_is_no_pack_and_a_rule_that_is_not_tried_both_ways_
         (of_first.to_owned() + "silent:" + silent, 14, "no event must fire rule 00000000-0000-4000-8000-00000000000a"),
         (fires.to_owned(), 1, "no event must not fire rule 00000000-0000-4000-8000-000000000001"),
     ] {
-        let BuildError::File { file, line: at, what } = refusal(RULES, &tests) else { panic!("{words}") };
-        assert_eq!((file.as_str(), at), ("a/rules.yml", line), "{what}");
-        assert!(what.starts_with(words) && what.contains("NAME.tests.yml"), "{what}");
+        let BuildError::File(wrong) = refusal(RULES, &tests) else { panic!("{words}") };
+        assert_eq!((wrong.file.as_str(), wrong.span.line), ("a/rules.yml", line), "{wrong}");
+        assert!(wrong.reason.to_string().starts_with(words), "{wrong}");
+        assert!(wrong.reason.mend().contains("NAME.tests.yml"), "{wrong}");
     }
 }
 
@@ -192,7 +195,7 @@ fn a_canary_for_an_absence_lets_the_time_pass_with_any_later_event() {
         let built = built(&release(), WAITS, &tests, None);
         match (fires, &built) {
             (true, Ok(_)) => {}
-            (false, Err(BuildError::File { what, .. })) if what.contains("which must fire it") => {}
+            (false, Err(BuildError::File(wrong))) if wrong.to_string().contains("which must fire it") => {}
             (_, other) => panic!("{tests}: {:?}", other.as_ref().map(|_| "built").map_err(ToString::to_string)),
         }
     }

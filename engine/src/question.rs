@@ -13,6 +13,9 @@ use crate::scratch::{Scratch, Seen, Text};
 use crate::timestamp::part_of;
 use crate::{Field, Fields, Value};
 
+/// What it costs to ask about a value, however short, in bytes that are compared; measured.
+const VALUE_COST: u64 = 8;
+
 /// A number in a rule or an event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Number {
@@ -42,7 +45,7 @@ pub(crate) fn holds(
             let mut outcome = Some(false);
             'values: for seen in scratch.seen(slot) {
                 for part in scratch.seen(other) {
-                    let Some(left) = work.checked_sub(cost(seen)) else {
+                    let Some(left) = work.checked_sub(cost(seen).saturating_add(cost(part))) else {
                         outcome = None;
                         break 'values;
                     };
@@ -99,14 +102,14 @@ pub(crate) fn fits(
     threads: &mut expression::Threads,
     work: &mut u64,
 ) -> Option<bool> {
-    *work = work.checked_sub(1)?;
+    let is_expression = question.kind.get() == ASK_EXPRESSION; // which counts what it looks at
+    *work = work.checked_sub(if is_expression { VALUE_COST } else { cost(seen) })?;
     let flags = question.flags.get();
     let Some((raw, folded)) = seen.texts else { return Some(false) };
     match question.kind.get() {
         ASK_TEXT => {
-            *work = work.checked_sub(cost(seen))?;
             let parts = slice(image.parts, Range { first: question.first, count: question.count });
-            Some(pattern::fits(image, parts, if flags & FLAG_CASED != 0 { raw } else { folded }))
+            pattern::fits(image, parts, if flags & FLAG_CASED != 0 { raw } else { folded }, work)
         }
         ASK_EXPRESSION => {
             if (raw.head.len() as u64) < u64::from(question.count.get()) {
@@ -142,7 +145,7 @@ fn than(question: &QuestionRecord) -> Number {
 
 /// What looking at a value once costs.
 fn cost(seen: Seen<'_>) -> u64 {
-    seen.texts.map_or(1, |(raw, _)| (raw.head.len() as u64).saturating_add(1))
+    seen.texts.map_or(0, |(raw, _)| raw.head.len() as u64).saturating_add(VALUE_COST)
 }
 
 /// Whether `part` stands at `place` in the value. One of which the middle is missing stands nowhere.

@@ -10,7 +10,7 @@ pub struct Cost {
     pub evaluations: u64,
     /// Questions that it was the first to ask.
     pub questions: u64,
-    /// What they cost: bytes looked at, and one for each value.
+    /// What they cost: bytes looked at, and what other work is weighed as.
     pub work: u64,
     /// Events on which it was true.
     pub hits: u64,

@@ -8,8 +8,8 @@ use watertight_content::sigma::Source;
 const RULE: &str = "title: T\nid: one\nlogsource: {product: linux}\ndetection:\n  s: {A: x}\n  condition: s\n";
 
 fuzz_target!(|text: &str| {
-    if let Err(BuildError::File { line, what, .. }) = parse_release(Source { file: "pack.yml", text }) {
-        assert!(line > 0 && !what.is_empty());
+    if let Err(wrong) = parse_release(Source { file: "pack.yml", text }) {
+        assert!(wrong.span.line > 0 && wrong.render(false).contains("mend"));
     }
     let release = Release { name: "fuzz".to_owned(), version: 1, engines: Engines::OF_THIS, is_urgent: false };
     let sources = Sources {
@@ -20,6 +20,7 @@ fuzz_target!(|text: &str| {
     };
     match build(&sources) {
         Ok(built) => assert!(watertight_content_pack::Pack::open(&built.bytes).is_ok()),
+        Err(BuildError::File(wrong)) => assert!(wrong.span.line > 0 && wrong.render(false).contains("mend")),
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 });

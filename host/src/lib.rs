@@ -41,6 +41,7 @@ mod told;
 pub mod translate;
 pub mod tree;
 mod triaged;
+pub mod updating;
 pub mod users;
 pub mod whole_lines;
 pub mod worker;

@@ -15,6 +15,8 @@ pub const READER_MS_MAX: u64 = 20_000;
 pub const HURRIED_MS_MAX: u64 = 300;
 /// A detector that should have given its reader up and has not is not waiting for it.
 const MARGIN_MS: u64 = 2_000;
+/// One that waits says so twenty times a second; a busy machine may keep it from its turn for seconds.
+const AWAKE_MS_MAX: u64 = 10_000;
 
 /// When the end was asked for, and the second time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,11 +56,14 @@ impl Asked {
     }
 }
 
-/// The detector's side: it waits for the reader since then. Returns whether it is to give it up.
+/// The detector's side: it waits for the reader since then, and is awake. To be called often while it does. Returns whether it is to give it
+/// up.
 #[must_use]
 pub fn wait(tally: &Tally, since_ms: u64) -> bool {
+    let now_ms = now_ms();
+    tally.awake().store(now_ms, Relaxed);
     tally.waiting().store(since_ms, Relaxed);
-    Asked::told(tally).is_over(since_ms, now_ms())
+    Asked::told(tally).is_over(since_ms, now_ms)
 }
 
 /// The detector's side: it does not wait any more.
@@ -66,11 +71,17 @@ pub fn wait_no_more(tally: &Tally) {
     tally.waiting().store(0, Relaxed);
 }
 
-/// The supervisor's side: the detector does nothing because it waits for the reader.
+/// The supervisor's side: the detector does nothing because it waits for the reader. One that was stopped while it waited does not.
 #[must_use]
 pub fn is_waiting(tally: &Tally) -> bool {
-    let since_ms = tally.waiting().load(Relaxed);
-    since_ms != 0 && !Asked::told(tally).is_over(since_ms, now_ms().saturating_sub(MARGIN_MS))
+    is_waiting_at(tally, now_ms())
+}
+
+fn is_waiting_at(tally: &Tally, now_ms: u64) -> bool {
+    let (since_ms, awake_ms) = (tally.waiting().load(Relaxed), tally.awake().load(Relaxed));
+    since_ms != 0
+        && now_ms < awake_ms.saturating_add(AWAKE_MS_MAX)
+        && !Asked::told(tally).is_over(since_ms, now_ms.saturating_sub(MARGIN_MS))
 }
 
 /// The monotonic clock; never 0. Allowed in a signal handler.
@@ -119,5 +130,14 @@ mod tests {
         assert!(!wait(&tally, now_ms()) && is_waiting(&tally));
         wait_no_more(&tally);
         assert!(!is_waiting(&tally));
+    }
+
+    #[test]
+    fn one_that_is_stopped_while_it_waits_waits_no_more() {
+        let tally = Tally::create().expect("memory");
+        let begun_ms = now_ms();
+        let _ = wait(&tally, begun_ms);
+        assert!(is_waiting_at(&tally, begun_ms));
+        assert!(!is_waiting_at(&tally, now_ms() + AWAKE_MS_MAX), "nothing was heard of it since");
     }
 }

@@ -7,6 +7,7 @@ use watertight_host::deny::listener;
 use watertight_host::worker::{content, crash, detector, dumper, sources, triage};
 
 use super::confined;
+use super::content::fetch::{download, update};
 
 /// A worker of `watertight run`.
 #[derive(Debug, clap::Args)]
@@ -45,6 +46,16 @@ enum Worker {
         /// Symbol files can be asked for.
         #[arg(long)]
         symbols: bool,
+    },
+    /// Gets files from a web server.
+    Download {
+        #[arg(long = "report-fd")]
+        report: i32,
+    },
+    /// Reads what a repository sent.
+    Update {
+        #[arg(long = "report-fd")]
+        report: i32,
     },
     /// Makes a dump of a worker that has crashed.
     Dump {
@@ -93,6 +104,8 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
         Worker::Load { report } => content::load(*report),
         Worker::Compile { report } => content::compile(*report),
         Worker::Triage { report, redact, symbols } => triage::run(*report, *redact, *symbols),
+        Worker::Download { report } => download::run(*report),
+        Worker::Update { report } => update::run(*report),
         Worker::Dump { report } => dumper::run(*report).map(|()| 0),
         Worker::Deny { page_fd, loader } => listener::run(*page_fd, loader.as_deref()).map(|()| 0),
         Worker::Confined { call } => confined::run(*call).map(|()| 0),

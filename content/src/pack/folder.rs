@@ -5,7 +5,6 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::BuildError;
 use crate::sigma::LoadError;
 
 /// The file that says what the release is.
@@ -54,15 +53,6 @@ pub enum FolderError {
     /// A file or folder in it can't be read.
     #[error(transparent)]
     Load(#[from] LoadError),
-}
-
-impl From<FolderError> for BuildError {
-    fn from(error: FolderError) -> Self {
-        match error {
-            FolderError::Load(error) => Self::Unreadable(vec![error]),
-            other => Self::File { file: MANIFEST.to_owned(), line: 1, what: other.to_string() },
-        }
-    }
 }
 
 /// Reads a folder.

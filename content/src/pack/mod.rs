@@ -7,6 +7,7 @@
 mod folder;
 mod release;
 mod tests_file;
+mod wrong;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,11 +20,12 @@ pub use folder::{read_folder, Folder, FolderError, MANIFEST, POLICY};
 pub use release::{parse_release, Release};
 pub use watertight_content_pack::Engines;
 pub use watertight_policy::Policy;
+pub use wrong::Wrong;
 
 use crate::image::CompileError;
 use crate::sigma::exception::apply;
 use crate::sigma::host::types_here;
-use crate::sigma::{load_texts, same_id, Library, LoadError, LoadedException, Rejection, Source};
+use crate::sigma::{load_texts, same_id, Library, LoadError, LoadedException, Reason, Rejection, Source, Span};
 
 /// What a pack is built from, in memory.
 #[derive(Clone, Debug)]
@@ -56,16 +58,9 @@ pub enum BuildError {
     /// Files could not be read.
     #[error("{} files can't be read, the first: {}", .0.len(), .0.first().map(ToString::to_string).unwrap_or_default())]
     Unreadable(Vec<LoadError>),
-    /// A file says what can't be understood.
-    #[error("{file}:{line}: {what}")]
-    File {
-        /// The file.
-        file: String,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong, and the mend.
-        what: String,
-    },
+    /// A file says what can't be understood, or what does not hold.
+    #[error("{0}")]
+    File(Box<Wrong>),
     /// The compiler refused the rules together.
     #[error("compiling the rules: {0}")]
     Compile(CompileError),
@@ -81,6 +76,12 @@ pub enum BuildError {
 impl From<CompileError> for BuildError {
     fn from(error: CompileError) -> Self {
         Self::Compile(error)
+    }
+}
+
+impl From<Box<Wrong>> for BuildError {
+    fn from(wrong: Box<Wrong>) -> Self {
+        Self::File(wrong)
     }
 }
 
@@ -117,7 +118,7 @@ pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
     for tests in &sources.tests {
         canaries.extend(tests_file::canaries(*tests, &ids)?);
     }
-    let lopsided = lopsided(&told, &canaries, &image)?;
+    let lopsided = lopsided(&told, &canaries, &image, &sources.rules)?;
     let parts = Parts {
         name: &sources.release.name,
         version: sources.release.version,
@@ -133,8 +134,8 @@ pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
     let pack = Pack::open(&bytes)?;
     pack.check_canaries(&types_here).map_err(|error| placed(error, &sources.tests))?;
     pack.self_test().map_err(|error| placed(error, &sources.tests))?;
-    if let Some(error) = lopsided {
-        return Err(error);
+    if let Some(wrong) = lopsided {
+        return Err(wrong.into());
     }
     let mut warnings = findings(&library);
     warnings.extend(pack.unproven().iter().map(|document| no_test(&told, document)));
@@ -143,7 +144,12 @@ pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
 
 /// The first document that is not tried both ways: what only ever has to fire may fire on everything, and nobody would see it here.
 /// A correlation that needs more events than anybody writes may do without canaries, as may a rule that is no alert by itself.
-fn lopsided(told: &[Told<'_>], canaries: &[Canary], image: &[u8]) -> Result<Option<BuildError>, CompileError> {
+fn lopsided(
+    told: &[Told<'_>],
+    canaries: &[Canary],
+    image: &[u8],
+    rules: &[Source<'_>],
+) -> Result<Option<Box<Wrong>>, CompileError> {
     let image = Image::open(image)?;
     let silenced: BTreeSet<String> = (0..)
         .zip(image.rules())
@@ -165,34 +171,45 @@ fn lopsided(told: &[Told<'_>], canaries: &[Canary], image: &[u8]) -> Result<Opti
         let list = if lacks == "must fire" { "fires" } else { "silent" };
         let (kind, id) = (told.kind.name(), told.id);
         let why = if list == "fires" { "nothing proves that it works" } else { "it may fire on everything" };
-        let what =
-            format!("no event {lacks} {kind} {id}, so that {why}: add one under `{list}` in NAME.tests.yml beside it");
-        Some(BuildError::File { file: told.file.to_owned(), line: told.line, what })
+        let what = format!("no event {lacks} {kind} {id}, so that {why}");
+        let mend = format!("add one under `{list}` in NAME.tests.yml beside it");
+        let text = rules.iter().find(|source| source.file == told.file).map_or("", |source| source.text);
+        let at = Reason::OnlyOneWay { what, mend }.at(Span::whole(text, told.line));
+        Some(Wrong::of(Source { file: told.file, text }, at))
     });
     Ok(found)
 }
 
 /// What canaries show to be wrong, told at the case in the file with tests.
 fn placed(error: PackError, tests: &[Source<'_>]) -> BuildError {
-    let canary = match &error {
-        PackError::DidNotFire { canary, .. }
-        | PackError::Fired { canary, .. }
-        | PackError::CanaryField { canary, .. } => canary,
+    let (canary, field) = match &error {
+        PackError::DidNotFire { canary, .. } | PackError::Fired { canary, .. } => (canary, None),
+        PackError::CanaryField { canary, field, .. } => (canary, Some(field)),
         _ => return error.into(),
     };
-    let found = tests.iter().find_map(|tests| Some((tests, tests_file::line_of(*tests, canary)?)));
-    let Some((tests, line)) = found else { return error.into() };
+    let found = tests.iter().find_map(|tests| Some((tests, tests_file::place_of(*tests, canary, field)?)));
+    let Some((tests, place)) = found else { return error.into() };
     let case = canary.strip_prefix(tests.file).unwrap_or(canary).trim_start();
-    let what = match &error {
-        PackError::DidNotFire { rule, .. } => {
-            format!("rule {rule} does not fire on {case}, which must fire it: mend the rule or the event")
-        }
-        PackError::Fired { rule, .. } => {
-            format!("rule {rule} fires on {case}, which must not fire it: mend the rule or the event")
-        }
-        other => other.to_string(),
+    let (what, label, mend) = match &error {
+        PackError::DidNotFire { rule, .. } => (
+            format!("rule {rule} does not fire on {case}, which must fire it"),
+            "must fire it",
+            "mend the rule or the event",
+        ),
+        PackError::Fired { rule, .. } => (
+            format!("rule {rule} fires on {case}, which must not fire it"),
+            "must not fire it",
+            "mend the rule or the event",
+        ),
+        PackError::CanaryField { field, logsource, .. } => (
+            format!("{case} has the field {field}, which events of {logsource} do not have here: it would prove a rule that can never fire"),
+            "not supplied",
+            "correct the field or take it out",
+        ),
+        _ => return error.into(),
     };
-    BuildError::File { file: tests.file.to_owned(), line, what }
+    let mend = mend.to_owned();
+    Wrong::of(*tests, Reason::TestCase { what, label, mend }.at(place)).into()
 }
 
 /// Every document of a library.

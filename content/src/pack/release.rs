@@ -9,9 +9,11 @@
 
 use watertight_content_pack::{is_name, Engines, NAME_RULE};
 
-use super::BuildError;
+use super::Wrong;
+use crate::sigma::reason::did_you_mean;
+use crate::sigma::rejection::At;
 use crate::sigma::yaml::{read, Content, Node};
-use crate::sigma::Source;
+use crate::sigma::{Reason, Source};
 
 /// What a release is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,71 +30,79 @@ pub struct Release {
 
 const KEYS: [&str; 4] = ["name", "version", "urgent", "engine"];
 
+/// The same in words.
+const HOLDS: &str = "name, version, urgent, engine";
+
 /// The release that a file tells of.
 ///
 /// # Errors
 /// It says something else, or not all of it.
-pub fn parse_release(source: Source<'_>) -> Result<Release, BuildError> {
-    let refuse = |line, what: String| BuildError::File { file: source.file.to_owned(), line, what };
-    let documents = read(source.text).map_err(|at| refuse(at.span.line, at.reason.to_string()))?;
+pub fn parse_release(source: Source<'_>) -> Result<Release, Box<Wrong>> {
+    parsed(source.text).map_err(|at| Wrong::of(source, at))
+}
+
+fn parsed(text: &str) -> Result<Release, At> {
+    let documents = read(text)?;
     let [document] = documents.as_slice() else {
-        return Err(refuse(1, format!("{} documents, where one is needed with {}", documents.len(), KEYS.join(", "))));
+        return Err(Reason::OneDocument { found: documents.len(), holds: HOLDS }.at(1));
     };
     let Some(entries) = document.map() else {
-        return Err(refuse(
-            document.line,
-            format!("this is {}, not a mapping with {}", document.kind(), KEYS.join(", ")),
-        ));
+        return Err(wrong("the file", "a mapping with name, version, urgent, engine", document));
     };
     if let Some((key, _)) = entries.iter().find(|(key, _)| !KEYS.contains(&key.text.as_str())) {
-        return Err(refuse(key.line, format!("key {:?} is unknown: use {}", key.text, KEYS.join(", "))));
+        let mend = did_you_mean(&key.text, KEYS, format!("use {HOLDS}"));
+        return Err(key.at(Reason::UnknownKey { key: key.text.clone(), mend }));
     }
-    let need = |key: &str| document.get(key).ok_or_else(|| refuse(document.line, format!("{key} is missing: add it")));
-    let number = |key: &str, node: &Node| {
-        match node.content {
-            Content::Int(number) if number >= 1 => u64::try_from(number).ok(),
-            _ => None,
-        }
-        .ok_or_else(|| {
-            refuse(node.line, format!("{key} must be a whole number from 1 to {}, not {}", i64::MAX, shown(node)))
-        })
-    };
-    let engine = |key: &str, node: &Node| {
-        let number = number(key, node)?;
-        u32::try_from(number).map_err(|_| refuse(node.line, format!("{key} {number} is no engine that there can be")))
-    };
+    let need = |field: &'static str| document.get(field).ok_or_else(|| Reason::Missing { field }.at(document.span));
     let name = need("name")?;
     let text = name.text().filter(|text| !text.trim().is_empty());
-    let text = text.ok_or_else(|| refuse(name.line, format!("name must be text, not {}", shown(name))))?;
+    let text = text.ok_or_else(|| wrong("name", "text", name))?;
     if !is_name(text) {
-        return Err(refuse(name.line, format!("name {text:?} is none that a pack may have: write {NAME_RULE}")));
+        return Err(name.at(Reason::PackName { name: text.to_owned(), rule: NAME_RULE }));
     }
     let is_urgent = match document.get("urgent") {
         None => false,
         Some(Node { content: Content::Bool(truth), .. }) => *truth,
-        Some(other) => return Err(refuse(other.line, format!("urgent must be true or false, not {}", shown(other)))),
+        Some(other) => return Err(wrong("urgent", "true or false", other)),
     };
-    let engines = match document.get("engine") {
-        None => Engines::OF_THIS,
-        Some(node) => match (node.get("min"), node.get("max"), node.map().map(<[_]>::len)) {
-            (Some(min), Some(max), Some(2)) => Engines { min: engine("min", min)?, max: engine("max", max)? },
-            _ => return Err(refuse(node.line, "engine must be {min: NUMBER, max: NUMBER}".to_owned())),
-        },
-    };
-    if engines.min > engines.max {
-        let line = document.get("engine").map_or(document.line, |node| node.line);
-        let Engines { min, max } = engines;
-        return Err(refuse(line, format!("engine min {min} is greater than max {max}: no engine is both")));
-    }
-    if engines.min < Engines::OF_THIS.min {
-        let line = document.get("engine").map_or(document.line, |node| node.line);
-        let (min, needed) = (engines.min, Engines::OF_THIS.min);
-        return Err(refuse(
-            line,
-            format!("engine min {min} could not load what this program compiles: write {needed} or a later one"),
-        ));
-    }
+    let engines = document.get("engine").map_or(Ok(Engines::OF_THIS), engines)?;
     Ok(Release { name: text.to_owned(), version: number("version", need("version")?)?, engines, is_urgent })
+}
+
+fn engines(node: &Node) -> Result<Engines, At> {
+    let engine = |key: &str, node: &Node| {
+        let number = number(key, node)?;
+        let what = format!("{key} {number} is no engine that there can be");
+        let mend = format!("write a number up to {}", u32::MAX);
+        u32::try_from(number).map_err(|_| node.at(Reason::Engines { what, mend }))
+    };
+    let engines = match (node.get("min"), node.get("max"), node.map().map(<[_]>::len)) {
+        (Some(min), Some(max), Some(2)) => Engines { min: engine("min", min)?, max: engine("max", max)? },
+        _ => return Err(wrong("engine", "{min: NUMBER, max: NUMBER}", node)),
+    };
+    let (Engines { min, max }, needed) = (engines, Engines::OF_THIS.min);
+    if min > max {
+        let what = format!("min {min} is greater than max {max}: no engine is both");
+        return Err(node.at(Reason::Engines { what, mend: "write the smaller one as min".to_owned() }));
+    }
+    if min < needed {
+        let what = format!("min {min} could not load what this program compiles");
+        let at = node.get("min").unwrap_or(node);
+        return Err(at.at(Reason::Engines { what, mend: format!("write {needed} or a later one") }));
+    }
+    Ok(engines)
+}
+
+fn number(key: &str, node: &Node) -> Result<u64, At> {
+    let number = match node.content {
+        Content::Int(number) if number >= 1 => u64::try_from(number).ok(),
+        _ => None,
+    };
+    number.ok_or_else(|| wrong(key, "a whole number from 1", node))
+}
+
+fn wrong(field: &str, wanted: &'static str, node: &Node) -> At {
+    node.at(Reason::BadValue { field: field.to_owned(), wanted, found: shown(node) })
 }
 
 fn shown(node: &Node) -> String {

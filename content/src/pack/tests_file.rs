@@ -14,11 +14,13 @@
 
 use std::collections::BTreeMap;
 
-use watertight_content_pack::{Canary, Event, Value};
+use watertight_content_pack::{Canary, Event, Named, Value};
 
-use super::BuildError;
-use crate::sigma::yaml::{read, Content, Node};
-use crate::sigma::{same_id, Source};
+use super::Wrong;
+use crate::sigma::reason::did_you_mean;
+use crate::sigma::rejection::At;
+use crate::sigma::yaml::{read, Content, Key, Node};
+use crate::sigma::{same_id, Reason, Source, Span};
 
 /// What stands before the ending of a file with tests.
 const TESTS: &str = ".tests";
@@ -31,53 +33,35 @@ const CASE_KEYS: [&str; 8] = ["why", "rule", "category", "product", "service", "
 /// The product that a case has where it names none.
 const PRODUCT: &str = "linux";
 
+/// What it holds, in words.
+const HOLDS: &str = "fires and silent";
+
 /// The canaries of a file; `ids` are those of the documents of every rule file.
-pub(super) fn canaries(tests: Source<'_>, ids: &BTreeMap<String, Vec<String>>) -> Result<Vec<Canary>, BuildError> {
+pub(super) fn canaries(tests: Source<'_>, ids: &BTreeMap<String, Vec<String>>) -> Result<Vec<Canary>, Box<Wrong>> {
     let file = File { name: tests.file, ids: ids_beside(tests.file, ids), all: ids };
-    let documents = read(tests.text).map_err(|at| file.refuse(at.span.line, at.reason.to_string()))?;
-    let [document] = documents.as_slice() else {
-        return Err(file.refuse(1, "one document is needed, with fires and silent".to_owned()));
-    };
-    let entries = document.map().unwrap_or_default();
-    if let Some((key, _)) = entries.iter().find(|(key, _)| !matches!(key.text.as_str(), "fires" | "silent")) {
-        return Err(file.refuse(key.line, format!("key {:?} is unknown: use fires and silent", key.text)));
-    }
-    let mut canaries = Vec::new();
-    for (list, must_fire) in [("fires", true), ("silent", false)] {
-        let Some(node) = document.get(list) else {
-            if must_fire {
-                return Err(
-                    file.refuse(document.line, "fires is missing: add an event that must fire the rule".to_owned())
-                );
-            }
-            continue;
-        };
-        let Content::List(cases) = &node.content else {
-            return Err(file.refuse(node.line, format!("{list} must be a list of events, not {}", node.kind())));
-        };
-        if must_fire && cases.is_empty() {
-            return Err(file.refuse(node.line, "fires is empty: add an event that must fire the rule".to_owned()));
-        }
-        for (number, case) in (1..).zip(cases) {
-            canaries.push(file.case(&name_of(tests.file, list, number), case, must_fire)?);
-        }
-    }
-    Ok(canaries)
+    file.canaries(tests.text).map_err(|at| Wrong::of(tests, at))
 }
 
 fn name_of(file: &str, list: &str, number: usize) -> String {
     format!("{file} {list} {number}")
 }
 
-/// Where the case stands that a canary was made of.
-pub(super) fn line_of(tests: Source<'_>, canary: &str) -> Option<usize> {
+/// Where the case stands that a canary was made of; of it, the field of this name, if it is one of its own.
+pub(super) fn place_of(tests: Source<'_>, canary: &str, field: Option<&Named>) -> Option<Span> {
     let documents = read(tests.text).ok()?;
     let document = documents.first()?;
-    ["fires", "silent"].into_iter().find_map(|list| {
+    let case = ["fires", "silent"].into_iter().find_map(|list| {
         let Content::List(cases) = &document.get(list)?.content else { return None };
         let mut numbered = (1..).zip(cases);
-        numbered.find(|(number, _)| name_of(tests.file, list, *number) == canary).map(|(_, case)| case.line)
-    })
+        numbered.find(|(number, _)| name_of(tests.file, list, *number) == canary).map(|(_, case)| case)
+    })?;
+    let several = match case.get("events").map(|events| &events.content) {
+        Some(Content::List(events)) => events.as_slice(),
+        _ => &[],
+    };
+    let events = several.iter().chain([case]).filter_map(|event| event.get("event").and_then(Node::map));
+    let key = field.and_then(|field| events.flatten().find(|(key, _)| Named::of(&key.text) == *field));
+    Some(key.map_or(case.span, |(key, _)| key.span))
 }
 
 /// The ids of the rule file that lies beside a file with tests.
@@ -96,28 +80,53 @@ struct File<'f> {
 }
 
 impl File<'_> {
-    fn refuse(&self, line: usize, what: String) -> BuildError {
-        BuildError::File { file: self.name.to_owned(), line, what }
+    fn canaries(&self, text: &str) -> Result<Vec<Canary>, At> {
+        let documents = read(text)?;
+        let [document] = documents.as_slice() else {
+            return Err(Reason::OneDocument { found: documents.len(), holds: HOLDS }.at(1));
+        };
+        known_keys(document, &["fires", "silent"])?;
+        let mut canaries = Vec::new();
+        for (list, must_fire) in [("fires", true), ("silent", false)] {
+            let Some(node) = document.get(list) else {
+                if must_fire {
+                    return Err(nothing_fires("missing", document));
+                }
+                continue;
+            };
+            let Content::List(cases) = &node.content else {
+                return Err(bad_value(list, "a list of events", node));
+            };
+            if must_fire && cases.is_empty() {
+                return Err(nothing_fires("empty", node));
+            }
+            for (number, case) in (1..).zip(cases) {
+                canaries.push(self.case(&name_of(self.name, list, number), case, must_fire)?);
+            }
+        }
+        Ok(canaries)
     }
 
-    fn case(&self, name: &str, case: &Node, must_fire: bool) -> Result<Canary, BuildError> {
-        let Some(entries) = case.map() else {
-            return Err(
-                self.refuse(case.line, format!("a case is a mapping with category and event, not {}", case.kind()))
-            );
-        };
-        self.known_keys(entries)?;
+    fn case(&self, name: &str, case: &Node, must_fire: bool) -> Result<Canary, At> {
+        if case.map().is_none() {
+            return Err(bad_value("a case", "a mapping with category and event", case));
+        }
+        known_keys(case, &CASE_KEYS)?;
         let rule = self.rule(case)?;
         let mut events = Vec::new();
         match (case.get("event"), case.get("events")) {
-            (Some(_), None) => events.push(self.event(case, case)?),
+            (Some(_), None) => events.push(event(case, case)?),
             (None, Some(Node { content: Content::List(items), .. })) if !items.is_empty() => {
                 for item in items {
-                    self.known_keys(item.map().unwrap_or_default())?;
-                    events.push(self.event(item, case)?);
+                    known_keys(item, &CASE_KEYS)?;
+                    events.push(event(item, case)?);
                 }
             }
-            _ => return Err(self.refuse(case.line, "a case has one event, or a list of events".to_owned())),
+            _ => {
+                let what = "a case has one event, or a list of events".to_owned();
+                let mend = "write `event: {...}`, or `events:` with one or more".to_owned();
+                return Err(case.at(Reason::TestCase { what, label: "this case", mend }));
+            }
         }
         let mut at_ms = 0_u64;
         for event in &mut events {
@@ -128,56 +137,79 @@ impl File<'_> {
         Ok(Canary { name: name.to_owned(), events, fires, silent })
     }
 
-    fn known_keys(&self, entries: &[(crate::sigma::yaml::Key, Node)]) -> Result<(), BuildError> {
-        let unknown = entries.iter().find(|(key, _)| !CASE_KEYS.contains(&key.text.as_str()));
-        unknown.map_or(Ok(()), |(key, _)| {
-            Err(self.refuse(key.line, format!("key {:?} is unknown: use {}", key.text, CASE_KEYS.join(", "))))
-        })
-    }
-
     /// The rule that the case names, or the only one of the file.
-    fn rule(&self, case: &Node) -> Result<String, BuildError> {
+    fn rule(&self, case: &Node) -> Result<String, At> {
         if let Some(node) = case.get("rule") {
-            let id = self.text("rule", node)?;
-            let known = self.all.values().flatten().find(|known| same_id(known) == same_id(&id));
-            return known.cloned().ok_or_else(|| self.refuse(node.line, format!("rule {id:?} is not in the pack")));
+            let id = text("rule", node)?;
+            let mut known = self.all.values().flatten();
+            return known.find(|known| same_id(known) == same_id(&id)).cloned().ok_or_else(|| {
+                let known = self.all.values().flatten().map(String::as_str);
+                let mend = did_you_mean(&id, known, "write the id of a rule of this pack");
+                let what = format!("rule {id:?} is not in the pack");
+                node.at(Reason::TestCase { what, label: "no such rule", mend })
+            });
         }
-        match self.ids {
-            [only] => Ok(only.clone()),
-            [] => Err(self.refuse(1, "there is no rule in the file beside it".to_owned())),
-            _ => Err(self.refuse(case.line, "the file beside it has several rules: say which, `rule: ID`".to_owned())),
-        }
-    }
-
-    /// An event; what it does not say of its log source, its case says.
-    fn event(&self, node: &Node, case: &Node) -> Result<Event, BuildError> {
-        let fields = node.get("event").filter(|event| event.map().is_some());
-        let fields = fields.ok_or_else(|| self.refuse(node.line, "event must be a mapping of fields".to_owned()))?;
-        let part = |key: &str| node.get(key).or_else(|| case.get(key)).map(|part| self.text(key, part)).transpose();
-        let mut flat = Vec::new();
-        for (key, value) in fields.map().unwrap_or_default() {
-            collect(&key.text, value, &mut flat, 0);
-        }
-        let after_ms = match node.get("after_ms") {
-            None => 0,
-            Some(Node { content: Content::Int(number), line, .. }) => u64::try_from(*number)
-                .map_err(|_| self.refuse(*line, "after_ms must be a whole number from 0".to_owned()))?,
-            Some(other) => return Err(self.refuse(other.line, "after_ms must be a whole number from 0".to_owned())),
+        let (what, mend) = match self.ids {
+            [only] => return Ok(only.clone()),
+            [] => (
+                "there is no rule in the file beside it",
+                "name this file like that of its rule, or say which: `rule: ID`",
+            ),
+            _ => ("the file beside it has several rules", "say which, `rule: ID`"),
         };
-        Ok(Event {
-            at_ms: after_ms,
-            category: part("category")?,
-            product: Some(part("product")?.unwrap_or_else(|| PRODUCT.to_owned())),
-            service: part("service")?,
-            fields: flat,
-        })
+        let (what, mend) = (what.to_owned(), mend.to_owned());
+        Err(case.at(Reason::TestCase { what, label: "of which rule?", mend }))
     }
+}
 
-    fn text(&self, key: &str, node: &Node) -> Result<String, BuildError> {
-        let text = node.text().filter(|text| !text.is_empty());
-        text.map(str::to_owned)
-            .ok_or_else(|| self.refuse(node.line, format!("{key} must be text, not {}", node.kind())))
+fn known_keys(node: &Node, known: &[&'static str]) -> Result<(), At> {
+    let entries: &[(Key, Node)] = node.map().unwrap_or_default();
+    let unknown = entries.iter().find(|(key, _)| !known.contains(&key.text.as_str()));
+    unknown.map_or(Ok(()), |(key, _)| {
+        let mend = did_you_mean(&key.text, known.iter().copied(), format!("use {}", known.join(", ")));
+        Err(key.at(Reason::UnknownKey { key: key.text.clone(), mend }))
+    })
+}
+
+/// Without an event that must fire, a file with tests proves nothing.
+fn nothing_fires(how: &str, at: &Node) -> At {
+    let mend = "add an event that must fire the rule".to_owned();
+    at.at(Reason::TestCase { what: format!("fires is {how}"), label: "no event that must fire", mend })
+}
+
+fn bad_value(field: &str, wanted: &'static str, node: &Node) -> At {
+    node.at(Reason::BadValue { field: field.to_owned(), wanted, found: node.kind().to_owned() })
+}
+
+/// An event; what it does not say of its log source, its case says.
+fn event(node: &Node, case: &Node) -> Result<Event, At> {
+    let told = node.get("event").unwrap_or(node);
+    let fields = node.get("event").and_then(Node::map);
+    let fields = fields.ok_or_else(|| bad_value("event", "a mapping of fields", told))?;
+    let part = |key: &str| node.get(key).or_else(|| case.get(key)).map(|part| text(key, part)).transpose();
+    let mut flat = Vec::new();
+    for (key, value) in fields {
+        collect(&key.text, value, &mut flat, 0);
     }
+    let after_ms = match node.get("after_ms") {
+        None => 0,
+        Some(given) => {
+            let number = if let Content::Int(number) = given.content { u64::try_from(number).ok() } else { None };
+            number.ok_or_else(|| bad_value("after_ms", "a whole number from 0", given))?
+        }
+    };
+    Ok(Event {
+        at_ms: after_ms,
+        category: part("category")?,
+        product: Some(part("product")?.unwrap_or_else(|| PRODUCT.to_owned())),
+        service: part("service")?,
+        fields: flat,
+    })
+}
+
+fn text(key: &str, node: &Node) -> Result<String, At> {
+    let text = node.text().filter(|text| !text.is_empty());
+    text.map(str::to_owned).ok_or_else(|| bad_value(key, "text", node))
 }
 
 /// Takes nested values apart as events in JSON are: scalars by their dotted names.
@@ -237,10 +269,16 @@ mod tests {
         for (text, words) in [
             ("silent: []\n", "x.tests.yml:1: fires is missing"),
             ("fires: []\n", "x.tests.yml:1: fires is empty"),
-            ("fires:\n  - {category: c, event: 1}\n", "x.tests.yml:2: event must be a mapping"),
+            (
+                "fires:\n  - {category: c, event: 1}\n",
+                "x.tests.yml:2: \"event\" has a number as value, where a mapping of fields",
+            ),
             ("fires:\n  - {category: c}\n", "x.tests.yml:2: a case has one event"),
             ("fires:\n  - {category: c, evnt: {A: 1}}\n", "x.tests.yml:2: key \"evnt\" is unknown"),
-            ("fires:\n  - {category: 1, event: {A: 1}}\n", "x.tests.yml:2: category must be text"),
+            (
+                "fires:\n  - {category: 1, event: {A: 1}}\n",
+                "x.tests.yml:2: \"category\" has a number as value, where text",
+            ),
             ("fires:\n  - {category: c, rule: two, event: {A: 1}}\n", "x.tests.yml:2: rule \"two\" is not in the pack"),
             ("fire: []\n", "x.tests.yml:1: key \"fire\" is unknown"),
         ] {

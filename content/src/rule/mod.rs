@@ -5,12 +5,14 @@
 
 mod ascii;
 mod correlation;
+mod everything;
 mod expression;
 mod network;
 mod pattern;
 mod run;
 
 pub use correlation::{Bounds, Correlation, Input, InputSource, KeyField, Kind, Measure};
+pub(crate) use everything::fits_everything;
 pub use expression::{check_regex, RegexError, RegexFlags};
 pub(crate) use expression::{parse_regex, steps_of, table_of};
 pub use network::{Network, NetworkError};

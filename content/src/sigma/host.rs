@@ -99,16 +99,30 @@ fn unsupplied_key(compiled: &Correlation<'_>, sources: &[Source<'_>]) -> Option<
         let logsource = &sources.get(position)?.rule.logsource;
         input.asks(&compiled.correlation.kind).find_map(|(named, wanted)| {
             let found = types_here(&logsource.lend(), &named.field).filter(|found| found & wanted == 0)?;
-            Some(reason(&named.field, found, logsource).at(named.span))
+            // What is grouped or joined by may be anything.
+            Some(reason(&named.field, found, logsource, &measured).at(named.span))
         })
     })
 }
 
-/// What is wrong with a field that has these types here, and not one that is asked for.
-fn reason(field: &str, found: u32, logsource: &crate::rule::LogSource) -> Reason {
+fn measured(field: String, found: String, logsource: String) -> Reason {
+    Reason::NotMeasured { field, found, logsource }
+}
+
+fn asked_so(field: String, found: String, logsource: String) -> Reason {
+    Reason::WrongFieldType { field, found, logsource }
+}
+
+/// What is wrong with a field that has these types here, and not one that is asked for; `of_type` says it where it has some.
+fn reason(
+    field: &str,
+    found: u32,
+    logsource: &crate::rule::LogSource,
+    of_type: &dyn Fn(String, String, String) -> Reason,
+) -> Reason {
     let (field, in_logsource) = (field.to_owned(), in_words(logsource));
     if found != 0 {
-        return Reason::WrongFieldType { field, found: type_words(found), logsource: in_logsource };
+        return of_type(field, type_words(found), in_logsource);
     }
     let supply = sigma_supply();
     let of_category =
@@ -172,7 +186,7 @@ impl Asked<'_> {
             false => FieldUse::referred(self.uses, field),
         };
         let span = used.map_or_else(|| 0.into(), |used| used.span);
-        Some(reason(field, found, logsource).at(span))
+        Some(reason(field, found, logsource, &asked_so).at(span))
     }
 }
 

@@ -24,8 +24,8 @@ mod load;
 mod modifier;
 mod moment;
 mod place;
-mod reason;
-mod rejection;
+pub(crate) mod reason;
+pub(crate) mod rejection;
 mod response;
 mod value;
 pub mod verdict;
@@ -41,4 +41,5 @@ pub use load::{
 };
 pub use place::Span;
 pub use reason::reference_page;
+pub(crate) use rejection::shown_line;
 pub use rejection::{Kind, Reason, Rejection};

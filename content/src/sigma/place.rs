@@ -21,6 +21,13 @@ impl Span {
         Self { line, column, end_line: line, end_column: column.saturating_add(width) }
     }
 
+    /// A line of this text, without what it is indented by.
+    pub(crate) fn whole(text: &str, line: usize) -> Self {
+        let shown = line_of(text, line);
+        let indent = shown.chars().take_while(|character| character.is_whitespace()).count();
+        Self::of(line, indent.saturating_add(1), shown.trim().chars().count())
+    }
+
     /// These characters of it, counted from its first; the whole where it has several lines.
     pub(crate) fn part(self, characters: Range<usize>) -> Self {
         if self.column == 0 || self.line != self.end_line {

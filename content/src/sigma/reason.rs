@@ -1,4 +1,4 @@
-//! What can be wrong with a rule: one table with a stable code, the words, what the place is labelled with, and the mend.
+//! What can be wrong with a rule, its tests or a release: one table with a stable code, the words, what the place is labelled with, and the mend.
 //!
 //! Codes are never used again for something else: people look them up and suppress them. `docs/reference/diagnostics.md` is made
 //! from this table.
@@ -7,7 +7,7 @@ use crate::rule::RegexError;
 
 macro_rules! reasons {
     ($($variant:ident { $($field:ident: $type:ty),* } $code:literal $what:literal $label:literal $mend:literal)*) => {
-        /// What is wrong with a rule; the fields are what the words name.
+        /// What is wrong with a rule or a file beside it; the fields are what the words name.
         #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
         #[allow(missing_docs)] // the words of each say it
         pub enum Reason {
@@ -78,7 +78,14 @@ reasons! {
     NoSuchRule { reference: String } "WT0702" "correlation refers to {reference:?}, and no rule that was accepted has this id or name" "no such rule" "correct it, or load the folder that the rule is in too"
     AmbiguousRule { reference: String } "WT0703" "correlation refers to {reference:?}, which is the name of several rules" "the name of several" "use the id"
     NotSupplied { field: String, logsource: String, mend: String } "WT0601" "{logsource} does not supply the field {field}" "not supplied" "{mend}"
+    UnknownKey { key: String, mend: String } "WT0801" "key {key:?} is unknown" "unknown key" "{mend}"
+    OneDocument { found: usize, holds: &'static str } "WT0802" "this file has {found} documents, where one is needed with {holds}" "this file" "write one document with {holds}"
+    PackName { name: String, rule: &'static str } "WT0803" "name {name:?} is none that a pack may have" "no name of a pack" "write {rule}"
+    Engines { what: String, mend: String } "WT0804" "engine {what}" "for no host" "{mend}"
+    TestCase { what: String, label: &'static str, mend: String } "WT0805" "{what}" "{label}" "{mend}"
+    OnlyOneWay { what: String, mend: String } "WT0806" "{what}" "not tried both ways" "{mend}"
     WrongFieldType { field: String, found: String, logsource: String } "WT0602" "what is asked of {field} can't be true: in {logsource} it is {found}" "it is {found}" "ask for {field} as {found}"
+    NotMeasured { field: String, found: String, logsource: String } "WT0603" "{field} can't be measured: in {logsource} it is {found}" "it is {found}" "name a field that is a whole number"
 }
 
 impl Reason {

@@ -18,6 +18,11 @@ pub enum Kind {
     Correlation,
 }
 
+/// A line of a file, as far as it is shown.
+pub(crate) fn shown_line(text: &str, line: usize) -> String {
+    line_of(text, line).chars().take(SHOWN_CHARACTERS_MAX).collect()
+}
+
 /// A rule, or a whole file, that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -40,7 +45,7 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection of what stands there in `text`, the file's.
     pub(crate) fn new(kind: Kind, rule: Option<String>, file: &str, text: &str, At { span, reason }: At) -> Self {
-        let text = line_of(text, span.line).chars().take(SHOWN_CHARACTERS_MAX).collect();
+        let text = shown_line(text, span.line);
         Self { kind, rule, file: file.to_owned(), line: span.line, span, text, reason }
     }
 }

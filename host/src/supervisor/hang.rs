@@ -1,10 +1,10 @@
 //! Whether a worker still lives, by the beat that it leaves in the page that it shares. One that is idle beats every few milliseconds, or
-//! every second; a detector that waits for whoever reads its output says so.
+//! every second; a detector that waits for whoever reads its output says twenty times a second that it is awake, so that one that was stopped
+//! meanwhile is found too.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::patience::is_waiting;
 use crate::worker::tally::Tally;
 
 /// How long it may stand still. An event that costs the most that an event may takes milliseconds; a machine that is out of
@@ -16,7 +16,8 @@ const LOOKS_MIN: u32 = 50;
 /// The beats of one worker.
 #[derive(Debug)]
 pub struct Beats {
-    last: Option<u64>,
+    /// How far it was, and when it last said that it waits.
+    last: Option<(u64, u64)>,
     since: Instant,
     looks: u32,
 }
@@ -30,8 +31,8 @@ impl Beats {
 
     /// Looks; true once the worker stands still.
     pub fn is_hung(&mut self, tally: &Tally, now: Instant) -> bool {
-        let beat = tally.progress().load(Relaxed);
-        if self.last != Some(beat) || is_waiting(tally) {
+        let beat = (tally.progress().load(Relaxed), tally.awake().load(Relaxed));
+        if self.last != Some(beat) {
             *self = Self { last: Some(beat), ..Self::from(now) };
             return false;
         }
@@ -44,12 +45,10 @@ impl Beats {
 mod tests {
     use super::*;
 
-    /// Looks ten times a second for so long, and says whether it was found to hang.
-    fn looked(tally: &Tally, beats: &mut Beats, from: Instant, seconds: u64, is_beating: bool) -> bool {
+    /// Looks ten times a second for so long, while a worker does this each time, and says whether it was found to hang.
+    fn looked(tally: &Tally, beats: &mut Beats, from: Instant, seconds: u64, does: impl Fn(u64)) -> bool {
         (0..seconds * 10).any(|tenth| {
-            if is_beating {
-                tally.beat();
-            }
+            does(tenth);
             beats.is_hung(tally, from + Duration::from_millis(tenth * 100))
         })
     }
@@ -59,18 +58,22 @@ mod tests {
         let tally = Tally::create().expect("memory");
         let start = Instant::now();
         let mut beats = Beats::from(start);
-        assert!(!looked(&tally, &mut beats, start, 100, true));
+        assert!(!looked(&tally, &mut beats, start, 100, |_| tally.beat()));
         let later = start + Duration::from_secs(100);
-        assert!(!looked(&tally, &mut beats, later, 9, false));
-        assert!(looked(&tally, &mut beats, later + Duration::from_secs(9), 3, false));
+        assert!(!looked(&tally, &mut beats, later, 9, |_| ()));
+        assert!(looked(&tally, &mut beats, later + Duration::from_secs(9), 3, |_| ()));
     }
 
     #[test]
-    fn one_that_waits_for_its_reader_does_not_hang() {
+    fn one_that_waits_for_its_reader_does_not_hang_and_one_that_is_stopped_there_does() {
         let tally = Tally::create().expect("memory");
         let start = Instant::now();
-        let _ = crate::patience::wait(&tally, crate::patience::now_ms());
-        assert!(!looked(&tally, &mut Beats::from(start), start, 100, false));
+        let mut beats = Beats::from(start);
+        let _ = crate::patience::wait(&tally, 1);
+        let progress = tally.progress().load(Relaxed);
+        assert!(!looked(&tally, &mut beats, start, 100, |tenth| tally.awake().store(tenth + 1, Relaxed)));
+        assert_eq!(tally.progress().load(Relaxed), progress, "it does not work meanwhile");
+        assert!(looked(&tally, &mut beats, start + Duration::from_secs(100), 12, |_| ()));
     }
 
     #[test]

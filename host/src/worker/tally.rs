@@ -21,7 +21,7 @@ const LOST: usize = 2;
 const AGGREGATED: usize = 3;
 /// Words beside those by hook and by kind: how standard output stands, alerts, events of the supervisor that were written, how
 /// long the reader of the output is waited for, what the detector does with which content, and what correlations lose.
-const OTHERS: usize = 15 + correlation_loss::LIMITS.len();
+const OTHERS: usize = 16 + correlation_loss::LIMITS.len();
 
 /// What a detector does with its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,15 +230,21 @@ impl Tally {
         self.other(14)
     }
 
+    /// When a detector that waits for its reader was last awake. Not its progress, which says that it works with its content.
+    #[must_use]
+    pub fn awake(&self) -> &AtomicU64 {
+        self.other(15)
+    }
+
     /// What correlations of all contents and detectors of this run could not do within their bounds: see [`correlation_loss::LIMITS`].
     #[must_use]
     pub fn correlation_limits(&self) -> [u64; correlation_loss::LIMITS.len()] {
-        std::array::from_fn(|at| self.other(at.saturating_add(15)).load(Ordering::Relaxed))
+        std::array::from_fn(|at| self.other(at.saturating_add(16)).load(Ordering::Relaxed))
     }
 
     /// Adds to them.
     pub fn note_correlation_limits(&self, more: [u64; correlation_loss::LIMITS.len()]) {
-        for (at, more) in (15..).zip(more) {
+        for (at, more) in (16..).zip(more) {
             self.other(at).fetch_add(more, Ordering::Relaxed);
         }
     }
@@ -334,7 +340,7 @@ mod tests {
             [tally.content(), tally.preparing(), tally.refused(), tally.phase(), tally.evaluated(), tally.rule()];
         assert!(contents
             .iter()
-            .chain(&[tally.progress(), tally.correlated()])
+            .chain(&[tally.progress(), tally.correlated(), tally.awake()])
             .all(|word| word.load(Ordering::Relaxed) == 0));
     }
 }

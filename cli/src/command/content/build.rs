@@ -44,7 +44,8 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<u8> {
     }
     let folder = read_folder(&args.source).with_context(|| format!("reading {}", args.source.display()))?;
     let policy = folder.policy.as_deref().map(read_policy).transpose()?;
-    let release = parse_release(Source { file: MANIFEST, text: &folder.manifest })?;
+    let release = parse_release(Source { file: MANIFEST, text: &folder.manifest });
+    let release = release.map_err(|wrong| refused(wrong.into(), &args.source))?;
     let built = match build(&sources(&folder, &release, policy.as_ref())) {
         Ok(built) => built,
         Err(error) => return Err(refused(error, &args.source)),
@@ -80,12 +81,16 @@ fn sources<'s>(folder: &'s Folder, release: &'s Release, policy: Option<&'s Poli
     Sources { release, rules: lend(&folder.rules), tests: lend(&folder.tests), policy }
 }
 
-/// Every rule that was refused is told, not the first alone.
+/// Every rule that was refused is told, not the first alone; what a file says wrongly, at its place.
 fn refused(error: BuildError, source: &Path) -> anyhow::Error {
     match error {
         BuildError::Rejected(rejections) => {
             crate::command::refused::tell(&rejections);
             anyhow::anyhow!("{} rules were refused: no pack was written, mend them or take them out", rejections.len())
+        }
+        BuildError::File(wrong) => {
+            crate::command::refused::tell_file(&wrong);
+            anyhow::anyhow!("no pack was written: mend {}:{}", source.join(&wrong.file).display(), wrong.span.line)
         }
         other => anyhow::Error::new(other).context(format!("building {}", source.display())),
     }

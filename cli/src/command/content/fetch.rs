@@ -1,26 +1,38 @@
 //! `watertight content fetch`: refresh from a web server or a folder, say how fresh it is, fetch packs, and what the director wants.
 //!
 //! It always answers: also where nobody was heard or nothing may be trusted any more, the line says what that leaves the host with.
+//!
+//! Two workers without rights do what strangers have a part in: one speaks to the web server, one reads what that sent (`words.rs`). This
+//! process keeps the files (`files.rs`).
 
 mod answered;
+pub mod download;
+mod files;
 mod slots;
+pub mod update;
+mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use watertight_content_repo::client::{spread, Client, ClientError, Limits};
-use watertight_content_repo::director::{decide, fetch_plan, Host, Seen, SeenError, SignedPlan, Verdict};
-use watertight_content_repo::release::{signed_packs, ContentId, SignedPack};
-use watertight_content_repo::source::{FolderSource, HttpLimits, HttpSource};
-use watertight_content_repo::store::{Folder, Store};
+use anyhow::{anyhow, Context as _};
+use watertight_content_repo::client::spread;
+use watertight_content_repo::director::Host;
+use watertight_content_repo::release::ContentId;
+use watertight_content_repo::store::Store;
 use watertight_content_repo::time::Moment;
 use watertight_host::printable::printable;
+use watertight_host::updating::Updater;
 
 use self::answered::{Answer, Row};
+use self::files::{Answered, Packs, Place, Trusted};
+use self::words::{Ask, Reply, Task};
 use super::heard::Heard;
 use super::{answer, read, Form, INPUT_SIZE_BYTES_MAX, NOT_FOUND, OK, PARTIAL};
 use crate::command::run::{duration, slots_of};
+
+/// How long the `update` worker may read what it was given, by the clock on the wall: its processor time is bounded by itself.
+const READING_MAX: Duration = Duration::from_secs(300);
 
 /// Refresh from a repository and fetch packs.
 #[derive(Debug, clap::Args)]
@@ -81,20 +93,31 @@ struct HostArgs {
 pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
     wait_for_our_turn(args);
     let now = Moment::now();
-    let mut found = Answer::default();
-    let outcome = match open(args)? {
-        Ok(mut client) => ask(args, &mut client, now, &mut found),
-        Err(error) => {
-            found.refresh_failed = Some(error.to_string());
-            Err(error)
-        }
+    let root = args.root.as_deref().map(|path| read(path, INPUT_SIZE_BYTES_MAX)).transpose()?;
+    let mut fetch = Fetch {
+        args,
+        trusted: Trusted(Store::open(&args.state)?),
+        place: Place::of(args)?,
+        packs: Packs::of(args),
+        found: Answer::default(),
+        is_known: false,
     };
+    let outcome = fetch.update(&task(args, now, root.is_some()), &root.unwrap_or_default());
+    let Fetch { mut found, is_known, packs, .. } = fetch;
+    let outcome = outcome.and_then(|error| error.map_or(Ok(()), |error| Err(anyhow!(error))));
+    let outcome = outcome.with_context(|| args.from.clone());
+    if !is_known {
+        return outcome.map(|()| OK);
+    }
+    for row in &mut found.packs {
+        row.file = packs.handed.get(&row.content).cloned();
+    }
     found.health = found.freshness.health(now);
     leave_word(args, now, &found);
     answer(args.output, &found, &found.to_text())?;
-    let packs = outcome.with_context(|| args.from.clone())?;
-    let may_run = |pack: &SignedPack| !found.recalled.contains(&pack.id);
-    let is_missing = args.name.iter().any(|name| packs.iter().all(|pack| pack.release.name != *name || !may_run(pack)));
+    outcome?;
+    let may_run = |row: &Row| !found.recalled.contains(&row.content);
+    let is_missing = args.name.iter().any(|name| found.packs.iter().all(|row| row.name != *name || !may_run(row)));
     Ok(match is_missing {
         true => NOT_FOUND,
         false if found.is_partial() => PARTIAL,
@@ -102,44 +125,94 @@ pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
     })
 }
 
-/// Refreshes, and does what is wanted as far as it goes. Gives the packs that are signed, or why none is to be trusted.
-fn ask(args: &FetchArgs, client: &mut Client, now: Moment, found: &mut Answer) -> Result<Vec<SignedPack>, ClientError> {
-    if let Err(error) = client.refresh(now) {
-        watertight_host::say!("watertight: {}", printable(&format!("{}: {error}", args.from)));
-        found.refresh_failed = Some(error.to_string());
+fn task(args: &FetchArgs, now: Moment, has_root: bool) -> Task {
+    let host = args.host.as_ref().map(|HostArgs { host, ring, stratum, engine }| {
+        let of_this = (watertight_engine::OLDEST_VERSION, watertight_engine::VERSION);
+        let (engine_oldest, engine) = engine.map_or(of_this, |other| (other, other));
+        Host { id: host.clone(), stratum: stratum.clone(), ring: ring.clone(), engine, engine_oldest }
+    });
+    let (from, names, hands_out) = (args.from.clone(), args.name.clone(), args.to.is_some());
+    Task { from, now, has_root, hands_out, names, host }
+}
+
+/// A fetch on its way: this process has the files, its workers read what strangers sent.
+struct Fetch<'a> {
+    args: &'a FetchArgs,
+    trusted: Trusted,
+    place: Place,
+    packs: Packs,
+    found: Answer,
+    /// The worker has said how things stand.
+    is_known: bool,
+}
+
+impl Fetch<'_> {
+    /// Has the worker do its task; gives why nothing is to be trusted, if nothing is.
+    ///
+    /// # Errors
+    /// The worker did not come to its end; what it had said before is in `found`.
+    fn update(&mut self, task: &Task, root: &[u8]) -> anyhow::Result<Option<String>> {
+        let mut worker = Updater::start("update", task, root)?;
+        let outcome = loop {
+            let (ask, bytes) = match worker.receive(READING_MAX) {
+                Ok(asked) => asked,
+                Err(why) => break Err(why),
+            };
+            let (reply, body) = match ask {
+                Ask::End { answer, error } => {
+                    self.take(*answer);
+                    break Ok(error);
+                }
+                ask => self.answered(ask, &bytes),
+            };
+            if let Err(why) = worker.send(&reply, &body) {
+                break Err(why);
+            }
+        };
+        outcome.map_err(|why| {
+            self.found.refresh_failed = Some(why.clone());
+            anyhow!(why)
+        })
     }
-    // What was trusted before may be good still; if it is not, this says why.
-    let packs = signed_packs(client, now);
-    (found.versions, found.freshness) = (client.versions(), client.freshness());
-    found.packs = packs.iter().flatten().map(Row::of).collect();
-    let is_known = match hear_director(args, client, packs.as_deref().ok(), now, found) {
-        Ok(()) => true,
-        Err(error) => {
-            found.director_refused = Some(error.to_string());
-            false
-        }
-    };
-    match slots::keep_out(args, &found.recalled) {
-        Ok(taken_out) => found.taken_out = taken_out,
-        Err(error) => {
-            watertight_host::say!("watertight: what was recalled is not kept out: {}", printable(&error.to_string()));
-            found.not_taken_out = Some(error.to_string());
-        }
-    }
-    let packs = packs?;
-    // Where it is not known what was recalled, nothing is handed out.
-    let wanted = if is_known { wanted(args, &packs, found) } else { Vec::new() };
-    for (pack, row) in packs.iter().zip(&mut found.packs).filter(|(pack, _)| wanted.contains(&pack.id)) {
-        match fetch(args, client, pack) {
-            Ok(file) => row.file = file,
-            Err(error) => {
-                let why = format!("{error:#}");
-                watertight_host::say!("watertight: {}", printable(&format!("{} {}: {why}", row.name, row.version)));
-                row.failed = Some(why);
+
+    fn answered(&mut self, ask: Ask, bytes: &[u8]) -> Answered {
+        match ask {
+            Ask::Kept { name, size_bytes_max } => self.trusted.kept(&name, size_bytes_max),
+            Ask::Keep { name } => self.trusted.keep(&name, bytes),
+            Ask::Fetch { wanted } => self.place.fetch(&wanted),
+            Ask::IsThere { file, content, size_bytes } => self.packs.is_there(&file, content, size_bytes),
+            Ask::HandOut { file, content } => self.packs.hand_out(&file, content, bytes),
+            Ask::KeepOut { recalled } => {
+                self.keep_out(&recalled);
+                (Reply::Done, Vec::new())
+            }
+            Ask::Stands { answer } | Ask::End { answer, .. } => {
+                self.take(*answer);
+                (Reply::Done, Vec::new())
             }
         }
     }
-    Ok(packs)
+
+    /// What the worker knows. What became of slots is known here.
+    fn take(&mut self, told: Answer) {
+        let taken_out = std::mem::take(&mut self.found.taken_out);
+        let not_taken_out = self.found.not_taken_out.take();
+        self.found = Answer { taken_out, not_taken_out, ..told };
+        self.is_known = true;
+    }
+
+    fn keep_out(&mut self, recalled: &[ContentId]) {
+        match slots::keep_out(self.args, recalled) {
+            Ok(taken_out) => self.found.taken_out = taken_out,
+            Err(error) => {
+                watertight_host::say!(
+                    "watertight: what was recalled is not kept out: {}",
+                    printable(&error.to_string())
+                );
+                self.found.not_taken_out = Some(error.to_string());
+            }
+        }
+    }
 }
 
 /// For `status` of the run that this fetch is for.
@@ -162,91 +235,4 @@ fn wait_for_our_turn(args: &FetchArgs) {
     let wait = spread::wait(&host, Moment::now(), most);
     watertight_host::say!("watertight: asks in {:.1} s, at its own time of {} s", wait.as_secs_f64(), most.as_secs());
     std::thread::sleep(wait);
-}
-
-/// The client, or why there is none: it has no root to begin with, and so has never heard anybody.
-fn open(args: &FetchArgs) -> anyhow::Result<Result<Client, ClientError>> {
-    let root = args.root.as_deref().map(|path| read(path, INPUT_SIZE_BYTES_MAX)).transpose()?;
-    let store = Store::open(&args.state)?;
-    if args.from.starts_with("http://") || args.from.starts_with("https://") {
-        let ca = args.ca.as_deref().map(|path| read(path, INPUT_SIZE_BYTES_MAX)).transpose()?;
-        let source = HttpSource::new(&args.from, ca.as_deref(), HttpLimits::default())?;
-        return Ok(Client::open(store, source, root.as_deref(), Limits::default()));
-    }
-    let source = FolderSource::at(Path::new(&args.from));
-    Ok(Client::open(store, source, root.as_deref(), Limits::default()))
-}
-
-/// What the director says: of this host where one is named, and what it has recalled in any case. What was seen of it is durable
-/// before anybody acts on it. `packs` is what offline keys signed, if that may be trusted now.
-///
-/// # Errors
-/// What it recalled before can't be read.
-fn hear_director(
-    args: &FetchArgs,
-    client: &mut Client,
-    packs: Option<&[SignedPack]>,
-    now: Moment,
-    found: &mut Answer,
-) -> Result<(), SeenError> {
-    let mut seen = Seen::read(client.store())?;
-    found.recalled = seen.recalled.iter().copied().collect();
-    let Some(packs) = packs else { return Ok(()) };
-    match fetch_plan(client, now) {
-        Ok(Some(plan)) => {
-            match judge(args, &plan, packs, &mut seen, now) {
-                Ok(verdict) => found.director = verdict,
-                Err(why) => found.director_refused = Some(why),
-            }
-            found.recalled = seen.recalled.iter().copied().collect();
-            seen.write(client.store())?;
-        }
-        Ok(None) => {}
-        Err(error) => found.director_refused = Some(error.to_string()),
-    }
-    Ok(())
-}
-
-fn judge(
-    args: &FetchArgs,
-    plan: &SignedPlan,
-    packs: &[SignedPack],
-    seen: &mut Seen,
-    now: Moment,
-) -> Result<Option<Verdict>, String> {
-    let Some(HostArgs { host, ring, stratum, engine }) = &args.host else {
-        seen.take_recalls(plan);
-        return Ok(None);
-    };
-    let (engine_oldest, engine) =
-        engine.map_or((watertight_engine::OLDEST_VERSION, watertight_engine::VERSION), |other| (other, other));
-    let host = Host { id: host.clone(), stratum: stratum.clone(), ring: ring.clone(), engine, engine_oldest };
-    decide(plan, packs, &host, seen, now).map(Some).map_err(|refusal| refusal.to_string())
-}
-
-/// What the director wants where one is asked; else the newest pack of each name. Never what was recalled.
-fn wanted(args: &FetchArgs, packs: &[SignedPack], found: &Answer) -> Vec<ContentId> {
-    let may_run = |id: &ContentId| !found.recalled.contains(id);
-    if args.host.is_some() {
-        let mut to_run = found.director.as_ref().map(Verdict::to_run).unwrap_or_default();
-        to_run.retain(may_run);
-        return to_run;
-    }
-    let is_wanted = |pack: &&SignedPack| args.name.is_empty() || args.name.contains(&pack.release.name);
-    let is_newest = |pack: &&SignedPack| {
-        let of_name = packs.iter().filter(|other| other.release.name == pack.release.name && may_run(&other.id));
-        of_name.map(|other| other.release.version).max() == Some(pack.release.version)
-    };
-    packs.iter().filter(is_wanted).filter(|pack| may_run(&pack.id)).filter(is_newest).map(|pack| pack.id).collect()
-}
-
-fn fetch(args: &FetchArgs, client: &Client, pack: &SignedPack) -> anyhow::Result<Option<PathBuf>> {
-    let Some(to) = &args.to else { return Ok(None) };
-    let file = format!("{}-{}.pack", pack.release.name, pack.release.version);
-    let store = Store::new(Folder::unlocked(to)?);
-    let present = store.get(&file, pack.target.size_bytes()).ok().flatten();
-    if present.is_none_or(|bytes| pack.target.check(&bytes).is_err()) {
-        store.put(&file, &client.download(&pack.target)?)?;
-    }
-    Ok(Some(to.join(file)))
 }

@@ -8,7 +8,7 @@ mod diff;
 mod draft;
 mod explain;
 mod explain_together;
-mod fetch;
+pub(super) mod fetch;
 pub(super) mod heard;
 mod install;
 mod keys;

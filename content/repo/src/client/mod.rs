@@ -58,7 +58,7 @@ impl Default for Limits {
 }
 
 /// The versions that a client trusts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Versions {
     /// Root: there is always one.
     pub root: u64,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::document::{Cohort, Entry};
 use super::seen::Seen;
@@ -12,7 +12,7 @@ use crate::release::{ContentId, SignedPack, WHOLE_PER_MILLION};
 use crate::time::Moment;
 
 /// Whom a decision is for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Host {
     /// Its id in the fleet.
     pub id: String,
@@ -27,7 +27,7 @@ pub struct Host {
 }
 
 /// Why a plan, or an entry that is for this host, is refused. Whatever runs goes on unless it is recalled.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "refused", rename_all = "snake_case")]
 pub enum Refusal {
     /// The plan is older than one that this host has seen.
@@ -115,7 +115,7 @@ pub enum Refusal {
 }
 
 /// Why nothing is started though nothing is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hold {
     /// The director paused the fleet.
@@ -125,7 +125,7 @@ pub enum Hold {
 }
 
 /// What to do of one kind of content.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// Start this one, until the lease ends.
@@ -142,7 +142,7 @@ pub enum Decision {
 }
 
 /// What a host makes of a plan.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// By name of content. What is not named stays as it is.
     pub decisions: BTreeMap<String, Decision>,

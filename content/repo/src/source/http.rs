@@ -67,6 +67,7 @@ impl HttpSource {
             tls = tls.root_certs(authorities(pem)?);
         }
         let wait = Some(Duration::from_millis(limits.wait_ms_max));
+        // Looking up a name has no wait of ours: it would take a thread. The C library gives a name up after some tries of its own.
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0) // followed below, where the scheme is looked at
@@ -74,7 +75,6 @@ impl HttpSource {
             .max_response_header_size(HEAD_SIZE_BYTES_MAX)
             .accept_encoding("identity")
             .user_agent(concat!("watertight/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(wait)
             .timeout_connect(wait)
             .timeout_send_request(wait)
             .timeout_recv_response(wait)

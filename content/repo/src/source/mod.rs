@@ -71,6 +71,12 @@ pub enum SourceError {
         /// What is wrong, and the mend.
         why: String,
     },
+    /// As another process has told it, which asked the server.
+    #[error("{why}")]
+    Told {
+        /// Its words.
+        why: String,
+    },
     /// Anything else.
     #[error("{place}: {why}")]
     Failed {

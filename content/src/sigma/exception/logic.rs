@@ -4,7 +4,7 @@
 //! Questions are taken as letters of propositional logic, with what is certain between them: a text that ends with `/bin/sh` ends
 //! with `sh`, and a field that has a value is there. What can't be said so, or only by trying too much, is not said.
 
-use crate::rule::{Comparison, Expr, Op, Part, Pattern, Predicate, Selection};
+use crate::rule::{fits_everything, Comparison, Expr, Op, Part, Pattern, Predicate, Selection};
 
 /// Most different questions of which all answers are tried: 65,536 of them.
 const QUESTIONS_MAX: usize = 16;
@@ -53,8 +53,9 @@ fn names(predicate: &Predicate) -> bool {
             let is_open = pattern.parts().contains(&Part::AnyMany);
             size_bytes >= if is_open { NAMING_BYTES_MIN } else { 1 } || pattern.parts().is_empty()
         }
-        Op::Regex { pattern, .. } => {
-            pattern.chars().filter(|character| character.is_alphanumeric()).count() >= NAMING_BYTES_MIN
+        Op::Regex { pattern, flags } => {
+            let letters = pattern.chars().filter(|character| character.is_alphanumeric()).count();
+            letters >= NAMING_BYTES_MIN && !fits_everything(pattern, *flags)
         }
         Op::Compare { by, .. } | Op::Time { by, .. } => *by == Comparison::Equal,
         Op::Within(network) => network.parts().1 > 0,

@@ -72,6 +72,37 @@ const SOURCES: &[libc::c_long] = &[
     libc::SYS_geteuid,
 ];
 
+/// What who speaks to web servers does beside it: sockets, and files of the C library where names are looked up.
+const DOWNLOADER: &[libc::c_long] = &[
+    libc::SYS_connect,
+    libc::SYS_shutdown,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_bind, // of netlink: which addresses this machine has
+    libc::SYS_ioctl,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_lseek,
+    libc::SYS_uname,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_gettimeofday,
+];
+
+/// Kinds of sockets for that: of the network, of the resolver on this machine, and to ask the kernel for its addresses.
+const DOWNLOADER_SOCKETS: [libc::c_int; 4] = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_NETLINK];
+
 /// What a dumper does beside it: it reads /proc and files, and stops threads to read their registers and memory.
 const DUMPER: &[libc::c_long] = &[
     libc::SYS_openat,
@@ -167,7 +198,18 @@ fn rules(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
             #[cfg(target_arch = "x86_64")]
             rules.insert(libc::SYS_getpgrp, Vec::new());
         }
-        Profile::Loader | Profile::Compiler => {}
+        Profile::Loader | Profile::Compiler | Profile::Updater => {}
+        Profile::Downloader => {
+            rules.extend(DOWNLOADER.iter().map(|call| (*call, Vec::new())));
+            let sockets = DOWNLOADER_SOCKETS.map(|domain| u64::from(domain.unsigned_abs()));
+            let sockets = sockets.into_iter().map(|domain| SeccompRule::new(vec![one(0, Eq, domain)?]));
+            rules.insert(libc::SYS_socket, sockets.collect::<Result<_, _>>()?);
+            // Files are read and never written.
+            let read_only = |argument| one(argument, MaskedEq(u64::from(WRITING.unsigned_abs())), 0);
+            rules.insert(libc::SYS_openat, vec![SeccompRule::new(vec![read_only(2)?])?]);
+            #[cfg(target_arch = "x86_64")]
+            rules.insert(libc::SYS_open, vec![SeccompRule::new(vec![read_only(1)?])?]);
+        }
         // Files come with messages, and those of symbols are read here and there.
         Profile::Triage => rules.extend([libc::SYS_recvmsg, libc::SYS_lseek].map(|call| (call, Vec::new()))),
         Profile::Dumper => {
@@ -305,9 +347,31 @@ mod tests {
     }
 
     #[test]
-    fn neither_the_detector_nor_who_reads_dumps_may_open_start_or_talk() {
-        let both =
-            [Profile::Detector, Profile::Triage].map(|profile| rules(profile).expect("the conditions are sound"));
+    fn who_speaks_to_web_servers_may_start_nothing_look_at_nobody_and_write_no_file() {
+        let downloader = rules(Profile::Downloader).expect("the conditions are sound");
+        for forbidden in [
+            libc::SYS_execve,
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_kill,
+            libc::SYS_bpf,
+            libc::SYS_listen,
+            libc::SYS_accept4,
+            libc::SYS_renameat2,
+            libc::SYS_unlinkat,
+            libc::SYS_rt_sigaction,
+            libc::SYS_prctl,
+        ] {
+            assert!(!downloader.contains_key(&forbidden), "call {forbidden}");
+        }
+    }
+
+    #[test]
+    fn neither_the_detector_nor_who_reads_dumps_or_updates_may_open_start_or_talk() {
+        let all = [Profile::Detector, Profile::Triage, Profile::Updater]
+            .map(|profile| rules(profile).expect("the conditions are sound"));
         for forbidden in [
             libc::SYS_openat,
             libc::SYS_execve,
@@ -322,7 +386,7 @@ mod tests {
             libc::SYS_rt_sigaction,
             libc::SYS_prctl,
         ] {
-            assert!(both.iter().all(|rules| !rules.contains_key(&forbidden)), "call {forbidden}");
+            assert!(all.iter().all(|rules| !rules.contains_key(&forbidden)), "call {forbidden}");
         }
     }
 }

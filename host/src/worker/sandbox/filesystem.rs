@@ -1,14 +1,18 @@
-//! Landlock: no file can be opened and no TCP socket bound or connected any more. What is open stays usable.
+//! Landlock: no file can be opened and no TCP socket bound or connected any more. What is open stays usable. Who speaks to web servers may
+//! connect, and read what tells where they are.
 //!
 //! Best effort by the kernel's version, because an older Landlock is better than none; what it came to is told, never assumed.
 
 use landlock::{
-    Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, RestrictionStatus, Ruleset,
-    RulesetAttr as _, RulesetError, RulesetStatus, Scope, ABI,
+    path_beneath_rules, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus,
+    RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope, ABI,
 };
 
 /// Everything that this version asks for: files (including ioctl on devices), TCP, abstract sockets and signals.
 const WANTED: ABI = ABI::V6;
+
+/// Where the C library reads how names are looked up, and what it loads for that.
+const NAMES: [&str; 6] = ["/etc", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", "/usr/lib", "/lib"];
 
 /// Closes the file system and the network, and says what the kernel granted.
 pub fn close() -> String {
@@ -16,6 +20,27 @@ pub fn close() -> String {
         Ok(status) => told(&status),
         Err(error) => format!("none: {error}"),
     }
+}
+
+/// Closes the file system but for what looking up names needs, of the network what would take connections, and says what the kernel
+/// granted.
+pub fn leave_names() -> String {
+    match restrict_but_names() {
+        Ok(status) => told(&status),
+        Err(error) => format!("none: {error}"),
+    }
+}
+
+fn restrict_but_names() -> Result<RestrictionStatus, RulesetError> {
+    Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(WANTED))?
+        .handle_access(AccessNet::BindTcp)?
+        .scope(Scope::from_all(WANTED))?
+        .create()?
+        // What is not there on this machine is left out.
+        .add_rules(path_beneath_rules(NAMES, AccessFs::from_read(WANTED)))?
+        .restrict_self()
 }
 
 fn restrict() -> Result<RestrictionStatus, RulesetError> {

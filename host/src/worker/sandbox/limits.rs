@@ -36,6 +36,10 @@ const TRIAGE_CPU_S_MAX: u64 = 600;
 const DUMPER_BYTES_MAX: u64 = 64 << 20;
 /// Its processor time.
 const DUMPER_CPU_S_MAX: u64 = 5;
+/// Private memory of an update's workers: the largest pack, as it grows and as it is passed on.
+const UPDATER_BYTES_MAX: u64 = 384 << 20;
+/// Their processor time: ten times what the longest metadata and the largest pack took without optimization.
+const UPDATER_CPU_S_MAX: u64 = 120;
 /// Standard input, output, error and the report.
 const LOADER_FILES_MAX: u64 = 8;
 
@@ -49,6 +53,8 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
         Profile::Loader => (LOADER_BYTES_MAX, LOADER_FILES_MAX),
         Profile::Compiler => (COMPILER_BYTES_MAX, LOADER_FILES_MAX),
         Profile::Triage => (TRIAGE_BYTES_MAX, DETECTOR_FILES_MAX),
+        Profile::Updater => (UPDATER_BYTES_MAX, LOADER_FILES_MAX),
+        Profile::Downloader => (UPDATER_BYTES_MAX, DETECTOR_FILES_MAX),
         Profile::Dumper => (DUMPER_BYTES_MAX, DETECTOR_FILES_MAX),
         Profile::Sources { .. } => (SOURCES_BYTES_MAX, SOURCES_FILES_MAX),
     };
@@ -59,10 +65,11 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
         Profile::Loader => bounds.push((Resource::Cpu, loader_cpu_s())),
         Profile::Compiler => bounds.push((Resource::Cpu, COMPILER_CPU_S_MAX)),
         Profile::Triage => bounds.push((Resource::Cpu, TRIAGE_CPU_S_MAX)),
+        Profile::Updater | Profile::Downloader => bounds.push((Resource::Cpu, UPDATER_CPU_S_MAX)),
         Profile::Dumper => bounds.push((Resource::Cpu, DUMPER_CPU_S_MAX)),
         Profile::Detector | Profile::Sources { .. } => {}
     }
-    if matches!(profile, Profile::Loader | Profile::Compiler | Profile::Triage) {
+    if matches!(profile, Profile::Loader | Profile::Compiler | Profile::Triage | Profile::Updater) {
         bounds.push((Resource::As, mapped_bytes()?.saturating_add(memory)));
     }
     Ok(bounds)

@@ -27,6 +27,10 @@ pub enum Profile {
     Compiler,
     /// Reads crash files that come to it as descriptors, and answers into a pipe. Opens nothing.
     Triage,
+    /// Reads what a repository sent, which it asks for and answers into a pipe. Opens nothing and has no network.
+    Updater,
+    /// Speaks to web servers, and reads what looking up their names needs. What comes it passes on.
+    Downloader,
     /// Makes a dump of a worker that has crashed: stops it, reads its registers, its memory and what /proc tells of it. Changes nothing.
     Dumper,
     /// Looks at files and processes of others, as its open sources need it.
@@ -61,7 +65,9 @@ impl Profile {
     /// Capabilities that stay: what the sources do after they are open, and nothing to gain more with.
     fn capabilities(self) -> CapabilitySet {
         match self {
-            Self::Detector | Self::Loader | Self::Compiler | Self::Triage => CapabilitySet::empty(),
+            Self::Detector | Self::Loader | Self::Compiler | Self::Triage | Self::Updater | Self::Downloader => {
+                CapabilitySet::empty()
+            }
             // Another user's process, and files of /proc that only root may read.
             Self::Dumper => CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH,
             Self::Sources { has_fanotify, has_proc_connector } => {
@@ -106,7 +112,10 @@ pub fn enter_with<T>(
     privileges::die_with_parent()?; // once more: a change of identity ends the tie
     let limits = limits::of(profile)?;
     let landlock = match profile {
-        Profile::Detector | Profile::Loader | Profile::Compiler | Profile::Triage => filesystem::close(),
+        Profile::Detector | Profile::Loader | Profile::Compiler | Profile::Triage | Profile::Updater => {
+            filesystem::close()
+        }
+        Profile::Downloader => filesystem::leave_names(),
         // Landlock forbids to look at processes outside of it, which is what this worker is for.
         Profile::Dumper | Profile::Sources { .. } => "none: it would hide other processes from this worker".to_owned(),
     };

@@ -3,46 +3,57 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use watertight_content_repo::client::{Freshness, Health, Versions};
 use watertight_content_repo::director::Verdict;
 use watertight_content_repo::release::{ContentId, SignedPack};
 use watertight_host::printable::printable;
 
-/// The answer, as far as the fetch got.
-#[derive(Debug, Serialize)]
+/// The answer, as far as the fetch got. What the `update` worker knows of it, it tells in this form.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Answer {
-    kind: &'static str,
+    #[serde(skip_deserializing, default = "kind")]
+    pub(super) kind: &'static str,
     pub(super) versions: Versions,
     #[serde(flatten)]
     pub(super) freshness: Freshness,
+    #[serde(skip_deserializing, default = "unheard")]
     pub(super) health: Health,
     /// Why the refresh ended early.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) refresh_failed: Option<String>,
     pub(super) packs: Vec<Row>,
     /// What the director wants of this host.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) director: Option<Verdict>,
     /// Why the plan as a whole is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) director_refused: Option<String>,
     /// What this host may not run any more, by any plan that it has seen.
     pub(super) recalled: Vec<ContentId>,
     /// What of it was in a slot of this host, and is in quarantine now.
     pub(super) taken_out: Vec<ContentId>,
     /// Why what was recalled could not be kept out of the slots.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) not_taken_out: Option<String>,
+}
+
+fn kind() -> &'static str {
+    "content_fetched"
+}
+
+/// Whoever tells of a fetch says how fresh it is, not what that is worth.
+fn unheard() -> Health {
+    Health::Never
 }
 
 impl Default for Answer {
     fn default() -> Self {
         Self {
-            kind: "content_fetched",
+            kind: kind(),
             versions: Versions::default(),
             freshness: Freshness::default(),
-            health: Health::Never,
+            health: unheard(),
             refresh_failed: None,
             packs: Vec::new(),
             director: None,
@@ -55,16 +66,16 @@ impl Default for Answer {
 }
 
 /// A pack that offline keys signed.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Row {
-    content: ContentId,
+    pub(super) content: ContentId,
     pub(super) name: String,
     pub(super) version: u64,
     size_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<PathBuf>,
     /// Why it was wanted and could not be had.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) failed: Option<String>,
 }
 

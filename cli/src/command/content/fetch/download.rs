@@ -1,0 +1,56 @@
+//! `watertight worker download`: gets files from a web server, and reads none of them.
+
+use anyhow::Context as _;
+use watertight_content_repo::source::{HttpLimits, HttpSource, Source as _};
+use watertight_host::worker::updater::Link;
+
+use super::words::{Reply, Server, Wanted};
+
+/// Runs the worker until nothing more is wanted.
+///
+/// # Errors
+/// It can't be confined, or nobody takes what it got.
+pub fn run(report: i32) -> anyhow::Result<u8> {
+    let mut link = Link::inherit(report)?;
+    let (Server { url, has_authorities }, authorities) = link.receive()?.context("there is no task")?;
+    link.confine_with_names(host_of(&url))?;
+    let authorities = has_authorities.then_some(authorities.as_slice());
+    let source = HttpSource::new(&url, authorities, HttpLimits::default())?;
+    while let Some((wanted, _)) = link.receive::<Wanted>()? {
+        match source.fetch(wanted.tree(), &wanted.path, wanted.size_bytes_max) {
+            Ok(Some(bytes)) => link.send(&Reply::Done, &bytes)?,
+            Ok(None) => link.send(&Reply::None, &[])?,
+            Err(error) => link.send(&Reply::Failed { why: error.to_string() }, &[])?,
+        }
+    }
+    Ok(0)
+}
+
+/// The host that a URL names, without a port.
+fn host_of(url: &str) -> &str {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let place = rest.split('/').next().unwrap_or_default();
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => place.split(':').next().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_url_is_told_without_port_and_user() {
+        for (url, host) in [
+            ("https://repo.example/a/b", "repo.example"),
+            ("http://repo.example:8080", "repo.example"),
+            ("http://127.0.0.1:1/x", "127.0.0.1"),
+            ("https://[::1]:443/x", "::1"),
+            ("https://user@repo.example/", "repo.example"),
+        ] {
+            assert_eq!(host_of(url), host, "{url}");
+        }
+    }
+}
