@@ -291,7 +291,8 @@ impl Entry {
 }
 
 /// Where a host stands for a pack: evenly spread, and anew for every pack, so that no host is always the first.
-fn bucket(content: ContentId, host: &str) -> u32 {
+#[must_use]
+pub fn bucket(content: ContentId, host: &str) -> u32 {
     let mut text = b"watertight bucket 1\0".to_vec();
     text.extend(content.bytes());
     text.extend(host.as_bytes());

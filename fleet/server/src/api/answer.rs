@@ -60,6 +60,7 @@ impl IntoResponse for Refusal {
             Code::Token | Code::Unauthenticated | Code::Expired => StatusCode::UNAUTHORIZED,
             Code::Revoked | Code::Forbidden => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
+            Code::Conflict => StatusCode::CONFLICT,
             Code::Busy => StatusCode::TOO_MANY_REQUESTS,
             Code::NotDurable => StatusCode::SERVICE_UNAVAILABLE,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
