@@ -14,11 +14,12 @@ use super::StoreError;
 
 mod calls;
 mod records;
+mod rollouts;
 
 /// Marks the file as ours: "WTFL".
 const APPLICATION_ID: i64 = 0x5754_464c;
 /// Version of the tables.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// Readers beside the writer: status page and operator API, never a check-in.
 const READERS: u32 = 2;
 const BUSY_S: u64 = 10;

@@ -7,11 +7,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, Sqlite, Transaction};
 use watertight_fleet_wire::records::Batch;
 
-use super::{failed, log, records, stored, told, SqliteStore};
+use super::{failed, log, records, rollouts, stored, told, SqliteStore};
 use crate::roles::Role;
 use crate::store::{
-    AuditEntry, BucketRow, CrashSlot, EnrolToken, Enrolled, Enrolment, HostRow, OperatorToken, Seen, SeenRow,
-    StateStore, StoreError, TokenRefusal,
+    AuditEntry, BucketRow, CrashSlot, DecisionRow, EnrolToken, Enrolled, Enrolment, EvidenceRow, HostRow, JournalRow,
+    OperatorToken, RolloutRow, Seen, SeenRow, StateStore, StoreError, TokenRefusal,
 };
 
 const HOST: &str =
@@ -130,7 +130,11 @@ impl StateStore for SqliteStore {
     async fn prune_records(&self, before_ms: u64) -> Result<u64, StoreError> {
         let mut change = self.change().await?;
         let mut gone = 0;
-        for delete in ["DELETE FROM record WHERE received_ms < ?1", "DELETE FROM crash WHERE received_ms < ?1"] {
+        for delete in [
+            "DELETE FROM record WHERE received_ms < ?1",
+            "DELETE FROM crash WHERE received_ms < ?1",
+            "DELETE FROM evidence WHERE received_ms < ?1",
+        ] {
             let done = sqlx::query(delete).bind(stored(before_ms)).execute(&mut *change).await.map_err(failed)?;
             gone = done.rows_affected().max(gone);
         }
@@ -156,6 +160,49 @@ impl StateStore for SqliteStore {
     async fn generation_of(&self) -> Result<String, StoreError> {
         let row = sqlx::query("SELECT what FROM desired").fetch_one(&self.readers).await.map_err(failed)?;
         row.try_get(0).map_err(failed)
+    }
+
+    async fn rollouts(&self) -> Result<Vec<RolloutRow>, StoreError> {
+        rollouts::all(&self.readers).await
+    }
+
+    async fn put_rollout(&self, row: &RolloutRow, first: &JournalRow, audit: &AuditEntry) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        rollouts::put(&mut change, row).await?;
+        rollouts::append(&mut change, row.number, first, &[]).await?;
+        log(&mut change, audit).await?;
+        change.commit().await.map_err(failed)
+    }
+
+    async fn journal(&self, rollout: u64) -> Result<Vec<JournalRow>, StoreError> {
+        rollouts::journal(&self.readers, rollout).await
+    }
+
+    async fn append(
+        &self,
+        rollout: u64,
+        row: &JournalRow,
+        decisions: &[DecisionRow],
+        audit: &[AuditEntry],
+    ) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        rollouts::append(&mut change, rollout, row, decisions).await?;
+        for entry in audit {
+            log(&mut change, entry).await?;
+        }
+        change.commit().await.map_err(failed)
+    }
+
+    async fn decisions(&self, rollout: u64, limit: u32) -> Result<Vec<DecisionRow>, StoreError> {
+        rollouts::decisions(&self.readers, rollout, limit).await
+    }
+
+    async fn evidence(&self, after: u64, limit: u32) -> Result<Vec<EvidenceRow>, StoreError> {
+        rollouts::evidence(&self.readers, after, limit).await
+    }
+
+    async fn newest_evidence(&self) -> Result<u64, StoreError> {
+        rollouts::newest_evidence(&self.readers).await
     }
 
     async fn put_operator_token(&self, token: &OperatorToken, audit: &AuditEntry) -> Result<(), StoreError> {
