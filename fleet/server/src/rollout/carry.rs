@@ -1,5 +1,6 @@
 //! Each moment: hosts are looked at, evidence is heard, the gate is asked, and the director's document follows.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -30,6 +31,10 @@ const COMPARED_EVERY_MS: u64 = 60_000;
 const FOLLOWED_MS: Ms = 7 * 24 * 3_600_000;
 /// Between two moments that are further apart the server was away, and hosts could not be heard.
 const AWAY_MS: u64 = 10_000;
+/// No host promises to come later than this.
+const PROMISE_MS_MAX: u64 = 3_600_000;
+/// Strata that came after a rollout's start are looked for so often.
+const STRATA_EVERY_MS: u64 = 10_000;
 
 impl Rollouts {
     /// Carries rollouts out until the server is to end.
@@ -94,8 +99,12 @@ impl Rollouts {
             });
             return;
         };
-        let wanted = Wanted::of(held.rollouts.values().map(|live| (&live.running, live.started_ms)));
         let now_ms = now_ms();
+        if now_ms.abs_diff(held.strata_ms) >= STRATA_EVERY_MS {
+            (held.strata, held.strata_ms) = (strata(server), now_ms);
+        }
+        let rollouts = held.rollouts.values().map(|live| (&live.running, live.started_ms));
+        let wanted = Wanted::of(rollouts, &held.strata);
         let is_same = held.wanted.as_ref() == Some(&wanted);
         if is_same && now_ms.abs_diff(held.compared_ms) < COMPARED_EVERY_MS {
             return;
@@ -116,6 +125,16 @@ impl Rollouts {
         };
         self.set_trouble(trouble);
     }
+}
+
+/// The strata of all hosts that are not revoked.
+fn strata(server: &Server) -> BTreeSet<String> {
+    let cells = server.hosts.all();
+    let of = cells.iter().filter_map(|cell| {
+        let host = cell.lock();
+        host.row.revoked_ms.is_none().then(|| host.row.seen.state.host.clone().unwrap_or_default())
+    });
+    of.map(|host| host.stratum()).collect()
 }
 
 /// Whether hosts of this rollout still have something to say to it.
@@ -169,7 +188,9 @@ impl Awake {
     /// asked to come sooner, because its watch ends, is no sooner silent.
     pub(super) fn due_ms(&self, seen_ms: u64, promised_ms: u64, pace: Pace) -> u64 {
         let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
-        seen_ms.max(self.since_ms).saturating_add(usual_ms).max(promised_ms.min(self.noted_ms.saturating_add(usual_ms)))
+        let is_of_another_clock = seen_ms > self.noted_ms || promised_ms.saturating_sub(seen_ms) > PROMISE_MS_MAX;
+        let due_ms = self.since_ms.max(if is_of_another_clock { 0 } else { seen_ms }).saturating_add(usual_ms);
+        due_ms.max(if is_of_another_clock { 0 } else { promised_ms })
     }
 }
 
@@ -199,9 +220,9 @@ fn look_at_hosts(live: &Live, pace: Pace, awake: &Awake, now_ms: u64, inputs: &m
         } else {
             live.running.observe(number, look, inputs);
         }
-        host.wanted_ms = live.running.wanted_ms(number).map_or(0, |wanted_ms| {
-            now_ms.saturating_add(wanted_ms.saturating_sub(live.clock_ms()))
-        });
+        if let Some(wanted_ms) = live.running.wanted_ms(number) {
+            host.wanted_ms = now_ms.saturating_add(wanted_ms.saturating_sub(live.clock_ms()));
+        }
     }
     silent.sort_unstable();
     for (_, _, number) in silent {

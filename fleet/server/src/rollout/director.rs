@@ -91,9 +91,9 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Of these rollouts, the oldest first, each with the time of its start.
+    /// Of these rollouts, the oldest first, each with the time of its start. `strata` are those of the fleet now.
     #[must_use]
-    pub fn of<'a>(rollouts: impl DoubleEndedIterator<Item = (&'a Running, u64)>) -> Self {
+    pub fn of<'a>(rollouts: impl DoubleEndedIterator<Item = (&'a Running, u64)>, strata: &BTreeSet<String>) -> Self {
         let mut wanted = Self::default();
         let mut closed: BTreeSet<&str> = BTreeSet::new();
         for (running, started_ms) in rollouts.rev() {
@@ -114,7 +114,7 @@ impl Wanted {
             if state != State::Paused {
                 let begun = Moment::from_unix_s(i64::try_from(started_ms / 1000).unwrap_or(i64::MAX));
                 let entry = |cohort| Entry { content, cohort, not_before: begun, not_after: begun.plus_s(ENTRY_LIFE_S) };
-                wanted.entries.extend(cohorts(running).into_iter().map(entry));
+                wanted.entries.extend(cohorts(running, strata).into_iter().map(entry));
             }
         }
         wanted
@@ -122,7 +122,7 @@ impl Wanted {
 }
 
 /// Who may have a rollout's content now, in parts that the document has room for.
-fn cohorts(running: &Running) -> Vec<Cohort> {
+fn cohorts(running: &Running, strata: &BTreeSet<String>) -> Vec<Cohort> {
     let (mut hosts, mut ranges) = (BTreeSet::new(), Vec::new());
     for cohort in running.cohorts() {
         match cohort {
@@ -132,9 +132,15 @@ fn cohorts(running: &Running) -> Vec<Cohort> {
         }
     }
     hosts.extend(running.replacements().into_iter().map(|host| host.0));
-    if running.state() == State::Open {
-        let whole = |stratum: &String| HashRange { stratum: stratum.clone(), from: 0, to: BUCKETS };
-        ranges = running.spec().members.iter().map(|members| whole(&members.stratum)).collect();
+    let to = match running.state() {
+        State::Open => BUCKETS,
+        _ => running.spec().plan.holdback_from,
+    };
+    if matches!(running.state(), State::Complete | State::Open) {
+        // Hosts that came, or came back, since the start are of strata that its plan may not have.
+        let mut all = strata.clone();
+        all.extend(running.spec().members.iter().map(|members| members.stratum.clone()));
+        ranges = all.into_iter().map(|stratum| HashRange { stratum, from: 0, to }).collect();
     }
     let hosts: Vec<String> = hosts.into_iter().collect();
     let lists = hosts.chunks(HOSTS_MAX).map(|part| Cohort::Hosts(part.iter().cloned().collect()));
