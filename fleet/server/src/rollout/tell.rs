@@ -88,6 +88,32 @@ impl Rollouts {
         Ok(held.rollouts.values().rev().map(answer).collect())
     }
 
+    /// What of the rollouts speaks against leaving the fleet alone, each with the mend.
+    pub async fn because(&self, server: &Server) -> Vec<String> {
+        let mut because: Vec<String> = self.trouble().into_iter().collect();
+        let mut held = self.held.lock().await;
+        if let Err(error) = self.read(server, &mut held).await {
+            because.push(format!("rollouts can't be read: {error}"));
+        }
+        for live in held.rollouts.values() {
+            let id = live.id();
+            match live.running.state() {
+                State::Running => because.push(format!("rollout {id} is under way")),
+                State::Paused => because.push(format!("rollout {id} is paused: `watertight rollout resume {id}`, or abort it")),
+                State::Holding => because.push(format!("rollout {id} holds: {}", why(live))),
+                State::Halted if live.running.counts().has > 0 => {
+                    let counts = live.running.counts();
+                    because.push(format!(
+                        "{} hosts have not said that they left the recalled content of rollout {id}, {} of them can't be reached",
+                        counts.has, counts.unreached
+                    ));
+                }
+                State::Halted | State::Complete | State::Open => {}
+            }
+        }
+        because
+    }
+
     /// One rollout, with what was decided in it.
     ///
     /// # Errors
