@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use watertight_cli::command::{
-    content, crash, detect, doctor, policy, rules, run, server, sim, status, triage, worker,
+    content, crash, detect, doctor, policy, rollout, rules, run, server, sim, status, triage, worker,
 };
 use watertight_host::printable::printable;
 
@@ -31,6 +31,7 @@ enum Command {
     Content(content::ContentArgs),
     Triage(triage::TriageArgs),
     Crash(crash::CrashArgs),
+    Rollout(rollout::RolloutArgs),
     Sim(sim::SimArgs),
     Server(server::ServerArgs),
     #[command(hide = true)]
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Content(args) => content::run(args),
         Command::Triage(args) => triage::run(args),
         Command::Crash(args) => crash::run(args),
+        Command::Rollout(args) => rollout::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Server(args) => server::run(args),
         Command::Worker(args) => worker::run(args),

@@ -39,6 +39,7 @@ pub struct RunArgs {
     /// Hosts check in so often, unless there are too many for it.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = Settings::default().interval_ms, value_parser = clap::value_parser!(u64).range(100..=900_000))]
     pub check_in_ms: u64,
+    /// Keys with which rollouts are carried out.
     #[command(flatten)]
     pub keys: KeyArgs,
 }

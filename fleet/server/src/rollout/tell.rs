@@ -98,7 +98,6 @@ impl Rollouts {
         for live in held.rollouts.values() {
             let id = live.id();
             match live.running.state() {
-                State::Running => because.push(format!("rollout {id} is under way")),
                 State::Paused => because.push(format!("rollout {id} is paused: `watertight rollout resume {id}`, or abort it")),
                 State::Holding => because.push(format!("rollout {id} holds: {}", why(live))),
                 State::Halted if live.running.counts().has > 0 => {
@@ -108,7 +107,7 @@ impl Rollouts {
                         counts.has, counts.unreached
                     ));
                 }
-                State::Halted | State::Complete | State::Open => {}
+                State::Running | State::Halted | State::Complete | State::Open => {}
             }
         }
         because
