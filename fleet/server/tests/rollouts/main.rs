@@ -32,7 +32,7 @@ fn start(state: &std::path::Path, desk: &Desk) -> Fleet {
 }
 
 fn wish(content: &str) -> Value {
-    json!({ "content": content, "pickup_s": 2, "watch_s": 2, "report_s": 2, "reason": "a test" })
+    json!({ "content": content, "pickup_s": 4, "watch_s": 2, "report_s": 3, "reason": "a test" })
 }
 
 fn begin(fleet: &Fleet, content: &str) -> String {
