@@ -281,7 +281,7 @@ impl Entry {
             return false;
         }
         match &self.cohort {
-            Cohort::Hosts(hosts) => hosts.contains(&host.id),
+            Cohort::Hosts(hosts) => hosts.iter().any(|listed| listed.0 == host.id),
             Cohort::Ranges(ranges) => {
                 let bucket = u64::from(bucket(self.content, &host.id));
                 ranges.iter().any(|range| range.stratum == host.stratum && (range.from..range.to).contains(&bucket))

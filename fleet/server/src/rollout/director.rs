@@ -16,7 +16,7 @@ use watertight_content_repo::source::FolderSource;
 use watertight_content_repo::store::{MemoryDisk, Store};
 use watertight_content_repo::time::Moment;
 use watertight_content_repo::{client, release};
-use watertight_fleet::plan;
+use watertight_fleet::plan::{HostId, LISTED_MAX};
 use watertight_fleet::rollout::{Running, State};
 
 const DAY_S: i64 = 24 * 3600;
@@ -28,8 +28,7 @@ const SNAPSHOT_LIFE_S: i64 = 7 * DAY_S;
 const TIMESTAMP_LIFE_S: i64 = DAY_S;
 /// What a rollout gives stays to be had for hosts that come later; the lease bounds it anyway.
 const ENTRY_LIFE_S: i64 = 366 * DAY_S;
-/// Bounds of an entry in the document.
-const HOSTS_MAX: usize = 1000;
+/// Ranges of an entry in the document.
 const RANGES_MAX: usize = 256;
 
 /// The keys that are online.
@@ -126,12 +125,12 @@ fn cohorts(running: &Running, strata: &BTreeSet<String>) -> Vec<Cohort> {
     let (mut hosts, mut ranges) = (BTreeSet::new(), Vec::new());
     for cohort in running.cohorts() {
         match cohort {
-            plan::Cohort::Hosts(listed) => hosts.extend(listed.iter().map(|host| host.0.clone())),
+            Cohort::Hosts(listed) => hosts.extend(listed.iter().cloned()),
             // Each has those before it within.
-            plan::Cohort::Ranges(of_stage) => ranges = of_stage.iter().map(range).collect(),
+            Cohort::Ranges(of_stage) => ranges.clone_from(of_stage),
         }
     }
-    hosts.extend(running.replacements().into_iter().map(|host| host.0));
+    hosts.extend(running.replacements());
     let to = match running.state() {
         State::Open => BUCKETS,
         _ => running.spec().plan.holdback_from,
@@ -142,13 +141,9 @@ fn cohorts(running: &Running, strata: &BTreeSet<String>) -> Vec<Cohort> {
         all.extend(running.spec().members.iter().map(|members| members.stratum.clone()));
         ranges = all.into_iter().map(|stratum| HashRange { stratum, from: 0, to }).collect();
     }
-    let hosts: Vec<String> = hosts.into_iter().collect();
-    let lists = hosts.chunks(HOSTS_MAX).map(|part| Cohort::Hosts(part.iter().cloned().collect()));
+    let hosts: Vec<HostId> = hosts.into_iter().collect();
+    let lists = hosts.chunks(LISTED_MAX).map(|part| Cohort::Hosts(part.to_vec()));
     lists.chain(ranges.chunks(RANGES_MAX).map(|part| Cohort::Ranges(part.to_vec()))).collect()
-}
-
-fn range(of: &plan::HashRange) -> HashRange {
-    HashRange { stratum: of.stratum.clone(), from: of.from, to: of.to }
 }
 
 /// Publishes what is wanted if something else is published, its lease is half over, or the timestamp's life is. Says whether it did.
