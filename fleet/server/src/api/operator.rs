@@ -112,7 +112,7 @@ pub(super) struct HostsQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct Reason {
     /// In words, for the audit log.
-    reason: String,
+    pub(super) reason: String,
 }
 
 /// A token that is wanted.

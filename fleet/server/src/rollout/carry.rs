@@ -27,6 +27,8 @@ const MANY_HOSTS: usize = 20_000;
 const EVIDENCE_MAX: u32 = 1_000;
 /// The document is compared with what is wanted at least so often: leases and timestamps run out.
 const COMPARED_EVERY_MS: u64 = 60_000;
+/// After what could not be published.
+const AGAIN_MS: u64 = 1_000;
 /// A recall is followed for so long after the last word of its rollout.
 const FOLLOWED_MS: Ms = 7 * 24 * 3_600_000;
 /// Between two moments that are further apart the server was away, and hosts could not be heard.
@@ -61,13 +63,9 @@ impl Rollouts {
         }
         let has_news = self.has_news.swap(false, std::sync::atomic::Ordering::AcqRel);
         let now_ms = now_ms();
-        let ids: Vec<(u64, String)> = held.rollouts.iter().map(|(number, live)| (*number, live.id())).collect();
-        for (number, id) in ids {
+        held.rollouts.values_mut().for_each(|live| live.look(now_ms));
+        for (number, id) in followed(&held) {
             let Some(live) = held.rollouts.get_mut(&number) else { continue };
-            live.look(now_ms);
-            if !is_followed(live) {
-                continue;
-            }
             let mut inputs = Vec::new();
             if has_news {
                 hear(server, live, &mut inputs).await?;
@@ -106,7 +104,8 @@ impl Rollouts {
         let rollouts = held.rollouts.values().map(|live| (&live.running, live.started_ms));
         let wanted = Wanted::of(rollouts, &held.strata);
         let is_same = held.wanted.as_ref() == Some(&wanted);
-        if is_same && now_ms.abs_diff(held.compared_ms) < COMPARED_EVERY_MS {
+        let is_fresh = is_same && now_ms.abs_diff(held.compared_ms) < COMPARED_EVERY_MS;
+        if is_fresh || now_ms.abs_diff(held.failed_ms) < AGAIN_MS {
             return;
         }
         let (folder, next) = (self.folder.clone(), wanted.clone());
@@ -120,7 +119,10 @@ impl Rollouts {
                 }
                 String::new()
             }
-            Ok(Err(error)) => format!("the director's document is not published: {error:#}"),
+            Ok(Err(error)) => {
+                held.failed_ms = now_ms;
+                format!("the director's document is not published: {error:#}")
+            }
             Err(error) => format!("the director's document is not published: {error}"),
         };
         self.set_trouble(trouble);
@@ -137,13 +139,27 @@ fn strata(server: &Server) -> BTreeSet<String> {
     of.map(|host| host.stratum()).collect()
 }
 
-/// Whether hosts of this rollout still have something to say to it.
-fn is_followed(live: &Live) -> bool {
-    match live.running.state() {
-        State::Halted => live.clock_ms().saturating_sub(live.running.at_ms()) < FOLLOWED_MS,
-        State::Open => false,
-        _ => true,
+/// The rollouts to which hosts still have something to say. One whose content a newer one replaces has had its time: that hosts leave it
+/// says nothing against it.
+fn followed(held: &Held) -> Vec<(u64, String)> {
+    let mut replaced = BTreeSet::new();
+    let mut followed = Vec::new();
+    for (number, live) in held.rollouts.iter().rev() {
+        let (state, name) = (live.running.state(), live.running.spec().name.as_str());
+        let is_followed = match state {
+            State::Halted => live.clock_ms().saturating_sub(live.running.at_ms()) < FOLLOWED_MS,
+            State::Open => false,
+            State::Running | State::Holding | State::Paused | State::Complete => !replaced.contains(name),
+        };
+        if is_followed {
+            followed.push((*number, live.id()));
+        }
+        if state != State::Halted {
+            replaced.insert(name);
+        }
     }
+    followed.reverse();
+    followed
 }
 
 /// Records that came since this rollout heard the last.

@@ -20,6 +20,7 @@ use watertight_fleet::plan::{HostId, LISTED_MAX};
 use watertight_fleet::rollout::{Running, State};
 
 const DAY_S: i64 = 24 * 3600;
+const TIMESTAMP: &str = "metadata/timestamp.json";
 /// A host that can't be reached begins nothing after this: while a rollout is under way, and otherwise.
 const LEASE_UNDER_WAY_S: i64 = 3600;
 const LEASE_S: i64 = DAY_S;
@@ -151,6 +152,9 @@ fn cohorts(running: &Running, strata: &BTreeSet<String>) -> Vec<Cohort> {
 /// # Errors
 /// Nothing is published there, or not what these keys may sign, or another publisher is at work: again later.
 pub fn publish_wanted(folder: &Path, keys: &Keys, wanted: &Wanted, now: Moment) -> anyhow::Result<bool> {
+    if wanted.entries.is_empty() && wanted.recall.is_empty() && !folder.join(TIMESTAMP).exists() {
+        return Ok(false); // nothing is published, and nothing is to be said
+    }
     let (version, published) = published_plan(folder)?;
     let lease_s = if wanted.is_under_way { LEASE_UNDER_WAY_S } else { LEASE_S };
     let is_needed = match &published {
@@ -211,7 +215,7 @@ fn published_plan(folder: &Path) -> anyhow::Result<(u64, Option<Plan>)> {
 
 /// Whether half of the timestamp's life is over: whoever publishes nothing new publishes it again before its end.
 fn timestamp_is_old(folder: &Path, now: Moment) -> anyhow::Result<bool> {
-    let path = folder.join("metadata/timestamp.json");
+    let path = folder.join(TIMESTAMP);
     let Ok(bytes) = std::fs::read(&path) else { return Ok(false) }; // nothing is published yet
     let expires = Document::parse(&bytes).with_context(|| path.display().to_string())?.expires();
     Ok(expires.is_none_or(|expires| expires.since_s(now) < TIMESTAMP_LIFE_S / 2))

@@ -67,6 +67,8 @@ struct Held {
     /// What the document said when it was compared last, and when that was.
     wanted: Option<director::Wanted>,
     compared_ms: u64,
+    /// When it could not be published.
+    failed_ms: u64,
     /// Strata of the fleet, and when they were looked for.
     strata: std::collections::BTreeSet<String>,
     strata_ms: u64,
