@@ -237,7 +237,7 @@ impl Service {
 
     /// Looks at the repository where there is something new or the host's turn may have come. Says whether content was installed.
     fn act(&mut self, generation: u64, is_paused: bool, machine: &mut dyn Machine) -> bool {
-        let is_new = generation != if is_paused { self.acted_paused } else { self.acted };
+        let is_new = generation != self.acted && !(is_paused && generation == self.acted_paused);
         let is_time = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
         let is_too_early = self.not_before.is_some_and(|moment| Instant::now() < moment);
         if !(is_new || is_time) || is_too_early {
