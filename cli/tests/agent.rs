@@ -208,9 +208,9 @@ fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_i
     place.good("pause --state agent");
     let before = place.acted();
     place.publish_plan("test");
-    let plan = place.dir.path().join("agent/trusted");
-    let heard = || std::fs::read_to_string(plan.join("timestamp.json")).unwrap_or_default();
-    place.wait_for("the plan", || heard().contains("\"version\":2"));
+    // The fetch whose last word this is has ended when its pack is there.
+    let is_fetched = || place.dir.path().join("agent/packs/linux-7.pack").exists();
+    place.wait_for("the pack that the plan wants", is_fetched);
     assert!(!place.has_in_slot(7) && place.acted() == before, "it is paused");
     place.good("resume --state agent");
     place.wait_for("the content", || place.has_in_slot(7));
