@@ -51,7 +51,8 @@ fn crashed(state: &Path, way: &str, times: usize) -> Vec<Value> {
 
 fn facts(report: &Value) -> String {
     let facts = report["facts"].as_array().expect("a list").iter();
-    facts.map(|fact| format!("{}\n", fact["value"].as_str().unwrap_or_default())).collect()
+    let word = |fact: &Value, name: &str| fact[name].as_str().unwrap_or_default().to_owned();
+    facts.map(|fact| format!("{} = {}\n", word(fact, "name"), word(fact, "value"))).collect()
 }
 
 #[test]
@@ -89,13 +90,13 @@ fn a_crash_of_the_detector_names_the_content_and_the_rule_that_caused_it() {
         assert!(report.to_string().contains(signal), "{way}: {report}");
         let facts = facts(report);
         for noted in [
-            format!("content_id = {id}"),
-            "content_name = bad".to_owned(),
-            "content_version = 1".to_owned(),
-            format!("rule_id = {RULE}"),
-            "phase = evaluating".to_owned(),
-            "worker = detector".to_owned(),
-            format!("watertight = {}", env!("CARGO_PKG_VERSION")),
+            format!("CONTENT_ID = {id}"),
+            "CONTENT_NAME = bad".to_owned(),
+            "CONTENT_VERSION = 1".to_owned(),
+            format!("RULE_ID = {RULE}"),
+            "PHASE = evaluating".to_owned(),
+            "WORKER = detector".to_owned(),
+            format!("SENSOR_VERSION = {}", env!("CARGO_PKG_VERSION")),
         ] {
             assert!(facts.contains(&noted), "{way}: {noted} is not in {facts}");
         }
@@ -173,6 +174,8 @@ fn the_dump_holds_no_more_than_stacks_and_redaction_leaves_the_words_of_content_
     let reports = triaged(&dump, &["--redact"]);
     assert_eq!(reports[0]["title"], told["crash"]["title"]);
     assert!(!reports[0].to_string().contains("COMMAND_LINE"), "{reports:?}");
+    // What the report is sent away for stays.
+    assert!(facts(&reports[0]).contains(&format!("CONTENT_ID = {}", id_of(&killer("touch")))), "{reports:?}");
     assert!(words(state.path()).contains("its dump is"), "{}", words(state.path()));
 }
 

@@ -154,4 +154,34 @@ fn parts_of_a_crash_in_pstore_are_one_crash_in_any_order() {
     std::fs::write(folder.path().join("dmesg-efi-3"), LAST).expect("written");
     let done = watertight(folder.path(), &["triage", "-o", "json", "dmesg-efi-1", "dmesg-efi-2", "dmesg-efi-3"]);
     assert_eq!(text(&done.stdout).lines().count(), 3);
+    // Counted they are one crash too, whichever is named first.
+    for files in [["dmesg-efi-1", "dmesg-efi-2"], ["dmesg-efi-2", "dmesg-efi-1"]] {
+        let add = ["crash", "add", "--store", "c.db", "--host", "one", "--boot", "1"].as_slice();
+        assert_eq!(watertight(folder.path(), &[add, &files].concat()).status.code(), Some(0));
+    }
+    let listed = text(&watertight(folder.path(), &["crash", "list", "--store", "c.db", "-o", "json"]).stdout);
+    let lines: Vec<serde_json::Value> =
+        listed.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let [line] = lines.as_slice() else { panic!("one bucket: {listed}") };
+    assert_eq!(line["crashes"], 1);
+    assert_eq!(line["title"], "BUG: unable to handle kernel NULL pointer dereference in frob_show");
+}
+
+#[test]
+fn a_chart_of_a_long_time_shows_its_beginning_and_says_that_its_bars_are_longer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("oops.log"), OOPS).expect("written");
+    for (host, at) in
+        [("one", "2026-11-22T00:10:00Z"), ("two", "2026-11-22T12:00:00Z"), ("six", "2026-11-22T23:40:00Z")]
+    {
+        let add = ["crash", "add", "--store", "c.db", "--host", host, "--at", at, "oops.log"];
+        assert_eq!(watertight(folder.path(), &add).status.code(), Some(0));
+    }
+    let done = watertight(folder.path(), &["crash", "chart", "--store", "c.db", "--by", "minute"]);
+    let (shown, said) = (text(&done.stdout), text(&done.stderr));
+    assert!(shown.starts_with("2026-11-22T00:00:00Z        1 crashes"), "{shown}");
+    assert_eq!(shown.lines().filter(|line| line.contains(" 1 crashes ")).count(), 3, "{shown}");
+    assert!(said.contains("a bar is an hour"), "{said}");
+    let quiet = watertight(folder.path(), &["crash", "chart", "--store", "c.db", "--by", "hour"]);
+    assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), (shown, String::new()));
 }

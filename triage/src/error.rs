@@ -24,6 +24,9 @@ pub enum Error {
     /// A folder, a socket or the like.
     #[error("not a regular file: give the dump or log itself")]
     NotAFile,
+    /// A file that the kernel makes while it is read, and whose size is told as zero.
+    #[error("a file of /proc, which has no size: copy what it holds to a file and give that")]
+    NoSize,
     /// A format that is known and has no reader.
     #[error("{format}: this version has no reader for it")]
     NoReader {

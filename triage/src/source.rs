@@ -2,9 +2,9 @@
 //!
 //! Positioned reads and no memory map: a file that someone cuts short while it is mapped kills whoever reads it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use crate::Error;
@@ -57,8 +57,16 @@ impl FileSource {
         if !metadata.is_file() {
             return Err(Error::NotAFile);
         }
+        if metadata.len() == 0 && is_of_proc(&metadata) {
+            return Err(Error::NoSize);
+        }
         Ok(Self { file, size_bytes: metadata.len() })
     }
+}
+
+/// Whether a file is one of `/proc`. It is not read to find out: some of those wait, and some lose what was read.
+fn is_of_proc(file: &Metadata) -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|proc| proc.dev() == file.dev())
 }
 
 impl FileSource {
@@ -151,5 +159,12 @@ mod tests {
     #[test]
     fn a_folder_is_no_crash_file() {
         assert!(matches!(FileSource::open(Path::new("/")), Err(Error::NotAFile)));
+    }
+
+    #[test]
+    fn a_file_of_proc_is_told_and_not_taken_for_an_empty_one() {
+        assert!(matches!(FileSource::open(Path::new("/proc/self/mem")), Err(Error::NoSize)));
+        let empty = tempfile::NamedTempFile::new().expect("a file");
+        assert_eq!(FileSource::open(empty.path()).expect("a file").size_bytes(), 0);
     }
 }

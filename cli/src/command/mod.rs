@@ -6,6 +6,7 @@ pub mod content;
 pub mod crash;
 pub mod detect;
 pub mod doctor;
+mod parts;
 pub mod policy;
 mod recorded;
 mod refused;

@@ -6,15 +6,12 @@
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use watertight_host::examiner::Examiner;
 use watertight_host::say::not_written;
 use watertight_triage::{Examined, Report};
 
-mod parts;
-
-use parts::{pieces, Joined, Piece};
+use super::parts::pieces;
 
 /// Exit code when every file was read.
 const OK: u8 = 0;
@@ -66,24 +63,15 @@ pub fn run(args: &TriageArgs) -> anyhow::Result<u8> {
     let bar = bar(args.files.len());
     let (mut failed, mut is_first) = (0_usize, true);
     for piece in pieces(&args.files) {
-        let (path, joined, count) = match piece {
-            Piece::File(file) => (file, None, 1),
-            Piece::Parts(parts) => {
-                let joined = Joined::read(&parts).context("joining parts of a crash")?;
-                (joined.path(), Some(joined), parts.len())
-            }
-        };
         let mut written = Ok(());
-        let examined = examiner.examine(&path, &mut |mut report| {
-            if let Some(joined) = &joined {
-                joined.place(&mut report);
-            }
+        let examined = piece.examine(&mut examiner, &mut |report| {
             if written.is_ok() {
                 written = write(&report, args.output, is_first, &mut out);
                 is_first = false;
             }
         })?;
         written.map_err(not_written("the reports"))?;
+        let count = piece.files().len();
         failed += if examined == Examined::Failed { count } else { 0 };
         bar.inc(u64::try_from(count).unwrap_or(u64::MAX));
     }

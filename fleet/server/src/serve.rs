@@ -67,12 +67,15 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig
     let _ = tokio::time::timeout(LAST_REQUEST * 2, room.acquire_many(all)).await;
 }
 
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+/// Boxed: by value it would lie four times in the task of each agent that waits.
+type Stream = Box<TlsStream<TcpStream>>;
+
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> std::io::Result<Stream> {
     stream.set_nodelay(true)?;
-    acceptor.accept(stream).await
+    acceptor.accept(stream).await.map(Box::new)
 }
 
-async fn connection(server: &Arc<Server>, stream: TlsStream<TcpStream>, address: SocketAddr, router: Router) {
+async fn connection(server: &Arc<Server>, stream: Stream, address: SocketAddr, router: Router) {
     let certificates = stream.get_ref().1.peer_certificates();
     let shown = certificates.and_then(|chain| chain.first()).and_then(Shown::read).map(Arc::new);
     let cell = shown.as_ref().and_then(|shown| server.hosts.get(&shown.host));

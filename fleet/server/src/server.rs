@@ -26,9 +26,9 @@ pub struct Settings {
     pub interval_ms: u64,
     /// Check-ins a second that the interval is made for.
     pub check_ins_per_s: u64,
-    /// Check-ins a second beyond which agents are turned away.
+    /// Check-ins a second beyond which agents are turned away, for each processor.
     pub check_ins_per_s_max: u32,
-    /// The same for enrolments and renewals: each costs a signature and a write.
+    /// Enrolments and renewals a second beyond which agents are turned away: each costs a signature and a write.
     pub enrolments_per_s_max: u32,
     /// Connections at a time.
     pub connections_max: usize,
@@ -43,7 +43,7 @@ impl Default for Settings {
         Self {
             interval_ms: 60_000,
             check_ins_per_s: 2_000,
-            check_ins_per_s_max: 20_000,
+            check_ins_per_s_max: 25_000,
             enrolments_per_s_max: 300,
             connections_max: 18_000,
             keep_records_ms: 30 * 24 * 3_600_000,
@@ -108,6 +108,8 @@ impl Server {
         let generation = store.generation().await?;
         let published = store.generation_of().await?;
         let turns = |per_s: u32| Admission::new(f64::from(per_s), f64::from(per_s));
+        let processors =
+            std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
         Ok(Self {
             store,
             authority,
@@ -115,7 +117,7 @@ impl Server {
             access,
             content: Content::new(state.join("content")),
             settings,
-            check_in_turns: turns(settings.check_ins_per_s_max),
+            check_in_turns: turns(settings.check_ins_per_s_max.saturating_mul(processors)),
             enrol_turns: turns(settings.enrolments_per_s_max),
             batches: Semaphore::new(BATCHES_AT_ONCE),
             state,

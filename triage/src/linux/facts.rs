@@ -1,13 +1,10 @@
-//! What a report says besides its stack: processor, process, release, taint, registers, modules, code.
+//! What a report says besides its title: `who.rs` tells processor, process, release and taint, `stack.rs` the frames; registers, the access,
+//! modules and code are told here.
 
-use crate::report::{Access, Frame, Hex, Module, Operation, Report, Trust};
+use crate::report::{Access, Hex, Module, Operation, Report};
 
-use super::frame::{calls, pointer, Pointer};
 use super::region::Region;
-use super::subject::{is_trace, starts_stack};
-
-/// Frames of a report, at most.
-const FRAMES_MAX: usize = 512;
+use super::{stack, who};
 
 /// Modules of a report, at most.
 const MODULES_MAX: usize = 2048;
@@ -20,11 +17,15 @@ pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
     let mut lines = region.whole.iter().copied().peekable();
     // Below a stack that began in a program stand the program's own registers and code: nothing of the fault.
     let (mut is_program, mut of_kernel) = (false, Vec::new());
+    let hangs = region.whole.first().is_some_and(|first| first.contains(who::HUNG));
     while let Some(text) = lines.next() {
         if text.trim_start().starts_with("RIP: ") {
             is_program = text.contains("RIP: 0033:");
         }
-        process(report, text);
+        who::process(report, text);
+        if hangs {
+            who::hung_task(report, text);
+        }
         if !is_program {
             registers(report, text);
             of_kernel.push(text);
@@ -39,151 +40,9 @@ pub(super) fn fill(report: &mut Report, region: &Region<'_>) {
             }
         }
     }
-    report.frames = frames(region);
+    report.frames = stack::frames(region);
     super::code::fill(report, &of_kernel);
 }
-
-/// Special stacks, by what the kernel prints around their frames.
-const STACKS: &[(&str, &str, &str)] =
-    &[("<IRQ>", "</IRQ>", "IRQ"), ("<NMI>", "</NMI>", "NMI"), ("<#DF>", "</#DF>", "#DF"), ("<IRQ>", "<EOI>", "IRQ")];
-
-/// The stack at the fault: the instruction pointer where one is printed before the stack, then the stack.
-fn frames(region: &Region<'_>) -> Vec<Frame> {
-    let texts = region.whole.as_slice();
-    let start = stack_start(texts);
-    let before = texts.get(1..start.unwrap_or(texts.len())).unwrap_or_default();
-    let mut frames: Vec<Frame> = Vec::new();
-    if let Some(Pointer::At(call)) = before.iter().find_map(|text| pointer(text)) {
-        frames.push(Frame { is_fault: true, ..call.frame(0, Trust::Context) });
-    }
-    // Some print a stack without saying so; then every frame is of it.
-    let below = texts.get(start.map_or(1, |start| start.saturating_add(1))..).unwrap_or_default();
-    let mut stack: Option<&str> = None;
-    let has_frames = |frames: &[Frame]| frames.iter().any(|frame| frame.trust != Trust::Context);
-    for text in below {
-        let is_other = starts_stack(text) || is_history(text);
-        if is_other && has_frames(&frames) || frames.len() >= FRAMES_MAX {
-            break;
-        }
-        for (open, close, name) in STACKS {
-            if text.contains(open) {
-                stack = Some(name);
-            } else if text.contains(close) && stack == Some(name) {
-                stack = None;
-            }
-        }
-        let after_mark =
-            text.rsplit_once('>').map_or(*text, |(mark, rest)| if mark.contains("] ") { *text } else { rest });
-        let Some(call) = calls(text).next().or_else(|| calls(after_mark).next()) else { continue };
-        let repeats = frames.last().is_some_and(|last| {
-            last.trust == Trust::Context
-                && last.function.as_deref() == Some(call.name)
-                && last.function_offset == Some(Hex(call.offset))
-        });
-        if !repeats {
-            let frame = call.frame(frames.len(), Trust::Unwind);
-            frames.push(Frame { stack: stack.map(str::to_owned), ..frame });
-        }
-    }
-    frames
-}
-
-/// Whether a stack of KFENCE begins that tells of earlier times: `allocated by task 99 on cpu 1 at 20.001s:`.
-fn is_history(text: &str) -> bool {
-    ["allocated by task ", "freed by task "].iter().any(|words| text.starts_with(words))
-}
-
-/// Where the stack at the fault begins. What checks locks prints others before it, of where locks were taken.
-fn stack_start(texts: &[&str]) -> Option<usize> {
-    let backtrace = texts.iter().position(|text| text.contains("stack backtrace:"));
-    let from = backtrace.unwrap_or(0);
-    let trace = texts.iter().skip(from).position(|text| is_trace(text)).map(|at| from.saturating_add(at));
-    trace
-        .or(backtrace)
-        .or_else(|| texts.iter().position(|text| text.contains(" backtrace:") || text.contains(" backtrace (crc")))
-}
-
-/// `CPU: 1 UID: 0 PID: 2148 Comm: frob Tainted: G W 6.12.23-frob #1`.
-fn process(report: &mut Report, text: &str) {
-    // Until 3.10 it was `Pid: 1, comm: frob Not tainted 3.4.0 #1`.
-    let Some((front, rest)) = text.split_once("Comm: ").or_else(|| text.split_once("comm: ")) else {
-        // What checks locks names release and taint alone: `3.5.0-rc5 #2 Tainted: G        W`.
-        if let (true, Some((_, tail))) = (report.taint.is_empty(), text.split_once(" Tainted: ")) {
-            tainted(report, tail);
-        }
-        return;
-    };
-    if !(front.contains("PID:") || front.contains("Pid:")) || report.os_build.is_some() {
-        return;
-    }
-    let number = |name: &str| {
-        front
-            .split_once(name)
-            .and_then(|(_, rest)| rest.split_whitespace().next()?.trim_end_matches(',').parse::<u64>().ok())
-    };
-    report.cpu = number("CPU: ").and_then(|cpu| u32::try_from(cpu).ok());
-    report.pid = number(" PID: ").or_else(|| number("PID: ")).or_else(|| number("Pid: "));
-    report.thread = report.pid.map(|pid| pid.to_string());
-    let (comm, rest) = match (rest.split_once(" Not tainted "), rest.split_once(" Tainted: ")) {
-        (Some((comm, build)), _) => (comm, Some(build)),
-        (None, Some((comm, tail))) => (comm, Some(tainted(report, tail))),
-        (None, None) => (rest, None),
-    };
-    report.process = Some(comm.trim().to_owned());
-    report.os_build =
-        rest.map(|build| build.trim_end_matches([' ', ']']).trim().to_owned()).filter(|build| !build.is_empty());
-}
-
-/// Flags of `Tainted:`, up to the release behind them.
-fn tainted<'a>(report: &mut Report, tail: &'a str) -> &'a str {
-    let mut rest = tail.trim_start();
-    // Later kernels name the flags: `Tainted: [W]=WARN, [O]=OOT_MODULE`.
-    while let Some((word, after)) = rest.split_once([' ', ',']).or(Some((rest, ""))) {
-        let letters = word.trim_start_matches('[').split(']').next().unwrap_or_default().trim_end_matches('-');
-        let is_flags = !word.is_empty() && letters.bytes().all(|byte| byte.is_ascii_uppercase()) && letters.len() <= 20;
-        if !is_flags {
-            break;
-        }
-        for flag in letters.chars() {
-            let name = TAINT
-                .iter()
-                .find(|(letter, _)| *letter == flag)
-                .map_or_else(|| flag.to_string(), |(_, name)| (*name).to_owned());
-            // `G` says that nothing proprietary is loaded: the opposite of taint.
-            if flag != 'G' && !report.taint.contains(&name) {
-                report.taint.push(name);
-            }
-        }
-        rest = after.trim_start_matches([' ', ',']);
-        if rest.is_empty() {
-            break;
-        }
-    }
-    rest
-}
-
-/// Letters of taint.
-const TAINT: &[(char, &str)] = &[
-    ('P', "proprietary module"),
-    ('F', "module loaded by force"),
-    ('S', "processor out of specification"),
-    ('R', "module unloaded by force"),
-    ('M', "machine check"),
-    ('B', "bad page"),
-    ('U', "asked for by a user"),
-    ('D', "died before"),
-    ('A', "ACPI table overridden"),
-    ('W', "warned before"),
-    ('C', "staging driver"),
-    ('I', "firmware workaround"),
-    ('O', "module out of tree"),
-    ('E', "module without signature"),
-    ('L', "soft lockup before"),
-    ('K', "live patched"),
-    ('X', "auxiliary"),
-    ('T', "structure layout randomised"),
-    ('N', "in-kernel test"),
-];
 
 /// Registers of x86 (`RAX: 0000000000000000`), arm64 (`x29: ffff`), ARM (`r10: c0010000`), s390 and PowerPC (`GPR00:` in fours).
 fn registers(report: &mut Report, text: &str) {
@@ -317,6 +176,12 @@ fn fault_code(report: &mut Report, text: &str) {
         access.operation = Operation::Write;
     } else if rest.contains(" instruction fetch in ") {
         access.operation = Operation::Execute;
+    }
+    // `error_code(0x0002) - not-present page`; with any other words but these it may be either.
+    if rest.ends_with(" - not-present page") {
+        access.mapped = Some(false);
+    } else if rest.ends_with(" - permissions violation") {
+        access.mapped = Some(true);
     }
 }
 

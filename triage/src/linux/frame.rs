@@ -82,10 +82,33 @@ fn arm(text: &str) -> Option<(Call<'_>, Option<Call<'_>>)> {
     Some((callee, caller))
 }
 
+/// Marks of special stacks. Kernels up to 4.8 print them in front of a frame: ` <IRQ>  [<ffffffff81000000>] name+0x10/0x20`.
+const MARKS: [&str; 6] = ["<IRQ>", "<EOI>", "<NMI>", "<<EOE>>", "<#DF>", "<TASK>"];
+
+/// The text behind blanks and such marks.
+fn after_marks(text: &str) -> &str {
+    let mut rest = text.trim_start_matches([' ', '\t']);
+    while let Some(after) = MARKS.iter().find_map(|mark| rest.strip_prefix(mark)) {
+        rest = after.trim_start_matches(' ');
+    }
+    rest
+}
+
+/// A frame of which the kernel knows no function: ` 0xffffffffc0123456`, ` ? 0xffffffffc0123456`, `([<00000000027f8000>] 0x27f8000)`. The address,
+/// and whether it is a leftover.
+pub(super) fn without_name(text: &str) -> Option<(u64, bool)> {
+    let rest = after_marks(text);
+    let rest = rest.strip_prefix('(').unwrap_or(rest);
+    let rest = bracketed(rest).map_or(rest, |(_, after)| after.trim_start_matches(' '));
+    let (rest, is_leftover) = rest.strip_prefix("? ").map_or((rest, false), |after| (after, true));
+    let digits = rest.trim_end_matches([' ', ')']).strip_prefix("0x")?;
+    u64::from_str_radix(digits, 16).ok().map(|address| (address, is_leftover))
+}
+
 /// A call at the start of the text: `[<ffffffff81000000>] name+0x10/0x20`, ` name+0x10/0x20 [module]`, ` ? name+0x10/0x20`.
 fn call_at_start(text: &str) -> Option<Call<'_>> {
-    let mut rest = text.trim_start_matches([' ', '\t']);
-    rest = rest.strip_prefix('(').unwrap_or(rest); // s390 puts the first one in parentheses
+    let rest = after_marks(text);
+    let mut rest = rest.strip_prefix('(').unwrap_or(rest); // s390 puts the first one in parentheses
     let mut address = None;
     // PowerPC prints stack pointer and address, each in brackets; x86 the address.
     for _ in 0..3 {
@@ -170,8 +193,17 @@ fn is_address(word: &str) -> bool {
     matches!(word.len(), 8 | 16) && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// What PowerPC's kernels print amid a stack where an exception came: `--- interrupt: 700 at name+0x10/0x20`.
+pub(super) fn interrupted(text: &str) -> Option<Call<'_>> {
+    let rest = ["--- interrupt: ", "--- Exception: "].iter().find_map(|words| text.strip_prefix(words))?;
+    symbol(rest.split_once(" at ")?.1.trim_start_matches('.'))
+}
+
 /// The line's instruction pointer.
 pub(super) fn pointer(text: &str) -> Option<Pointer<'_>> {
+    if let Some(call) = interrupted(text) {
+        return Some(Pointer::At(call));
+    }
     let (at, name) =
         POINTERS.iter().find_map(|name| Some((memchr::memmem::find(text.as_bytes(), name.as_bytes())?, *name)))?;
     let mut rest = text.get(at.saturating_add(name.len())..)?.trim_start_matches([' ', ':']);
@@ -184,6 +216,10 @@ pub(super) fn pointer(text: &str) -> Option<Pointer<'_>> {
     for _ in 0..3 {
         let Some((found, after)) = bracketed(rest) else { break };
         (address, rest) = (Some(found), after.trim_start());
+    }
+    // 32-bit x86 prints the function in the next line: `EIP is at name+0x10/0x20`.
+    if rest.starts_with("EFLAGS:") {
+        return None;
     }
     if let Some(call) = symbol(rest) {
         return Some(Pointer::At(Call { address, ..call }));
@@ -223,12 +259,18 @@ mod tests {
             (" [<000000000011d7ea>] frob_write+0x12/0x34", vec!["frob_write"]),
             ("([<0000000000112345>] frob_first+0x12/0x34)", vec!["frob_first"]),
             ("[c0000000fc3834a0] [c0000000000e7c58] .frob_check+0x78/0x90", vec!["frob_check"]),
+            (" <IRQ>  [<ffffffff81656735>] dump_frob+0x19/0x1b", vec!["dump_frob"]),
+            (" <<EOE>> <IRQ>  [<ffffffff81584ca7>] frob_deliver+0x47/0x80", vec!["frob_deliver"]),
+            (" <IRQ>", vec![]),
             ("Modules linked in: frob", vec![]),
             ("Code: 00 11 22", vec![]),
             ("CPU: 1 PID: 2 Comm: x", vec![]),
         ] {
             assert_eq!(names(text), expected, "{text}");
         }
+        assert_eq!(without_name("([<00000000027f8000>] 0x27f8000)"), Some((0x27f_8000, false)));
+        assert_eq!(without_name(" ? 0xffffffffc0123456"), Some((0xffff_ffff_c012_3456, true)));
+        assert_eq!(without_name(" frob_open+0x10/0x20"), None);
         let call = calls(" ? frob_probe+0x1f/0x40 drivers/frob.c:12 [frob]").next().expect("a call");
         assert!(call.is_leftover);
         assert_eq!((call.module, call.source, call.offset), (Some("frob"), Some(("drivers/frob.c", 12)), 0x1f));
@@ -247,6 +289,8 @@ mod tests {
             "epc   : 80123456 frob_open+0x10/0x20",
             "  ERA: 9000000000123456 frob_open+0x10/0x20",
             "Krnl PSW : 0704c00180000000 000003ff8001234a (frob_open+0x2a/0x50 [frob])",
+            "--- interrupt: 700 at frob_open+0x2c/0x70",
+            "--- Exception: 300 at .frob_open+0x2c/0x70",
         ] {
             assert!(matches!(pointer(text), Some(Pointer::At(call)) if call.name == "frob_open"), "{text}");
         }
@@ -254,7 +298,11 @@ mod tests {
             assert_eq!(pointer(text), Some(Pointer::Nowhere), "{text}");
         }
         // PowerPC prints the line with the function later.
-        for text in ["IPv6: link", "NIP:  c00000000022d79c LR: c00000000022d784 CTR: 0000000000000000"] {
+        for text in [
+            "IPv6: link",
+            "EIP: 0060:[<f8e40765>] EFLAGS: 00210246 CPU: 1",
+            "NIP:  c00000000022d79c LR: c00000000022d784 CTR: 0000000000000000",
+        ] {
             assert_eq!(pointer(text), None, "{text}");
         }
     }

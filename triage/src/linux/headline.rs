@@ -9,6 +9,7 @@ use regex::Regex;
 
 use super::format::{self, Format, FOLLOW_UPS, HARMLESS, WITHOUT_WORDS};
 use super::line::{lines_from, Line};
+use super::region::is_of_a_report;
 use super::subject::is_trace;
 
 /// Lines below a headline of a format that is not known in which its stack must begin.
@@ -17,8 +18,15 @@ const EVIDENCE_LINES: usize = 30;
 /// Lines of any caller that are looked at for it, so that a log of headlines alone costs no more than its length.
 const LOOKED_AT_MAX: usize = 500;
 
+/// Lines in a row below it that say nothing about a crash; what tells of other things meanwhile has no stack of this message.
+const QUIET_LINES_MAX: usize = 12;
+
+/// Words before a stack that somebody asked for, or that another message asked all processors for.
+const OF_OTHERS: &[&str] = &["sysrq: ", "SysRq : ", "NMI backtrace for cpu "];
+
 /// What may stand between the start of a message and a headline.
-const FRONTS: &[&str] = &["[", "rcu:", "watchdog:", "NMI watchdog:", "Oops:", "traps:", "NMI backtrace", "login:"];
+const FRONTS: &[&str] =
+    &["[", "rcu:", "watchdog:", "NMI watchdog:", "Oops:", "traps:", "NMI backtrace", "login:", "segment-related"];
 
 /// A headline that was found.
 #[derive(Debug)]
@@ -125,8 +133,14 @@ impl Headlines {
             .take(LOOKED_AT_MAX)
             .filter(|below| below.context == line.context)
             .take(EVIDENCE_LINES);
+        let mut quiet_lines = 0_usize;
         below
             .take_while(|below| !self.is_headline(below) || FOLLOW_UPS.iter().any(|words| below.text.contains(words)))
+            .take_while(|below| !OF_OTHERS.iter().any(|words| below.text.starts_with(words)))
+            .take_while(|below| {
+                quiet_lines = if is_of_a_report(below.text) { 0 } else { quiet_lines.saturating_add(1) };
+                quiet_lines <= QUIET_LINES_MAX
+            })
             .any(|below| is_trace(below.text))
     }
 
@@ -192,6 +206,7 @@ mod tests {
             "[    1.000000] [ INFO: possible recursive locking detected ]",
             "watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 1",
             "Oops: divide error: 0000 [#1] PREEMPT SMP",
+            "segment-related general protection fault: beec [#1] PREEMPT SMP",
             "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [frob:12]",
             "frob0: vmalloc: allocation failure: 12 bytes[    1.000000] BUG: unable to handle kernel paging request at ff",
             "[    1.000000] BUG frob_cache (Tainted: G    B   W        ): Left Redzone overwritten",

@@ -1,10 +1,10 @@
 //! Crash text of a Linux kernel: any log, from a dmesg to a serial console, a journal, pstore.
 //!
-//! 1. `headline.rs` finds where reports begin, `region.rs` which lines are theirs, `line.rs` and `prefix.rs`
-//!    take off what stands in front.
+//! 1. `headline.rs` finds where reports begin, `region.rs` which lines are theirs, `line.rs`, `prefix.rs` and `phones.rs`
+//!    take off what stands in front; `packed.rs` takes lines out of the JSON that some keep them in.
 //! 2. `format/` are the kernel's messages as tables. `naming.rs` fills one in; `subject.rs` finds the function that it is about, past
 //!    those that do what others ask (`skip.rs`) or hand over to others (`dispatch.rs`).
-//! 3. `facts.rs` reads the rest: process, release, registers, frames, modules.
+//! 3. `facts.rs`, `stack.rs` and `who.rs` read the rest: registers, modules, frames, process, release.
 
 mod class;
 mod code;
@@ -15,16 +15,22 @@ mod frame;
 mod headline;
 mod line;
 mod naming;
+mod packed;
+mod phones;
 mod prefix;
 mod region;
 mod skip;
+mod stack;
 mod subject;
 mod title;
+mod who;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::report::{Blamed, Kind, Report, Span};
+
+pub(crate) use packed::unpack;
 
 use headline::{headlines, Found};
 use region::Region;

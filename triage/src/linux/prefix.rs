@@ -2,9 +2,10 @@
 //!
 //! Each writer has its own: `dmesg` (`-T`, `-H`, `-d`, `-x`, `--time-format iso`), `journalctl` (`-o short`, `short-full`,
 //! `short-monotonic`, `short-iso`), syslog daemons (RFC 3164 and 5424), netconsole, pstore, terminals. Two of them may be on top of each other: a
-//! terminal's timestamp before the kernel's own.
+//! terminal's timestamp before the kernel's own. What phones have in front is in `phones.rs`.
 
 use super::line::Context;
+use super::phones::{by_maker, logcat};
 
 /// Takes off what is in front of the message.
 pub(super) fn split(line: &str) -> (Context<'_>, &str) {
@@ -17,6 +18,9 @@ pub(super) fn split(line: &str) -> (Context<'_>, &str) {
     }
     if let Some(found) = dated(rest) {
         return found;
+    }
+    if let Some(text) = logcat(rest) {
+        return stamped(after_level(text)).unwrap_or((Context::Kernel, text));
     }
     // `host login: [ 1.2] message` of a console, `anything kernel: [ 1.2] message`: a timestamp follows.
     for marker in [" login: ", "kernel: "] {
@@ -53,6 +57,9 @@ fn behind_seconds(rest: &str) -> Option<(Context<'_>, &str)> {
         }
     }
     let text = message(rest)?;
+    if let Some(found) = by_maker(text) {
+        return Some(found);
+    }
     // `journalctl -o short-monotonic` has host and writer there.
     let journal = text.split_once(' ').filter(|(host, _)| is_host(host)).and_then(|(_, rest)| by_kernel(rest));
     Some((Context::Kernel, journal.unwrap_or(text)))
@@ -115,7 +122,7 @@ fn by_kernel(text: &str) -> Option<&str> {
     rest.strip_prefix(": ").or_else(|| rest.strip_prefix(" - - - ")).or_else(|| (rest == ":").then_some(""))
 }
 
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -203,6 +210,10 @@ mod tests {
             "6.1.0-25-amd64,6,1234,5678901,-;",
             "** 12 printk messages dropped ** [    1.000000] ",
             "host login: [    1.000000] ",
+            "11-22 10:00:00.123     0     0 E kernel  : [   12.345678] ",
+            "11-22 10:00:00.123  root     0     0 I kernel  : ",
+            "11-22 10:00:00.123     0     0 W         : [   12.345678] ",
+            "E/KERNEL  (    0): [   12.345678] ",
         ] {
             for text in ["BUG: x", "kernel BUG at fs/frob.c:12!", " <TASK>", "Oops: kernel: x"] {
                 assert_eq!(split(&format!("{front}{text}")), (Context::Kernel, text), "{front}");
@@ -219,6 +230,10 @@ mod tests {
             ("[Sun Nov 22 10:00:00 2026] [   12.345678][    C1] ", "C1"),
             ("6,1234,5678901,-,caller=T17;", "T17"),
             ("6.1.0-25-amd64,6,1234,5678901,-,caller=T17;", "T17"),
+            ("[   12.345678] -(3)[1234:frobd]", "1234"),
+            ("[   12.345678]  (3)[1234:kworker/2:1]", "1234"),
+            ("[   12.345678]  [4:  kworker/2:1: 1234] ", "1234"),
+            ("11-22 10:00:00.123     0     0 E kernel  : [   12.345678][  T17] ", "T17"),
         ] {
             assert_eq!(split(&format!("{front} <IRQ>")), (Context::Caller(caller), " <IRQ>"), "{front}");
         }
@@ -232,6 +247,8 @@ mod tests {
             "[<c010f000>] (frob_read) from [<c0110000>] (vfs_frob+0x10/0x20)",
             "[c000000001234560] [c000000000123456] frob_close+0x10/0x20 (unreliable)",
             "Nov 22 08:45:24 host frobd[12]: BUG: x",
+            "11-22 10:00:00.123  1000  1017 E frobd   : BUG: x",
+            "E/frobd   (   12): BUG: x",
             "RIP: 0010:frob:info: x",
             "1 frob",
         ] {

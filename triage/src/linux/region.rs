@@ -177,7 +177,7 @@ static SAID: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
 });
 
 /// Whether a line belongs to a report by its words.
-fn is_of_a_report(text: &str) -> bool {
+pub(super) fn is_of_a_report(text: &str) -> bool {
     SAID.as_ref().is_none_or(|words| words.is_match(text))
 }
 

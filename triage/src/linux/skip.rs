@@ -78,6 +78,7 @@ const GROUPS: &[Group] = &[
             Has("dump_stack"),
             Has("walk_stack"),
             Has("dump_backtrace"),
+            Is("unwind_backtrace"),
             Has("warn_slowpath"),
             Has("warn_alloc"),
             Has("warn_bogus"),

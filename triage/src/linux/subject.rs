@@ -1,7 +1,7 @@
 //! Finds the subject of a report: the function that it is about.
 
 use super::dispatch::{is_dispatcher, is_waiting, joined, without_call_prefix};
-use super::format::{Format, Pick, Step};
+use super::format::{Format, Pick, Step, INTERRUPTS};
 use super::frame::{calls, demangled, pointer, symbol, Pointer};
 use super::skip::{self, Skip};
 
@@ -45,10 +45,31 @@ pub(super) fn subjects(format: &Format, first: &str, lines: &[&str]) -> Subjects
         return Subjects::default();
     }
     let subjects = walk(format, format.steps, first, lines);
+    // ARM's kernels up to 6.7 may print a stack without words before it.
+    if !subjects.is_complete() && !lines.iter().any(|line| is_trace(line)) && lines.iter().any(|line| is_arm(line)) {
+        let steps: Vec<Step> = format.steps.iter().copied().filter(|step| !matches!(step, Step::Trace)).collect();
+        return walk(format, &steps, first, lines);
+    }
     if subjects.is_complete() || format.otherwise.is_empty() {
         return subjects;
     }
-    walk(format, format.otherwise, first, lines)
+    let others = walk(format, format.otherwise, first, lines);
+    if others.is_complete() || others.is_mixed || format.finally.is_empty() || !shows_the_stalled(lines) {
+        return others;
+    }
+    walk(format, format.finally, first, lines)
+}
+
+/// Whether the report shows the stack of the processor that stood still: its registers, in a function of the kernel, come first, and the
+/// interrupt that found it left no frames there. A stack without registers before it is another task's, of the thread that ends grace
+/// periods or of one that waits.
+fn shows_the_stalled(lines: &[&str]) -> bool {
+    let first = lines.iter().find_map(|line| match pointer(line) {
+        None => is_trace(line).then_some(false),
+        Some(pointer) => Some(matches!(pointer, Pointer::At(_))),
+    });
+    let is_interrupt = |line: &&str| !line.contains("? ") && INTERRUPTS.iter().any(|words| line.contains(words));
+    first == Some(true) && !lines.iter().any(is_interrupt)
 }
 
 /// Takes the steps one after the other over the lines.
@@ -106,7 +127,9 @@ fn walk(format: &Format, steps: &[Step], first: &str, lines: &[&str]) -> Subject
                 steps.next();
                 break;
             }
-            calls(line).for_each(|call| keep(call.name, &mut names));
+            // What the interrupt's mark stands before is told even where it is a leftover.
+            let calls = calls(line).filter(|call| !call.is_leftover || !line.contains("<EOI>"));
+            calls.for_each(|call| keep(call.name, &mut names));
         }
     }
     subjects.found.push(picked(format.pick, names));
@@ -178,6 +201,11 @@ pub(super) fn starts_stack(line: &str) -> bool {
         || line.contains(" backtrace (crc ")
         || line.contains("Uninit was stored to memory at")
         || line.contains("status: ") && line.contains(" badaddr: ") && line.contains(" cause: ")
+}
+
+/// Whether a line is of ARM's form, which has two functions.
+fn is_arm(line: &str) -> bool {
+    calls(line).nth(1).is_some()
 }
 
 /// Whether the line is a frame of a failure that was asked for; such stacks are printed amid reports.

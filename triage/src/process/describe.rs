@@ -1,8 +1,8 @@
 //! The crash of a process in words: title, cause, and what goes where in the report.
 
+use super::annotations::HANG;
 use super::blame;
 use super::fault::Fault;
-use super::minidump::HANG;
 use super::Crash;
 use crate::report::{Access, Frame, Operation, Report};
 
@@ -70,7 +70,12 @@ fn title(crash: &Crash<'_>, access: Option<&Access>, place: Option<&str>) -> Str
 fn cause(crash: &Crash<'_>, access: Option<&Access>, first: Option<&Frame>, place: Option<&str>) -> String {
     let first = first.map_or_else(|| "The thread".to_owned(), blame::place);
     let Some(reason) = &crash.reason else {
-        return "The dump was asked for: it names no exception.".to_owned();
+        // Whoever asks for a dump gets at least the registers of a thread.
+        return match crash.context {
+            Some(_) => "The dump was asked for: it names no exception.",
+            None => "The dump is damaged: neither an exception nor a thread's registers are in it.",
+        }
+        .to_owned();
     };
     let by = match place {
         Some(place) if !first.starts_with(place) => format!(", called by {place}"),

@@ -1,17 +1,16 @@
 //! Reading a minidump: Linux, Windows and macOS write it, and whoever wrote this one may have meant harm. A stream that can't be read
 //! costs a warning and not the rest.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minidump::system_info::{Cpu, Os};
 use minidump::{
-    CrashReason, Error as Unread, Minidump, MinidumpContext, MinidumpCrashpadInfo, MinidumpException,
-    MinidumpLinuxMaps, MinidumpMemoryInfoList, MinidumpMiscInfo, MinidumpModuleList, MinidumpStream,
-    MinidumpSystemInfo, MinidumpThread, MinidumpThreadList, MinidumpThreadNames, MinidumpUnloadedModuleList,
-    Module as _, UnifiedMemoryInfoList,
+    CrashReason, Error as Unread, Minidump, MinidumpContext, MinidumpException, MinidumpLinuxMaps,
+    MinidumpMemoryInfoList, MinidumpMiscInfo, MinidumpModuleList, MinidumpStream, MinidumpSystemInfo, MinidumpThread,
+    MinidumpThreadList, MinidumpThreadNames, MinidumpUnloadedModuleList, Module as _, UnifiedMemoryInfoList,
 };
 
+use super::annotations;
 use super::binary::{Backed, Binaries};
 use super::memory::Streams;
 use super::Crash;
@@ -22,18 +21,10 @@ use crate::Error;
 
 /// How much of a file is read: 256 MiB. What lies behind it is memory that only full dumps have.
 const FILE_BYTES_MAX: usize = 256 << 20;
-/// Annotations that a report tells, and the longest of them.
-const ANNOTATIONS_MAX: usize = 32;
-const ANNOTATION_BYTES_MAX: usize = 256;
-/// The annotation of a process that was dumped because it did not go on, which has no exception.
-const STOP: &str = "stop";
-pub(super) const HANG: &str = "hang";
 /// Parameters of an exception record.
 const PARAMETERS_MAX: u32 = 15;
 /// Unloaded modules that a report lists.
 const UNLOADED_MAX: usize = 256;
-/// Stream with the command line that Linux writers leave.
-const LINUX_COMMAND_LINE: u32 = 0x4767_0006;
 /// Code of a Linux signal that the kernel sent by itself: of a fault whose address it does not know.
 const SI_KERNEL: u32 = 0x80;
 /// `si_code` of kill(2); other ways to send a signal are below it (`uapi/asm-generic/siginfo.h`).
@@ -97,7 +88,7 @@ pub(super) fn read(source: &dyn Source, symbols: &Arc<dyn SymbolFiles>) -> Resul
     if let Some(exception) = &parts.exception {
         tell_exception(&mut crash, exception);
     }
-    annotations(&dump, &mut crash);
+    annotations::tell(&dump, &mut crash);
     Ok(super::report(crash, symbols))
 }
 
@@ -253,35 +244,4 @@ fn tell_exception(crash: &mut Crash<'_>, exception: &MinidumpException<'_>) {
         _ => false,
     };
     crash.access = is_access.then(|| exception.get_crash_address(crash.os, crash.cpu));
-}
-
-/// What the program or its crash handler left beside the dump.
-fn annotations<'d>(dump: &'d Minidump<'d, &'d [u8]>, crash: &mut Crash<'_>) {
-    if let Ok(line) = dump.get_raw_stream(LINUX_COMMAND_LINE) {
-        let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-        let line = words.join(" ");
-        if !line.trim().is_empty() {
-            crash.fact("COMMAND_LINE", cut(line.trim()));
-        }
-    }
-    let Ok(info) = dump.get_stream::<MinidumpCrashpadInfo>() else { return };
-    let of_modules = info.module_list.iter().flat_map(|module| {
-        let lists = module.list_annotations.iter().map(|value| (String::new(), value.clone()));
-        let simple = module.simple_annotations.iter().map(|(name, value)| (name.clone(), value.clone()));
-        lists.chain(simple).collect::<Vec<_>>()
-    });
-    let own: &BTreeMap<String, String> = &info.simple_annotations;
-    if crash.reason.is_none() && own.get(STOP).is_some_and(|stop| stop == HANG) {
-        crash.reason = Some(HANG.to_owned());
-    }
-    let all = own.iter().map(|(name, value)| (name.clone(), value.clone())).chain(of_modules);
-    let told: Vec<_> = all.filter(|(_, value)| !value.is_empty()).take(ANNOTATIONS_MAX).collect();
-    for (name, value) in told {
-        let words = if name.is_empty() { value } else { format!("{name} = {value}") };
-        crash.fact("ANNOTATION", cut(&words));
-    }
-}
-
-fn cut(words: &str) -> String {
-    words.char_indices().take_while(|(at, _)| *at < ANNOTATION_BYTES_MAX).map(|(_, letter)| letter).collect()
 }

@@ -1,13 +1,14 @@
 //! Dumps of processes: minidumps of Linux, Windows and macOS, ELF cores. Each reader makes a [`Crash`] of its file, and from there on
 //! all are told the same way.
 //!
-//! 1. `minidump` and `elf_core` read a file's structure: exception, registers, modules, memory.
+//! 1. `minidump` and `elf_core` read a file's structure: exception, registers, modules, memory; `annotations` what was left beside it.
 //! 2. `stack` walks the crashed thread's stack, within bounds, with names from local symbol files and, on Linux, from the programs and
 //!    libraries themselves (`binary`).
 //! 3. `fault` says what the instruction wanted of which address, `blame` whose code it was, `describe` puts it in words.
 //!
 //! Entries: `minidump`, `elf_core`.
 
+mod annotations;
 mod binary;
 mod blame;
 mod describe;

@@ -3,6 +3,7 @@
 //! What is not known is left out: an absent field says "not in this dump", never "zero".
 
 mod hex;
+mod modules;
 mod parts;
 mod redact;
 mod text;

@@ -3,8 +3,12 @@
 
 use super::Report;
 
-/// Facts that hold what a process was started with, or what it said of itself.
+/// Facts that hold what a process was started with, or what a program that is not ours said of itself. What a worker of ours notes is not
+/// among them: a release, ids and names of content say nothing of a person, and are what a report is sent away for.
 const SECRET_FACTS: [&str; 2] = ["COMMAND_LINE", "ANNOTATION"];
+
+/// How far above the stack pointer a frame pointer may lie: a stack of 8 MiB, as large as a thread's is where nothing else is set.
+const STACK_BYTES_MAX: u64 = 8 << 20;
 
 impl Report {
     /// Leaves out what may be secret. Frames, modules and the fault itself stay.
@@ -19,8 +23,15 @@ impl Report {
         }
         self.facts.retain(|fact| !SECRET_FACTS.contains(&fact.name.as_str()));
         let address = self.access.as_ref().map(|access| access.address);
+        let stack = ["rsp", "esp"].iter().find_map(|name| self.registers.get(name)).map(|register| register.value.0);
         self.registers.forget(|name, register| {
-            let is_place = matches!(name, "rip" | "rsp" | "rbp" | "pc" | "sp" | "eip" | "esp" | "ebp");
+            let is_place = match name {
+                "rip" | "rsp" | "pc" | "sp" | "eip" | "esp" => true,
+                // Code without frame pointers holds anything there.
+                "rbp" | "ebp" => stack
+                    .is_some_and(|stack| (stack..stack.saturating_add(STACK_BYTES_MAX)).contains(&register.value.0)),
+                _ => false,
+            };
             !is_place && Some(register.value) != address
         });
         if let Some(process) = &mut self.process {
@@ -53,5 +64,21 @@ mod tests {
         assert!(!json.contains("5ec2e7") && !json.contains("5e c2") && !json.contains("hunter2"), "{json}");
         assert!(json.contains("0xfff0") && json.contains("ds:0000000000001000\"") && json.contains("mysqld"), "{json}");
         assert!(report.registers.get("r8").is_some() && report.registers.get("rax").is_none());
+    }
+
+    #[test]
+    fn a_frame_pointer_stays_where_it_is_one() {
+        for (rbp, is_kept) in [(0x7ffd_0000_1020, true), (0x5345_4352_4554_5057, false), (0x7ffd_0000_0ff8, false)] {
+            let mut report = Report::of(Kind::LinuxOops);
+            report.registers.set("rsp", 0x7ffd_0000_1000, true);
+            report.registers.set("rbp", rbp, true);
+            report.redact();
+            assert_eq!(report.registers.get("rbp").is_some(), is_kept, "{rbp:x}");
+        }
+        // Without a stack pointer nothing says that it is one.
+        let mut report = Report::of(Kind::LinuxOops);
+        report.registers.set("ebp", 0xc1f0_1234, true);
+        report.redact();
+        assert!(report.registers.is_empty());
     }
 }

@@ -2,10 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Frame, Kind, Listed, Module, Operation, Report, Task};
-
-/// Modules of the text form; JSON has all of them.
-const MODULES_SHOWN_MAX: usize = 12;
+use super::{Frame, Kind, Listed, Operation, Report, Task};
 
 /// Tasks of the text form.
 const TASKS_SHOWN_MAX: usize = 24;
@@ -153,8 +150,7 @@ impl Report {
             self.frames.iter().try_for_each(|frame| write_frame(f, frame))?;
         }
         write_tasks(f, &self.tasks)?;
-        write_modules(f, "MODULES", &self.modules)?;
-        write_modules(f, "UNLOADED_MODULES", &self.unloaded)
+        super::modules::write(f, self)
     }
 
     /// Whose code, and by what it is counted.
@@ -240,35 +236,8 @@ fn write_tasks(f: &mut fmt::Formatter<'_>, tasks: &[Task]) -> fmt::Result {
     Ok(())
 }
 
-fn write_modules(f: &mut fmt::Formatter<'_>, name: &str, modules: &[Module]) -> fmt::Result {
-    if modules.is_empty() {
-        return Ok(());
-    }
-    writeln!(f, "\n{name}:  {}", modules.len())?;
-    for module in modules.iter().take(MODULES_SHOWN_MAX) {
-        write!(f, "    {:<24}", printable(&module.name))?;
-        let fields = [
-            ("base", module.base),
-            ("size", module.size),
-            ("timestamp", module.timestamp),
-            ("checksum", module.checksum),
-        ];
-        for (name, value) in fields.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-            write!(f, " {name} {value}")?;
-        }
-        for text in [&module.taint, &module.path].into_iter().flatten() {
-            write!(f, " {}", printable(text))?;
-        }
-        writeln!(f)?;
-    }
-    match modules.len().checked_sub(MODULES_SHOWN_MAX) {
-        Some(more) if more > 0 => writeln!(f, "    and {more} more (-o json has all)"),
-        _ => Ok(()),
-    }
-}
-
 /// A dump's words on a terminal: control characters and direction marks are made visible, it stays one line.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
         let is_direction =

@@ -67,15 +67,14 @@ pub struct Origin {
     pub os_build: String,
 }
 
-/// Names under which a dump of this product's own says its release and the content that was at work.
-const RELEASE: &str = "watertight";
-const CONTENT: &str = "content_id";
+/// Lines in which a dump of this product's own says its release and the content that was at work.
+const RELEASE: &str = "SENSOR_VERSION";
+const CONTENT: &str = "CONTENT_ID";
 
-/// What a dump says under a name; empty if it says nothing.
+/// What a dump says in such a line; empty if it says nothing.
 fn noted(report: &Report, name: &str) -> String {
-    let said = report.facts.iter().filter(|fact| fact.name == "ANNOTATION");
-    let value = said.filter_map(|fact| fact.value.strip_prefix(name)?.strip_prefix(" = ")).next();
-    value.unwrap_or_default().to_owned()
+    let said = report.facts.iter().find(|fact| fact.name == name);
+    said.map(|fact| fact.value.clone()).unwrap_or_default()
 }
 
 /// A store of crashes.

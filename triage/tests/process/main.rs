@@ -128,6 +128,81 @@ fn a_redacted_report_holds_neither_arguments_nor_registers_that_are_no_places() 
     }
 }
 
+fn facts(report: &Report) -> Vec<(&str, &str)> {
+    report.facts.iter().map(|fact| (fact.name.as_str(), fact.value.as_str())).collect()
+}
+
+#[test]
+fn a_dump_of_our_own_names_release_worker_content_and_rule_redacted_too() {
+    let notes = [
+        ("watertight", "1.2.3"),
+        ("sensor", "b0b0"),
+        ("worker", "detector"),
+        ("phase", "evaluating"),
+        ("content_id", "605f"),
+        ("content_name", "linux"),
+        ("content_version", "7"),
+        ("rule_id", "a1-b2"),
+    ];
+    let lines = [
+        ("SENSOR_VERSION", "1.2.3"),
+        ("SENSOR_BUILD", "b0b0"),
+        ("WORKER", "detector"),
+        ("PHASE", "evaluating"),
+        ("CONTENT_ID", "605f"),
+        ("CONTENT_NAME", "linux"),
+        ("CONTENT_VERSION", "7"),
+        ("RULE_ID", "a1-b2"),
+    ];
+    let dump = writer::annotated(System::Linux, &notes);
+    let mut options = Options::default();
+    for redacts in [false, true] {
+        options.redacts = redacts;
+        let report = report_with(&dump, &options);
+        let told = facts(&report);
+        assert!(lines.iter().all(|line| told.contains(line)), "{told:?}");
+        assert!(told.iter().all(|(name, _)| *name != "ANNOTATION"), "{told:?}");
+        assert!(report.to_string().contains("\nCONTENT_ID:       605f\n"), "{report}");
+    }
+}
+
+#[test]
+fn annotations_of_another_program_are_told_as_they_are_and_left_out_where_reports_are_redacted() {
+    let dump = writer::annotated(System::Linux, &[("content_id", "of user bob"), ("worker", "bob")]);
+    let plain = report_of(&dump);
+    let told = facts(&plain);
+    assert!(told.contains(&("ANNOTATION", "content_id = of user bob")), "{told:?}");
+    assert!(told.iter().all(|(name, _)| !matches!(*name, "CONTENT_ID" | "WORKER")), "{told:?}");
+    let mut options = Options::default();
+    options.redacts = true;
+    assert!(!report_with(&dump, &options).to_string().contains("bob"));
+}
+
+/// A core's header, and behind it as many program headers as one may have, all notes or memory beyond the file's end.
+fn headers_alone() -> Vec<u8> {
+    const HEADERS: u16 = u16::MAX;
+    let core = writer::core();
+    let mut core = core[..64].to_vec();
+    core[56..58].copy_from_slice(&HEADERS.to_le_bytes());
+    for number in 0..u64::from(HEADERS) {
+        let kind = if number % 2 == 0 { 1 } else { 4_u64 };
+        for word in [kind | 7 << 32, 0x1000, 0, 0, 1 << 62, 1 << 62, 0] {
+            core.extend(word.to_le_bytes());
+        }
+    }
+    core
+}
+
+#[test]
+fn a_core_whose_notes_are_noise_is_damaged_and_was_not_asked_for() {
+    let mut reports = Vec::new();
+    let options = Options::default();
+    let examined = examine_source("a core", &headers_alone(), &|| None, &options, &mut |one| reports.push(one));
+    assert_eq!(examined, Examined::Failed, "{reports:?}");
+    let error = reports[0].error.as_deref().unwrap_or_default();
+    assert!(error.starts_with("notes that tell of no thread, no signal and no process at byte 4096"), "{error}");
+}
+
 #[test]
 fn a_cut_minidump_or_core_gives_what_can_be_had() {
     let core = writer::core();

@@ -219,6 +219,31 @@ pub fn minidump_of(system: System, program: &Program, others: &[(u32, &[u8])]) -
     dump.0
 }
 
+/// The minidump with annotations beside it, as Crashpad's stream has them. `minidump` has left an empty one for it.
+pub fn annotated(system: System, notes: &[(&str, &str)]) -> Vec<u8> {
+    const CRASHPAD: u32 = 0x4350_0001;
+    let mut dump = Bytes(minidump(system, &[(CRASHPAD, &[0; 52])]));
+    let mut text = |text: &str| {
+        dump.0.resize(dump.0.len().next_multiple_of(4), 0);
+        let at = dump.here();
+        dump.u32(u32::try_from(text.len()).expect("small"));
+        dump.0.extend(text.bytes().chain([0]));
+        at
+    };
+    let places: Vec<u32> = notes.iter().flat_map(|(name, value)| [text(name), text(value)]).collect();
+    let mut dictionary = Bytes::default();
+    dictionary.u32(u32::try_from(notes.len()).expect("small"));
+    places.iter().for_each(|place| dictionary.u32(*place));
+    dump.0.resize(dump.0.len().next_multiple_of(4), 0);
+    let (size, at) = dump.part(&dictionary.0);
+    let entry = (32..).step_by(12).find(|entry| dump.0[*entry..*entry + 4] == CRASHPAD.to_le_bytes()).expect("there");
+    let stream = u32::from_le_bytes(dump.0[entry + 8..entry + 12].try_into().expect("four")) as usize;
+    for (place, value) in [(0, 1), (36, size), (40, at)] {
+        dump.0[stream + place..stream + place + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    dump.0
+}
+
 fn note(kind: u32, payload: &[u8]) -> Vec<u8> {
     let mut note = Bytes::default();
     [5, u32::try_from(payload.len()).expect("small"), kind].into_iter().for_each(|value| note.u32(value));

@@ -15,6 +15,8 @@ use watertight_host::say::not_written;
 use watertight_triage::store::{Added, Associated, Estimate, Origin, Shown, Store, StoreError};
 use watertight_triage::Examined;
 
+use super::parts::pieces;
+
 /// Exit code when all went well.
 const OK: u8 = 0;
 
@@ -89,7 +91,7 @@ struct AddArgs {
     /// Build of the operating system. Without it what the crash says.
     #[arg(long, default_value = "")]
     os_build: String,
-    /// Crash texts or dumps.
+    /// Crash texts or dumps. Parts of one crash in pstore, given together, are one crash.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -169,19 +171,22 @@ fn share(text: &str) -> Result<(u64, u64), String> {
 
 fn add(args: &AddArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut store = open(&args.place.store)?;
-    let (mut new, mut known, mut suppressed, mut nothing, mut failed) = (0_u64, 0_u64, 0_u64, 0_u64, 0_usize);
+    let (mut new, mut known, mut suppressed, mut nothing, mut failed) = (0_u64, 0_u64, 0_u64, 0_usize, 0_usize);
     let mut examiner = Examiner::new(false, Vec::new());
-    for file in &args.files {
+    for piece in pieces(&args.files) {
+        // Of parts the one that was written last.
+        let changed_s = || piece.files().iter().map(|file| changed_s(file)).max().unwrap_or_default();
         let origin = Origin {
             host: args.host.clone(),
-            at_s: args.at.map_or_else(|| changed_s(file), Timestamp::as_second),
+            at_s: args.at.map_or_else(changed_s, Timestamp::as_second),
             boot: args.boot.clone(),
             release: args.release.clone(),
             content: args.content.clone(),
             os_build: args.os_build.clone(),
         };
         let mut added = Ok(());
-        let examined = examiner.examine(file, &mut |report| {
+        let count = piece.files().len();
+        let examined = piece.examine(&mut examiner, &mut |report| {
             if added.is_err() {
                 return;
             }
@@ -192,12 +197,13 @@ fn add(args: &AddArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
                 Ok(Added::New) => new += 1,
                 Ok(Added::Known) => known += 1,
                 Ok(Added::Suppressed) => suppressed += 1,
-                Ok(Added::NoCrash) => nothing += u64::from(report.error.is_none()),
+                Ok(Added::NoCrash) if report.error.is_none() => nothing += count,
+                Ok(Added::NoCrash) => {}
                 Err(error) => added = Err(error),
             }
         })?;
         added.with_context(|| args.place.store.display().to_string())?;
-        failed += usize::from(examined == Examined::Failed);
+        failed += if examined == Examined::Failed { count } else { 0 };
     }
     if args.place.output == Form::Text {
         let apart = if suppressed == 0 { String::new() } else { format!(", {suppressed} say nothing of their own") };

@@ -13,7 +13,7 @@ const FAULT: Format = Format { steps: POINTER_THEN_TRACE, others: OTHERS, class:
 pub(super) const FORMATS: &[Format] = &[
     Format {
         anchor: "BUG:",
-        headline: "BUG: (?:unable to handle kernel paging request|unable to handle page fault for address|Unable to handle kernel (?:data access|instruction fetch|unaligned access))",
+        headline: "BUG: (?:unable to handle kernel paging request|unable to handle page fault for address: [0-9a-f]{8,}|Unable to handle kernel (?:data access|instruction fetch|unaligned access))",
         title: "BUG: unable to handle kernel paging request in {s}",
         class: PAGING,
         ..FAULT
@@ -88,7 +88,7 @@ pub(super) const FORMATS: &[Format] = &[
         class: PAGING,
         ..FAULT
     },
-    Format { anchor: "Internal error:", headline: "Internal error:", title: "Internal error in {s}", ..FAULT },
+    Format { anchor: "Internal error:", headline: "Internal error: .*\\[#[0-9]+\\]", title: "Internal error in {s}", ..FAULT },
     Format { anchor: "Unhandled fault:", headline: "Unhandled fault:", title: "Unhandled fault in {s}", ..FAULT },
     Format { anchor: "Alignment trap:", headline: "Alignment trap:", title: "Alignment trap in {s}", others: &[], ..FAULT },
     // s390 and PowerPC name the exception, MIPS the instruction.

@@ -156,7 +156,7 @@ pub(super) const FORMATS: &[Format] = &[
         ..BUG
     },
     Format {
-        headline: "BUG: (spinlock|rwlock) (lockup suspected|already unlocked|recursion|cpu recursion|bad magic|wrong owner|wrong CPU|trylock failure on UP)",
+        headline: "BUG: (spinlock|rwlock) (lockup(?: suspected)?|already unlocked|recursion|cpu recursion|bad magic|wrong owner|wrong CPU|trylock failure on UP)",
         title: "BUG: {1} {2} in {s}",
         steps: TRACE,
         skip: &[Has("spin_"), Has("_lock"), Has("_unlock")],

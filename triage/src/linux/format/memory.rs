@@ -1,7 +1,7 @@
 //! Memory and files whose counts do not add up.
 
-use super::{Class, Detail, Format, Pick, Step, PLAIN, POINTER_THEN_TRACE};
-use crate::linux::skip::Skip::{Has, Starts};
+use super::{Class, Detail, Format, Pick, Step, PLAIN, POINTER_THEN_TRACE, TRACE};
+use crate::linux::skip::Skip::{Has, Is, Starts};
 
 const BUG: Format = Format { anchor: "BUG:", ..PLAIN };
 const DOS: Class = Class::Is("DoS");
@@ -27,12 +27,17 @@ pub(super) const FORMATS: &[Format] = &[
         others: &["BUG: Dentry still in use [{1} of {2}]"],
         ..BUG
     },
-    // Where a bad page was found says little; who allocated it says more.
+    // Where a bad page was found says little; who allocated it says more, where the kernel records it (page_owner).
     Format {
         headline: "BUG: Bad page (state|cache)",
         title: "BUG: Bad page {1} in {s}",
         steps: &[Step::Line(&["page last allocated"]), Step::Frames],
+        otherwise: TRACE,
         skip: &[
+            Is("bad_page"),
+            Has("new_page"),
+            Has("rmqueue"),
+            Has("pcppages"),
             Has("free_page"),
             Has("put_page"),
             Has("get_page"),

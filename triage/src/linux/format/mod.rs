@@ -14,6 +14,7 @@ mod warnings;
 use super::skip::Skip;
 
 pub(super) use slab::{ALLOCATED, FREED};
+pub(super) use stalls::INTERRUPTS;
 
 /// A kind of message.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Format {
     pub(super) steps: &'static [Step],
     /// Where it is looked for when the first way finds none.
     pub(super) otherwise: &'static [Step],
+    /// Where it is looked for when that finds none either, and the report shows what stood still: `shows_the_stalled`.
+    pub(super) finally: &'static [Step],
     /// Functions that are no subject of this message, besides those that never are.
     pub(super) skip: &'static [Skip],
     pub(super) pick: Pick,
@@ -114,6 +117,7 @@ const PLAIN: Format = Format {
     others: &[],
     steps: &[],
     otherwise: &[],
+    finally: &[],
     skip: &[],
     pick: Pick::First,
     class: Class::Is("UNKNOWN"),

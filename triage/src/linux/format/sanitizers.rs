@@ -15,7 +15,11 @@ const USE_THEN_ORIGIN: &[Step] =
 
 const KASAN: Format = Format { anchor: "BUG:", class: Class::Kasan, steps: HEADLINE_THEN_TRACE, ..PLAIN };
 const KMSAN: Format = Format { anchor: "BUG:", class: Class::Kmsan, steps: USE_THEN_ORIGIN, has_stack: false, ..PLAIN };
-const KCSAN: Format = Format { anchor: "BUG:", has_stack: false, ..PLAIN };
+/// KCSAN prints both accesses, the one that it was asked about first. Without its stack the headline's function may be all there is.
+const HEADLINE_THEN_ACCESS: &[Step] =
+    &[Step::Headline, Step::Line(&[" bytes by task ", " bytes by interrupt "]), Step::Frames];
+
+const KCSAN: Format = Format { anchor: "BUG:", steps: HEADLINE_THEN_ACCESS, has_stack: false, ..PLAIN };
 const KFENCE: Format =
     Format { anchor: "BUG:", class: Class::Kfence, steps: HEADLINE_THEN_FRAMES, has_stack: false, ..PLAIN };
 const UBSAN: Format = Format {

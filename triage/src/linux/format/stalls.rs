@@ -7,8 +7,9 @@ const HANG: Class = Class::Is("HANG");
 
 /// A stall is told by the timer's interrupt, whose frames come first; what was interrupted stands below its registers.
 const INTERRUPTED: &[Step] = &[Step::Line(&["apic_timer_interrupt"]), Step::Pointer, Step::Frames];
-const INTERRUPTED_ELSEWHERE: &[Step] =
-    &[Step::Line(&["apic_timer_interrupt", "Exception stack", "el1h_64_irq"]), Step::Frames];
+const INTERRUPTED_ELSEWHERE: &[Step] = &[Step::Line(INTERRUPTS), Step::Frames];
+/// Lines of the timer's interrupt, on x86, ARM and arm64.
+pub(in crate::linux) const INTERRUPTS: &[&str] = &["apic_timer_interrupt", "Exception stack", "el1h_64_irq"];
 
 pub(super) const FORMATS: &[Format] = &[
     Format {
@@ -45,6 +46,8 @@ pub(super) const FORMATS: &[Format] = &[
         others: &["stall in {s}"],
         steps: INTERRUPTED,
         otherwise: INTERRUPTED_ELSEWHERE,
+        // Since 6.0 the stack begins at what was interrupted, and an NMI backtrace shows that of another processor.
+        finally: POINTER_THEN_TRACE,
         skip: &[Has("apic_timer_interrupt"), Has("rcu")],
         pick: Pick::Stall,
         class: HANG,

@@ -82,6 +82,8 @@ pub(super) const FORMATS: &[Format] = &[
     },
     // x86 and arm64 until 6.18, with processor and process in front of the place; others and later ones without.
     Format { headline: "WARNING: (?:.* )?at {SRC} {F}", title: "WARNING in {s}", ..WARNING },
+    // s390 and PowerPC until 3.10, whose warnings are traps.
+    Format { headline: "WARNING: at {SRC}$", title: "WARNING in {s}", ..WARNING },
     // A kernel that knows no places in its source.
     Format { headline: "WARNING: CPU: [0-9]+ PID: [0-9]+ at {F}", title: "WARNING in {s}", ..WARNING },
     Format { headline: "WARNING: (?:\\[.*\\] )?{SRC} at (?:{F}|0x[0-9a-f]+)", title: "WARNING in {s}", ..WARNING },

@@ -35,6 +35,13 @@ const SI_KERNEL: u32 = 0x80;
 pub(super) fn read(source: &dyn Source, symbols: &Arc<dyn SymbolFiles>) -> Result<Report, Error> {
     let (segments, mut warnings) = Segments::read(source)?;
     let notes = Notes::read(source, &segments, &mut warnings);
+    if notes.is_empty() {
+        return Err(Error::Damaged {
+            offset: segments.notes.first().map_or(0, |note| note.offset),
+            what: "notes that tell of no thread, no signal and no process".to_owned(),
+            mend: "get the core from where it was written once more, and whole",
+        });
+    }
     let modules = modules::list(&notes, &segments);
     let binaries = Binaries::new(&modules, symbols);
     let memory = Backed { dumped: &segments, binaries: &binaries };

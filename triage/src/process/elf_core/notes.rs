@@ -12,6 +12,10 @@ const FILES_MAX: usize = 65_536;
 /// Longest path that is kept.
 const PATH_BYTES_MAX: usize = 4_096;
 
+/// Whose the notes are that tell of the process, and where a note has that name. Others number theirs from 1 too.
+const CORE: &[u8] = b"CORE\0";
+const NAME_AT: usize = 12;
+
 const NT_PRSTATUS: u32 = 1;
 const NT_PRPSINFO: u32 = 3;
 const NT_AUXV: u32 = 6;
@@ -89,6 +93,11 @@ pub(super) struct Notes {
 }
 
 impl Notes {
+    /// Whether they tell of no process at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.threads.is_empty() && self.signal.is_none() && self.process.is_none()
+    }
+
     /// Reads them all.
     pub(super) fn read(source: &dyn Source, segments: &Segments<'_>, warnings: &mut Vec<String>) -> Self {
         let mut notes = Self::default();
@@ -99,13 +108,16 @@ impl Notes {
             let bytes = source.bytes(segment.offset, size).unwrap_or_default();
             let mut rest = bytes.as_slice();
             while let Some((kind, payload, behind)) = next(rest) {
+                let is_core = rest.get(NAME_AT..).is_some_and(|name| name.starts_with(CORE));
                 rest = behind;
                 count = count.saturating_add(1);
                 if count > NOTES_MAX {
                     warnings.push(format!("there are more than {NOTES_MAX} notes: the rest is left out"));
                     return notes;
                 }
-                notes.take(kind, payload, segments);
+                if is_core {
+                    notes.take(kind, payload, segments);
+                }
             }
         }
         if notes.threads.is_empty() {

@@ -12,8 +12,8 @@ const BAR_WIDTH_MAX: u32 = 40;
 /// Lines across the picture, the one at the bottom left out.
 const LINES: u32 = 4;
 
-/// Crashes light, the hosts among them dark.
-pub(super) fn picture(bars: &[Slot]) -> Picture {
+/// Crashes light, the hosts among them dark. `length` is what a bar stands for, in words.
+pub(super) fn picture(bars: &[Slot], length: &str) -> Picture {
     let most = bars.iter().map(|bar| bar.crashes).max().unwrap_or(0).max(1);
     let (bottom, inner_height) = (HEIGHT - MARGIN, HEIGHT - 2 * MARGIN);
     let height_of = |value: u64| pixels(value.saturating_mul(inner_height.into()) / most);
@@ -38,7 +38,8 @@ pub(super) fn picture(bars: &[Slot]) -> Picture {
             shapes.push(Shape::Box { left, top: bottom - height, width, height, colour, says });
         }
     }
-    shapes.push(Shape::words(MARGIN, MARGIN - 12, false, format!("most: {most} crashes (light), hosts (dark)")));
+    let words = format!("most: {most} crashes (light), hosts (dark), a bar is {length}");
+    shapes.push(Shape::words(MARGIN, MARGIN - 12, false, words));
     for (bar, x, is_at_end) in [(bars.first(), MARGIN, false), (bars.last(), WIDTH - MARGIN, true)] {
         shapes.push(Shape::words(x, bottom + 20, is_at_end, bar.map(|bar| time(bar.at_s)).unwrap_or_default()));
     }

@@ -9,8 +9,10 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use watertight_host::examiner::Examiner;
 use watertight_host::pstore::said;
-use watertight_triage::Report;
+use watertight_triage::{Examined, Report};
 
 /// Longest part that is joined; a backend's records have some KiB, and the largest some hundred.
 const PART_BYTES_MAX: u64 = 1 << 20;
@@ -28,6 +30,32 @@ pub(super) enum Piece {
     File(PathBuf),
     /// Parts of one crash, from the one that was said first.
     Parts(Vec<PathBuf>),
+}
+
+impl Piece {
+    /// The files that it is made of.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::File(file) => std::slice::from_ref(file),
+            Self::Parts(files) => files,
+        }
+    }
+
+    /// Examines it and hands out its reports, each with the place of its crash in the files that were given.
+    ///
+    /// # Errors
+    /// Parts can't be read, or no worker can be started.
+    pub(super) fn examine(&self, examiner: &mut Examiner, report: &mut dyn FnMut(Report)) -> anyhow::Result<Examined> {
+        let parts = match self {
+            Self::File(file) => return examiner.examine(file, report),
+            Self::Parts(parts) => parts,
+        };
+        let joined = Joined::read(parts).context("joining parts of a crash")?;
+        examiner.examine(&joined.path(), &mut |mut one| {
+            joined.place(&mut one);
+            report(one);
+        })
+    }
 }
 
 /// The files in their order, parts of one crash together where the first of them stands. Parts belong together that lie in one folder and
@@ -78,7 +106,7 @@ fn head(file: &Path) -> Option<(String, u32)> {
 
 /// Parts as one text in memory.
 #[derive(Debug)]
-pub(super) struct Joined {
+struct Joined {
     text: File,
     /// Each part, where it begins in the text, and the bytes of its first line, which is not in it.
     parts: Vec<(PathBuf, u64, u64)>,
@@ -89,7 +117,7 @@ impl Joined {
     ///
     /// # Errors
     /// When one of them can't be read, or there is no memory.
-    pub(super) fn read(parts: &[PathBuf]) -> io::Result<Self> {
+    fn read(parts: &[PathBuf]) -> io::Result<Self> {
         let memory = rustix::fs::memfd_create("watertight-parts", rustix::fs::MemfdFlags::CLOEXEC)?;
         let mut joined = Self { text: File::from(memory), parts: Vec::new() };
         for part in parts {
@@ -107,7 +135,7 @@ impl Joined {
     }
 
     /// A path by which this process opens the text.
-    pub(super) fn path(&self) -> PathBuf {
+    fn path(&self) -> PathBuf {
         let mut path = OsString::from("/proc/self/fd/");
         path.push(self.text.as_raw_fd().to_string());
         PathBuf::from(path)
@@ -115,7 +143,7 @@ impl Joined {
 
     /// Puts a report of the text where its first line stands: into that part's file, by the bytes of that file. Where it goes on in the
     /// next parts the span ends with the part, and a warning names them.
-    pub(super) fn place(&self, report: &mut Report) {
+    fn place(&self, report: &mut Report) {
         let Some(span) = &mut report.span else {
             if let Some((file, ..)) = self.parts.first() {
                 report.file = file.to_string_lossy().into_owned();
