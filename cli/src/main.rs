@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use watertight_cli::command::{
-    content, crash, detect, doctor, policy, rules, run, server, sim, status, triage, worker,
+    agent, content, crash, detect, doctor, policy, rules, run, server, sim, status, triage, worker,
 };
 use watertight_host::printable::printable;
 
@@ -33,6 +33,9 @@ enum Command {
     Crash(crash::CrashArgs),
     Sim(sim::SimArgs),
     Server(server::ServerArgs),
+    Agent(agent::AgentArgs),
+    Pause(agent::PauseArgs),
+    Resume(agent::ResumeArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
 }
@@ -51,6 +54,9 @@ fn main() -> ExitCode {
         Command::Crash(args) => crash::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Server(args) => server::run(args),
+        Command::Agent(args) => agent::run(args),
+        Command::Pause(args) => agent::pause(args),
+        Command::Resume(args) => agent::resume(args),
         Command::Worker(args) => worker::run(args),
     };
     match outcome {
