@@ -56,7 +56,18 @@ impl Place {
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).expect("nobody's");
         }
-        Self { dir }
+        let place = Self { dir };
+        place.bring(Path::new(BINARY));
+        place
+    }
+
+    /// An executable lies here too: nobody may not enter the folder that it was built in.
+    fn bring(&self, program: &Path) -> PathBuf {
+        let own = self.dir.path().join(program.file_name().expect("a name"));
+        if std::fs::hard_link(program, &own).is_err() {
+            std::fs::copy(program, &own).expect("a copy");
+        }
+        own
     }
 
     fn command(&self, program: &Path, line: &str) -> Command {
@@ -69,7 +80,7 @@ impl Place {
     }
 
     fn run(&self, line: &str) -> Output {
-        self.command(Path::new(BINARY), line).output().expect("watertight runs")
+        self.command(&self.dir.path().join("watertight"), line).output().expect("watertight runs")
     }
 
     fn good(&self, line: &str) -> String {
@@ -104,7 +115,7 @@ impl Place {
         let line = format!(
             "agent run --server {url} --ca fleet/ca.pem --token-file token --state agent --pins nowhere --observe --trial 1s {more}"
         );
-        let mut command = self.command(Path::new(BINARY), &line);
+        let mut command = self.command(&self.dir.path().join("watertight"), &line);
         Running(command.stderr(self.log()).stdout(Stdio::null()).spawn().expect("the agent starts"))
     }
 
@@ -196,6 +207,7 @@ impl Place {
 fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_it() {
     let Some(program) = server() else { return };
     let place = Place::new();
+    let program = place.bring(&program);
     let (_server, url) = place.serve(&program);
     let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
     place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
@@ -229,6 +241,7 @@ fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_i
 fn a_token_that_is_none_is_refused_at_the_start() {
     let Some(program) = server() else { return };
     let place = Place::new();
+    let program = place.bring(&program);
     let (_server, url) = place.serve(&program);
     place.write("token", "nonsense");
     let mut agent = place.agent(&url, "");
