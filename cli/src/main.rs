@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use watertight_cli::command::{
-    content, crash, detect, doctor, policy, rollout, rules, run, server, sim, status, triage, worker,
+    agent, content, crash, detect, doctor, policy, rollout, rules, run, server, sim, status, triage, worker,
 };
 use watertight_host::printable::printable;
 
@@ -34,6 +34,9 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     Sim(sim::SimArgs),
     Server(server::ServerArgs),
+    Agent(agent::AgentArgs),
+    Pause(agent::PauseArgs),
+    Resume(agent::ResumeArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
 }
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
         Command::Rollout(args) => rollout::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Server(args) => server::run(args),
+        Command::Agent(args) => agent::run(args),
+        Command::Pause(args) => agent::pause(args),
+        Command::Resume(args) => agent::resume(args),
         Command::Worker(args) => worker::run(args),
     };
     match outcome {

@@ -31,6 +31,7 @@ use watertight_engine::Action;
 use watertight_event::{Event, Kind};
 
 use self::crew::{Crew, Ship};
+pub use self::ending::{catch_signals as catch_ending, is_asked as is_ending};
 use self::guard::GuardMaps;
 pub use self::ladder::factory;
 use self::links::Links;

@@ -1,5 +1,6 @@
 //! One file per subcommand. Each has its arguments and a `run` that gives the exit code.
 
+pub mod agent;
 mod confined;
 pub mod content;
 pub mod crash;

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use watertight_engine::Action;
 use watertight_host::filter::Filter;
 use watertight_host::supervisor::{self, Options};
@@ -85,6 +86,9 @@ pub struct RunArgs {
     /// /var/lib/watertight.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// End when whoever started this ends: as a part of `watertight agent run`.
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
     /// Descriptor that this process left itself when it started anew after the load.
     #[arg(long, hide = true, value_name = "FD")]
     pub resumed: Option<i32>,
@@ -137,6 +141,9 @@ impl ActionName {
 /// # Errors
 /// Nothing could be watched or a worker died.
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    if args.with_parent {
+        super::agent::end_with_parent(Signal::TERM)?;
+    }
     let is_terminal = std::io::stdout().is_terminal();
     let form = args.output.unwrap_or(if is_terminal { Form::Live } else { Form::Json });
     let format = match (form, args.view) {

@@ -1,0 +1,47 @@
+//! `watertight pause` and `watertight resume`: nothing new comes onto this host meanwhile, whatever the fleet's server says. They need no
+//! server and no agent that runs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use watertight_fleet_agent::clock::now_ms;
+use watertight_fleet_agent::pause;
+
+use crate::command::run::duration;
+
+/// Let no new content onto this host. What runs goes on, and what was recalled is taken out all the same.
+#[derive(Debug, clap::Args)]
+pub struct PauseArgs {
+    /// How long: `30m`, `8h`; until `watertight resume` when not given.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// State folder of the agent.
+    #[arg(long, value_name = "DIR", default_value = super::STATE)]
+    state: PathBuf,
+}
+
+/// Let new content onto this host again.
+#[derive(Debug, clap::Args)]
+pub struct ResumeArgs {
+    /// State folder of the agent.
+    #[arg(long, value_name = "DIR", default_value = super::STATE)]
+    state: PathBuf,
+}
+
+pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<u8> {
+    let for_ms = args.duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    pause::begin(&super::folder(&args.state)?, now_ms(), for_ms)?;
+    let until = args.duration.map_or_else(
+        || "until `watertight resume`".to_owned(),
+        |duration| format!("for {} s, or until `watertight resume`", duration.as_secs()),
+    );
+    watertight_host::say!("watertight: paused {until}: nothing new is installed");
+    Ok(0)
+}
+
+pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<u8> {
+    let was_paused = pause::end(&super::folder(&args.state)?, now_ms())?;
+    let words = if was_paused { "resumed: the next check-in fetches what there is" } else { "it was not paused" };
+    watertight_host::say!("watertight: {words}");
+    Ok(0)
+}

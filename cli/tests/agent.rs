@@ -1,0 +1,252 @@
+//! A host of a fleet, from its token to content that the director wants of it: `watertight agent run` against a server that runs. As
+//! nobody: nothing of the machine is marked or loaded.
+
+#![allow(clippy::panic, reason = "a test that can not go on says why")]
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
+const NOBODY: u32 = 65_534;
+/// Far longer than anything takes; only a hang is stopped by it.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A folder, and who owns it.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    /// SIGTERM, and its exit code.
+    fn end(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+        self.0.wait().expect("its end").code()
+    }
+}
+
+/// The server's executable, where this workspace was built as a whole.
+fn server() -> Option<PathBuf> {
+    let beside = Path::new(BINARY).with_file_name("watertight-server");
+    if !beside.exists() {
+        println!("skipped: no watertight-server beside the command");
+        return None;
+    }
+    Some(beside)
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).expect("nobody's");
+        }
+        let place = Self { dir };
+        place.bring(Path::new(BINARY));
+        place
+    }
+
+    /// An executable lies here too: nobody may not enter the folder that it was built in.
+    fn bring(&self, program: &Path) -> PathBuf {
+        let own = self.dir.path().join(program.file_name().expect("a name"));
+        if std::fs::hard_link(program, &own).is_err() {
+            std::fs::copy(program, &own).expect("a copy");
+        }
+        own
+    }
+
+    fn command(&self, program: &Path, line: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(line.split_whitespace()).current_dir(self.dir.path()).stdin(Stdio::null());
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(&self.dir.path().join("watertight"), line).output().expect("watertight runs")
+    }
+
+    fn good(&self, line: &str) -> String {
+        let done = self.run(line);
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("text")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let place = self.dir.path().join(name);
+        std::fs::create_dir_all(place.parent().expect("a folder")).expect("a folder");
+        std::fs::write(place, text).expect("a file");
+    }
+
+    fn read(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.dir.path().join(name)).ok()
+    }
+
+    /// A server, and its URL.
+    fn serve(&self, program: &Path) -> (Running, String) {
+        let mut command = self.command(program, "run --state fleet --listen 127.0.0.1:0 --check-in-ms 300");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().expect("its output"));
+        out.read_line(&mut line).expect("its ready line");
+        let running = Running(child);
+        let ready: Json = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        (running, ready["url"].as_str().expect("its URL").to_owned())
+    }
+
+    fn agent(&self, url: &str, more: &str) -> Running {
+        let line = format!(
+            "agent run --server {url} --ca fleet/ca.pem --token-file token --state agent --pins nowhere --observe --trial 1s {more}"
+        );
+        let mut command = self.command(&self.dir.path().join("watertight"), &line);
+        Running(command.stderr(self.log()).stdout(Stdio::null()).spawn().expect("the agent starts"))
+    }
+
+    fn log(&self) -> Stdio {
+        let log = std::fs::File::options().append(true).create(true).open(self.dir.path().join("log"));
+        Stdio::from(log.expect("a file"))
+    }
+
+    fn wait_for(&self, what: &str, is_so: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "{what} never came\n{}", self.read("log").unwrap_or_default());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The generation that the agent has acted on.
+    fn acted(&self) -> u64 {
+        self.read("agent/acted.json").and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    fn slots(&self) -> Json {
+        serde_json::from_slice(&self.run("content slots -o json --state agent/run").stdout).unwrap_or_default()
+    }
+
+    fn has_in_slot(&self, version: u64) -> bool {
+        self.slots()["slots"].as_array().is_some_and(|rows| rows.iter().any(|row| row["version"] == version))
+    }
+
+    /// Keys, roles, one release in the repository of the server.
+    fn publish_release(&self) {
+        self.write("passphrase", "correct horse battery staple\n");
+        for key in ["root", "release", "director", "online"] {
+            self.good(&format!("content keys new --out {key}.key --passphrase-file passphrase"));
+        }
+        self.good(
+            "content draft roles --out roles --key root=root.key.pub --key targets=root.key.pub --key content=release.key.pub \
+             --key director=director.key.pub --key snapshot=online.key.pub --key timestamp=online.key.pub",
+        );
+        self.good("content sign roles/root.json --key root.key --passphrase-file passphrase");
+        self.good("content sign roles/targets.json --key root.key --passphrase-file passphrase");
+        self.write("linux/pack.yml", "name: linux\nversion: 7\n");
+        self.write(
+            "linux/miner.yml",
+            "title: Mining pool\nid: 5e0e2a58-2f6c-4c57-9d3e-0a4f3c1b7d11\nlevel: high\n\
+             logsource: { category: process_creation, product: linux }\n\
+             detection:\n  pool:\n    CommandLine|contains: stratum+tcp://\n  condition: pool\n",
+        );
+        self.write(
+            "linux/miner.tests.yml",
+            "fires:\n  - category: process_creation\n    event: { Image: /tmp/x, CommandLine: x -o stratum+tcp://192.0.2.7:3333 }\n\
+             silent:\n  - why: a report\n    category: process_creation\n    event: { Image: /usr/bin/less, CommandLine: less s.txt }\n",
+        );
+        self.good("content build linux -o linux.pack");
+        self.good("content draft release linux.pack --ring early=2026-01-01T00:00:00Z,0h:1000000 --out content.json");
+        self.good("content sign content.json --key release.key --passphrase-file passphrase");
+        self.good(
+            "content publish --to fleet/content --root roles/root.json --targets roles/targets.json --content content.json \
+             --file linux.pack --snapshot-key online.key --timestamp-key online.key --passphrase-file passphrase",
+        );
+    }
+
+    /// The director wants the release of every host of a stratum.
+    fn publish_plan(&self, stratum: &str) {
+        let pack = self.good("content verify linux.pack -o json");
+        let pack: Json = serde_json::from_str(&pack).expect("JSON");
+        let now = |offset: &str| {
+            let done = Command::new("date").args(["-u", "-d", offset, "+%FT%TZ"]).output().expect("date runs");
+            String::from_utf8(done.stdout).expect("text").trim().to_owned()
+        };
+        let plan = serde_json::json!({
+            "format": 1, "epoch": 1, "paused": false, "recall": [], "issued": now("now"), "lease_until": now("+1 hour"),
+            "entries": [{
+                "content": pack["id"], "cohort": { "ranges": [{ "stratum": stratum, "from": 0, "to": 4_294_967_296_u64 }] },
+                "not_before": "2026-01-01T00:00:00Z", "not_after": "2099-01-01T00:00:00Z"
+            }]
+        });
+        self.write("plan.json", &plan.to_string());
+        self.good("content draft plan plan.json --out director.json --after fleet/content");
+        self.good("content sign director.json --key director.key --passphrase-file passphrase");
+        self.good(
+            "content publish --to fleet/content --director director.json --file plan.json --snapshot-key online.key \
+             --timestamp-key online.key --passphrase-file passphrase",
+        );
+    }
+}
+
+#[test]
+fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_it() {
+    let Some(program) = server() else { return };
+    let place = Place::new();
+    let program = place.bring(&program);
+    let (_server, url) = place.serve(&program);
+    let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
+    place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
+    place.publish_release();
+
+    let mut agent = place.agent(&url, "--content-root roles/root.json --stratum test");
+    place.wait_for("an identity, a check-in and a look at the repository", || place.acted() > 0);
+    assert!(!place.has_in_slot(7), "nobody wanted it");
+
+    place.good("pause --state agent");
+    let before = place.acted();
+    place.publish_plan("test");
+    // The fetch whose last word this is has ended when its pack is there.
+    let is_fetched = || place.dir.path().join("agent/packs/linux-7.pack").exists();
+    place.wait_for("the pack that the plan wants", is_fetched);
+    assert!(!place.has_in_slot(7) && place.acted() == before, "it is paused");
+    place.good("resume --state agent");
+    place.wait_for("the content", || place.has_in_slot(7));
+
+    assert_eq!(agent.end(), Some(0));
+    std::fs::remove_file(place.dir.path().join("token")).expect("the token is not needed any more");
+    let acted = place.acted();
+    let mut agent = place.agent(&url, "--stratum test");
+    let first = place.read("agent/sequence.json");
+    place.wait_for("the identity of before", || place.read("agent/sequence.json") != first);
+    assert!(place.acted() >= acted);
+    assert_eq!(agent.end(), Some(0));
+}
+
+#[test]
+fn a_token_that_is_none_is_refused_at_the_start() {
+    let Some(program) = server() else { return };
+    let place = Place::new();
+    let program = place.bring(&program);
+    let (_server, url) = place.serve(&program);
+    place.write("token", "nonsense");
+    let mut agent = place.agent(&url, "");
+    assert_eq!(agent.0.wait().expect("its end").code(), Some(5));
+    let log = place.read("log").unwrap_or_default();
+    assert!(log.contains("there is no such token"), "{log}");
+    assert!(!place.dir.path().join("agent/run").exists(), "nothing was started");
+}

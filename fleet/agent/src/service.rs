@@ -1,0 +1,356 @@
+//! Checks in, fetches when there is something new, sends what is spooled, and waits at the doorbell.
+//!
+//! Three threads that share nothing but the connection and two numbers. The check-in is what counts: the doorbell only makes the next
+//! one earlier, and records wait on disk for as long as it takes.
+
+mod watch;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use watertight_fleet_wire::checkin::{HostPart, State};
+use watertight_fleet_wire::records::{pack, RecordsAnswer, Stream};
+use watertight_fleet_wire::{CheckInAnswer, Code, WaitAnswer};
+
+use self::watch::Watch;
+use crate::clock::now_ms;
+use crate::exchange::{Exchange, Failure};
+use crate::folder::{Folder, FolderError};
+use crate::identity::{IdentityError, Own};
+use crate::machine::{boot_id, Asker, Machine};
+use crate::pace::{after_answer, BackOff, WAIT_MS_MIN};
+use crate::pause;
+use crate::report::Reporter;
+use crate::spool;
+
+const ACTED: &str = "acted.json";
+/// A host's turn may come without a new generation, by the hours that a release is signed with.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// How often the spool is looked at.
+const SPOOL_EVERY: Duration = Duration::from_secs(1);
+/// Crashes first: they are few, and the gate waits for them.
+const STREAMS: [Stream; 3] = [Stream::Crash, Stream::Health, Stream::Alert];
+
+/// Where the agent's words go.
+pub type Say = fn(&str);
+
+/// What the agent is told at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The server.
+    pub url: String,
+    /// Whom to trust as the server until the first identity says so.
+    pub ca_pem: String,
+    /// To enrol with, where there is no identity yet.
+    pub token: Option<String>,
+    /// What the host is.
+    pub host: HostPart,
+    /// Hosts like it, where it is not told by the above.
+    pub stratum: Option<String>,
+    /// The agent's state folder.
+    pub state: Folder,
+    /// Where words go.
+    pub say: Say,
+}
+
+/// What the threads share.
+#[derive(Debug)]
+struct Shared {
+    exchange: RwLock<Arc<Exchange>>,
+    /// The newest generation that the server spoke of.
+    heard: AtomicU64,
+}
+
+impl Shared {
+    fn exchange(&self) -> Arc<Exchange> {
+        Arc::clone(&self.exchange.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// An agent that has an identity.
+#[derive(Debug)]
+pub struct Service {
+    options: Options,
+    own: Own,
+    shared: Arc<Shared>,
+    reporter: Reporter,
+    watch: Watch,
+    /// The generation that was acted on.
+    acted: u64,
+    /// The one that was looked at while new content was paused: for what is recalled.
+    acted_paused: u64,
+    looked: Option<Instant>,
+    fetch_back_off: BackOff,
+    not_before: Option<Instant>,
+    back_off: BackOff,
+}
+
+/// The identity that there is, or one for the token. One attempt.
+///
+/// # Errors
+/// The server refuses, nobody answers, or it can't be kept.
+pub fn identity(options: &Options) -> Result<Own, IdentityError> {
+    if let Some(own) = Own::read(&options.state)? {
+        return Ok(own);
+    }
+    let why = "this host is not enrolled: name a token with --token-file (`watertight server token` makes one)";
+    let token = options.token.as_deref().ok_or_else(|| Failure::Named(why.into()))?;
+    Own::enrol(&options.state, &options.url, &options.ca_pem, token, &options.host)
+}
+
+/// Runs until the process is ended.
+///
+/// # Errors
+/// There is no identity and the server gives none, or the state folder is damaged: nothing that time mends.
+pub fn run(options: &Options, machine: &mut dyn Machine) -> Result<(), IdentityError> {
+    let mut back_off = BackOff::default();
+    let own = loop {
+        match identity(options) {
+            Ok(own) => break own,
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => {
+                (options.say)(&format!("not enrolled yet: {error}"));
+                std::thread::sleep(back_off.failed(error.retry_after_ms()));
+            }
+        }
+    };
+    let mut service = Service::new(options.clone(), own)?;
+    let (ring, rings) = channel();
+    let (shared, spool, say) = (Arc::clone(&service.shared), service.spool()?, options.say);
+    std::thread::spawn(move || doorbell(&shared, &ring));
+    let shared = Arc::clone(&service.shared);
+    std::thread::spawn(move || uplink(&shared, &spool, say));
+    loop {
+        let wait = service.turn(machine);
+        wait_for_ring(&rings, wait);
+    }
+}
+
+/// Until the time is over or the doorbell rings. A doorbell that is broken costs latency alone.
+fn wait_for_ring(rings: &Receiver<()>, wait: Duration) {
+    if rings.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
+        std::thread::sleep(wait);
+    }
+    while rings.try_recv().is_ok() {} // several are one
+}
+
+impl Service {
+    /// With an identity.
+    ///
+    /// # Errors
+    /// The state folder is damaged.
+    pub fn new(options: Options, own: Own) -> Result<Self, IdentityError> {
+        let shared = Shared { exchange: RwLock::new(Arc::new(own.exchange(&options.url)?)), heard: AtomicU64::new(0) };
+        let reporter = Reporter::new(options.state.clone())?;
+        let acted = options.state.read_json(ACTED)?.unwrap_or(0);
+        let watch = Watch::read(&options.state)?;
+        Ok(Self {
+            options,
+            own,
+            shared: Arc::new(shared),
+            reporter,
+            watch,
+            acted,
+            acted_paused: 0,
+            looked: None,
+            fetch_back_off: BackOff::default(),
+            not_before: None,
+            back_off: BackOff::default(),
+        })
+    }
+
+    /// Where records wait.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn spool(&self) -> Result<Folder, FolderError> {
+        self.options.state.folder("spool")
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub fn own(&self) -> &Own {
+        &self.own
+    }
+
+    /// One check-in and what follows from it. Gives how long to wait for the next.
+    pub fn turn(&mut self, machine: &mut dyn Machine) -> Duration {
+        let is_paused = pause::is_paused(&self.options.state, now_ms());
+        let mut content = machine.content();
+        content.is_paused = is_paused;
+        self.note(&content, machine);
+        let state = State {
+            host: Some(self.options.host.clone()),
+            content: Some(content),
+            protection: Some(machine.protection()),
+        };
+        match self.check_in(state) {
+            Ok(answer) => {
+                self.back_off.succeeded();
+                self.shared.heard.store(answer.generation, Relaxed);
+                if answer.renew {
+                    self.renew();
+                }
+                let is_news = self.act(answer.generation, is_paused, machine);
+                if is_news || answer.need_full_state {
+                    return Duration::from_millis(WAIT_MS_MIN);
+                }
+                after_answer(answer.interval_ms, answer.jitter_ms)
+            }
+            Err(error) => {
+                (self.options.say)(&format!("no check-in: {error}"));
+                if error.code() == Some(Code::Expired) && self.renew() {
+                    return Duration::from_millis(WAIT_MS_MIN);
+                }
+                self.back_off.failed(error.retry_after_ms())
+            }
+        }
+    }
+
+    fn check_in(&mut self, state: State) -> Result<CheckInAnswer, Failure> {
+        let told = self.reporter.next(&state, self.acted).map_err(|error| Failure::Named(error.to_string()))?;
+        let answer: CheckInAnswer = self.shared.exchange().post("/v1/agent/checkin", &told)?;
+        self.reporter.told(state, &answer);
+        Ok(answer)
+    }
+
+    fn renew(&mut self) -> bool {
+        let exchange = self.shared.exchange();
+        let renewed = self.own.renew(&self.options.state, &exchange).and_then(|own| {
+            let exchange = own.exchange(&self.options.url)?;
+            Ok((own, exchange))
+        });
+        match renewed {
+            Ok((own, exchange)) => {
+                self.own = own;
+                *self.shared.exchange.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(exchange);
+                true
+            }
+            Err(error) => {
+                (self.options.say)(&format!("the certificate is not renewed: {error}"));
+                false
+            }
+        }
+    }
+
+    /// Looks at the repository where there is something new or the host's turn may have come. Says whether content was installed.
+    fn act(&mut self, generation: u64, is_paused: bool, machine: &mut dyn Machine) -> bool {
+        let is_new = generation != self.acted && !(is_paused && generation == self.acted_paused);
+        let is_time = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
+        let is_too_early = self.not_before.is_some_and(|moment| Instant::now() < moment);
+        if !(is_new || is_time) || is_too_early {
+            return false;
+        }
+        let like_it = self.options.stratum.clone().unwrap_or_else(|| self.options.host.stratum());
+        let kept = &self.own.identity;
+        let asker = Asker { host: &kept.host, ring: &kept.ring, stratum: &like_it, is_paused };
+        let fetched = machine.fetch(&asker);
+        for (content, why) in &fetched.refused {
+            (self.options.say)(&format!("content {content} is refused: {why}"));
+        }
+        if let Err(error) = self.watch.refused(&fetched.refused) {
+            (self.options.say)(&format!("a refusal is not reported: {error}"));
+        }
+        if let Some(why) = &fetched.failed {
+            (self.options.say)(&format!("content is not fetched: {why}"));
+            self.not_before = Instant::now().checked_add(self.fetch_back_off.failed(None));
+            return !fetched.installed.is_empty();
+        }
+        self.fetch_back_off.succeeded();
+        (self.not_before, self.looked) = (None, Some(Instant::now()));
+        if is_paused {
+            self.acted_paused = generation;
+        } else {
+            self.acted = generation;
+            if let Err(error) = self.options.state.write_json(ACTED, &generation) {
+                (self.options.say)(&format!("{error}: after a restart this generation is fetched again"));
+            }
+        }
+        !fetched.installed.is_empty()
+    }
+
+    fn note(&mut self, content: &watertight_fleet_wire::checkin::ContentPart, machine: &mut dyn Machine) {
+        if let Err(error) = self.watch.saw(content, now_ms(), &mut |id| machine.quarantined(id)) {
+            (self.options.say)(&format!("what became of content is not reported: {error}"));
+        }
+    }
+
+    /// Sends all that is spooled. Gives how many records were acknowledged.
+    ///
+    /// # Errors
+    /// The server did not take them; they stay.
+    pub fn send(&self) -> Result<usize, Failure> {
+        let spool = self.spool().map_err(|error| Failure::Named(error.to_string()))?;
+        send(&self.shared.exchange(), &spool, self.options.say)
+    }
+}
+
+fn send(exchange: &Exchange, spool: &Folder, say: Say) -> Result<usize, Failure> {
+    let named = |error: FolderError| Failure::Named(error.to_string());
+    let (boot, mut sent) = (boot_id(), 0_usize);
+    for stream in STREAMS {
+        while let Some((name, batch)) = spool::oldest(spool, stream, &boot).map_err(named)? {
+            let answer = match pack(&batch) {
+                Ok(packed) => exchange.post_batch::<RecordsAnswer>("/v1/agent/records", &packed).map(|_| ()),
+                Err(refused) => Err(Failure::Named(refused.to_string())),
+            };
+            match answer {
+                Ok(()) => sent = sent.saturating_add(batch.records.len()),
+                // It would be refused for ever, and hold up all that comes after it.
+                Err(error) if matches!(error, Failure::Named(_)) || is_of_form(&error) => {
+                    say(&format!("{} records are given up: {error}", batch.records.len()));
+                }
+                Err(error) => return Err(error),
+            }
+            spool::done(spool, stream, &name).map_err(named)?;
+        }
+    }
+    Ok(sent)
+}
+
+fn is_of_form(error: &Failure) -> bool {
+    matches!(error.code(), Some(Code::Form | Code::TooLarge))
+}
+
+/// Sends what comes into the spool.
+fn uplink(shared: &Shared, spool: &Folder, say: Say) {
+    let mut back_off = BackOff::default();
+    loop {
+        let wait = match send(&shared.exchange(), spool, say) {
+            Ok(_) => {
+                back_off.succeeded();
+                SPOOL_EVERY
+            }
+            // The check-in says why nobody answers; this says it no second time.
+            Err(error) => back_off.failed(error.retry_after_ms()),
+        };
+        std::thread::sleep(wait);
+    }
+}
+
+/// Waits for another generation than the newest that was heard of, and rings.
+fn doorbell(shared: &Shared, ring: &Sender<()>) {
+    let mut back_off = BackOff::default();
+    loop {
+        let heard = shared.heard.load(Relaxed);
+        if heard == 0 {
+            std::thread::sleep(SPOOL_EVERY); // no check-in went through yet
+            continue;
+        }
+        match shared.exchange().wait::<WaitAnswer>(&format!("/v1/agent/wait?generation={heard}")) {
+            Ok(answer) => {
+                back_off.succeeded();
+                if answer.generation != heard {
+                    // The check-in may have heard it meanwhile; one that did not hears it now.
+                    let _ = shared.heard.compare_exchange(heard, answer.generation, Relaxed, Relaxed);
+                    if ring.send(()).is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => std::thread::sleep(back_off.failed(error.retry_after_ms())),
+        }
+    }
+}

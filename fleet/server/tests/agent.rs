@@ -1,0 +1,223 @@
+//! The agent's library against a server that runs: over real TLS, each in its own words.
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::json;
+use support::Fleet;
+use watertight_fleet_agent::folder::Folder;
+use watertight_fleet_agent::identity::IdentityError;
+use watertight_fleet_agent::machine::{boot_id, this_host, Asker, Fetched, Machine};
+use watertight_fleet_agent::pause;
+use watertight_fleet_agent::service::{identity, Options, Service};
+use watertight_fleet_agent::spool::{oldest, Writer, STREAM_BYTES_MAX};
+use watertight_fleet_wire::checkin::{ContentPart, ProtectionPart};
+use watertight_fleet_wire::records::{Alert, Body, Stream};
+
+/// A host whose content is what the test says.
+#[derive(Default)]
+struct Pretended {
+    content: ContentPart,
+    fetches: Vec<(String, bool)>,
+}
+
+impl Machine for Pretended {
+    fn content(&mut self) -> ContentPart {
+        self.content.clone()
+    }
+    fn protection(&mut self) -> ProtectionPart {
+        ProtectionPart { level: "observe".into(), missing: Vec::new() }
+    }
+    fn quarantined(&mut self, _: &str) -> Option<String> {
+        None
+    }
+    fn fetch(&mut self, asker: &Asker<'_>) -> Fetched {
+        self.fetches.push((asker.host.to_owned(), asker.is_paused));
+        Fetched::default()
+    }
+}
+
+fn options(fleet: &Fleet, state: &Path, token: Option<String>) -> Options {
+    Options {
+        url: format!("https://localhost:{}", fleet.address.port()),
+        ca_pem: fleet.anchors(),
+        token,
+        host: this_host(Some("6.1"), Some("debian-12"), None),
+        stratum: None,
+        state: Folder::make(state).expect("a folder"),
+        say: |words| println!("{words}"),
+    }
+}
+
+fn service(options: &Options) -> Service {
+    Service::new(options.clone(), identity(options).expect("an identity")).expect("a service")
+}
+
+fn host(fleet: &Fleet, service: &Service) -> serde_json::Value {
+    fleet.admin().get(&format!("/v1/hosts/{}", service.own().identity.host)).json()
+}
+
+fn publish(fleet: &Fleet, text: &str) {
+    let metadata = fleet.state.join("content/metadata");
+    std::fs::create_dir_all(&metadata).expect("a folder");
+    std::fs::write(metadata.join("fresh"), text).expect("a file");
+    std::fs::rename(metadata.join("fresh"), metadata.join("timestamp.json")).expect("published");
+}
+
+#[test]
+fn a_host_enrols_once_and_its_identity_outlives_the_agent() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&dir.path().join("fleet"));
+    let state = dir.path().join("agent");
+    let first = service(&options(&fleet, &state, Some(fleet.token(&[]))));
+    assert_eq!(first.own().identity.ring, "early");
+    let again = service(&options(&fleet, &state, None));
+    assert_eq!(again.own().identity.host, first.own().identity.host, "no token is needed any more");
+}
+
+#[test]
+fn a_check_in_tells_what_runs_and_then_only_what_changed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&dir.path().join("fleet"));
+    let mut service = service(&options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[]))));
+    let content = ContentPart { id: "a".repeat(64), version: 3, slot: "factory".into(), is_paused: false };
+    let mut machine = Pretended { content, ..Pretended::default() };
+    let wait = service.turn(&mut machine);
+    assert!((60..=900).contains(&wait.as_secs()), "the server's interval: {wait:?}");
+    let seen = host(&fleet, &service);
+    assert_eq!(seen["seen"]["state"]["content"]["version"], 3, "{seen}");
+    assert_eq!(seen["seen"]["state"]["host"]["distribution"], "debian-12", "{seen}");
+    machine.content.version = 4;
+    service.turn(&mut machine);
+    let seen = host(&fleet, &service);
+    assert_eq!(seen["seen"]["state"]["content"]["version"], 4, "{seen}");
+    assert_eq!(seen["seen"]["state"]["host"]["distribution"], "debian-12", "what was not sent again stays: {seen}");
+    assert_eq!(seen["seen"]["state"]["protection"]["level"], "observe", "{seen}");
+}
+
+#[test]
+fn a_server_that_was_gone_costs_no_content_and_no_record() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (place, state) = (dir.path().join("fleet"), dir.path().join("agent"));
+    let fleet = Fleet::start(&place);
+    let mut service = service(&options(&fleet, &state, Some(fleet.token(&[]))));
+    let mut machine = Pretended::default();
+    service.turn(&mut machine);
+    let looked = machine.fetches.len();
+    fleet.kill();
+
+    let spool = service.spool().expect("a folder");
+    let mut writer = Writer::new(&spool, Stream::Alert, &boot_id(), STREAM_BYTES_MAX).expect("a writer");
+    let alert = Alert { rule: "r".into(), title: "t".into(), event_json: "{}".into(), ..Alert::default() };
+    writer.add(1, Body::Alert(alert));
+    writer.flush();
+    for _ in 0..3 {
+        assert!(service.turn(&mut machine).as_secs() <= 900);
+    }
+    assert_eq!(machine.fetches.len(), looked, "it never advances by itself");
+    service.send().expect_err("nobody is there");
+    assert!(oldest(&spool, Stream::Alert, &boot_id()).expect("readable").is_some(), "it is kept");
+
+    // It comes back at another port, which the agent is told at its next start.
+    let fleet = Fleet::start(&place);
+    let mut service = self::service(&options(&fleet, &state, None));
+    assert_eq!(service.send().expect("taken"), 1);
+    assert!(oldest(&spool, Stream::Alert, &boot_id()).expect("readable").is_none(), "acknowledged, and gone");
+    service.turn(&mut machine);
+    assert_eq!(host(&fleet, &service)["seen"]["state"]["protection"]["level"], "observe");
+}
+
+#[test]
+fn what_is_published_is_looked_at_once_and_under_a_pause_nothing_may_be_installed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&dir.path().join("fleet"));
+    let options = options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[])));
+    let mut service = service(&options);
+    let mut machine = Pretended::default();
+    let generation = |fleet: &Fleet, service: &Service| {
+        let agent = format!("/v1/hosts/{}", service.own().identity.host);
+        fleet.admin().get(&agent).json()["seen"]["generation"].as_u64()
+    };
+    service.turn(&mut machine);
+    service.turn(&mut machine);
+    assert_eq!(machine.fetches.len(), 1, "{:?}", machine.fetches);
+
+    pause::begin(&options.state, watertight_fleet_agent::clock::now_ms(), None).expect("kept");
+    let before = generation(&fleet, &service);
+    publish(&fleet, "one");
+    // The server looks for what is published by itself.
+    while machine.fetches.len() < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        service.turn(&mut machine);
+    }
+    service.turn(&mut machine);
+    assert_eq!((machine.fetches.len(), machine.fetches[1].1), (2, true), "only what is recalled");
+    assert_eq!(generation(&fleet, &service), before, "it has not acted on it");
+    assert_eq!(host(&fleet, &service)["seen"]["state"]["content"]["is_paused"], true);
+    pause::end(&options.state, 0).expect("ended");
+    service.turn(&mut machine);
+    assert_eq!((machine.fetches.len(), machine.fetches[2].1), (3, false));
+    service.turn(&mut machine);
+    assert!(generation(&fleet, &service) > before);
+}
+
+#[test]
+fn a_wrong_token_a_foreign_authority_and_a_wrong_name_are_told_apart_with_the_mend() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&dir.path().join("fleet"));
+    let other = Fleet::start(&dir.path().join("other"));
+    let refused = |options: &Options| -> IdentityError { identity(options).expect_err("no identity") };
+    let mut number = 0;
+    let mut fresh = |token: Option<&str>| {
+        number += 1;
+        options(&fleet, &dir.path().join(format!("agent-{number}")), token.map(str::to_owned))
+    };
+
+    let none = refused(&fresh(None));
+    assert!(none.is_final() && none.to_string().contains("--token-file"), "{none}");
+    let unknown = refused(&fresh(Some("nonsense")));
+    assert!(unknown.is_final() && unknown.to_string().contains("there is no such token"), "{unknown}");
+    let token = fleet.token(&[]);
+    identity(&fresh(Some(&token))).expect("an identity");
+    let used = refused(&fresh(Some(&token)));
+    assert!(used.is_final() && used.to_string().contains("the token was used"), "{used}");
+
+    let mut foreign = fresh(Some(&token));
+    foreign.ca_pem = other.anchors();
+    let foreign = refused(&foreign);
+    assert!(foreign.is_final() && foreign.to_string().contains("`--ca` must be"), "{foreign}");
+    let mut gone = fresh(Some(&token));
+    gone.url = format!("https://localhost:{}", other.address.port());
+    other.kill();
+    let gone = refused(&gone);
+    assert!(!gone.is_final() && gone.to_string().contains("nobody answers"), "{gone}");
+}
+
+#[test]
+fn a_revoked_host_says_so_and_keeps_what_it_has() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&dir.path().join("fleet"));
+    let mut service = service(&options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[]))));
+    let mut machine = Pretended::default();
+    service.turn(&mut machine);
+    let looked = machine.fetches.len();
+    let path = format!("/v1/hosts/{}/revoke", service.own().identity.host);
+    assert_eq!(fleet.admin().post(&path, &json!({ "reason": "stolen" })).status, 200);
+    service.turn(&mut machine);
+    let refused = service.send();
+    assert!(refused.is_ok(), "nothing was spooled: nothing is asked");
+    assert_eq!(machine.fetches.len(), looked);
+}
+
+#[test]
+fn an_answer_that_was_lost_costs_no_token() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&dir.path().join("fleet"));
+    let state = dir.path().join("agent");
+    let token = fleet.token(&[]);
+    let first = service(&options(&fleet, &state, Some(token.clone())));
+    std::fs::remove_file(state.join("identity.json")).expect("as if it had never come");
+    let second = service(&options(&fleet, &state, Some(token)));
+    assert_eq!(second.own().identity.host, first.own().identity.host);
+}
