@@ -263,3 +263,30 @@ pub(super) fn audit_of(id: &str, decision: &Decision, at_ms: u64) -> AuditEntry 
         reason: decision.why.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Pace = Pace { interval_ms: 60_000, jitter_ms: 6_000 };
+
+    #[test]
+    fn a_host_that_was_asked_to_come_sooner_is_no_sooner_silent() {
+        let awake = Awake { since_ms: 0, noted_ms: 1_000_000 };
+        assert_eq!(awake.due_ms(900_000, 966_000, PACE), 966_000);
+        assert_eq!(awake.due_ms(900_000, 900_100, PACE), 966_000, "its watch ended then: that makes no difference");
+        assert_eq!(awake.due_ms(900_000, 1_200_000, PACE), 1_200_000, "a longer promise is kept to");
+    }
+
+    #[test]
+    fn time_in_which_the_server_was_away_makes_nobody_silent() {
+        assert_eq!(Awake::new(2_000_000).due_ms(900_000, 966_000, PACE), 2_066_000);
+        let mut awake = Awake::new(0);
+        awake.note(9_000);
+        assert_eq!(awake.due_ms(1, 1, PACE), 66_001);
+        awake.note(500_000);
+        assert_eq!(awake.due_ms(1, 1, PACE), 566_000, "it stood still, or its clock was set forward");
+        awake.note(400_000);
+        assert_eq!(awake.due_ms(450_000, 516_000, PACE), 466_000, "its clock was set back");
+    }
+}

@@ -235,3 +235,88 @@ pub fn signed_packs(folder: &Path, now: Moment) -> anyhow::Result<(Vec<SignedPac
     let recalled = published_plan(folder)?.1.map_or_else(BTreeSet::new, |plan| plan.recall);
     Ok((packs, recalled))
 }
+
+#[cfg(test)]
+mod tests {
+    use watertight_fleet::gate::{Event, Rules};
+    use watertight_fleet::plan::{Evidence, Lane, Policy, Traits};
+    use watertight_fleet::rollout::{Input, Kin, Spec, Start};
+
+    use super::*;
+
+    fn id(letter: char) -> ContentId {
+        letter.to_string().repeat(64).parse().expect("an id")
+    }
+
+    /// A rollout to one host, begun.
+    fn begun(letter: char, version: u64) -> Running {
+        let any = || "any".to_owned();
+        let traits =
+            Traits { kernel: any(), distribution: any(), architecture: any(), agent_version: any(), workload: any() };
+        let kin = Kin { name: any(), traits, hosts: vec![(7, HostId("h".to_owned()))] };
+        let start = Start {
+            content: id(letter).to_string(),
+            name: "linux".into(),
+            version,
+            policy: Policy::of(Lane::STANDARD),
+            rules: Rules::default(),
+            evidence: Evidence::default(),
+            known: Vec::new(),
+        };
+        let mut running = Running::new(Spec::plan(start, vec![kin]).expect("a plan"));
+        running.take(0, Input::Start);
+        running
+    }
+
+    fn complete(letter: char, version: u64) -> Running {
+        let mut running = begun(letter, version);
+        for event in [Event::Given, Event::Healthy] {
+            running.take(1, Input::Host { host: 0, event });
+        }
+        running.take(Lane::STANDARD.stage_ms(), Input::Tick);
+        assert_eq!(running.state(), State::Complete);
+        running
+    }
+
+    fn started(rollouts: &[Running]) -> Vec<ContentId> {
+        let wanted = Wanted::of(rollouts.iter().map(|running| (running, 5_000)), &BTreeSet::new());
+        wanted.entries.iter().map(|entry| entry.content).collect()
+    }
+
+    #[test]
+    fn the_newest_content_comes_first_and_a_pause_takes_nobody_back() {
+        let mut rollouts = [complete('a', 1), begun('b', 2)];
+        assert_eq!(started(&rollouts), [id('b'), id('a')]);
+        rollouts[1].take(2, Input::Pause);
+        assert_eq!(started(&rollouts), [], "who has the newer one is not told to run the older");
+        rollouts[1].take(3, Input::Resume);
+        assert_eq!(started(&rollouts), [id('b'), id('a')]);
+    }
+
+    #[test]
+    fn what_is_halted_is_recalled_and_what_was_there_before_goes_on() {
+        let mut rollouts = [complete('a', 1), begun('b', 2)];
+        rollouts[1].take(2, Input::Abort);
+        assert_eq!(started(&rollouts), [id('a')]);
+        let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &BTreeSet::new());
+        assert_eq!((wanted.recall, wanted.is_under_way), ([id('b')].into(), false));
+    }
+
+    #[test]
+    fn hosts_of_strata_that_came_later_have_what_is_complete_and_the_holdback_what_is_open() {
+        let mut rollouts = [complete('a', 1)];
+        let ranges = |rollouts: &[Running]| {
+            let strata = ["new".to_owned()].into();
+            let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &strata);
+            let ranges = wanted.entries.into_iter().filter_map(|entry| match entry.cohort {
+                Cohort::Ranges(ranges) => Some(ranges),
+                Cohort::Hosts(_) => None,
+            });
+            ranges.flatten().map(|range| (range.stratum, range.to)).collect::<Vec<_>>()
+        };
+        let all = [("any".to_owned(), BUCKETS), ("new".to_owned(), BUCKETS)];
+        assert_eq!(ranges(&rollouts), all, "one host: nobody is held back");
+        rollouts[0].take(9, Input::Open);
+        assert_eq!((rollouts[0].state(), ranges(&rollouts)), (State::Open, all.to_vec()));
+    }
+}

@@ -8,6 +8,7 @@ use watertight_content_repo::key::SigningKey;
 use watertight_content_repo::publish::{publish, published_document, Authority, Document, OnlineKeys, Publication};
 use watertight_content_repo::release::{ContentId, EngineRange, Release, Ring, Step, WHOLE_PER_MILLION};
 use watertight_content_repo::time::Moment;
+use watertight_server::rollout::director::{KeyArgs, Keys};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 const DAY_S: i64 = 24 * 3600;
@@ -41,6 +42,18 @@ impl Desk {
         let key = |role: &str| [format!("--{role}-key"), path(&format!("{role}.key"))];
         let keys = ["director", "snapshot", "timestamp"].into_iter().flat_map(key);
         keys.chain(["--passphrase-file".to_owned(), path("passphrase")]).collect()
+    }
+
+    /// The same, as the server reads it.
+    pub fn keys(&self) -> Keys {
+        let path = |name: &str| Some(self.files.join(name));
+        let args = KeyArgs {
+            director_key: path("director.key"),
+            snapshot_key: path("snapshot.key"),
+            timestamp_key: path("timestamp.key"),
+            passphrase_file: path("passphrase"),
+        };
+        args.open().expect("its passphrase").expect("keys")
     }
 
     fn signed(&self, role: &str, mut document: Document) -> Document {

@@ -12,6 +12,10 @@ use desk::Desk;
 use hosts::VirtualHosts;
 use serde_json::{json, Value};
 use support::Fleet;
+use watertight_content_repo::director::{Cohort, Entry, HashRange, BUCKETS};
+use watertight_content_repo::release::ContentId;
+use watertight_content_repo::time::Moment;
+use watertight_server::rollout::director::{publish_wanted, signed_packs, Wanted};
 
 /// Only a hang is stopped by it.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -185,8 +189,8 @@ fn who_steals_the_directors_key_introduces_nothing() {
     let fleet = start(dir.path(), &desk);
     let hosts = VirtualHosts::start(&fleet, 3, desk.root());
     online(&fleet, 3);
-    let malware = watertight_content_repo::release::ContentId::of(b"malware").to_string();
-    let now = watertight_content_repo::time::Moment::now();
+    let malware = ContentId::of(b"malware").to_string();
+    let now = Moment::now();
     let listed: Vec<String> = hosts.shared.runs.lock().expect("whole").keys().cloned().collect();
     desk.publish_plan(&json!({
         "format": 1, "epoch": 1, "issued": now, "lease_until": now.plus_s(3600), "paused": false, "recall": [],
@@ -198,4 +202,28 @@ fn who_steals_the_directors_key_introduces_nothing() {
     let id = begin(&fleet, "linux");
     wait_for_state(&fleet, &id, "complete");
     assert_eq!((hosts.run(&good), hosts.began(&malware)), (3, 0), "the server's own word follows on it");
+}
+
+#[test]
+fn a_document_that_says_what_is_wanted_is_left_alone_until_its_lease_is_half_over_and_a_recall_stays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let folder = dir.path().join("content");
+    let (keys, now) = (desk.keys(), Moment::now());
+    let is_published = |wanted: &Wanted, now| publish_wanted(&folder, &keys, wanted, now).expect("a repository");
+    assert!(!is_published(&Wanted::default(), now), "nothing is there, and nothing is to be said");
+    let content: ContentId = desk.publish(1, b"pack one").parse().expect("an id");
+    assert!(!is_published(&Wanted::default(), now), "nothing is to be said");
+    let [first, second] = ["a", "b"].map(|letter| letter.repeat(64).parse::<ContentId>().expect("an id"));
+    let recall = |content| Wanted { recall: [content].into(), ..Wanted::default() };
+    assert!(is_published(&recall(first), now));
+    assert!(!is_published(&recall(first), now));
+    assert!(is_published(&recall(second), now));
+    assert_eq!(signed_packs(&folder, now).expect("a repository").1, [first, second].into(), "what was recalled stays recalled");
+    let ranges = vec![HashRange { stratum: "any".into(), from: 0, to: BUCKETS }];
+    let entry = Entry { content, cohort: Cohort::Ranges(ranges), not_before: now, not_after: now.plus_s(9) };
+    let wanted = Wanted { entries: vec![entry], ..Wanted::default() };
+    assert!(is_published(&wanted, now));
+    assert!(!is_published(&wanted, now.plus_s(3600)));
+    assert!(is_published(&wanted, now.plus_s(13 * 3600)), "half of its lease is over");
 }
