@@ -212,8 +212,8 @@ impl VirtualHost {
             if id == self.content || self.quarantine.contains(&id) {
                 continue;
             }
-            let began = &mut *shared.began.lock().expect("whole");
-            began.entry(self.agent.host.clone()).or_default().insert(id.clone());
+            let host = self.agent.host.clone();
+            shared.began.lock().expect("whole").entry(host).or_default().insert(id.clone());
             if shared.killers.read().expect("whole").contains(&id) {
                 self.quarantine.insert(id.clone());
                 self.fell_back(&id);
