@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::spec::Spec;
-use crate::gate::{Bucket, Decision, Event, Gate, Metric, StageHosts, Verdict};
+use crate::gate::{Bucket, Decision, Event, Gate, Metric, Verdict};
 use crate::plan::{Cohort, HostId, Roster};
 use crate::{HostIndex, Ms};
 
@@ -287,14 +287,14 @@ impl Running {
     /// Where it stands.
     #[must_use]
     pub fn state(&self) -> State {
-        match () {
-            () if self.gate.is_halted() => State::Halted,
-            () if self.is_open => State::Open,
-            () if self.is_complete => State::Complete,
-            () if self.is_paused => State::Paused,
-            () if self.is_holding => State::Holding,
-            () => State::Running,
-        }
+        let found = [
+            (self.gate.is_halted(), State::Halted),
+            (self.is_open, State::Open),
+            (self.is_complete, State::Complete),
+            (self.is_paused, State::Paused),
+            (self.is_holding, State::Holding),
+        ];
+        found.into_iter().find(|(is_so, _)| *is_so).map_or(State::Running, |(_, state)| state)
     }
 
     /// The stage that runs or ran last, from 1; 0 before the start.
@@ -377,12 +377,6 @@ impl Running {
             counts.unreached += u64::from(track.runs_it() && track.is_away);
         }
         counts
-    }
-
-    /// The present stage's hosts, as the gate counts them in its last decision.
-    #[must_use]
-    pub fn stage_hosts(&self) -> StageHosts {
-        self.last.as_ref().map(|last| last.evidence.hosts).unwrap_or_default()
     }
 
     pub(super) fn track(&self, host: HostIndex) -> Option<&Track> {
