@@ -106,9 +106,11 @@ fn a_host_is_heard_once_and_what_it_said_before_is_no_word_about_the_content() {
     let host = rollout.chosen()[0];
     assert_eq!(rollout.see(5, host, runs("old", 5)), 0, "it has not fetched it yet");
     assert_eq!(rollout.see(6, host, runs("", 6)), 0, "it does not know yet");
+    assert_eq!(rollout.running.wanted_ms(host, 6), Some(10_006), "it is asked again soon");
+    assert_eq!(rollout.running.wanted_ms(399, 6), None, "nothing is wanted of one whose turn has not come");
     assert_eq!(rollout.see(7, host, runs("new", 7)), 1);
     assert_eq!(rollout.see(8, host, runs("new", 8)), 0, "given once");
-    assert_eq!(rollout.running.wanted_ms(host), Some(7 + WATCH_MS));
+    assert_eq!(rollout.running.wanted_ms(host, 8), Some(7 + WATCH_MS));
     assert_eq!(rollout.see(9, host, runs("", 9)), 0, "an agent that begins anew has left nothing");
     assert_eq!(rollout.see(7 + WATCH_MS, host, runs("new", 6 + WATCH_MS)), 0, "its watch was not over when it spoke");
     assert_eq!(rollout.see(8 + WATCH_MS, host, runs("new", 7 + WATCH_MS)), 1);

@@ -5,7 +5,12 @@
 
 use super::running::{Input, Running};
 use crate::gate::{Event, Metric};
+use crate::plan::{Cohort, LISTED_MAX};
 use crate::{HostIndex, Ms};
+
+/// A host that fetches is heard so often while it may.
+const LOOKS_IN_PICKUP: u64 = 6;
+const LOOK_MS_MIN: Ms = 500;
 
 /// A host, as it is known now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,10 +59,24 @@ impl Running {
         }
     }
 
-    /// When the host's word is wanted, on the rollout's clock: at the end of its watch.
+    /// When the host's word is wanted, on the rollout's clock: at the end of its watch; and soon, as long as it was given the content in a
+    /// small stage and has not said that it runs it.
     #[must_use]
-    pub fn wanted_ms(&self, host: HostIndex) -> Option<Ms> {
-        let track = self.track(host).filter(|track| track.runs_it() && !track.is_healthy && !track.is_away)?;
-        Some(track.given_ms?.saturating_add(self.spec().plan.policy.lane.watch_ms))
+    pub fn wanted_ms(&self, host: HostIndex, at_ms: Ms) -> Option<Ms> {
+        let lane = &self.spec().plan.policy.lane;
+        let track = self.track(host).filter(|track| !track.is_away && !track.is_healthy && !track.has_left)?;
+        match track.given_ms {
+            Some(given_ms) => Some(given_ms.saturating_add(lane.watch_ms)),
+            None if track.stage > 0 && track.stage == self.stage() && self.is_small_stage() => {
+                Some(at_ms.saturating_add((lane.pickup_ms / LOOKS_IN_PICKUP).max(LOOK_MS_MIN)))
+            }
+            None => None,
+        }
+    }
+
+    /// Whether the stage's hosts are so few that it costs nothing to hear each of them often.
+    fn is_small_stage(&self) -> bool {
+        let is_named = matches!(self.cohorts().last(), Some(Cohort::Hosts(_)));
+        is_named || self.spec().hosts() as usize <= LISTED_MAX
     }
 }

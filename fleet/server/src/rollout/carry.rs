@@ -236,7 +236,7 @@ fn look_at_hosts(live: &Live, pace: Pace, awake: &Awake, now_ms: u64, inputs: &m
         } else {
             live.running.observe(number, look, inputs);
         }
-        if let Some(wanted_ms) = live.running.wanted_ms(number) {
+        if let Some(wanted_ms) = live.running.wanted_ms(number, live.clock_ms()) {
             host.wanted_ms = now_ms.saturating_add(wanted_ms.saturating_sub(live.clock_ms()));
         }
     }
