@@ -45,8 +45,9 @@ impl Rollouts {
         let mut awake = Awake::new(now_ms());
         while !*stopping.borrow() {
             awake.note(now_ms());
-            // What the store refused is noted where it is refused; the next moment tries again.
-            let _ = self.moment(server, &awake).await;
+            if self.moment(server, &awake).await.is_err() {
+                self.heard(); // what the store refused is noted where it is refused; the next moment tries again
+            }
             let moment = if server.hosts.len() > MANY_HOSTS { MOMENT_OF_MANY } else { MOMENT };
             tokio::select! {
                 () = sleep(moment) => {}
@@ -204,7 +205,9 @@ impl Awake {
     /// asked to come sooner, because its watch ends, is no sooner silent.
     pub(super) fn due_ms(&self, seen_ms: u64, promised_ms: u64, pace: Pace) -> u64 {
         let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
-        let is_of_another_clock = seen_ms > self.noted_ms || promised_ms.saturating_sub(seen_ms) > PROMISE_MS_MAX;
+        // A host may have come since the moment was noted.
+        let is_to_come = seen_ms > self.noted_ms.saturating_add(AWAY_MS);
+        let is_of_another_clock = is_to_come || promised_ms.saturating_sub(seen_ms) > PROMISE_MS_MAX;
         let due_ms = self.since_ms.max(if is_of_another_clock { 0 } else { seen_ms }).saturating_add(usual_ms);
         due_ms.max(if is_of_another_clock { 0 } else { promised_ms })
     }
@@ -286,6 +289,7 @@ mod tests {
         assert_eq!(awake.due_ms(1, 1, PACE), 66_001);
         awake.note(500_000);
         assert_eq!(awake.due_ms(1, 1, PACE), 566_000, "it stood still, or its clock was set forward");
+        assert_eq!(awake.due_ms(500_100, 566_100, PACE), 566_100, "a host that came a moment later is not of another clock");
         awake.note(400_000);
         assert_eq!(awake.due_ms(450_000, 516_000, PACE), 466_000, "its clock was set back");
     }
