@@ -81,9 +81,10 @@ fn good_content_reaches_all_but_the_holdback_and_bad_content_is_recalled_from_th
     let id = begin(&fleet, "linux");
     let done = wait_for_state(&fleet, &id, "complete");
     assert_eq!(done["failed"], 0, "{done}");
-    let exposed = done["exposed"].as_u64().expect("a count");
+    // One host may still be on its way.
+    wait_for("as many run it as were given it", || status(&fleet, &id)["exposed"] == hosts.run(&good));
+    let exposed = hosts.run(&good);
     assert!((90..=100).contains(&exposed), "all but a hundredth, by chance: {done}");
-    assert_eq!(hosts.run(&good) as u64, exposed);
 
     let bad = desk.publish(2, b"pack two");
     hosts.shared.killers.write().expect("whole").insert(bad.clone());
@@ -99,7 +100,7 @@ fn good_content_reaches_all_but_the_holdback_and_bad_content_is_recalled_from_th
     let decision = &halted["decisions"][0]["decision"];
     assert_eq!(decision["verdict"], "halt", "{halted}");
     assert!(decision["why"].as_str().is_some_and(|why| why.len() > 20), "{decision}");
-    wait_for("everything runs the good content again", || hosts.run(&good) as u64 == exposed && hosts.run(&bad) == 0);
+    wait_for("everything runs the good content again", || hosts.run(&good) >= exposed && hosts.run(&bad) == 0);
     let again = fleet.admin().post("/v1/rollouts", &wish(&bad));
     assert_eq!(again.status, 409, "what was halted is not begun again: {}", again.text());
     let page = fleet.admin().get("/").text();
