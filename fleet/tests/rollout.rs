@@ -190,3 +190,21 @@ fn a_person_pauses_aborts_and_ends_a_hold_and_nothing_else() {
     rollout.take(2 * STAGE_MS + 11, Input::Resume);
     assert_eq!(rollout.running.state(), State::Halted, "a halt is final");
 }
+
+#[test]
+fn a_host_that_crashes_for_ever_is_one_event_and_another_crash_of_it_is_another() {
+    let mut rollout = Rollout::of(400);
+    let host = rollout.chosen()[0];
+    let crashed = |bucket, with_content| {
+        let crash = Some(Crash { bucket: Bucket(bucket), is_ours: true });
+        Event::Failed { metric: Metric::EngineCrash, with_content, crash }
+    };
+    assert!(!rollout.running.has_heard(host, crashed(1, true)));
+    rollout.take(1, Input::Host { host, event: crashed(1, true) });
+    assert!(rollout.running.has_heard(host, crashed(1, true)));
+    assert!(!rollout.running.has_heard(host, crashed(2, true)), "another bucket");
+    assert!(!rollout.running.has_heard(host, crashed(1, false)), "without the content");
+    let other = Event::Failed { metric: Metric::Budget, with_content: true, crash: None };
+    assert!(!rollout.running.has_heard(host, other), "another metric");
+    assert!(!rollout.running.has_heard(host, Event::Healthy));
+}

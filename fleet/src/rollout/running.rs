@@ -90,11 +90,19 @@ pub(super) struct Track {
     pub(super) is_away: bool,
     /// Failed in any metric while it had the content.
     pub(super) has_failed: bool,
+    /// Metrics that it failed in, a bit each: without the content, and 16 bits on with it.
+    failed: u32,
+    /// Its last crash, and whether it had the content then.
+    crash: Option<(Bucket, bool)>,
 }
 
 impl Track {
     pub(super) fn runs_it(&self) -> bool {
         self.given_ms.is_some() && !self.has_left
+    }
+
+    fn bit(metric: Metric, with_content: bool) -> u32 {
+        1 << (metric as u32 + if with_content { 16 } else { 0 })
     }
 }
 
@@ -220,7 +228,9 @@ impl Running {
                 track.given_ms.get_or_insert(at_ms);
                 track.is_away = false;
             }
-            Event::Failed { metric, with_content, .. } => {
+            Event::Failed { metric, with_content, crash } => {
+                track.failed |= Track::bit(metric, with_content);
+                track.crash = crash.map(|crash| (crash.bucket, with_content)).or(track.crash);
                 if with_content {
                     track.given_ms.get_or_insert(at_ms);
                     track.has_failed = true;
@@ -381,6 +391,14 @@ impl Running {
 
     pub(super) fn track(&self, host: HostIndex) -> Option<&Track> {
         self.tracks.get(host as usize)
+    }
+
+    /// Whether a failure of a host was heard before and tells nothing new: a host that crashes for ever is one event.
+    #[must_use]
+    pub fn has_heard(&self, host: HostIndex, event: Event) -> bool {
+        let (Event::Failed { metric, with_content, crash }, Some(track)) = (event, self.track(host)) else { return false };
+        let is_same_crash = crash.is_none_or(|crash| track.crash == Some((crash.bucket, with_content)));
+        track.failed & Track::bit(metric, with_content) != 0 && is_same_crash
     }
 
     /// Whether the host has the content, as far as is known.

@@ -15,7 +15,12 @@ pub fn bucket(id: &str) -> Bucket {
 /// What a record of a host says to a rollout. `host` is its number there, if it is one of the rollout's.
 pub(super) fn inputs(running: &Running, host: Option<HostIndex>, record: &Record, inputs: &mut Vec<Input>) {
     match (&record.body, host) {
-        (Some(Body::Crash(crash)), Some(host)) => inputs.push(Input::Host { host, event: crashed(running, host, crash) }),
+        (Some(Body::Crash(crash)), Some(host)) => {
+            let event = crashed(running, host, crash);
+            if !running.has_heard(host, event) {
+                inputs.push(Input::Host { host, event });
+            }
+        }
         // A crash where the rollout is not is not its doing.
         (Some(Body::Crash(crash)), None) if crash.content != running.spec().content => {
             inputs.push(Input::Known { bucket: bucket(&crash.bucket) });
@@ -39,7 +44,7 @@ fn healthy(running: &Running, host: HostIndex, health: &Health, inputs: &mut Vec
     let with_content = health.content == running.spec().content;
     let mut tell = |event| inputs.push(Input::Host { host, event });
     let failed = |metric| Event::Failed { metric, with_content, crash: None };
-    if let Some(metric) = metric(&health.metric) {
+    if let Some(metric) = metric(&health.metric).filter(|metric| !running.has_heard(host, failed(*metric))) {
         tell(failed(metric));
     }
     let outcome = Outcome::try_from(health.outcome).unwrap_or(Outcome::Unknown);
