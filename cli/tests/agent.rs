@@ -258,20 +258,28 @@ fn a_rollout_that_is_started_by_command_reaches_a_real_agent_and_says_when_it_wa
     let place = Place::new();
     let program = place.bring(&program);
     place.publish_release();
-    let keys = "--director-key director.key --snapshot-key online.key --timestamp-key online.key --passphrase-file passphrase";
+    let keys =
+        "--director-key director.key --snapshot-key online.key --timestamp-key online.key --passphrase-file passphrase";
     let (_server, url) = place.serve(&program, keys);
     let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
     place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
     let api = format!("--server {url} --ca fleet/ca.pem --token-file fleet/admin.token");
     assert_eq!(place.run(&format!("rollout status {api}")).status.code(), Some(4), "none was begun");
-    assert_eq!(place.run(&format!("rollout start linux --reason test {api}")).status.code(), Some(6), "there is no host");
+    assert_eq!(
+        place.run(&format!("rollout start linux --reason test {api}")).status.code(),
+        Some(6),
+        "there is no host"
+    );
     assert_eq!(place.run(&format!("rollout plan windows {api}")).status.code(), Some(4), "nobody signed that");
 
     let mut agent = place.agent(&url, "--content-root roles/root.json");
     place.wait_for("a host to plan for", || place.run(&format!("rollout plan linux {api}")).status.success());
     let begun = place.good(&format!("rollout start linux@7 --watch-s 2 --reason test -o json {api}"));
     let begun: Json = serde_json::from_str(&begun).expect("JSON");
-    assert_eq!((begun["id"].as_str(), begun["state"].as_str(), begun["hosts"].as_u64()), (Some("r1"), Some("running"), Some(1)));
+    assert_eq!(
+        (begun["id"].as_str(), begun["state"].as_str(), begun["hosts"].as_u64()),
+        (Some("r1"), Some("running"), Some(1))
+    );
     place.wait_for("the content", || place.has_in_slot(7));
 
     let identity: Json = serde_json::from_str(&place.read("agent/identity.json").expect("an identity")).expect("JSON");

@@ -14,7 +14,11 @@ fn spec(hosts: u32) -> Spec {
     let traits =
         Traits { kernel: any(), distribution: any(), architecture: any(), agent_version: any(), workload: any() };
     let bucket = |place: u32| u32::try_from(u64::from(place) * BUCKETS / u64::from(hosts)).expect("a bucket");
-    let kin = Kin { name: any(), traits, hosts: (0..hosts).map(|place| (bucket(place), HostId(format!("h{place}")))).collect() };
+    let kin = Kin {
+        name: any(),
+        traits,
+        hosts: (0..hosts).map(|place| (bucket(place), HostId(format!("h{place}")))).collect(),
+    };
     let start = Start {
         content: "new".into(),
         name: "linux".into(),
@@ -149,7 +153,8 @@ fn silent_hosts_hold_a_stage_and_others_of_their_stratum_take_their_places() {
 #[test]
 fn a_new_crash_of_ours_on_two_hosts_halts_and_a_known_one_is_left_to_the_statistic() {
     let crash = Some(Crash { bucket: Bucket(7), is_ours: true });
-    let crashed = |host| Input::Host { host, event: Event::Failed { metric: Metric::EngineCrash, with_content: true, crash } };
+    let crashed =
+        |host| Input::Host { host, event: Event::Failed { metric: Metric::EngineCrash, with_content: true, crash } };
     let mut rollout = Rollout::of(20); // so few that no statistic reaches its threshold
     rollout.stage(0, 0);
     let hosts: Vec<HostIndex> = (0..20).filter(|host| rollout.running.runs_it(*host)).collect();

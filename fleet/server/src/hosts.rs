@@ -136,10 +136,9 @@ impl Host {
     /// The usual pace, or one that brings the host back when its word is wanted.
     fn pace(&self, usual: Pace, now_ms: u64) -> Pace {
         match self.wanted_ms.saturating_sub(now_ms) {
-            left_ms if left_ms > 0 && left_ms < usual.interval_ms => Pace {
-                interval_ms: left_ms.max(WANTED_MS_MIN),
-                jitter_ms: usual.jitter_ms.min(WANTED_JITTER_MS),
-            },
+            left_ms if left_ms > 0 && left_ms < usual.interval_ms => {
+                Pace { interval_ms: left_ms.max(WANTED_MS_MIN), jitter_ms: usual.jitter_ms.min(WANTED_JITTER_MS) }
+            }
             _ => usual,
         }
     }

@@ -396,7 +396,9 @@ impl Running {
     /// Whether a failure of a host was heard before and tells nothing new: a host that crashes for ever is one event.
     #[must_use]
     pub fn has_heard(&self, host: HostIndex, event: Event) -> bool {
-        let (Event::Failed { metric, with_content, crash }, Some(track)) = (event, self.track(host)) else { return false };
+        let (Event::Failed { metric, with_content, crash }, Some(track)) = (event, self.track(host)) else {
+            return false;
+        };
         let is_same_crash = crash.is_none_or(|crash| track.crash == Some((crash.bucket, with_content)));
         track.failed & Track::bit(metric, with_content) != 0 && is_same_crash
     }

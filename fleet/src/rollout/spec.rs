@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{Bucket, Rules};
-use crate::plan::{plan, Candidate, Evidence, Fleet, HostId, Plan, PlanError, Policy, Roster, Stratum, Traits, LISTED_MAX};
+use crate::plan::{
+    plan, Candidate, Evidence, Fleet, HostId, Plan, PlanError, Policy, Roster, Stratum, Traits, LISTED_MAX,
+};
 use crate::{HostIndex, Ms};
 
 /// Hosts that are alike, as they are when a rollout is planned.

@@ -249,11 +249,14 @@ mod tests {
             workload: workload.into(),
             name: "web-7".into(),
         };
-        let strata = [host("6.1", "web"), host("6-1", "web"), host("6.1", ""), host("\u{e9}\u{2026}", &"x".repeat(256))];
+        let strata =
+            [host("6.1", "web"), host("6-1", "web"), host("6.1", ""), host("\u{e9}\u{2026}", &"x".repeat(256))];
         let names: std::collections::BTreeSet<String> = strata.iter().map(HostPart::stratum).collect();
         assert_eq!(names.len(), strata.len(), "{names:?}");
         for name in names {
-            assert!(name.len() <= 64 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
+            assert!(
+                name.len() <= 64 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            );
         }
         let other_name = HostPart { name: "db-1".into(), ..host("6.1", "web") };
         assert_eq!(other_name.stratum(), host("6.1", "web").stratum(), "a host's own name is no kind");

@@ -29,13 +29,20 @@ pub(super) fn plan(plan: &Value) -> String {
     );
     match text(plan, "statistics").as_str() {
         "too_few_hosts" => words.push_str("too few hosts for statistics: the breaker on each host decides\n"),
-        "no_holdback" => words.push_str("too few hosts to hold any back: after the last stage there is nobody to compare with\n"),
+        "no_holdback" => {
+            words.push_str("too few hosts to hold any back: after the last stage there is nobody to compare with\n")
+        }
         _ => {}
     }
     for stage in list(plan, "stages") {
         let named: Vec<String> = list(stage, "named").filter_map(Value::as_str).map(printable).collect();
         let named = if named.is_empty() { "by chance".to_owned() } else { named.join(" ") };
-        let _ = writeln!(words, "  stage {}: {} hosts have it; {named}", number(stage, "number"), number(stage, "hosts_so_far"));
+        let _ = writeln!(
+            words,
+            "  stage {}: {} hosts have it; {named}",
+            number(stage, "number"),
+            number(stage, "hosts_so_far")
+        );
     }
     words
 }
@@ -63,7 +70,13 @@ pub(super) fn status(status: &Value) -> String {
     let mut words = line(status);
     for row in list(status, "decisions") {
         let Some(decision) = row.get("decision") else { continue };
-        let _ = writeln!(words, "  stage {}, {}: {}", number(decision, "stage"), text(decision, "verdict"), text(decision, "why"));
+        let _ = writeln!(
+            words,
+            "  stage {}, {}: {}",
+            number(decision, "stage"),
+            text(decision, "verdict"),
+            text(decision, "why")
+        );
     }
     let unreached: Vec<String> = list(status, "unreached").filter_map(Value::as_str).map(printable).collect();
     if !unreached.is_empty() {

@@ -110,8 +110,7 @@ impl Rollouts {
             return;
         }
         let (folder, next) = (self.folder.clone(), wanted.clone());
-        let published =
-            tokio::task::spawn_blocking(move || publish_wanted(&folder, &keys, &next, Moment::now())).await;
+        let published = tokio::task::spawn_blocking(move || publish_wanted(&folder, &keys, &next, Moment::now())).await;
         let trouble = match published {
             Ok(Ok(is_new)) => {
                 (held.wanted, held.compared_ms) = (Some(wanted), now_ms);
@@ -289,7 +288,11 @@ mod tests {
         assert_eq!(awake.due_ms(1, 1, PACE), 66_001);
         awake.note(500_000);
         assert_eq!(awake.due_ms(1, 1, PACE), 566_000, "it stood still, or its clock was set forward");
-        assert_eq!(awake.due_ms(500_100, 566_100, PACE), 566_100, "a host that came a moment later is not of another clock");
+        assert_eq!(
+            awake.due_ms(500_100, 566_100, PACE),
+            566_100,
+            "a host that came a moment later is not of another clock"
+        );
         awake.note(400_000);
         assert_eq!(awake.due_ms(450_000, 516_000, PACE), 466_000, "its clock was set back");
     }

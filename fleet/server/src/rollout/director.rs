@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use watertight_content_repo::director::{Cohort, Entry, HashRange, Plan, BUCKETS, DIRECTOR_ROLE, PLAN_PATH, PLAN_SIZE_BYTES_MAX};
+use watertight_content_repo::director::{
+    Cohort, Entry, HashRange, Plan, BUCKETS, DIRECTOR_ROLE, PLAN_PATH, PLAN_SIZE_BYTES_MAX,
+};
 use watertight_content_repo::key::SigningKey;
 use watertight_content_repo::publish::{publish, published_document, Document, OnlineKeys, Publication};
 use watertight_content_repo::release::{ContentId, SignedPack};
@@ -113,7 +115,8 @@ impl Wanted {
             }
             if state != State::Paused {
                 let begun = Moment::from_unix_s(i64::try_from(started_ms / 1000).unwrap_or(i64::MAX));
-                let entry = |cohort| Entry { content, cohort, not_before: begun, not_after: begun.plus_s(ENTRY_LIFE_S) };
+                let entry =
+                    |cohort| Entry { content, cohort, not_before: begun, not_after: begun.plus_s(ENTRY_LIFE_S) };
                 wanted.entries.extend(cohorts(running, strata).into_iter().map(entry));
             }
         }

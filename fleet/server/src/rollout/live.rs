@@ -52,7 +52,8 @@ pub(super) struct Live {
 impl Live {
     /// Reads a rollout and all that moved it.
     pub(super) fn read(row: &RolloutRow, journal: &[JournalRow], hosts: &Hosts) -> Result<Self, StoreError> {
-        let damaged = |error: serde_json::Error| StoreError::Damaged { why: format!("rollout r{}: {error}", row.number) };
+        let damaged =
+            |error: serde_json::Error| StoreError::Damaged { why: format!("rollout r{}: {error}", row.number) };
         let spec: Spec = serde_json::from_str(&row.spec).map_err(damaged)?;
         let cells = spec.ids().map(|id| hosts.get(&id.0)).collect();
         let index = spec.ids().map(|id| id.0.clone()).zip(0..).collect();
@@ -117,7 +118,11 @@ impl Live {
     }
 
     /// Takes an entry in, and gives the rows by which it is stored.
-    pub(super) fn move_on(&mut self, entry: &Entry, now_ms: u64) -> Result<(JournalRow, Vec<DecisionRow>, Vec<Decision>), StoreError> {
+    pub(super) fn move_on(
+        &mut self,
+        entry: &Entry,
+        now_ms: u64,
+    ) -> Result<(JournalRow, Vec<DecisionRow>, Vec<Decision>), StoreError> {
         let text = |error: serde_json::Error| StoreError::Failed { why: error.to_string() };
         let decisions = self.take(entry);
         let row = JournalRow { number: self.next, entry: serde_json::to_string(entry).map_err(text)? };

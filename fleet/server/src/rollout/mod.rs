@@ -115,8 +115,12 @@ impl Rollouts {
         let refuse = |why: &str| Err(RolloutError::Conflict(format!("rollout {id} is {}: {why}", state.name())));
         match (input, state) {
             (Input::Abort, State::Halted) => return refuse("nothing of it is left to stop"),
-            (Input::Pause | Input::Resume | Input::Promote, State::Halted) => return refuse("a halt is final; begin another"),
-            (Input::Pause | Input::Resume | Input::Promote, State::Complete | State::Open) => return refuse("it has ended"),
+            (Input::Pause | Input::Resume | Input::Promote, State::Halted) => {
+                return refuse("a halt is final; begin another")
+            }
+            (Input::Pause | Input::Resume | Input::Promote, State::Complete | State::Open) => {
+                return refuse("it has ended")
+            }
             (Input::Resume, State::Running | State::Holding) => return refuse("it was not paused"),
             (Input::Promote, State::Running | State::Paused) => return refuse("only a hold is ended by a person"),
             _ => {}
@@ -153,7 +157,9 @@ impl Rollouts {
         if let Err(error) = stored {
             held.is_read = false;
             return Err(match error {
-                StoreError::Taken => RolloutError::Conflict("another server has moved this rollout: look again".to_owned()),
+                StoreError::Taken => {
+                    RolloutError::Conflict("another server has moved this rollout: look again".to_owned())
+                }
                 error => error.into(),
             });
         }

@@ -89,7 +89,8 @@ pub struct PlannedStage {
 impl PlanAnswer {
     fn of(spec: &Spec) -> Self {
         let plan = &spec.plan;
-        let share = u128::from(plan.hosts) * u128::from(plan.holdback_from) / u128::from(watertight_fleet::plan::BUCKETS);
+        let share =
+            u128::from(plan.hosts) * u128::from(plan.holdback_from) / u128::from(watertight_fleet::plan::BUCKETS);
         let statistics = match plan.statistics {
             Statistics::Full => "full",
             Statistics::NoHoldback => "no_holdback",
@@ -134,7 +135,8 @@ impl Rollouts {
     /// There is no such pack or no host for it, another of its name is under way, or something speaks against it.
     pub async fn start(&self, server: &Server, wish: &Wish, audit: AuditEntry) -> Result<RolloutAnswer, RolloutError> {
         if self.keys.is_none() {
-            let mend = "this server has no director's key: start it with --director-key, --snapshot-key, --timestamp-key";
+            let mend =
+                "this server has no director's key: start it with --director-key, --snapshot-key, --timestamp-key";
             return Err(RolloutError::Conflict(mend.to_owned()));
         }
         let mut held = self.held.lock().await;
@@ -143,8 +145,7 @@ impl Rollouts {
         let number = held.rollouts.last_key_value().map_or(0, |(number, _)| *number).saturating_add(1);
         let heard = server.store.newest_evidence().await?;
         let text = |error: serde_json::Error| StoreError::Failed { why: error.to_string() };
-        let row =
-            RolloutRow { number, started_ms: audit.at_ms, spec: serde_json::to_string(&spec).map_err(text)? };
+        let row = RolloutRow { number, started_ms: audit.at_ms, spec: serde_json::to_string(&spec).map_err(text)? };
         let entry = Entry {
             at_ms: audit.at_ms,
             heard,
@@ -152,7 +153,8 @@ impl Rollouts {
             word: Some(format!("{}: {}", audit.actor, audit.reason)),
         };
         let first = JournalRow { number: 0, entry: serde_json::to_string(&entry).map_err(text)? };
-        let audit = AuditEntry { subject: format!("{} of {} version {}", id(number), spec.name, spec.version), ..audit };
+        let audit =
+            AuditEntry { subject: format!("{} of {} version {}", id(number), spec.name, spec.version), ..audit };
         match server.noted(server.store.put_rollout(&row, &first, &audit).await) {
             Err(StoreError::Taken) => {
                 held.is_read = false;
@@ -170,7 +172,8 @@ impl Rollouts {
         let now = Moment::now();
         let read = tokio::task::spawn_blocking(move || director::signed_packs(&folder, now)).await;
         let read = read.map_err(|error| RolloutError::Form(error.to_string()))?;
-        let (packs, recalled) = read.map_err(|error| RolloutError::Conflict(format!("the content repository: {error:#}")))?;
+        let (packs, recalled) =
+            read.map_err(|error| RolloutError::Conflict(format!("the content repository: {error:#}")))?;
         let pack = find(&packs, &wish.content)?;
         let (policy, content) = (policy(wish)?, pack.id.to_string());
         check(held, pack, &packs)?;
@@ -235,7 +238,9 @@ fn check(held: &Held, pack: &SignedPack, packs: &[SignedPack]) -> Result<(), Rol
     let floor = packs.iter().filter(|other| other.release.name == release.name).map(|other| other.release.floor).max();
     if floor.is_some_and(|floor| release.version < floor) {
         let (name, version) = (&release.name, release.version);
-        return Err(RolloutError::Conflict(format!("{name} version {version} is below the signed floor: no host would run it")));
+        return Err(RolloutError::Conflict(format!(
+            "{name} version {version} is below the signed floor: no host would run it"
+        )));
     }
     for live in held.rollouts.values().filter(|live| live.running.spec().name == release.name) {
         let (spec, state, id) = (live.running.spec(), live.running.state(), live.id());
@@ -254,7 +259,8 @@ fn check(held: &Held, pack: &SignedPack, packs: &[SignedPack]) -> Result<(), Rol
 /// What speaks against a content, and which hosts have had enough of it.
 fn found(held: &Held, content: ContentId, recalled: &BTreeSet<ContentId>) -> Evidence {
     let mut evidence = Evidence::default();
-    let halted = |live: &&Live| live.running.state() == State::Halted && live.running.spec().content == content.to_string();
+    let halted =
+        |live: &&Live| live.running.state() == State::Halted && live.running.spec().content == content.to_string();
     if let Some(live) = held.rollouts.values().find(halted) {
         let why = live.running.last().map_or_else(String::new, |decision| decision.why.clone());
         evidence.halted = Some(format!("rollout {} of it was halted: {why}", live.id()));

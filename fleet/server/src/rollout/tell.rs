@@ -98,7 +98,9 @@ impl Rollouts {
         for live in held.rollouts.values() {
             let id = live.id();
             match live.running.state() {
-                State::Paused => because.push(format!("rollout {id} is paused: `watertight rollout resume {id}`, or abort it")),
+                State::Paused => {
+                    because.push(format!("rollout {id} is paused: `watertight rollout resume {id}`, or abort it"))
+                }
                 State::Holding => because.push(format!("rollout {id} holds: {}", why(live))),
                 State::Halted if live.running.counts().has > 0 => {
                     let counts = live.running.counts();
@@ -123,7 +125,12 @@ impl Rollouts {
         self.answer(server, &mut held, id).await
     }
 
-    pub(super) async fn answer(&self, server: &Server, held: &mut Held, id: &str) -> Result<RolloutAnswer, RolloutError> {
+    pub(super) async fn answer(
+        &self,
+        server: &Server,
+        held: &mut Held,
+        id: &str,
+    ) -> Result<RolloutAnswer, RolloutError> {
         let live = live_of(held, id)?;
         let (mut answer, number) = (answer(live), live.number);
         for row in server.store.decisions(number, DECISIONS_MAX).await? {
@@ -154,7 +161,10 @@ impl Rollouts {
         }
         why.extend(held.rollouts.values().rev().map(|live| place(live, host, &row.ring, &told.id)));
         if held.rollouts.is_empty() {
-            why.push("nothing was rolled out by this server: the host runs what it came with, or what was installed on it".to_owned());
+            why.push(
+                "nothing was rolled out by this server: the host runs what it came with, or what was installed on it"
+                    .to_owned(),
+            );
         }
         Ok(WhyAnswer { host: host.to_owned(), content: told.id, version: told.version, slot: told.slot, why })
     }

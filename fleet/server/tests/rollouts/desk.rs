@@ -62,14 +62,14 @@ impl Desk {
     }
 
     fn authorities(&self) -> BTreeMap<String, Authority> {
-        let authority = |role| Authority { keys: self.keys[role].iter().map(SigningKey::public).collect(), threshold: 1 };
+        let authority =
+            |role| Authority { keys: self.keys[role].iter().map(SigningKey::public).collect(), threshold: 1 };
         ROLES.map(|role| (role.to_owned(), authority(role))).into_iter().collect()
     }
 
     fn put(&self, publication: Publication) {
         let keys = OnlineKeys { snapshot: &self.keys["snapshot"], timestamp: &self.keys["timestamp"] };
-        let publication =
-            Publication { snapshot_lifetime_s: 7 * DAY_S, timestamp_lifetime_s: DAY_S, ..publication };
+        let publication = Publication { snapshot_lifetime_s: 7 * DAY_S, timestamp_lifetime_s: DAY_S, ..publication };
         // The server publishes too: it may be at it.
         for _ in 0..100 {
             match publish(&self.folder, &publication, keys, Moment::now()) {

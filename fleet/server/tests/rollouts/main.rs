@@ -106,7 +106,9 @@ fn good_content_reaches_all_but_the_holdback_and_bad_content_is_recalled_from_th
     let page = fleet.admin().get("/").text();
     assert!(page.contains("halted") && page.contains("a-new-bucket"), "{page}");
     let log = fleet.admin().get("/v1/audit").json();
-    let has = |action: &str, actor: &str| log.as_array().expect("a log").iter().any(|entry| entry["action"] == action && entry["actor"] == actor);
+    let has = |action: &str, actor: &str| {
+        log.as_array().expect("a log").iter().any(|entry| entry["action"] == action && entry["actor"] == actor)
+    };
     assert!(has("rollout_start", "admin") && has("rollout_halt", "gate"), "{log}");
 }
 
@@ -150,7 +152,8 @@ fn a_person_pauses_resumes_and_aborts_and_each_is_in_the_log() {
     assert_eq!(admin.post("/v1/rollouts", &wish("linux")).status, 409, "no host to give it to");
     let hosts = VirtualHosts::start(&fleet, 12, desk.root());
     online(&fleet, 12);
-    let viewer = admin.post("/v1/operator-tokens", &json!({ "name": "eve", "role": "viewer", "reason": "looks" })).json();
+    let viewer =
+        admin.post("/v1/operator-tokens", &json!({ "name": "eve", "role": "viewer", "reason": "looks" })).json();
     let mut viewer = fleet.operator(viewer["token"].as_str().expect("a token"));
     assert_eq!(viewer.post("/v1/rollouts", &wish("linux")).status, 403);
     assert_eq!(viewer.post("/v1/rollouts/plan", &wish("linux")).status, 200, "to look is free");
@@ -176,7 +179,8 @@ fn a_person_pauses_resumes_and_aborts_and_each_is_in_the_log() {
     assert_eq!(change("resume").0, 409, "a halt is final");
     wait_for("the recall has reached all", || hosts.run(&content) == 0);
     let log = admin.get("/v1/audit").json();
-    let actions: Vec<&str> = log.as_array().expect("a log").iter().filter_map(|entry| entry["action"].as_str()).collect();
+    let actions: Vec<&str> =
+        log.as_array().expect("a log").iter().filter_map(|entry| entry["action"].as_str()).collect();
     for action in ["rollout_start", "rollout_pause", "rollout_resume", "rollout_abort"] {
         assert!(actions.contains(&action), "{action}: {actions:?}");
     }
@@ -220,7 +224,11 @@ fn a_document_that_says_what_is_wanted_is_left_alone_until_its_lease_is_half_ove
     assert!(is_published(&recall(first), now));
     assert!(!is_published(&recall(first), now));
     assert!(is_published(&recall(second), now));
-    assert_eq!(signed_packs(&folder, now).expect("a repository").1, [first, second].into(), "what was recalled stays recalled");
+    assert_eq!(
+        signed_packs(&folder, now).expect("a repository").1,
+        [first, second].into(),
+        "what was recalled stays recalled"
+    );
     let ranges = vec![HashRange { stratum: "any".into(), from: 0, to: BUCKETS }];
     let entry = Entry { content, cohort: Cohort::Ranges(ranges), not_before: now, not_after: now.plus_s(9) };
     let wanted = Wanted { entries: vec![entry], ..Wanted::default() };
