@@ -12,8 +12,8 @@ use watertight_content::rule::LogSource;
 use crate::engines::{compile, Engine, Event, NAMES};
 use crate::events;
 
-/// Events made ready together, about what a pipe holds: a detector evaluates what it has just read, from the processor's cache.
-const EVENTS_AT_ONCE: usize = 32;
+/// Events made ready together: as they come from a sensor, what was just made is in the processor's cache.
+const EVENTS_AT_ONCE: usize = 512;
 /// How often the engines take turns; the median counts.
 const TURNS: usize = 5;
 /// The last scene once more with so many times the rules.

@@ -60,7 +60,13 @@ pub fn measure(programs: &Programs, bench: &BenchPrograms, processes: u64) -> Re
         eprintln!("   {count} short processes, part {part} of {PARTS}");
         tool::output(Command::new(&bench.driver).args(["exec", &count]).arg(&bench.bare))?;
         thread::sleep(Duration::from_secs(1));
-        memory.push((processes / PARTS * part, sum(&run.memory_mib())));
+        let used = run.memory_mib();
+        anyhow::ensure!(
+            !used.is_empty(),
+            "no process runs {} any more: was it built anew meanwhile?",
+            run.product.display()
+        );
+        memory.push((processes / PARTS * part, sum(&used)));
     }
     let detector_s = run.detector_s() - used_before;
     let summary = run.stop()?;

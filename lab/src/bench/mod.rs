@@ -66,8 +66,11 @@ pub struct BenchArgs {
     /// Only simulated rollouts
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only"])]
     rollout_only: bool,
-    /// Measure nothing: write the page from what was measured before
+    /// Only memory, and events a second, on this machine
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only", "rollout_only"])]
+    memory_only: bool,
+    /// Measure nothing: write the page from what was measured before
+    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only", "rollout_only", "memory_only"])]
     page_only: bool,
     /// Short processes that memory is measured after
     #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
@@ -109,6 +112,10 @@ pub fn run(args: &BenchArgs, accelerator: &str) -> Result<ExitCode> {
 fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) -> Result<()> {
     if args.triage_only {
         return measure_triage(&args.product, cache, results);
+    }
+    if args.memory_only {
+        let programs = Programs::build(&args.product)?;
+        return measure_machine(&programs, &BenchPrograms::build()?, args.processes, results);
     }
     if !args.guests_only && !args.machine_only && !args.rivals_only && !args.content_only && !args.rollout_only {
         mutants::measure(&results.join("mutants.json"))?;
@@ -159,10 +166,14 @@ fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) ->
         }
     }
     if !args.guests_only {
-        let found = machine::measure(&programs, &bench, args.processes).context("measuring on this machine")?;
-        keep(&results.join("machine.json"), &found)?;
+        measure_machine(&programs, &bench, args.processes, results)?;
     }
     Ok(())
+}
+
+fn measure_machine(programs: &Programs, bench: &BenchPrograms, processes: u64, results: &Path) -> Result<()> {
+    let found = machine::measure(programs, bench, processes).context("measuring on this machine")?;
+    keep(&results.join("machine.json"), &found)
 }
 
 fn measure_triage(product: &ProductArgs, cache: &Path, results: &Path) -> Result<()> {
