@@ -46,13 +46,12 @@ impl Running {
             return; // an agent that has just begun does not know yet: that is no word about the content
         }
         let runs_it = look.content == self.spec().content;
+        let watch_ms = self.spec().plan.policy.lane.watch_ms;
+        let is_watched = |given_ms: Ms| look.heard_ms >= given_ms.saturating_add(watch_ms);
+        let may_be_healthy = !track.is_healthy && !track.has_left;
         match track.given_ms {
             None if runs_it => tell(Event::Given),
-            Some(given_ms) if runs_it && !track.is_healthy && !track.has_left => {
-                if look.heard_ms >= given_ms.saturating_add(self.spec().plan.policy.lane.watch_ms) {
-                    tell(Event::Healthy);
-                }
-            }
+            Some(given_ms) if runs_it && may_be_healthy && is_watched(given_ms) => tell(Event::Healthy),
             // What it said before it was given the content says nothing about it.
             Some(given_ms) if !runs_it && !track.has_left && look.heard_ms > given_ms => tell(Event::Left),
             _ => {}

@@ -91,6 +91,11 @@ pub(super) fn spoken(headers: &HeaderMap) -> Result<u32, Refusal> {
     Ok(protocol::spoken(headers.get(PROTOCOL_HEADER).and_then(|number| number.to_str().ok()))?)
 }
 
+/// What a body of an agent's says, in the protocol of its request.
+pub(super) async fn told<M: Message>(protocol: u32, sent: Body, size_bytes_max: usize) -> Result<M, Refusal> {
+    Ok(protocol::read(protocol, &body(sent, size_bytes_max).await?, size_bytes_max)?)
+}
+
 /// The body, if it is small enough and comes soon enough.
 pub(super) async fn body(body: Body, size_bytes_max: usize) -> Result<Bytes, Refusal> {
     let too_large = || Refusal::new(Code::TooLarge, format!("the body: at most {size_bytes_max} bytes are read"));

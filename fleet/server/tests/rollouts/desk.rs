@@ -71,16 +71,14 @@ impl Desk {
         let keys = OnlineKeys { snapshot: &self.keys["snapshot"], timestamp: &self.keys["timestamp"] };
         let publication = Publication { snapshot_lifetime_s: 7 * DAY_S, timestamp_lifetime_s: DAY_S, ..publication };
         // The server publishes too: it may be at it.
-        for _ in 0..100 {
-            match publish(&self.folder, &publication, keys, Moment::now()) {
-                Ok(_) => return,
-                Err(error) if error.to_string().contains("another publisher") => {
-                    std::thread::sleep(std::time::Duration::from_millis(50));
-                }
-                Err(error) => panic!("{error}"),
+        let published = (0..100).find_map(|_| match publish(&self.folder, &publication, keys, Moment::now()) {
+            Err(error) if error.to_string().contains("another publisher") => {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                None
             }
-        }
-        panic!("another publisher does not end");
+            done => Some(done),
+        });
+        published.expect("another publisher ends").expect("a publication");
     }
 
     /// Signs a pack and publishes it beside those before it. Gives its id.
