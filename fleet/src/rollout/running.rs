@@ -27,6 +27,8 @@ pub enum Input {
     },
     /// Time has passed.
     Tick,
+    /// The signed schedule lets the next stage begin, which waited for it.
+    Begin,
     /// A person: nobody else gets it for now.
     Pause,
     /// A person: go on.
@@ -45,7 +47,7 @@ pub enum Input {
 pub enum State {
     /// A stage is watched.
     Running,
-    /// Too many hosts of the stage have said nothing.
+    /// Too many hosts of the stage have said nothing, or the signed schedule does not let the next one begin yet.
     Holding,
     /// A person stopped it for now.
     Paused,
@@ -152,6 +154,10 @@ pub struct Running {
     is_started: bool,
     is_paused: bool,
     is_holding: bool,
+    /// The next stage is to begin, and may not yet.
+    waits_until_ms: Option<Ms>,
+    /// By stage, from when on its hosts may have it.
+    opens_ms: Vec<Ms>,
     is_complete: bool,
     is_open: bool,
     last: Option<Decision>,
@@ -174,6 +180,8 @@ impl Running {
             is_started: false,
             is_paused: false,
             is_holding: false,
+            waits_until_ms: None,
+            opens_ms: spec.opens_ms(),
             is_complete: false,
             is_open: false,
             last: None,
@@ -190,7 +198,7 @@ impl Running {
             Input::Start => {
                 if !self.is_started {
                     self.is_started = true;
-                    self.begin_stage();
+                    self.begin_or_wait();
                 }
                 None
             }
@@ -200,6 +208,13 @@ impl Running {
                 None
             }
             Input::Tick => self.gate.tick(at_ms),
+            Input::Begin => {
+                if self.waits_until_ms.is_some() && !self.is_paused && !self.gate.is_halted() {
+                    self.waits_until_ms = None;
+                    self.begin_stage();
+                }
+                None
+            }
             Input::Pause => {
                 self.is_paused = true;
                 self.gate.pause();
@@ -250,13 +265,23 @@ impl Running {
         let decision = decision?;
         self.is_holding = matches!(decision.verdict, Verdict::Hold);
         match decision.verdict {
-            Verdict::Advance => self.begin_stage(),
+            Verdict::Advance => self.begin_or_wait(),
             Verdict::Complete => self.is_complete = true,
             Verdict::Replace { .. } => self.replace(),
             Verdict::Hold | Verdict::Halt { .. } => {}
         }
         self.last = Some(decision.clone());
         Some(decision)
+    }
+
+    /// The rollout's clock is never ahead of the real one: what it has reached is past.
+    fn begin_or_wait(&mut self) {
+        let opens_ms = self.opens_ms.get(self.gate.stage() as usize).copied().unwrap_or(0);
+        if opens_ms > self.at_ms {
+            self.waits_until_ms = Some(opens_ms);
+        } else {
+            self.begin_stage();
+        }
     }
 
     fn begin_stage(&mut self) {
@@ -271,6 +296,8 @@ impl Running {
 
     fn replace(&mut self) {
         let mut hosts = Vec::new();
+        let at_ms = self.at_ms;
+        self.roster.bound(self.spec.members.iter().map(|members| members.schedule.end_at(at_ms)));
         self.roster.replace(&self.gate.silent(), &mut hosts);
         self.gate.replace(self.at_ms, &hosts);
         self.chosen(&hosts);
@@ -302,7 +329,7 @@ impl Running {
             (self.is_open, State::Open),
             (self.is_complete, State::Complete),
             (self.is_paused, State::Paused),
-            (self.is_holding, State::Holding),
+            (self.is_holding || self.waits_until_ms.is_some(), State::Holding),
         ];
         found.into_iter().find(|(is_so, _)| *is_so).map_or(State::Running, |(_, state)| state)
     }
@@ -329,6 +356,12 @@ impl Running {
     #[must_use]
     pub fn is_due(&self, at_ms: Ms, has_news: bool) -> bool {
         self.gate.next_ms().is_some_and(|due_ms| due_ms <= at_ms) || (self.is_holding && has_news)
+    }
+
+    /// Until when the next stage waits for the signed schedule, on the real clock; then `Begin` is due.
+    #[must_use]
+    pub fn waits_until_ms(&self) -> Option<Ms> {
+        self.waits_until_ms.filter(|_| !self.gate.is_halted())
     }
 
     /// Whether `Open` is due.

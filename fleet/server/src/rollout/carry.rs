@@ -1,6 +1,6 @@
 //! Each moment: hosts are looked at, evidence is heard, the gate is asked, and the director's document follows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -10,7 +10,7 @@ use watertight_fleet::rollout::{Input, Look, State};
 use watertight_fleet::{HostIndex, Ms};
 use watertight_fleet_wire::records::Record;
 
-use super::director::{publish_wanted, Wanted};
+use super::director::{publish_wanted, Strata, Wanted};
 use super::live::Live;
 use super::{evidence, Held, RolloutError, Rollouts};
 use crate::clock::now_ms;
@@ -33,6 +33,8 @@ const AGAIN_MS: u64 = 1_000;
 const FOLLOWED_MS: Ms = 7 * 24 * 3_600_000;
 /// Between two moments that are further apart the server was away, and hosts could not be heard.
 const AWAY_MS: u64 = 10_000;
+/// Clocks of hosts may be behind by so much: a host that looks too early refuses, and looks again minutes later.
+const CLOCKS_APART_MS: u64 = 15_000;
 /// No host promises to come later than this.
 const PROMISE_MS_MAX: u64 = 3_600_000;
 /// Strata that came after a rollout's start are looked for so often.
@@ -75,6 +77,10 @@ impl Rollouts {
             let clock_ms = live.clock_ms();
             if live.running.is_due(clock_ms, !inputs.is_empty()) {
                 inputs.push(Input::Tick);
+            }
+            let is_allowed = |until_ms: u64| now_ms >= until_ms.saturating_add(CLOCKS_APART_MS);
+            if live.running.state() == State::Holding && live.running.waits_until_ms().is_some_and(is_allowed) {
+                inputs.push(Input::Begin);
             }
             if live.running.opens(live.started_ms, clock_ms) {
                 inputs.push(Input::Open);
@@ -130,32 +136,34 @@ impl Rollouts {
 }
 
 /// The strata of all hosts that are not revoked.
-fn strata(server: &Server) -> BTreeSet<String> {
+fn strata(server: &Server) -> Strata {
     let cells = server.hosts.all();
     let of = cells.iter().filter_map(|cell| {
         let host = cell.lock();
-        host.row.revoked_ms.is_none().then(|| host.row.seen.state.host.clone().unwrap_or_default())
+        let part = || host.row.seen.state.host.clone().unwrap_or_default();
+        host.row.revoked_ms.is_none().then(|| (part().stratum(&host.row.ring), host.row.ring.clone()))
     });
-    of.map(|host| host.stratum()).collect()
+    of.collect()
 }
 
 /// The rollouts to which hosts still have something to say. One whose content a newer one replaces has had its time: that hosts leave it
 /// says nothing against it.
 fn followed(held: &Held) -> Vec<(u64, String)> {
-    let mut replaced = BTreeSet::new();
+    let mut replaced: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut followed = Vec::new();
     for (number, live) in held.rollouts.iter().rev() {
-        let (state, name) = (live.running.state(), live.running.spec().name.as_str());
+        let (state, spec) = (live.running.state(), live.running.spec());
+        let replaced = replaced.entry(&spec.name).or_default();
         let is_followed = match state {
             State::Halted => live.clock_ms().saturating_sub(live.running.at_ms()) < FOLLOWED_MS,
             State::Open => false,
-            State::Running | State::Holding | State::Paused | State::Complete => !replaced.contains(name),
+            State::Running | State::Holding | State::Paused | State::Complete => !spec.rings().is_subset(replaced),
         };
         if is_followed {
             followed.push((*number, live.id()));
         }
         if state != State::Halted {
-            replaced.insert(name);
+            replaced.extend(spec.rings());
         }
     }
     followed.reverse();

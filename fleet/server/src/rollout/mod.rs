@@ -70,7 +70,7 @@ struct Held {
     /// When it could not be published.
     failed_ms: u64,
     /// Strata of the fleet, and when they were looked for.
-    strata: std::collections::BTreeSet<String>,
+    strata: director::Strata,
     strata_ms: u64,
 }
 
@@ -122,6 +122,9 @@ impl Rollouts {
                 return refuse("it has ended")
             }
             (Input::Resume, State::Running | State::Holding) => return refuse("it was not paused"),
+            (Input::Promote, State::Holding) if live.running.waits_until_ms().is_some() => {
+                return refuse("the signed schedule holds it: no host would begin it before")
+            }
             (Input::Promote, State::Running | State::Paused) => return refuse("only a hold is ended by a person"),
             _ => {}
         }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use watertight_content_repo::director::bucket;
-use watertight_content_repo::release::{ContentId, SignedPack};
+use watertight_content_repo::release::{ContentId, Ring, SignedPack};
 use watertight_content_repo::time::Moment;
 use watertight_fleet::gate::Rules;
-use watertight_fleet::plan::{Cohort, Evidence, HostId, Lane, PlanError, Policy, Statistics, Traits};
+use watertight_fleet::plan::{Cohort, Evidence, HostId, Lane, PlanError, Policy, Schedule, Statistics, Traits};
 use watertight_fleet::rollout::{Input, Kin, Spec, Start, State};
 
 use super::live::{id, Entry, Live};
@@ -81,6 +81,8 @@ pub struct PlannedStage {
     pub number: u32,
     /// Hosts that have the content after it.
     pub hosts_so_far: u64,
+    /// The signed schedule does not let it begin before, milliseconds since 1970; 0 if it may at any time.
+    pub not_before_ms: u64,
     /// Who they are, where the stage names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub named: Vec<String>,
@@ -96,15 +98,17 @@ impl PlanAnswer {
             Statistics::NoHoldback => "no_holdback",
             Statistics::TooFewHosts => "too_few_hosts",
         };
-        let stage = |stage: &watertight_fleet::plan::Stage| PlannedStage {
+        let opens_ms = spec.opens_ms();
+        let stage = |(stage, opens_ms): (&watertight_fleet::plan::Stage, &u64)| PlannedStage {
             number: stage.number,
             hosts_so_far: stage.hosts_so_far,
+            not_before_ms: *opens_ms,
             named: match &stage.cohort {
                 Cohort::Hosts(hosts) => hosts.iter().map(|host| host.0.clone()).collect(),
                 Cohort::Ranges(_) => Vec::new(),
             },
         };
-        let stages: Vec<PlannedStage> = plan.stages.iter().map(stage).collect();
+        let stages: Vec<PlannedStage> = plan.stages.iter().zip(&opens_ms).map(stage).collect();
         Self {
             content: spec.content.clone(),
             name: spec.name.clone(),
@@ -189,7 +193,7 @@ impl Rollouts {
             known: known.map(|row| (evidence::bucket(&row.bucket), row.last_ms)).collect(),
             content,
         };
-        Spec::plan(start, kin(server, pack, now)?).map_err(|error| match error {
+        Spec::plan(start, kin(server, held, pack, now)?).map_err(|error| match error {
             PlanError::Halted { .. } | PlanError::NoHosts => RolloutError::Conflict(error.to_string()),
             error => RolloutError::Form(error.to_string()),
         })
@@ -270,20 +274,39 @@ fn found(held: &Held, content: ContentId, recalled: &BTreeSet<ContentId>) -> Evi
     evidence
 }
 
-/// The hosts that it is for, by stratum: those that are online, of a ring that may have it by now.
-fn kin(server: &Server, pack: &SignedPack, now: Moment) -> Result<Vec<Kin>, RolloutError> {
-    let rings: BTreeSet<&str> = pack
-        .release
-        .rings
-        .iter()
+/// The rings that it is for now, each with its schedule: those whose first step has come, without those that a rollout of it was for.
+fn rings<'a>(held: &Held, pack: &'a SignedPack, now: Moment) -> Result<BTreeMap<&'a str, Schedule>, RolloutError> {
+    let content = pack.id.to_string();
+    let is_done = |ring: &str| {
+        held.rollouts.values().map(|live| &live.running).any(|running| {
+            let spec = running.spec();
+            spec.content == content && running.state() != State::Halted && spec.rings().contains(ring)
+        })
+    };
+    let waiting = || pack.release.rings.iter().filter(|(name, _)| !is_done(name));
+    let begun: BTreeMap<&str, Schedule> = waiting()
         .filter(|(_, ring)| ring.per_million_at(now) > 0)
-        .map(|(name, _)| name.as_str())
+        .map(|(name, ring)| (name.as_str(), schedule(ring)))
         .collect();
-    if rings.is_empty() {
-        let first = pack.release.rings.values().map(|ring| ring.earliest).min();
-        let when = first.map_or_else(String::new, |first| format!(": the first may at {first}"));
-        return Err(RolloutError::Conflict(format!("no ring may have it yet by the signed schedule{when}")));
+    if !begun.is_empty() {
+        return Ok(begun);
     }
+    Err(RolloutError::Conflict(match waiting().map(|(_, ring)| ring.earliest).min() {
+        Some(first) => format!("no other ring may have it yet by the signed schedule: the next may at {first}"),
+        None => "every ring of its signed schedule was given it".to_owned(),
+    }))
+}
+
+/// A ring's signed schedule, as the planner reads it.
+fn schedule(ring: &Ring) -> Schedule {
+    let from_ms =
+        |after_h: u32| ring.earliest.plus_s(i64::from(after_h).saturating_mul(3_600)).unix_s().saturating_mul(1_000);
+    Schedule::new(ring.steps.iter().map(|step| (u64::try_from(from_ms(step.after_h)).unwrap_or(0), step.per_million)))
+}
+
+/// The hosts that it is for, by stratum: those that are online, of a ring that may have it by now.
+fn kin(server: &Server, held: &Held, pack: &SignedPack, now: Moment) -> Result<Vec<Kin>, RolloutError> {
+    let rings = rings(held, pack, now)?;
     let (now_ms, pace) = (now_ms(), server.pace());
     let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
     let late_ms = Rules::default().thresholds.silence_after_promise_ms;
@@ -293,13 +316,17 @@ fn kin(server: &Server, pack: &SignedPack, now: Moment) -> Result<Vec<Kin>, Roll
         let row = &host.row;
         let due_ms = row.seen.promised_ms.max(row.seen.last_seen_ms.saturating_add(usual_ms)).saturating_add(late_ms);
         let is_online = row.seen.last_seen_ms > 0 && due_ms >= now_ms && row.revoked_ms.is_none();
-        if !is_online || !rings.contains(row.ring.as_str()) {
-            continue;
+        let Some(schedule) = rings.get(row.ring.as_str()).filter(|_| is_online) else { continue };
+        let bucket = bucket(pack.id, &row.id);
+        if schedule.opens_ms(bucket).is_none() {
+            continue; // it would refuse
         }
         let part = row.seen.state.host.clone().unwrap_or_default();
-        let name = part.stratum();
+        let name = part.stratum(&row.ring);
         let kin = by_name.entry(name.clone()).or_insert_with(|| Kin {
             name,
+            ring: row.ring.clone(),
+            schedule: schedule.clone(),
             traits: Traits {
                 kernel: part.kernel,
                 distribution: part.distribution,
@@ -309,7 +336,7 @@ fn kin(server: &Server, pack: &SignedPack, now: Moment) -> Result<Vec<Kin>, Roll
             },
             hosts: Vec::new(),
         });
-        kin.hosts.push((bucket(pack.id, &row.id), HostId(row.id.clone())));
+        kin.hosts.push((bucket, HostId(row.id.clone())));
     }
     Ok(by_name.into_values().collect())
 }

@@ -8,7 +8,7 @@ mod hosts;
 
 use std::time::{Duration, Instant};
 
-use desk::Desk;
+use desk::{all_in_s, everybody, Desk};
 use hosts::VirtualHosts;
 use serde_json::{json, Value};
 use support::Fleet;
@@ -187,6 +187,91 @@ fn a_person_pauses_resumes_and_aborts_and_each_is_in_the_log() {
 }
 
 #[test]
+fn a_stage_whose_host_falls_silent_holds_and_another_of_its_kind_takes_its_place() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let content = desk.publish(1, b"pack one");
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
+    online(&fleet, 12);
+    let plan = fleet.admin().post("/v1/rollouts/plan", &wish("linux")).json();
+    let first = plan["stages"][0]["named"][0].as_str().expect("the first host").to_owned();
+    hosts.shared.mute.write().expect("whole").insert(first.clone());
+    let id = begin(&fleet, "linux");
+    let held = wait_for_state(&fleet, &id, "holding");
+    assert!(held["why"].as_str().is_some_and(|why| why.contains("said nothing")), "{held}");
+    assert_eq!((held["stage"].as_u64(), held["exposed"].as_u64()), (Some(1), Some(0)), "nobody else gets it: {held}");
+    let page = fleet.admin().get("/v1/status").json();
+    assert!(page["because"].to_string().contains("holds"), "a hold needs a look: {page}");
+    wait_for("another takes its place", || hosts.began(&content) == 1);
+    let decisions = status(&fleet, &id)["decisions"].clone();
+    let verdicts: Vec<&Value> =
+        decisions.as_array().expect("a list").iter().rev().map(|row| &row["decision"]["verdict"]).collect();
+    assert!(
+        verdicts.len() >= 2 && verdicts[0] == "hold" && verdicts[1].to_string().contains("replace"),
+        "{verdicts:?}"
+    );
+    hosts.shared.mute.write().expect("whole").clear();
+    let done = wait_for_state(&fleet, &id, "complete");
+    wait_for("the one that is back has it too", || hosts.run(&content) == 12);
+    assert_eq!(done["failed"], 0, "silence without the content is not its failure: {done}");
+}
+
+/// What a thief of the director's key says: all hosts run this, now.
+fn stolen(hosts: &VirtualHosts, epoch: u64, content: &str) -> Value {
+    let now = Moment::now();
+    let listed: Vec<String> = hosts.shared.runs.lock().expect("whole").keys().cloned().collect();
+    json!({
+        "format": 1, "epoch": epoch, "issued": now, "lease_until": now.plus_s(3600), "paused": false, "recall": [],
+        "entries": [{ "content": content, "cohort": { "hosts": listed }, "not_before": now, "not_after": now.plus_s(3600) }],
+    })
+}
+
+#[test]
+fn who_steals_the_directors_key_outruns_no_schedule_and_reaches_no_other_ring() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let too_soon = desk.publish_for(1, b"pack one", [("early".into(), all_in_s(3000))].into());
+    let not_its = desk.publish_for(2, b"pack two", [("broad".into(), everybody())].into());
+    let fleet = Fleet::start_with(dir.path(), &["--check-in-ms", "1000"]);
+    let hosts = VirtualHosts::start(&fleet, 5, desk.root());
+    online(&fleet, 5);
+    for (epoch, content, why) in [
+        (1, &too_soon, "the signed schedule gives ring early to 1 of a million"),
+        (2, &not_its, "is not for ring early"),
+    ] {
+        hosts.shared.refused.lock().expect("whole").clear();
+        desk.publish_plan(&stolen(&hosts, epoch, content));
+        wait_for(why, || {
+            hosts.shared.refused.lock().expect("whole").iter().filter(|told| told.contains(why)).count() >= 5
+        });
+        assert_eq!(hosts.began(content), 0);
+    }
+}
+
+#[test]
+fn a_stage_waits_for_the_signed_schedule_and_no_host_is_told_what_it_would_refuse() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let content =
+        desk.publish_for(1, b"pack one", [("early".into(), all_in_s(8)), ("broad".into(), all_in_s(7200))].into());
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, 3, desk.root());
+    online(&fleet, 3);
+    let id = begin(&fleet, "linux");
+    let held = status(&fleet, &id);
+    assert_eq!((held["state"].as_str(), held["stage"].as_u64()), (Some("holding"), Some(0)), "{held}");
+    assert!(held["why"].as_str().is_some_and(|why| why.contains("the signed schedule keeps it")), "{held}");
+    let promoted = fleet.admin().post(&format!("/v1/rollouts/{id}/promote"), &json!({ "reason": "haste" }));
+    assert!(promoted.status == 409 && promoted.text().contains("signed schedule"), "{}", promoted.text());
+    assert_eq!(hosts.began(&content), 0);
+    wait_for_state(&fleet, &id, "complete");
+    assert_eq!((hosts.run(&content), hosts.shared.refused.lock().expect("whole").as_slice()), (3, &[][..]));
+    let other = fleet.admin().post("/v1/rollouts", &wish("linux"));
+    assert!(other.status == 409 && other.text().contains("the next may at"), "ring broad is later: {}", other.text());
+}
+
+#[test]
 fn who_steals_the_directors_key_introduces_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut desk = Desk::new(dir.path());
@@ -195,12 +280,7 @@ fn who_steals_the_directors_key_introduces_nothing() {
     let hosts = VirtualHosts::start(&fleet, 3, desk.root());
     online(&fleet, 3);
     let malware = ContentId::of(b"malware").to_string();
-    let now = Moment::now();
-    let listed: Vec<String> = hosts.shared.runs.lock().expect("whole").keys().cloned().collect();
-    desk.publish_plan(&json!({
-        "format": 1, "epoch": 1, "issued": now, "lease_until": now.plus_s(3600), "paused": false, "recall": [],
-        "entries": [{ "content": malware, "cohort": { "hosts": listed }, "not_before": now, "not_after": now.plus_s(3600) }],
-    }));
+    desk.publish_plan(&stolen(&hosts, 1, &malware));
     wait_for("each host refuses it", || hosts.shared.refused.lock().expect("whole").len() >= 3);
     assert!(hosts.shared.refused.lock().expect("whole").iter().all(|why| why.contains("signed by no offline key")));
     assert_eq!((hosts.began(&malware), hosts.began(&good)), (0, 0));
