@@ -34,9 +34,14 @@ pub(super) fn plan(plan: &Value) -> String {
         }
         _ => {}
     }
-    for stage in list(plan, "stages") {
+    let stages = list(plan, "stages").count();
+    for (place, stage) in (1..).zip(list(plan, "stages")) {
         let named: Vec<String> = list(stage, "named").filter_map(Value::as_str).map(printable).collect();
-        let named = if named.is_empty() { "by chance".to_owned() } else { named.join(" ") };
+        let named = match named.as_slice() {
+            [] if place == stages => "all that are not held back".to_owned(),
+            [] => "by chance".to_owned(),
+            named => named.join(" "),
+        };
         let _ = writeln!(
             words,
             "  stage {}: {} hosts have it; {named}",
