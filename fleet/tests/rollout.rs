@@ -221,6 +221,28 @@ fn a_host_that_crashes_for_ever_is_one_event_and_another_crash_of_it_is_another(
     assert!(!rollout.running.has_heard(host, Event::Healthy));
 }
 
+#[test]
+fn the_policy_of_a_ring_and_a_person_stop_a_rollout_each_for_itself() {
+    let mut rollout = Rollout::of(400);
+    for (input, state) in [
+        (Input::Close, State::Paused),
+        (Input::Pause, State::Paused),
+        (Input::Reopen, State::Paused),
+        (Input::Close, State::Paused),
+        (Input::Resume, State::Paused),
+        (Input::Reopen, State::Running),
+    ] {
+        rollout.take(1, input);
+        assert_eq!(rollout.running.state(), state, "{input:?}");
+    }
+    rollout.take(2, Input::Close);
+    rollout.stage(2, 0);
+    assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Paused, 1), "nobody else gets it");
+    rollout.take(STAGE_MS + 3, Input::Reopen);
+    rollout.take(STAGE_MS + 4, Input::Tick);
+    assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Running, 2));
+}
+
 const LATER_MS: Ms = 36_000_000;
 
 /// Twelve of 400 hosts at once, all of them ten hours later.

@@ -33,6 +33,10 @@ pub enum Input {
     Pause,
     /// A person: go on.
     Resume,
+    /// The policy of one of its rings: nobody else gets it for now.
+    Close,
+    /// It may go on.
+    Reopen,
     /// A person: nobody else gets it, and those who have it leave it.
     Abort,
     /// A person: the stage that is held counts as healthy.
@@ -49,7 +53,7 @@ pub enum State {
     Running,
     /// Too many hosts of the stage have said nothing, or the signed schedule does not let the next one begin yet.
     Holding,
-    /// A person stopped it for now.
+    /// A person, or the policy of a ring, stopped it for now.
     Paused,
     /// Nobody else gets it, and it is recalled. Final.
     Halted,
@@ -153,6 +157,7 @@ pub struct Running {
     replacements: Vec<HostIndex>,
     is_started: bool,
     is_paused: bool,
+    is_closed: bool,
     is_holding: bool,
     /// The next stage is to begin, and may not yet.
     waits_until_ms: Option<Ms>,
@@ -179,6 +184,7 @@ impl Running {
             replacements: Vec::new(),
             is_started: false,
             is_paused: false,
+            is_closed: false,
             is_holding: false,
             waits_until_ms: None,
             opens_ms: spec.opens_ms(),
@@ -209,22 +215,16 @@ impl Running {
             }
             Input::Tick => self.gate.tick(at_ms),
             Input::Begin => {
-                if self.waits_until_ms.is_some() && !self.is_paused && !self.gate.is_halted() {
+                if self.waits_until_ms.is_some() && !self.is_paused && !self.is_closed && !self.gate.is_halted() {
                     self.waits_until_ms = None;
                     self.begin_stage();
                 }
                 None
             }
-            Input::Pause => {
-                self.is_paused = true;
-                self.gate.pause();
-                None
-            }
-            Input::Resume => {
-                self.is_paused = false;
-                self.gate.resume();
-                None
-            }
+            Input::Pause => self.stop(true, self.is_closed),
+            Input::Resume => self.stop(false, self.is_closed),
+            Input::Close => self.stop(self.is_paused, true),
+            Input::Reopen => self.stop(self.is_paused, false),
             Input::Abort => self.gate.abort(at_ms),
             Input::Promote => self.gate.promote(at_ms),
             Input::Open => {
@@ -233,6 +233,16 @@ impl Running {
             }
         };
         self.follow(decision)
+    }
+
+    fn stop(&mut self, is_paused: bool, is_closed: bool) -> Option<Decision> {
+        (self.is_paused, self.is_closed) = (is_paused, is_closed);
+        if is_paused || is_closed {
+            self.gate.pause();
+        } else {
+            self.gate.resume();
+        }
+        None
     }
 
     fn host(&mut self, host: HostIndex, event: Event) -> Option<Decision> {
@@ -328,7 +338,7 @@ impl Running {
             (self.gate.is_halted(), State::Halted),
             (self.is_open, State::Open),
             (self.is_complete, State::Complete),
-            (self.is_paused, State::Paused),
+            (self.is_paused || self.is_closed, State::Paused),
             (self.is_holding || self.waits_until_ms.is_some(), State::Holding),
         ];
         found.into_iter().find(|(is_so, _)| *is_so).map_or(State::Running, |(_, state)| state)
@@ -356,6 +366,12 @@ impl Running {
     #[must_use]
     pub fn is_due(&self, at_ms: Ms, has_news: bool) -> bool {
         self.gate.next_ms().is_some_and(|due_ms| due_ms <= at_ms) || (self.is_holding && has_news)
+    }
+
+    /// Whether the policy of a ring stopped it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// Until when the next stage waits for the signed schedule, on the real clock; then `Begin` is due.

@@ -12,7 +12,7 @@ use watertight_fleet_wire::records::Record;
 
 use super::director::{publish_wanted, Strata, Wanted};
 use super::live::Live;
-use super::{evidence, Held, RolloutError, Rollouts};
+use super::{evidence, rings, Held, RolloutError, Rollouts};
 use crate::clock::now_ms;
 use crate::hosts::Pace;
 use crate::server::Server;
@@ -68,6 +68,7 @@ impl Rollouts {
         let now_ms = now_ms();
         held.rollouts.values_mut().for_each(|live| live.look(now_ms));
         for (number, id) in followed(&held) {
+            self.follow_policies(server, &mut held, number, now_ms).await?;
             let Some(live) = held.rollouts.get_mut(&number) else { continue };
             let mut inputs = Vec::new();
             if has_news {
@@ -93,6 +94,32 @@ impl Rollouts {
         Ok(())
     }
 
+    /// Stops a rollout that the policy of one of its rings has closed, and lets it go on afterwards.
+    async fn follow_policies(
+        &self,
+        server: &Server,
+        held: &mut Held,
+        number: u64,
+        now_ms: u64,
+    ) -> Result<(), RolloutError> {
+        let Some(live) = held.rollouts.get(&number) else { return Ok(()) };
+        let closed = rings::closed(&held.policies, &live.running, now_ms);
+        if live.running.is_closed() == closed.is_some() || !live.running.state().is_under_way() {
+            return Ok(());
+        }
+        let (id, is_closed) = (live.id(), closed.is_some());
+        let why = closed.unwrap_or_else(|| "the policies of its rings let it go on".to_owned());
+        let (input, word) = if is_closed { (Input::Close, "close") } else { (Input::Reopen, "reopen") };
+        let audit = AuditEntry {
+            at_ms: now_ms,
+            actor: "policy".to_owned(),
+            action: format!("rollout_{word}"),
+            subject: id.clone(),
+            reason: why.clone(),
+        };
+        self.move_on(server, held, &id, vec![input], Some(why), vec![audit]).await
+    }
+
     /// Lets the director's document follow the rollouts.
     pub(super) async fn follow(&self, server: &Server, held: &mut Held) {
         let Some(keys) = self.keys.clone() else {
@@ -109,7 +136,10 @@ impl Rollouts {
             (held.strata, held.strata_ms) = (strata(server), now_ms);
         }
         let rollouts = held.rollouts.values().map(|live| (&live.running, live.started_ms));
-        let wanted = Wanted::of(rollouts, &held.strata);
+        let is_closed = |ring: &str, version| {
+            held.policies.get(ring).is_some_and(|policy| policy.closed_for(version, now_ms).is_some())
+        };
+        let wanted = Wanted::of(rollouts, &held.strata, is_closed);
         let is_same = held.wanted.as_ref() == Some(&wanted);
         let is_fresh = is_same && now_ms.abs_diff(held.compared_ms) < COMPARED_EVERY_MS;
         if is_fresh || now_ms.abs_diff(held.failed_ms) < AGAIN_MS {

@@ -94,8 +94,13 @@ pub struct Wanted {
 
 impl Wanted {
     /// Of these rollouts, the oldest first, each with the time of its start. `strata` are those of the fleet now, each with its ring.
+    /// A ring that is closed to a version begins nothing, and who has that version is not told to run an older one.
     #[must_use]
-    pub fn of<'a>(rollouts: impl DoubleEndedIterator<Item = (&'a Running, u64)>, strata: &Strata) -> Self {
+    pub fn of<'a>(
+        rollouts: impl DoubleEndedIterator<Item = (&'a Running, u64)>,
+        strata: &Strata,
+        is_closed: impl Fn(&str, u64) -> bool,
+    ) -> Self {
         let mut wanted = Self::default();
         // Rings that have nothing older of a name.
         let mut closed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -108,6 +113,7 @@ impl Wanted {
                 continue;
             }
             let closed = closed.entry(&spec.name).or_default();
+            closed.extend(spec.rings().into_iter().filter(|ring| is_closed(ring, spec.version)));
             let rings: BTreeSet<&str> = spec.rings().difference(closed).copied().collect();
             // Who has it stays with it: while it is paused, older content of the name is nobody's either, and after it is open, nobody's any more.
             if matches!(state, State::Paused | State::Open) {
@@ -304,7 +310,7 @@ mod tests {
     }
 
     fn started(rollouts: &[Running]) -> Vec<ContentId> {
-        let wanted = Wanted::of(rollouts.iter().map(|running| (running, 5_000)), &Strata::new());
+        let wanted = Wanted::of(rollouts.iter().map(|running| (running, 5_000)), &Strata::new(), |_, _| false);
         wanted.entries.iter().map(|entry| entry.content).collect()
     }
 
@@ -323,7 +329,7 @@ mod tests {
         let mut rollouts = [complete('a', 1), begun('b', 2)];
         rollouts[1].take(2, Input::Abort);
         assert_eq!(started(&rollouts), [id('a')]);
-        let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &Strata::new());
+        let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &Strata::new(), |_, _| false);
         assert_eq!((wanted.recall, wanted.is_under_way), ([id('b')].into(), false));
     }
 
@@ -336,13 +342,26 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_that_is_closed_begins_nothing_and_goes_back_to_nothing() {
+        let rollouts = [complete('a', 1), complete('b', 2)];
+        let wanted = |closed: fn(&str, u64) -> bool| {
+            let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &Strata::new(), closed);
+            wanted.entries.iter().map(|entry| entry.content).collect::<Vec<_>>()
+        };
+        assert_eq!(wanted(|ring, _| ring == "broad"), [id('b'), id('a')]);
+        assert_eq!(wanted(|ring, _| ring == "early"), []);
+        assert_eq!(wanted(|_, version| version == 2), [], "pinned to 1: who has 2 is not taken back");
+        assert_eq!(wanted(|_, version| version == 1), [id('b')]);
+    }
+
+    #[test]
     fn hosts_of_strata_that_came_later_have_what_is_complete_and_the_holdback_what_is_open() {
         let mut rollouts = [complete('a', 1)];
         let ranges = |rollouts: &[Running]| {
             let strata = [("new", "early"), ("not-its", "broad")]
                 .map(|(stratum, ring)| (stratum.to_owned(), ring.to_owned()))
                 .into();
-            let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &strata);
+            let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &strata, |_, _| false);
             let ranges = wanted.entries.into_iter().filter_map(|entry| match entry.cohort {
                 Cohort::Ranges(ranges) => Some(ranges),
                 Cohort::Hosts(_) => None,

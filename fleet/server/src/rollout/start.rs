@@ -12,7 +12,7 @@ use watertight_fleet::plan::{Cohort, Evidence, HostId, Lane, PlanError, Policy, 
 use watertight_fleet::rollout::{Input, Kin, Spec, Start, State};
 
 use super::live::{id, Entry, Live};
-use super::{director, evidence, Held, RolloutAnswer, RolloutError, Rollouts};
+use super::{director, evidence, rings, Held, LeftOut, RolloutAnswer, RolloutError, Rollouts};
 use crate::clock::now_ms;
 use crate::server::Server;
 use crate::store::{AuditEntry, JournalRow, RolloutRow, StoreError};
@@ -70,6 +70,9 @@ pub struct PlanAnswer {
     pub statistics: String,
     /// From the start to the end of the last stage, if nothing holds it up.
     pub seconds: u64,
+    /// Rings that it is not for, though the signed schedule would let them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// The stages.
     pub stages: Vec<PlannedStage>,
 }
@@ -89,7 +92,7 @@ pub struct PlannedStage {
 }
 
 impl PlanAnswer {
-    fn of(spec: &Spec) -> Self {
+    fn of(spec: &Spec, left_out: Vec<LeftOut>) -> Self {
         let plan = &spec.plan;
         let share =
             u128::from(plan.hosts) * u128::from(plan.holdback_from) / u128::from(watertight_fleet::plan::BUCKETS);
@@ -98,11 +101,11 @@ impl PlanAnswer {
             Statistics::NoHoldback => "no_holdback",
             Statistics::TooFewHosts => "too_few_hosts",
         };
-        let opens_ms = spec.opens_ms();
+        let (opens_ms, now_ms) = (spec.opens_ms(), now_ms());
         let stage = |(stage, opens_ms): (&watertight_fleet::plan::Stage, &u64)| PlannedStage {
             number: stage.number,
             hosts_so_far: stage.hosts_so_far,
-            not_before_ms: *opens_ms,
+            not_before_ms: if *opens_ms > now_ms { *opens_ms } else { 0 },
             named: match &stage.cohort {
                 Cohort::Hosts(hosts) => hosts.iter().map(|host| host.0.clone()).collect(),
                 Cohort::Ranges(_) => Vec::new(),
@@ -116,6 +119,7 @@ impl PlanAnswer {
             hosts: plan.hosts,
             held_back: plan.hosts.saturating_sub(u64::try_from(share).unwrap_or(plan.hosts)),
             statistics: statistics.to_owned(),
+            left_out,
             seconds: (plan.policy.lane.stage_ms() / 1000).saturating_mul(stages.len() as u64),
             stages,
         }
@@ -130,7 +134,8 @@ impl Rollouts {
     pub async fn plan(&self, server: &Server, wish: &Wish) -> Result<PlanAnswer, RolloutError> {
         let mut held = self.held.lock().await;
         self.read(server, &mut held).await?;
-        Ok(PlanAnswer::of(&self.spec(server, &held, wish).await?))
+        let (spec, left_out) = self.spec(server, &held, wish).await?;
+        Ok(PlanAnswer::of(&spec, left_out))
     }
 
     /// Begins a rollout.
@@ -145,7 +150,7 @@ impl Rollouts {
         }
         let mut held = self.held.lock().await;
         self.read(server, &mut held).await?;
-        let spec = self.spec(server, &held, wish).await?;
+        let (spec, _) = self.spec(server, &held, wish).await?;
         let number = held.rollouts.last_key_value().map_or(0, |(number, _)| *number).saturating_add(1);
         let heard = server.store.newest_evidence().await?;
         let text = |error: serde_json::Error| StoreError::Failed { why: error.to_string() };
@@ -171,7 +176,7 @@ impl Rollouts {
         self.answer(server, &mut held, &id(number)).await
     }
 
-    async fn spec(&self, server: &Server, held: &Held, wish: &Wish) -> Result<Spec, RolloutError> {
+    async fn spec(&self, server: &Server, held: &Held, wish: &Wish) -> Result<(Spec, Vec<LeftOut>), RolloutError> {
         let folder = self.folder.clone();
         let now = Moment::now();
         let read = tokio::task::spawn_blocking(move || director::signed_packs(&folder, now)).await;
@@ -193,10 +198,12 @@ impl Rollouts {
             known: known.map(|row| (evidence::bucket(&row.bucket), row.last_ms)).collect(),
             content,
         };
-        Spec::plan(start, kin(server, held, pack, now)?).map_err(|error| match error {
+        let (rings, left_out) = admitted(held, &packs, pack, now)?;
+        let spec = Spec::plan(start, kin(server, &rings, pack)).map_err(|error| match error {
             PlanError::Halted { .. } | PlanError::NoHosts => RolloutError::Conflict(error.to_string()),
             error => RolloutError::Form(error.to_string()),
-        })
+        })?;
+        Ok((spec, left_out))
     }
 }
 
@@ -274,8 +281,14 @@ fn found(held: &Held, content: ContentId, recalled: &BTreeSet<ContentId>) -> Evi
     evidence
 }
 
-/// The rings that it is for now, each with its schedule: those whose first step has come, without those that a rollout of it was for.
-fn rings<'a>(held: &Held, pack: &'a SignedPack, now: Moment) -> Result<BTreeMap<&'a str, Schedule>, RolloutError> {
+/// The rings that it is for now, each with its schedule: those whose first step has come, without those that a rollout of it was for, and
+/// those that their policy leaves out.
+fn admitted<'a>(
+    held: &Held,
+    packs: &[SignedPack],
+    pack: &'a SignedPack,
+    now: Moment,
+) -> Result<(BTreeMap<&'a str, Schedule>, Vec<LeftOut>), RolloutError> {
     let content = pack.id.to_string();
     let is_done = |ring: &str| {
         held.rollouts.values().map(|live| &live.running).any(|running| {
@@ -284,12 +297,22 @@ fn rings<'a>(held: &Held, pack: &'a SignedPack, now: Moment) -> Result<BTreeMap<
         })
     };
     let waiting = || pack.release.rings.iter().filter(|(name, _)| !is_done(name));
-    let begun: BTreeMap<&str, Schedule> = waiting()
-        .filter(|(_, ring)| ring.per_million_at(now) > 0)
-        .map(|(name, ring)| (name.as_str(), schedule(ring)))
-        .collect();
+    let (mut begun, mut left_out) = (BTreeMap::new(), Vec::new());
+    for (name, ring) in waiting().filter(|(_, ring)| ring.per_million_at(now) > 0) {
+        match rings::stays(held, packs, pack, name) {
+            None => {
+                begun.insert(name.as_str(), schedule(ring));
+            }
+            Some(ring) => left_out.push(ring),
+        }
+    }
     if !begun.is_empty() {
-        return Ok(begun);
+        return Ok((begun, left_out));
+    }
+    if !left_out.is_empty() {
+        let why =
+            left_out.iter().map(|left| format!("ring {}: {}", left.ring, left.why)).collect::<Vec<_>>().join("; ");
+        return Err(RolloutError::Conflict(format!("no ring may begin it by its policy: {why}")));
     }
     Err(RolloutError::Conflict(match waiting().map(|(_, ring)| ring.earliest).min() {
         Some(first) => format!("no other ring may have it yet by the signed schedule: the next may at {first}"),
@@ -305,8 +328,7 @@ fn schedule(ring: &Ring) -> Schedule {
 }
 
 /// The hosts that it is for, by stratum: those that are online, of a ring that may have it by now.
-fn kin(server: &Server, held: &Held, pack: &SignedPack, now: Moment) -> Result<Vec<Kin>, RolloutError> {
-    let rings = rings(held, pack, now)?;
+fn kin(server: &Server, rings: &BTreeMap<&str, Schedule>, pack: &SignedPack) -> Vec<Kin> {
     let (now_ms, pace) = (now_ms(), server.pace());
     let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
     let late_ms = Rules::default().thresholds.silence_after_promise_ms;
@@ -338,5 +360,5 @@ fn kin(server: &Server, held: &Held, pack: &SignedPack, now: Moment) -> Result<V
         });
         kin.hosts.push((bucket, HostId(row.id.clone())));
     }
-    Ok(by_name.into_values().collect())
+    by_name.into_values().collect()
 }

@@ -160,6 +160,8 @@ impl Rollouts {
         if told.is_paused {
             why.push("somebody said `watertight pause` on the host: it begins nothing new".to_owned());
         }
+        let closed = held.policies.get(&row.ring).and_then(|policy| policy.closed(crate::clock::now_ms()));
+        why.extend(closed.map(|closed| format!("{closed}: it begins nothing new")));
         why.extend(held.rollouts.values().rev().map(|live| place(live, host, &row.ring, &told.id)));
         if held.rollouts.is_empty() {
             why.push(

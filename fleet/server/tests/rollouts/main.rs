@@ -217,6 +217,66 @@ fn a_stage_whose_host_falls_silent_holds_and_another_of_its_kind_takes_its_place
     assert_eq!(done["failed"], 0, "silence without the content is not its failure: {done}");
 }
 
+#[test]
+fn what_is_said_of_a_ring_holds_at_once_also_for_what_is_under_way_and_ends_by_itself() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let content = desk.publish(1, b"pack one");
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
+    online(&fleet, 12);
+    let mut admin = fleet.admin();
+    let mut say = |policy: Value| {
+        let answer = admin.post("/v1/rings/early", &json!({ "policy": policy, "reason": "the customer asks" }));
+        (answer.status, answer.text())
+    };
+    assert_eq!(
+        say(json!({ "pause": { "note": "", "until_ms": support::now_ms() + 9_000 } })).0,
+        400,
+        "a note says why"
+    );
+    assert_eq!(say(json!({ "pause": { "note": "an audit", "until_ms": 9 } })).0, 400, "an exception ends");
+    assert_eq!(say(json!({ "channel": "one_behind" })).0, 200);
+    let plan = |content: &str| fleet.admin().post("/v1/rollouts/plan", &json!({ "content": content }));
+    assert!(plan("linux").status == 409 && plan("linux").text().contains("no release yet"), "{}", plan("linux").text());
+    desk.publish(2, b"pack two");
+    wait_for("the release before the newest", || plan("linux@1").status == 200);
+    assert!(
+        plan("linux@2").text().contains("version 1 is what the ring's policy begins"),
+        "{}",
+        plan("linux@2").text()
+    );
+
+    assert_eq!(say(json!({ "pin": { "version": 1, "exception": { "note": "a bug in 2", "until_ms": support::now_ms() + 3_600_000 } } })).0, 200);
+    assert!(plan("linux@2").text().contains("version 1"), "{}", plan("linux@2").text());
+    let id = begin(&fleet, "linux@1");
+    wait_for("a host has it", || hosts.began(&content) > 0);
+    let until_ms = support::now_ms() + 20_000;
+    assert_eq!(say(json!({ "pause": { "note": "an audit", "until_ms": until_ms } })).0, 200);
+    let paused = wait_for_state(&fleet, &id, "paused");
+    assert!(paused["why"].as_str().is_some_and(|why| why.contains("the ring is paused: an audit")), "{paused}");
+    let resumed = fleet.admin().post(&format!("/v1/rollouts/{id}/resume"), &json!({ "reason": "haste" }));
+    assert!(resumed.status == 409 && resumed.text().contains("the policy of a ring"), "{}", resumed.text());
+    let host = hosts.shared.runs.lock().expect("whole").keys().next().expect("a host").clone();
+    let why = fleet.admin().get(&format!("/v1/hosts/{host}/why")).json();
+    assert!(why["why"][0].as_str().is_some_and(|why| why.contains("an audit")), "{why}");
+    // Whoever was on its way to the content when the word came.
+    std::thread::sleep(Duration::from_secs(3));
+    let (began, stage) = (hosts.began(&content), status(&fleet, &id)["stage"].clone());
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!((hosts.began(&content), &status(&fleet, &id)["stage"]), (began, &stage), "nobody begins it");
+    assert_eq!(hosts.run(&content), began, "who has it keeps it");
+    wait_for_state(&fleet, &id, "complete");
+    assert!(support::now_ms() > until_ms, "it went on by itself, and not before");
+    assert_eq!(hosts.run(&content), 12);
+    let log = fleet.admin().get("/v1/audit").json();
+    let actions: Vec<&str> =
+        log.as_array().expect("a log").iter().filter_map(|entry| entry["action"].as_str()).collect();
+    for action in ["set_ring", "rollout_close", "rollout_reopen"] {
+        assert!(actions.contains(&action), "{action}: {actions:?}");
+    }
+}
+
 /// What a thief of the director's key says: all hosts run this, now.
 fn stolen(hosts: &VirtualHosts, epoch: u64, content: &str) -> Value {
     let now = Moment::now();
