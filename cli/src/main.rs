@@ -10,7 +10,8 @@ use clap::{Parser, Subcommand};
 use watertight_cli::command::{
     agent, content, crash, detect, doctor, policy, rollout, rules, run, server, sim, status, triage, worker,
 };
-use watertight_host::printable::printable;
+use watertight_host::descriptors::keep_to_ourselves;
+use watertight_host::printable::{printable, printable_lines};
 
 /// Endpoint security that a bad update cannot sink.
 #[derive(Debug, Parser)]
@@ -42,7 +43,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    if !matches!(args.command, Command::Worker(_)) {
+        // A worker has few descriptors: those that whoever started us left open are not for it.
+        let _ = keep_to_ourselves(); // what stays open takes places of a worker's, and it says so
+    }
     let outcome = match &args.command {
         Command::Run(args) => closed::stdout_is_open().and_then(|()| run::run(args)),
         Command::Status(args) => status::run(args),
@@ -68,4 +76,14 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// Help, or what is wrong with the arguments: those are anybody's words.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        watertight_host::say!("{}", printable_lines(error.render().to_string().trim_end()));
+    } else {
+        let _ = error.print(); // help that nobody reads
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

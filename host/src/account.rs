@@ -70,6 +70,25 @@ pub struct SourceCounts {
     pub overflows: u64,
 }
 
+impl SourceCounts {
+    /// Adds what came since.
+    pub fn add(&mut self, more: &Self) {
+        self.received = self.received.saturating_add(more.received);
+        self.filtered = self.filtered.saturating_add(more.filtered);
+        self.malformed = self.malformed.saturating_add(more.malformed);
+        self.overflows = self.overflows.saturating_add(more.overflows);
+    }
+
+    /// As a row of an account: how much there was to be told nobody knows.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        json!({
+            "source": self.source, "hits": "unknown", "received": self.received,
+            "filtered": self.filtered, "malformed": self.malformed, "overflows": self.overflows,
+        })
+    }
+}
+
 /// The reader's side of the account, by hook.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Receipts<'r> {

@@ -10,7 +10,7 @@ pub mod actions;
 mod alert;
 mod by_number;
 pub mod deny;
-mod descriptors;
+pub mod descriptors;
 pub mod examiner;
 pub mod filter;
 pub mod guard;

@@ -31,9 +31,18 @@ pub fn printable_lines(text: &str) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
+/// Letters that a terminal does not show, or that change how it shows others: the soft hyphen, marks of direction, spaces and joiners
+/// without width, ends of lines and paragraphs, annotations, tags (Unicode, general category Cf, Zl and Zp).
+fn is_unseen(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
 fn push(shown: &mut String, letter: char) {
-    let is_direction = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if letter.is_control() || is_direction {
+    if letter.is_control() || is_unseen(letter) {
         shown.extend(letter.escape_default());
     } else {
         shown.push(letter);
@@ -50,6 +59,9 @@ mod tests {
         let shown = printable(evil);
         assert!(shown.chars().all(|letter| !letter.is_control() && letter != '\u{202e}'), "{shown:?}");
         assert_eq!(printable_lines("a\nb\u{1b}"), "a\nb\\u{1b}");
+        for unseen in ['\u{61c}', '\u{200b}', '\u{2028}', '\u{2029}', '\u{2066}', '\u{feff}', '\u{e0041}'] {
+            assert_eq!(printable(&unseen.to_string()), unseen.escape_default().to_string());
+        }
     }
 
     #[test]

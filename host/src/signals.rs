@@ -9,8 +9,8 @@ use std::mem::MaybeUninit;
 use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Each asks a run to end in good order.
-pub const ENDING: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+/// Each asks a run to end in good order. `SIGQUIT` too: a run that it killed would leave the terminal as the live view has set it.
+pub const ENDING: [libc::c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
 /// Holds them back, also from processes that are started meanwhile.
 ///

@@ -17,7 +17,7 @@ use watertight_host::deny::BYPASSES;
 use watertight_host::guard::{Applied, AppliedRule, GuardError, RefusedRule, Shown, State};
 use watertight_host::loader::Loader;
 use watertight_host::matrix::Mend;
-use watertight_host::printable::printable_lines;
+use watertight_host::printable::{printable, printable_lines};
 use watertight_host::say::not_written;
 use watertight_policy::yaml::{self, LoadError};
 use watertight_policy::Policy;
@@ -168,9 +168,7 @@ fn check(args: &FileArgs, policy: &Policy) -> anyhow::Result<u8> {
 
 /// Exit code 0 if every rule is in force, 3 if some are not, or only while `run` runs.
 fn apply(args: &FileArgs, policy: &Policy, confirm_within_s: Option<u64>) -> anyhow::Result<u8> {
-    if !rustix::process::geteuid().is_root() {
-        bail!("applying a policy needs root: run it with sudo");
-    }
+    as_root("applying a policy")?;
     let loader = args.place.loader()?;
     match loader.guard_apply(policy, confirm_within_s) {
         Ok(mut applied) => {
@@ -187,11 +185,16 @@ fn apply(args: &FileArgs, policy: &Policy, confirm_within_s: Option<u64>) -> any
             store::save(&args.place.state, policy)?;
             answer("apply", args, applied, Some((words, true)))
         }
-        Err(GuardError::NoBpfLsm(words)) => bail!(
-            "{words}; nothing is denied.\n  mend: {}\n  or: `fallback_deny: true` in {} denies exec by fanotify while `watertight run` runs (docs/policy.md says what passes it)",
-            Mend::of_this_machine().lsm,
-            args.file.display()
-        ),
+        Err(GuardError::NoBpfLsm(words)) => {
+            watertight_host::say!(
+                "watertight: {}; nothing is denied\n  mend: {}\n  or: `fallback_deny: true` in {} denies exec by fanotify while `watertight run` \
+                 runs (docs/policy.md says what passes it)",
+                printable(&words),
+                printable(&Mend::of_this_machine().lsm),
+                printable(&args.file.display().to_string())
+            );
+            Ok(FAILED)
+        }
         Err(error) => Err(needs_root(error)),
     }
 }
@@ -231,6 +234,7 @@ fn answer(
 
 /// Exit code 0, or 3 if the kernel went back to an older policy, lacks a hook, or a policy that was applied is not in force.
 fn show(args: &PlaceArgs) -> anyhow::Result<u8> {
+    as_root("asking what is denied")?;
     let deny = Status::read(&args.state);
     let shown = match args.loader()?.guard_show() {
         Ok(shown) => shown,
@@ -248,6 +252,7 @@ fn show(args: &PlaceArgs) -> anyhow::Result<u8> {
 
 /// Exit code 0: nothing is denied any more.
 fn unseal(args: &PlaceArgs) -> anyhow::Result<u8> {
+    as_root("taking a policy back")?;
     // The fallback first: it must end whatever the loader says.
     let had_fallback = store::remove(&args.state)?;
     match args.loader()?.guard_unseal() {
@@ -259,6 +264,14 @@ fn unseal(args: &PlaceArgs) -> anyhow::Result<u8> {
         if had_fallback { "; a `watertight run` that is going on stops denying within a second" } else { "" };
     args.say(&json, &format!("nothing is denied any more{fallback}\n"))?;
     Ok(OK)
+}
+
+/// Without root nothing can be changed, nor even seen: what would be said of the kernel would not be known.
+fn as_root(what: &str) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("{what} needs root: run it with sudo");
+    }
+    Ok(())
 }
 
 /// Most refusals of the system without root are for want of root.

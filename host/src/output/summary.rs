@@ -78,16 +78,7 @@ impl Output {
         let (guard, is_guard_balanced) = guard_rows(summary.guard, summary.verdicts, summary.is_guard_exact);
         let is_balanced = is_balanced && are_rings_balanced && is_guard_balanced && summary.malformed == 0;
         let events: BTreeMap<&str, u64> = self.events.iter().map(|(kind, count)| (kind.native(), *count)).collect();
-        let sources: Vec<Json> = summary
-            .sources
-            .iter()
-            .map(|counts| {
-                json!({
-                    "source": counts.source, "hits": "unknown", "received": counts.received,
-                    "filtered": counts.filtered, "malformed": counts.malformed, "overflows": counts.overflows,
-                })
-            })
-            .collect();
+        let sources: Vec<Json> = summary.sources.iter().map(SourceCounts::to_json).collect();
         let by_ring = loss::by_ring(summary.kernel);
         let lost: BTreeMap<&str, u64> = Ring::ALL.iter().map(|ring| loss::name(*ring)).zip(by_ring).collect();
         let line = json!({

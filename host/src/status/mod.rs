@@ -14,17 +14,18 @@ use serde_json::{json, Value as Json};
 use watertight_sensor_abi::{Hook, HOOKS};
 use watertight_sensor_reader::{open_pinned, read_counters, read_link, PinnedLink};
 
-use crate::account::HookCounts;
+use crate::account::{HookCounts, SourceCounts};
 use crate::deny::store::Status as Deny;
 use crate::guard::LoadedGuard;
 use crate::in_force;
 use crate::loader::{Refused, Report};
 use crate::lock::RunLock;
-use crate::matrix::{Found, Matrix, Mend, START};
+use crate::matrix::{Fallbacks, Found, Matrix, Mend, START};
 use crate::publisher::word::Word;
 use crate::slots::{InForce, Overview, Slots};
 use crate::supervisor::factory;
 use crate::there::There;
+use crate::worker::tally::{Tally, SOURCES};
 
 /// A hook that is in force.
 #[derive(Debug)]
@@ -32,6 +33,15 @@ pub struct Attached {
     hook: Hook,
     link: PinnedLink,
     counts: HookCounts,
+}
+
+/// What the run at work has received, as it counts itself.
+#[derive(Debug)]
+pub struct Account {
+    /// By hook.
+    received: Vec<u64>,
+    /// Of the sources that are in use.
+    sources: Vec<SourceCounts>,
 }
 
 /// What is in force on this machine.
@@ -43,6 +53,8 @@ pub struct Status {
     pub build: Option<String>,
     /// Hooks in force.
     pub hooks: Vec<Attached>,
+    /// What the run at work has received by hook and from the other sources; `None` if it can't be looked at.
+    pub account: Option<Account>,
     /// The matrix.
     pub matrix: Matrix,
     /// What the programs leave out, as their own map has it.
@@ -72,13 +84,19 @@ impl Status {
         let build = directory.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         match &directory {
             Some(directory) => {
-                let (attached, report) = read_back(directory)?;
+                let (attached, report) = read_back(directory).with_context(|| match run {
+                    Some(pid) => format!(
+                        "process {pid} watches this machine, and only root can see with what: sudo watertight status"
+                    ),
+                    None => "what is pinned can't be read: sudo watertight status".to_owned(),
+                })?;
                 hooks = attached;
                 found.kernel = Some(report);
             }
             None => found.kernel_refused = "no kernel program is pinned: start `watertight run`".into(),
         }
         found.fallbacks = sources::of_run(run);
+        let account = run.and_then(|run| Account::of(run, &found.fallbacks));
         found.processes = There::word_of(run, state);
         let deny = Deny::read(state);
         found.deny_by_fanotify = guard::listener(deny.as_ref(), run);
@@ -98,7 +116,7 @@ impl Status {
         let content = run.and_then(|run| InForce::of_run(state, run));
         let policy = run.and_then(|run| Word::of_run(state, run));
         let workers = workers::of_run(state, run);
-        Ok(Self { run, build, hooks, matrix, muted, deny, slots, content, policy, workers })
+        Ok(Self { run, build, hooks, account, matrix, muted, deny, slots, content, policy, workers })
     }
 
     /// Whether everything is seen and read.
@@ -113,7 +131,8 @@ impl Status {
     /// For programs.
     #[must_use]
     pub fn to_json(&self) -> Json {
-        let hooks: Vec<Json> = self.hooks.iter().map(Attached::to_json).collect();
+        let hooks: Vec<Json> = self.hooks.iter().map(|attached| attached.to_json(self.received(attached))).collect();
+        let sources = self.account.as_ref().map(|account| account.sources.iter().map(SourceCounts::to_json));
         json!({
             "kind": "status",
             "level": self.matrix.level,
@@ -123,6 +142,7 @@ impl Status {
             "rows": self.matrix.rows,
             "refused": self.matrix.refused,
             "hooks": hooks,
+            "sources": sources.map(Iterator::collect::<Vec<Json>>),
             "muted": self.muted,
             "deny_by_fanotify": self.deny,
             "content": self.content,
@@ -156,32 +176,63 @@ impl Status {
         for filter in &self.muted {
             let _ = writeln!(text, "muted: {filter}");
         }
-        let _ = writeln!(text, "{} telemetry hooks attached; counts since they were loaded", self.hooks.len());
-        for Attached { hook, link, counts } in &self.hooks {
+        let _ = writeln!(
+            text,
+            "{} telemetry hooks attached; counts since they were loaded, what was received since the run began",
+            self.hooks.len()
+        );
+        for attached in &self.hooks {
+            let Attached { hook, link, counts } = attached;
             let balanced = if counts.is_balanced() { "" } else { "  (running: not balanced at this instant)" };
+            let received = self.received(attached).map_or_else(|| "unknown".to_owned(), |count| count.to_string());
             let _ = writeln!(
                 text,
-                "  {:<18} link {:<4} hits {:>10}  filtered {:>10}  submitted {:>10}  aggregated {:>8}  lost {:>6}{balanced}",
+                "  {:<18} link {:<4} hits {:>10}  filtered {:>10}  submitted {:>10}  aggregated {:>8}  lost: ring full {:>6}, no \
+                 scratch {:>3}  received {received:>10}{balanced}",
                 hook.program(),
                 link.link,
                 counts.hits,
                 counts.filtered,
                 counts.submitted,
                 counts.aggregated,
-                counts.lost()
+                counts.lost_ring_full,
+                counts.lost_no_scratch
+            );
+        }
+        for source in self.account.iter().flat_map(|account| &account.sources) {
+            let SourceCounts { source, received, filtered, malformed, overflows } = source;
+            let _ = writeln!(
+                text,
+                "  {source:<28} hits    unknown  filtered {filtered:>10}  malformed {malformed:>10}  overflows {overflows:>9}  \
+                 received {received:>10}"
             );
         }
         text
     }
+
+    /// Records of a hook that the run at work has received.
+    fn received(&self, attached: &Attached) -> Option<u64> {
+        self.account.as_ref()?.received.get(usize::from(attached.hook as u16)).copied()
+    }
+}
+
+impl Account {
+    fn of(run: u32, fallbacks: &Fallbacks) -> Option<Self> {
+        let page = Tally::of_process(run).ok()?;
+        let used = [&fallbacks.fanotify, &fallbacks.proc_connector, &fallbacks.sock_diag];
+        let used = SOURCES.iter().zip(used).filter(|(_, used)| matches!(used, Some(Ok(()))));
+        Some(Self { received: page.received(), sources: used.map(|(name, _)| page.source(name)).collect() })
+    }
 }
 
 impl Attached {
-    fn to_json(&self) -> Json {
+    fn to_json(&self, received: Option<u64>) -> Json {
         json!({
             "hook": self.hook.program(),
             "link": self.link.link,
             "program": self.link.program,
             "counts": self.counts,
+            "received": received,
             "balanced": self.counts.is_balanced(),
         })
     }

@@ -114,7 +114,7 @@ pub fn run(wanted: &Wanted, report: RawFd, page: RawFd) -> Result<()> {
     reporter.say(&Report::Ready { sandbox }).context("speaking to the supervisor")?;
     let mut out = Beating { out: BufWriter::new(io::stdout().lock()), page: &page };
     resident::give_back_code();
-    watch(&mut sources, &mut out)?;
+    watch(&mut sources, &page, &mut out)?;
     for Opened { counts, .. } in &sources {
         writeln!(out, "{}", serde_json::json!({ "kind": "source", "counts": counts }))?;
     }
@@ -156,13 +156,13 @@ impl<W: io::Write> io::Write for Beating<'_, W> {
     }
 }
 
-fn watch(sources: &mut [Opened], out: &mut impl io::Write) -> Result<()> {
+fn watch(sources: &mut [Opened], page: &Tally, out: &mut impl io::Write) -> Result<()> {
     let stdin = io::stdin();
     // Polls POLLPRI when the table of mounts has changed since the last poll. Without it, new mounts are not seen.
     let mounts = File::open("/proc/self/mountinfo").context("opening /proc/self/mountinfo")?;
     let mut is_ending = false;
     loop {
-        let has_more = take_all(sources, out)?;
+        let has_more = take_all(sources, page, out)?;
         out.flush()?;
         if is_ending && !has_more {
             return Ok(());
@@ -190,7 +190,7 @@ fn watch(sources: &mut [Opened], out: &mut impl io::Write) -> Result<()> {
 }
 
 /// One pass over the sources. Returns whether one has more.
-fn take_all(sources: &mut [Opened], out: &mut impl io::Write) -> Result<bool> {
+fn take_all(sources: &mut [Opened], page: &Tally, out: &mut impl io::Write) -> Result<bool> {
     let mut has_more = false;
     for Opened { source, counts } in sources.iter_mut() {
         let mut lost = None;
@@ -206,10 +206,15 @@ fn take_all(sources: &mut [Opened], out: &mut impl io::Write) -> Result<bool> {
             }
         })?;
         failed?;
-        counts.received = counts.received.saturating_add(drained.delivered);
-        counts.filtered = counts.filtered.saturating_add(drained.filtered);
-        counts.malformed = counts.malformed.saturating_add(drained.malformed);
-        counts.overflows = counts.overflows.saturating_add(drained.overflows);
+        let more = SourceCounts {
+            source: counts.source.clone(),
+            received: drained.delivered,
+            filtered: drained.filtered,
+            malformed: drained.malformed,
+            overflows: drained.overflows,
+        };
+        counts.add(&more);
+        page.note_source(&more);
         has_more |= drained.has_more;
         match lost {
             Some(Source::ProcConnector) => tell_processes(out)?,
@@ -287,7 +292,8 @@ mod tests {
     fn lines_after_loss_of(of: Source) -> Vec<Json> {
         let mut out = Vec::new();
         let source = Box::new(Lossy { of, has_told: false });
-        take_all(&mut [Opened { source, counts: SourceCounts::default() }], &mut out).expect("a pass");
+        let page = Tally::create().expect("memory");
+        take_all(&mut [Opened { source, counts: SourceCounts::default() }], &page, &mut out).expect("a pass");
         String::from_utf8(out).expect("text").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
@@ -11,6 +12,7 @@ use watertight_event::Kind;
 use watertight_sensor_abi::{Hook, HOOKS};
 
 use super::correlation_loss;
+use crate::account::SourceCounts;
 
 /// Counts by hook: read from a ring; of these, written out; and lost with a detector that died in between. Then operations
 /// that written events told as counted by process.
@@ -20,8 +22,17 @@ const WRITTEN: usize = 1;
 const LOST: usize = 2;
 const AGGREGATED: usize = 3;
 /// Words beside those by hook and by kind: how standard output stands, alerts, events of the supervisor that were written, how
-/// long the reader of the output is waited for, what the detector does with which content, and what correlations lose.
-const OTHERS: usize = 16 + correlation_loss::LIMITS.len();
+/// long the reader of the output is waited for, what the detector does with which content, what correlations lose, and the counts of
+/// sources.
+const OTHERS: usize = SOURCES_FROM + SOURCES.len() * BY_SOURCE;
+const SOURCES_FROM: usize = 16 + correlation_loss::LIMITS.len();
+/// Received, filtered, malformed, overflows.
+const BY_SOURCE: usize = 4;
+/// What the memory is called in /proc.
+const NAME: &str = "watertight-tally";
+
+/// The sources of the sources worker, by name.
+pub const SOURCES: [&str; 3] = ["fanotify", "proc connector", "sock_diag"];
 
 /// What a detector does with its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +52,23 @@ pub struct Tally {
     bytes: usize,
 }
 
+/// The page of another process. Without the right to write to it: a count in it would be a fault.
+pub struct Seen(Tally);
+
+impl Seen {
+    /// By hook: records that were taken from the rings.
+    #[must_use]
+    pub fn received(&self) -> Vec<u64> {
+        self.0.by_hook().0
+    }
+
+    /// What the source of this name has delivered.
+    #[must_use]
+    pub fn source(&self, name: &str) -> SourceCounts {
+        self.0.source(name)
+    }
+}
+
 // SAFETY: the mapping belongs to this value, and its words are only used atomically.
 unsafe impl Send for Tally {}
 // SAFETY: as above.
@@ -57,7 +85,7 @@ impl Tally {
     /// # Errors
     /// The kernel has no memory for it.
     pub fn create() -> io::Result<Self> {
-        let fd = memfd_create("watertight-tally", MemfdFlags::CLOEXEC)?;
+        let fd = memfd_create(NAME, MemfdFlags::CLOEXEC)?;
         ftruncate(&fd, words().saturating_mul(8) as u64)?;
         Self::map(fd)
     }
@@ -67,15 +95,35 @@ impl Tally {
     /// # Errors
     /// It is no such page.
     pub fn map(fd: OwnedFd) -> io::Result<Self> {
+        Self::map_for(fd, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn map_for(fd: OwnedFd, uses: ProtFlags) -> io::Result<Self> {
         let bytes = words().saturating_mul(8);
         let size = rustix::fs::fstat(&fd)?.st_size;
-        if u64::try_from(size).unwrap_or(0) < bytes as u64 {
-            return Err(io::Error::other("the page of counts is too short: of another version"));
+        if u64::try_from(size).unwrap_or(0) != bytes as u64 {
+            return Err(io::Error::other("the page of counts has another size: it is of another version"));
         }
         // SAFETY: a fresh shared mapping at an address of the kernel's choice, within the file's size.
-        let start =
-            unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &fd, 0)? };
+        let start = unsafe { mmap(std::ptr::null_mut(), bytes, uses, MapFlags::SHARED, &fd, 0)? };
         Ok(Self { fd, start, bytes })
+    }
+
+    /// The page of another process, found among its descriptors: to be looked at, not to be counted in.
+    ///
+    /// # Errors
+    /// The process has none, its descriptors may not be looked at, or it is of another version.
+    pub fn of_process(pid: u32) -> io::Result<Seen> {
+        let is_it = |target: &Path| {
+            let target = target.to_string_lossy();
+            target.strip_prefix("/memfd:").and_then(|rest| rest.strip_suffix(" (deleted)")) == Some(NAME)
+        };
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))?.filter_map(Result::ok) {
+            if std::fs::read_link(entry.path()).is_ok_and(|target| is_it(&target)) {
+                return Self::map_for(std::fs::File::open(entry.path())?.into(), ProtFlags::READ).map(Seen);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, "the run has no page of counts"))
     }
 
     /// The descriptor, to hand on.
@@ -249,6 +297,27 @@ impl Tally {
         }
     }
 
+    /// Adds to what a source has delivered in this run.
+    pub fn note_source(&self, more: &SourceCounts) {
+        let Some(from) = SOURCES.iter().position(|name| *name == more.source) else { return };
+        let words = [more.received, more.filtered, more.malformed, more.overflows];
+        for (at, more) in words.into_iter().enumerate() {
+            self.of_source(from, at).fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// What the source of this name has delivered in this run.
+    #[must_use]
+    pub fn source(&self, name: &str) -> SourceCounts {
+        let Some(from) = SOURCES.iter().position(|known| *known == name) else { return SourceCounts::default() };
+        let of = |at| self.of_source(from, at).load(Ordering::Relaxed);
+        SourceCounts { source: name.to_owned(), received: of(0), filtered: of(1), malformed: of(2), overflows: of(3) }
+    }
+
+    fn of_source(&self, source: usize, at: usize) -> &AtomicU64 {
+        self.other(SOURCES_FROM.saturating_add(source.saturating_mul(BY_SOURCE)).saturating_add(at))
+    }
+
     /// The detector lives. It alone writes this word, so no other's count is lost.
     pub fn beat(&self) {
         let progress = self.progress();
@@ -316,6 +385,19 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_a_process_is_found_among_its_descriptors() {
+        let _own = Tally::create().expect("memory");
+        // Other tests of this process have pages too: it is one of ours.
+        let found = Tally::of_process(std::process::id()).expect("it is there");
+        assert_eq!(found.received().len(), HOOKS.len());
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+        let none = Tally::of_process(child.id()).map(|_| ()).expect_err("it has none");
+        child.kill().expect("our own");
+        child.wait().expect("our own");
+        assert_eq!(none.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
     fn counts_of_different_things_do_not_share_a_word() {
         let tally = Tally::create().expect("memory");
         for kind in Kind::ALL {
@@ -336,6 +418,18 @@ mod tests {
         assert_eq!(others, [1, 3, 4]);
         assert_eq!(waits.map(|word| word.load(Ordering::Relaxed)), [5, 6, 7, 8]);
         assert_eq!(tally.correlation_limits(), [9, 10, 11, 12, 13, 14]);
+        for (name, count) in SOURCES.iter().zip(20..) {
+            let own = |count| SourceCounts {
+                source: (*name).to_owned(),
+                received: count,
+                overflows: 1,
+                ..SourceCounts::default()
+            };
+            tally.note_source(&own(count));
+            tally.note_source(&own(count));
+            let told = tally.source(name);
+            assert_eq!((told.received, told.filtered, told.malformed, told.overflows), (2 * count, 0, 0, 2));
+        }
         let contents =
             [tally.content(), tally.preparing(), tally.refused(), tally.phase(), tally.evaluated(), tally.rule()];
         assert!(contents

@@ -79,7 +79,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Where nobody takes the words they are lost; `eprintln!` would panic.
             let _ = std::io::stderr().write_all(format!("watertight-loader: {error:#}\n").as_bytes());
-            match error.is::<objects::Damaged>() {
+            match error.is::<objects::Damaged>() || error.is::<bpffs::NoPlace>() {
                 true => ExitCode::from(objects::EXIT_DAMAGED),
                 false => ExitCode::FAILURE,
             }
