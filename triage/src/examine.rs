@@ -172,9 +172,11 @@ fn line_start(text: &str, at: usize) -> usize {
     memchr::memrchr(b'\n', before).map_or(at, |end| end.saturating_add(1))
 }
 
-/// Bytes as text, each at its place: what is no letter becomes `?`, and lines that are JSON become their text. In place: a second copy of a large log is memory for nothing.
+/// Bytes as text, each at its place: what is no letter becomes `?`, lines that are JSON become their text, and a terminal's
+/// colours are taken out. In place: a second copy of a large log is memory for nothing.
 fn text(mut bytes: Vec<u8>) -> String {
     linux::unpack(&mut bytes);
+    linux::clean(&mut bytes);
     String::from_utf8(bytes).unwrap_or_else(|error| {
         let mut bytes = error.into_bytes();
         bytes.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');

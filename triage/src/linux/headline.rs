@@ -169,7 +169,7 @@ fn is_front(front: &str) -> bool {
         || front.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'/' | b':' | b' ' | b'-' | b'.'))
         || ends_with_timestamp(front)
         || ["CPU ", "watchdog: CPU"].iter().any(|words| {
-            let number = front.strip_prefix(words).map(|number| number.trim_end_matches(':'));
+            let number = front.strip_prefix(words).map(|number| number.trim_end_matches(':').trim_start());
             number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
         })
 }
@@ -205,6 +205,7 @@ mod tests {
             "[    1.000000][  T12] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
             "[    1.000000] [ INFO: possible recursive locking detected ]",
             "watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 1",
+            "watchdog: CPU 1 Hard LOCKUP",
             "Oops: divide error: 0000 [#1] PREEMPT SMP",
             "segment-related general protection fault: beec [#1] PREEMPT SMP",
             "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [frob:12]",
