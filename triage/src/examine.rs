@@ -54,11 +54,14 @@ pub enum Examined {
 /// Examines one file and hands out each crash in it, in the file's order. A file without a crash gives one report of kind `none`,
 /// an unreadable one the same with its error.
 pub fn examine(path: &Path, options: &Options, report: &mut dyn FnMut(Report)) -> Examined {
-    let file = path.to_string_lossy();
+    let mut named = |mut one: Report| {
+        one.set_file(path);
+        report(one);
+    };
     match FileSource::open(path) {
-        Ok(source) => examine_source(&file, &source, &|| system_hive(path), options, report),
+        Ok(source) => examine_source("", &source, &|| system_hive(path), options, &mut named),
         Err(error) => {
-            report(Report::none(file.into_owned(), Some(error.to_string())));
+            named(Report::none(String::new(), Some(error.to_string())));
             Examined::Failed
         }
     }

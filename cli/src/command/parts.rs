@@ -146,13 +146,13 @@ impl Joined {
     fn place(&self, report: &mut Report) {
         let Some(span) = &mut report.span else {
             if let Some((file, ..)) = self.parts.first() {
-                report.file = file.to_string_lossy().into_owned();
+                report.set_file(file);
             }
             return;
         };
         let place = self.parts.iter().rposition(|(_, at, _)| *at <= span.start).unwrap_or_default();
         let Some((file, at, head)) = self.parts.get(place) else { return };
-        report.file = file.to_string_lossy().into_owned();
+        report.set_file(file);
         let behind = self.parts.get(place.saturating_add(1)..).unwrap_or_default();
         let others: Vec<_> =
             behind.iter().take_while(|(_, at, _)| *at < span.end).map(|(file, ..)| file.to_string_lossy()).collect();

@@ -170,6 +170,11 @@ pub fn fatal<'a>(titles: impl Iterator<Item = &'a str>) -> Option<usize> {
     fatal
 }
 
+/// Whether a function only does what others ask, so that no report is about it.
+pub(crate) fn is_plumbing(name: &str) -> bool {
+    skip::group(name).is_some()
+}
+
 /// Whether the text has a crash at all, without naming it.
 #[must_use]
 pub fn has_crash(text: &str) -> bool {
