@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use watertight_cli::command::{
-    agent, content, crash, detect, doctor, policy, rules, run, server, sim, status, triage, worker,
+    agent, content, crash, detect, doctor, policy, rollout, rules, run, server, sim, status, triage, worker,
 };
 use watertight_host::printable::printable;
 
@@ -31,6 +31,7 @@ enum Command {
     Content(content::ContentArgs),
     Triage(triage::TriageArgs),
     Crash(crash::CrashArgs),
+    Rollout(rollout::RolloutArgs),
     Sim(sim::SimArgs),
     Server(server::ServerArgs),
     Agent(agent::AgentArgs),
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Content(args) => content::run(args),
         Command::Triage(args) => triage::run(args),
         Command::Crash(args) => crash::run(args),
+        Command::Rollout(args) => rollout::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Server(args) => server::run(args),
         Command::Agent(args) => agent::run(args),

@@ -100,8 +100,9 @@ impl Place {
     }
 
     /// A server, and its URL.
-    fn serve(&self, program: &Path) -> (Running, String) {
-        let mut command = self.command(program, "run --state fleet --listen 127.0.0.1:0 --check-in-ms 300");
+    fn serve(&self, program: &Path, more: &str) -> (Running, String) {
+        let line = format!("run --state fleet --listen 127.0.0.1:0 --check-in-ms 300 {more}");
+        let mut command = self.command(program, &line);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().expect("its output"));
@@ -208,7 +209,7 @@ fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_i
     let Some(program) = server() else { return };
     let place = Place::new();
     let program = place.bring(&program);
-    let (_server, url) = place.serve(&program);
+    let (_server, url) = place.serve(&program, "");
     let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
     place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
     place.publish_release();
@@ -242,11 +243,52 @@ fn a_token_that_is_none_is_refused_at_the_start() {
     let Some(program) = server() else { return };
     let place = Place::new();
     let program = place.bring(&program);
-    let (_server, url) = place.serve(&program);
+    let (_server, url) = place.serve(&program, "");
     place.write("token", "nonsense");
     let mut agent = place.agent(&url, "");
     assert_eq!(agent.0.wait().expect("its end").code(), Some(5));
     let log = place.read("log").unwrap_or_default();
     assert!(log.contains("there is no such token"), "{log}");
     assert!(!place.dir.path().join("agent/run").exists(), "nothing was started");
+}
+
+#[test]
+fn a_rollout_that_is_started_by_command_reaches_a_real_agent_and_says_when_it_was_halted() {
+    let Some(program) = server() else { return };
+    let place = Place::new();
+    let program = place.bring(&program);
+    place.publish_release();
+    let keys =
+        "--director-key director.key --snapshot-key online.key --timestamp-key online.key --passphrase-file passphrase";
+    let (_server, url) = place.serve(&program, keys);
+    let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
+    place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
+    let api = format!("--server {url} --ca fleet/ca.pem --token-file fleet/admin.token");
+    assert_eq!(place.run(&format!("rollout status {api}")).status.code(), Some(4), "none was begun");
+    assert_eq!(
+        place.run(&format!("rollout start linux --reason test {api}")).status.code(),
+        Some(6),
+        "there is no host"
+    );
+    assert_eq!(place.run(&format!("rollout plan windows {api}")).status.code(), Some(4), "nobody signed that");
+
+    let mut agent = place.agent(&url, "--content-root roles/root.json");
+    place.wait_for("a host to plan for", || place.run(&format!("rollout plan linux {api}")).status.success());
+    let begun = place.good(&format!("rollout start linux@7 --watch-s 2 --reason test -o json {api}"));
+    let begun: Json = serde_json::from_str(&begun).expect("JSON");
+    assert_eq!(
+        (begun["id"].as_str(), begun["state"].as_str(), begun["hosts"].as_u64()),
+        (Some("r1"), Some("running"), Some(1))
+    );
+    place.wait_for("the content", || place.has_in_slot(7));
+
+    let identity: Json = serde_json::from_str(&place.read("agent/identity.json").expect("an identity")).expect("JSON");
+    let host = identity["host"].as_str().expect("its id");
+    assert!(place.good(&format!("rollout why {host} {api}")).contains("rollout r1 of linux version 7"));
+    let halted = place.good(&format!("rollout abort r1 --reason enough -o json {api}"));
+    assert!(halted.contains("\"state\":\"halted\""), "{halted}");
+    let status = place.run(&format!("rollout status r1 {api}"));
+    assert_eq!(status.status.code(), Some(7), "{}", String::from_utf8_lossy(&status.stdout));
+    place.wait_for("the recall", || !place.has_in_slot(7));
+    assert_eq!(agent.end(), Some(0));
 }

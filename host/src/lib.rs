@@ -30,6 +30,7 @@ pub mod previous;
 pub mod printable;
 pub mod pstore;
 pub mod publisher;
+mod resident;
 pub mod resume;
 pub mod say;
 pub mod signals;

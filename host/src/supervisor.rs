@@ -50,6 +50,7 @@ use crate::previous::Previous;
 use crate::printable::{printable, printable_lines};
 use crate::pstore;
 use crate::publisher::Publisher;
+use crate::resident;
 use crate::resume;
 use crate::say::not_written;
 use crate::signals;
@@ -294,6 +295,7 @@ fn wait(
     keeper: &mut Keeper,
 ) -> Result<()> {
     let alive = Alive::open(&options.state);
+    resident::give_back_code();
     loop {
         if ending::is_asked() {
             return Ok(());

@@ -10,6 +10,7 @@ mod parts;
 pub mod policy;
 mod recorded;
 mod refused;
+pub mod rollout;
 pub mod rules;
 pub mod run;
 pub mod server;

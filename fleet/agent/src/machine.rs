@@ -41,13 +41,6 @@ pub trait Machine: Send {
     fn fetch(&mut self, asker: &Asker<'_>) -> Fetched;
 }
 
-/// What makes hosts alike, in one name.
-#[must_use]
-pub fn stratum(host: &HostPart) -> String {
-    let HostPart { kernel, distribution, architecture, agent_version, workload, .. } = host;
-    format!("{kernel}/{distribution}/{architecture}/{agent_version}/{workload}")
-}
-
 /// What this host is; `kernel`, `distribution` and `workload` may be declared.
 #[must_use]
 pub fn this_host(kernel: Option<&str>, distribution: Option<&str>, workload: Option<&str>) -> HostPart {
@@ -124,6 +117,6 @@ mod tests {
         let host = this_host(Some("5.10"), Some("rhel\u{1b}-8"), Some(&"x".repeat(999)));
         assert_eq!((host.kernel.as_str(), host.distribution.as_str()), ("5.10", "rhel-8"));
         assert_eq!(host.out_of_bounds(), None);
-        assert!(stratum(&host).starts_with("5.10/rhel-8/"));
+        assert!(host.stratum().starts_with("s-5-10-rhel-8-"), "{}", host.stratum());
     }
 }

@@ -19,7 +19,7 @@ use crate::clock::now_ms;
 use crate::exchange::{Exchange, Failure};
 use crate::folder::{Folder, FolderError};
 use crate::identity::{IdentityError, Own};
-use crate::machine::{boot_id, stratum, Asker, Machine};
+use crate::machine::{boot_id, Asker, Machine};
 use crate::pace::{after_answer, BackOff, WAIT_MS_MIN};
 use crate::pause;
 use crate::report::Reporter;
@@ -243,7 +243,7 @@ impl Service {
         if !(is_new || is_time) || is_too_early {
             return false;
         }
-        let like_it = self.options.stratum.clone().unwrap_or_else(|| stratum(&self.options.host));
+        let like_it = self.options.stratum.clone().unwrap_or_else(|| self.options.host.stratum());
         let kept = &self.own.identity;
         let asker = Asker { host: &kept.host, ring: &kept.ring, stratum: &like_it, is_paused };
         let fetched = machine.fetch(&asker);

@@ -22,6 +22,9 @@ pub const WRITE_ROWS_MAX: usize = 500;
 /// that was on its way when the agent was started anew.
 const TURNS_OF_A_CLONE: u8 = 2;
 
+/// A host whose word is wanted comes back no sooner than this, and within so much after its time.
+const WANTED_MS_MIN: u64 = 100;
+const WANTED_JITTER_MS: u64 = 2_000;
 /// Requests a second of one host, and at once: far more than an agent makes, and a small part of what the server can do.
 const HOST_PER_S_MAX: f64 = 100.0;
 const HOST_AT_ONCE_MAX: f64 = 200.0;
@@ -35,6 +38,8 @@ pub struct Host {
     instance_before: String,
     /// How often a start came back that another had followed.
     turns: u8,
+    /// When its word is wanted, because a watch ends then: it is asked to come no later.
+    pub wanted_ms: u64,
     is_to_write: bool,
     written_ms: u64,
     turns_left: Option<Admission>,
@@ -100,6 +105,7 @@ impl Host {
 
     /// Takes a check-in of a host that was admitted.
     pub fn check_in(&mut self, shown: &Shown, told: CheckIn, generation: u64, pace: Pace, now_ms: u64) -> Heard {
+        let pace = self.pace(pace, now_ms);
         let mut answer = CheckInAnswer {
             generation,
             interval_ms: pace.interval_ms,
@@ -125,6 +131,16 @@ impl Host {
         seen.last_seen_ms = now_ms;
         seen.promised_ms = now_ms.saturating_add(pace.interval_ms).saturating_add(pace.jitter_ms);
         Heard { answer, is_newly_cloned }
+    }
+
+    /// The usual pace, or one that brings the host back when its word is wanted.
+    fn pace(&self, usual: Pace, now_ms: u64) -> Pace {
+        match self.wanted_ms.saturating_sub(now_ms) {
+            left_ms if left_ms > 0 && left_ms < usual.interval_ms => {
+                Pace { interval_ms: left_ms.max(WANTED_MS_MIN), jitter_ms: usual.jitter_ms.min(WANTED_JITTER_MS) }
+            }
+            _ => usual,
+        }
     }
 
     /// Whether two agents take turns.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request:  serve.rs (TLS, connection) -> api/ (path, role, limits) -> hosts.rs (memory) or store/ (disk)
-//! beside:   server.rs writes rows, notices what was published, makes the next certificate
+//! beside:   server.rs writes rows, notices what was published, makes the next certificate; rollout/ carries rollouts out
 //! start:    run.rs -> state_folder.rs (database, authority, first token) -> serve.rs
 //! ```
 //! It brings no content into being: what may run is signed offline, and hosts verify it (`watertight-content-repo`).
@@ -22,6 +22,7 @@ pub mod clock;
 pub mod content;
 pub mod hosts;
 pub mod roles;
+pub mod rollout;
 pub mod run;
 pub mod serve;
 pub mod server;

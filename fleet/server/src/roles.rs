@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 pub enum Role {
     /// Looks.
     Viewer,
-    /// Looks, enrols and revokes hosts.
+    /// Looks, enrols and revokes hosts, begins and stops rollouts.
     Operator,
     /// All of it, and gives out tokens.
     Admin,
@@ -26,13 +26,16 @@ pub enum Action {
     MakeEnrolToken,
     /// Revoke a host.
     RevokeHost,
+    /// Begin, pause, resume, abort or promote a rollout.
+    RollOut,
     /// Make or revoke a token of the operator API.
     GiveAccess,
 }
 
 impl Action {
     /// All, in the table's order.
-    pub const ALL: [Self; 5] = [Self::Look, Self::ReadAudit, Self::MakeEnrolToken, Self::RevokeHost, Self::GiveAccess];
+    pub const ALL: [Self; 6] =
+        [Self::Look, Self::ReadAudit, Self::MakeEnrolToken, Self::RevokeHost, Self::RollOut, Self::GiveAccess];
 
     /// Its word in refusals and in the audit log.
     #[must_use]
@@ -42,6 +45,7 @@ impl Action {
             Self::ReadAudit => "read_audit",
             Self::MakeEnrolToken => "make_enrol_token",
             Self::RevokeHost => "revoke_host",
+            Self::RollOut => "roll_out",
             Self::GiveAccess => "give_access",
         }
     }
@@ -51,7 +55,7 @@ impl Action {
     pub const fn least(self) -> Role {
         match self {
             Self::Look => Role::Viewer,
-            Self::ReadAudit | Self::MakeEnrolToken | Self::RevokeHost => Role::Operator,
+            Self::ReadAudit | Self::MakeEnrolToken | Self::RevokeHost | Self::RollOut => Role::Operator,
             Self::GiveAccess => Role::Admin,
         }
     }

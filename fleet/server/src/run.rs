@@ -13,6 +13,7 @@ use tokio::signal::unix::{signal, SignalKind};
 
 use crate::access::new_token;
 use crate::clock::{now_ms, sha256_hex};
+use crate::rollout::director::KeyArgs;
 use crate::serve::serve;
 use crate::server::{Server, Settings};
 use crate::state_folder::StateFolder;
@@ -38,6 +39,9 @@ pub struct RunArgs {
     /// Hosts check in so often, unless there are too many for it.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = Settings::default().interval_ms, value_parser = clap::value_parser!(u64).range(100..=900_000))]
     pub check_in_ms: u64,
+    /// Keys with which rollouts are carried out.
+    #[command(flatten)]
+    pub keys: KeyArgs,
 }
 
 /// Make a token with which hosts enrol. It is printed once, and only its digest is kept.
@@ -68,6 +72,7 @@ pub struct TokenArgs {
 /// # Errors
 /// The state folder can't be used, or nothing can listen there.
 pub async fn run(args: &RunArgs, ready: impl FnOnce(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let keys = args.keys.open()?;
     let folder = StateFolder::take(&args.state)?;
     let (store, authority) = folder.open().await?;
     let settings =
@@ -77,10 +82,15 @@ pub async fn run(args: &RunArgs, ready: impl FnOnce(&str) -> anyhow::Result<()>)
     let names = names(&args.names, address)?;
     let own = Arc::new(OwnCertificate::new(&authority, &names, now_ms())?);
     let tls = server_config(&authority, Arc::clone(&own))?;
-    let server = Arc::new(Server::new(Arc::new(store), authority, folder.path().to_owned(), settings).await?);
+    let server = Server::new(Arc::new(store), authority, folder.path().to_owned(), settings).await?;
+    let server = Arc::new(server.with_keys(keys));
     let ending = tokio::spawn(end_by_signal(Arc::clone(&server)));
     ready(&ready_line(&folder, address))?;
-    tokio::join!(serve(Arc::clone(&server), listener, tls), server.run_beside(&own, &names));
+    tokio::join!(
+        serve(Arc::clone(&server), listener, tls),
+        server.run_beside(&own, &names),
+        server.rollouts.carry_out(&server)
+    );
     server.store.close().await;
     ending.abort();
     Ok(())

@@ -16,6 +16,8 @@ use crate::backup;
 use crate::clock::now_ms;
 use crate::content::Content;
 use crate::hosts::{Hosts, Pace, WRITE_ROWS_MAX};
+use crate::rollout::director::Keys;
+use crate::rollout::Rollouts;
 use crate::store::{AuditEntry, StateStore, StoreError};
 use crate::tls::OwnCertificate;
 
@@ -70,6 +72,8 @@ pub struct Server {
     pub access: Access,
     /// The content repository's files.
     pub content: Content,
+    /// What is rolled out.
+    pub rollouts: Rollouts,
     /// How it behaves.
     pub settings: Settings,
     /// Turns for check-ins.
@@ -116,6 +120,7 @@ impl Server {
             hosts,
             access,
             content: Content::new(state.join("content")),
+            rollouts: Rollouts::new(state.join("content"), None),
             settings,
             check_in_turns: turns(settings.check_ins_per_s_max.saturating_mul(processors)),
             enrol_turns: turns(settings.enrolments_per_s_max),
@@ -128,6 +133,13 @@ impl Server {
             check_ins: AtomicU64::new(0),
             published: Mutex::new(published),
         })
+    }
+
+    /// The same, with the keys to carry rollouts out.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Option<Keys>) -> Self {
+        self.rollouts = Rollouts::new(self.state.join("content"), keys);
+        self
     }
 
     /// The generation of the desired state.
@@ -233,7 +245,7 @@ impl Server {
     }
 
     /// A repository that was published anew is a new generation.
-    async fn look_at_content(&self) {
+    pub(crate) async fn look_at_content(&self) {
         let what = self.content.published();
         let is_known = *self.published.lock().unwrap_or_else(PoisonError::into_inner) == what;
         if is_known || what.is_empty() {

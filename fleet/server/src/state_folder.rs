@@ -128,7 +128,7 @@ impl StateFolder {
     /// # Errors
     /// It can't be used.
     pub async fn store(&self) -> anyhow::Result<SqliteStore> {
-        Ok(SqliteStore::open(&self.path.join("state.db")).await?)
+        Ok(SqliteStore::open_beside(&self.path.join("state.db")).await?)
     }
 }
 

@@ -122,6 +122,18 @@ pub struct WaitAnswer {
     pub generation: u64,
 }
 
+/// Characters of a stratum's name that a person can read; with the rest it has less than the 64 that a name may have.
+const STRATUM_READABLE_MAX: usize = 44;
+const STRATUM_PART_MAX: usize = 12;
+
+/// A letter as it may be in a name of the director's document.
+fn plain(letter: char) -> char {
+    match letter.to_ascii_lowercase() {
+        small @ ('a'..='z' | '0'..='9') => small,
+        _ => '-',
+    }
+}
+
 impl Message for CheckIn {}
 impl Message for CheckInAnswer {}
 impl Message for WaitAnswer {}
@@ -158,6 +170,27 @@ impl State {
 }
 
 impl HostPart {
+    /// The name of the hosts that are like this one: the same for the server that plans and for the host that looks itself up in the
+    /// director's document, so it has only what a name there may have.
+    #[must_use]
+    pub fn stratum(&self) -> String {
+        let Self { kernel, distribution, architecture, agent_version, workload, .. } = self;
+        // FNV-1a, 64 bits: it tells strata apart whose readable parts are alike. Nobody gains by a collision: two kinds of hosts in one stratum.
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut name = String::new();
+        for part in [kernel, distribution, architecture, agent_version, workload] {
+            for byte in part.bytes().chain([0]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            }
+            if name.len() < STRATUM_READABLE_MAX {
+                name.extend(part.chars().take(STRATUM_PART_MAX).map(plain));
+                name.push('-');
+            }
+        }
+        name.truncate(STRATUM_READABLE_MAX);
+        format!("s-{name}{hash:016x}")
+    }
+
     /// What is out of bounds, by name. Texts that reach a page or a terminal have no control characters.
     #[must_use]
     pub fn out_of_bounds(&self) -> Option<String> {
@@ -204,6 +237,29 @@ mod tests {
             let refused = read::<CheckIn>(1, text.as_bytes(), 1024).expect_err("an unknown field").to_string();
             assert!(refused.contains(&format!("unknown field `{name}`")), "{refused}");
         }
+    }
+
+    #[test]
+    fn hosts_that_differ_are_in_other_strata_and_every_name_is_one() {
+        let host = |kernel: &str, workload: &str| HostPart {
+            kernel: kernel.into(),
+            distribution: "Debian GNU/Linux 12".into(),
+            architecture: "x86_64".into(),
+            agent_version: "0.1.0".into(),
+            workload: workload.into(),
+            name: "web-7".into(),
+        };
+        let strata =
+            [host("6.1", "web"), host("6-1", "web"), host("6.1", ""), host("\u{e9}\u{2026}", &"x".repeat(256))];
+        let names: std::collections::BTreeSet<String> = strata.iter().map(HostPart::stratum).collect();
+        assert_eq!(names.len(), strata.len(), "{names:?}");
+        for name in names {
+            assert!(
+                name.len() <= 64 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            );
+        }
+        let other_name = HostPart { name: "db-1".into(), ..host("6.1", "web") };
+        assert_eq!(other_name.stratum(), host("6.1", "web").stratum(), "a host's own name is no kind");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum Code {
     Forbidden,
     /// There is no such thing.
     NotFound,
+    /// It does not go with what is under way.
+    Conflict,
     /// Too many ask: later.
     Busy,
     /// What came can't be made durable, so it is not accepted: later.

@@ -36,6 +36,7 @@ use crate::live::Facts;
 use crate::loss::Losses;
 use crate::output::{boot_ns_now, Output};
 use crate::printable::printable;
+use crate::resident;
 use crate::tree::Tree;
 
 /// How long events may lie in a ring before they are looked for: the kernel side wakes only at a ring's fill limit.
@@ -113,6 +114,7 @@ impl Detector {
             }
         }
         self.finish_previous()?;
+        resident::give_back_code();
         loop {
             let started_ns = boot_ns_now();
             self.tally.beat();

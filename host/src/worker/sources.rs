@@ -22,6 +22,7 @@ use super::sandbox::{self, Profile};
 use super::tally::Tally;
 use crate::account::SourceCounts;
 use crate::output::{boot_ns_now, sensor_event};
+use crate::resident;
 use crate::translate::{event_of, process_there};
 
 /// Between two dumps of the sockets.
@@ -112,6 +113,7 @@ pub fn run(wanted: &Wanted, report: RawFd, page: RawFd) -> Result<()> {
         .context("giving up privileges: the sources do not run with all of them")?;
     reporter.say(&Report::Ready { sandbox }).context("speaking to the supervisor")?;
     let mut out = Beating { out: BufWriter::new(io::stdout().lock()), page: &page };
+    resident::give_back_code();
     watch(&mut sources, &mut out)?;
     for Opened { counts, .. } in &sources {
         writeln!(out, "{}", serde_json::json!({ "kind": "source", "counts": counts }))?;

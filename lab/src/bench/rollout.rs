@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
+use watertight_fleet::sim::Summary;
 
 /// Rollouts of a case.
 const RUNS: u64 = 200;
@@ -34,45 +35,15 @@ pub struct Case {
     /// The options that make it.
     pub options: Vec<String>,
     /// With the statistic alone.
-    pub alone: Figures,
+    pub alone: Summary,
     /// With the rule of new buckets beside it.
-    pub with_rule: Figures,
+    pub with_rule: Summary,
     /// What hosts may fail, p95.
     pub failed_max: Option<f64>,
     /// When the halt may be decided at the latest, p95, s.
     pub halt_s_max: Option<f64>,
     /// When 99 % of the hosts must have good content, p95, s.
     pub full_s_max: Option<f64>,
-}
-
-/// What the command says; more that it says is not used.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Figures {
-    /// Rollouts.
-    pub runs: u64,
-    /// Hosts that the content killed.
-    pub failed: Percentiles,
-    /// Hosts that had it.
-    pub exposed: Percentiles,
-    /// Rollouts halted.
-    pub halted: u64,
-    /// After how long.
-    pub halt_s: Percentiles,
-    /// Halted though the content was good.
-    pub false_halts: u64,
-    /// Held at least once.
-    pub held: u64,
-    /// When 99 % had it.
-    pub full_s: Percentiles,
-}
-
-/// Of all rollouts that have the figure.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Percentiles {
-    /// Of half of them at most this.
-    pub p50: Option<f64>,
-    /// Of 95 of 100 at most this.
-    pub p95: Option<f64>,
 }
 
 /// Name, options, and bars: hosts failed, seconds to the halt, seconds to 99 %.
@@ -139,7 +110,7 @@ fn case(product: &Path, (name, options, bars): Row, runs: u64) -> Result<Case> {
     })
 }
 
-fn run(product: &Path, options: &[&str], rule: &str, runs: u64, more: &[&str]) -> Result<Figures> {
+fn run(product: &Path, options: &[&str], rule: &str, runs: u64, more: &[&str]) -> Result<Summary> {
     let mut command = Command::new(product);
     command.args(["sim", "rollout", "--bucket-rule", rule, "--runs", &runs.to_string(), "-o", "json"]);
     let output = command.args(options).args(more).output().context("starting the simulator")?;

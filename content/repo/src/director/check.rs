@@ -281,7 +281,7 @@ impl Entry {
             return false;
         }
         match &self.cohort {
-            Cohort::Hosts(hosts) => hosts.contains(&host.id),
+            Cohort::Hosts(hosts) => hosts.iter().any(|listed| listed.0 == host.id),
             Cohort::Ranges(ranges) => {
                 let bucket = u64::from(bucket(self.content, &host.id));
                 ranges.iter().any(|range| range.stratum == host.stratum && (range.from..range.to).contains(&bucket))
@@ -291,7 +291,8 @@ impl Entry {
 }
 
 /// Where a host stands for a pack: evenly spread, and anew for every pack, so that no host is always the first.
-fn bucket(content: ContentId, host: &str) -> u32 {
+#[must_use]
+pub fn bucket(content: ContentId, host: &str) -> u32 {
     let mut text = b"watertight bucket 1\0".to_vec();
     text.extend(content.bytes());
     text.extend(host.as_bytes());

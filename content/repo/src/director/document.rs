@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use watertight_fleet::plan::HostId;
 
 use super::PLAN_SIZE_BYTES_MAX;
 use crate::release::{is_name, ContentId};
 use crate::time::Moment;
 
-/// Buckets that hosts fall into, for each pack anew: the whole range of a 32-bit number.
-pub const BUCKETS: u64 = 1 << 32;
+pub use watertight_fleet::plan::{Cohort, HashRange, BUCKETS};
+
 /// Packs that a plan starts.
 const ENTRIES_MAX: usize = 256;
 /// Packs that a plan recalls.
@@ -17,7 +18,7 @@ const RECALLS_MAX: usize = 1024;
 /// Ranges of an entry.
 const RANGES_MAX: usize = 256;
 /// Hosts of an entry that names them.
-const HOSTS_MAX: usize = 1000;
+const HOSTS_MAX: usize = watertight_fleet::plan::LISTED_MAX;
 /// A host's id.
 const HOST_CHARACTERS_MAX: usize = 128;
 /// A lease longer than this would outlive any incident.
@@ -57,28 +58,6 @@ pub struct Entry {
     pub not_before: Moment,
     /// Not started after.
     pub not_after: Moment,
-}
-
-/// Hosts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Cohort {
-    /// By stratum and bucket.
-    Ranges(Vec<HashRange>),
-    /// By id.
-    Hosts(BTreeSet<String>),
-}
-
-/// The hosts of a stratum whose bucket is from `from` to before `to`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HashRange {
-    /// Hosts that are alike: kernel, distribution, workload.
-    pub stratum: String,
-    /// First bucket.
-    pub from: u64,
-    /// After the last bucket: `BUCKETS` is the end.
-    pub to: u64,
 }
 
 /// Why a plan is none.
@@ -149,7 +128,7 @@ impl Entry {
                 Err(format!("{} hosts: 1 to {HOSTS_MAX} are possible", hosts.len()))
             }
             Cohort::Hosts(hosts) => {
-                let is_id = |host: &String| {
+                let is_id = |HostId(host): &HostId| {
                     (1..=HOST_CHARACTERS_MAX).contains(&host.chars().count()) && !host.chars().any(char::is_control)
                 };
                 if hosts.iter().all(is_id) {

@@ -8,7 +8,7 @@ mod check;
 mod document;
 mod seen;
 
-pub use check::{decide, Decision, Hold, Host, Refusal, Verdict};
+pub use check::{bucket, decide, Decision, Hold, Host, Refusal, Verdict};
 pub use document::{Cohort, Entry, HashRange, Plan, PlanError, BUCKETS};
 pub use seen::{Seen, SeenError};
 

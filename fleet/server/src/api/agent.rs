@@ -10,11 +10,9 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use watertight_fleet_wire::limits::{CHECK_IN_BYTES_MAX, ENROL_BYTES_MAX, WAIT_S_MAX};
-use watertight_fleet_wire::{
-    checkin, protocol, CheckIn, CheckInAnswer, Code, EnrolRequest, Identity, RenewRequest, WaitAnswer,
-};
+use watertight_fleet_wire::{checkin, CheckIn, CheckInAnswer, Code, EnrolRequest, Identity, RenewRequest, WaitAnswer};
 
-use super::answer::{body, json, spoken, Refusal};
+use super::answer::{json, spoken, told, Refusal};
 use super::Peer;
 use crate::authority::{Request, HOST_LIFE_MS};
 use crate::clock::{hex, now_ms, random, random_part_ms, sha256_hex};
@@ -81,7 +79,7 @@ pub(super) async fn enrol(
 ) -> Result<Response, Refusal> {
     let protocol = spoken(&headers)?;
     turn(server.enrol_turns.take(now_ms()))?;
-    let told: EnrolRequest = protocol::read(protocol, &body(sent, ENROL_BYTES_MAX).await?, ENROL_BYTES_MAX)?;
+    let told: EnrolRequest = told(protocol, sent, ENROL_BYTES_MAX).await?;
     if let Some(why) = told.host.out_of_bounds() {
         return Err(Refusal::new(Code::Form, why));
     }
@@ -163,7 +161,7 @@ pub(super) async fn renew(
     let protocol = spoken(&headers)?;
     let (cell, shown) = admit(&server, &peer, true).await?;
     turn(server.enrol_turns.take(now_ms()))?;
-    let told: RenewRequest = protocol::read(protocol, &body(sent, ENROL_BYTES_MAX).await?, ENROL_BYTES_MAX)?;
+    let told: RenewRequest = told(protocol, sent, ENROL_BYTES_MAX).await?;
     let request = Request::read(&told.csr_pem).map_err(|error| Refusal::new(Code::Form, error.to_string()))?;
     let now_ms = now_ms();
     let serial = new_serial()?;
@@ -189,7 +187,7 @@ pub(super) async fn check_in(
     let protocol = spoken(&headers)?;
     let (cell, shown) = admit(&server, &peer, false).await?;
     turn(server.check_in_turns.take(now_ms()))?;
-    let told: CheckIn = protocol::read(protocol, &body(sent, CHECK_IN_BYTES_MAX).await?, CHECK_IN_BYTES_MAX)?;
+    let told: CheckIn = told(protocol, sent, CHECK_IN_BYTES_MAX).await?;
     if let Some(why) = told.out_of_bounds() {
         return Err(Refusal::new(Code::Form, why));
     }

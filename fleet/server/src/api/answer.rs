@@ -60,6 +60,7 @@ impl IntoResponse for Refusal {
             Code::Token | Code::Unauthenticated | Code::Expired => StatusCode::UNAUTHORIZED,
             Code::Revoked | Code::Forbidden => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
+            Code::Conflict => StatusCode::CONFLICT,
             Code::Busy => StatusCode::TOO_MANY_REQUESTS,
             Code::NotDurable => StatusCode::SERVICE_UNAVAILABLE,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -88,6 +89,11 @@ pub(super) fn json<M: Message>(protocol: u32, message: &M) -> Response {
 /// The protocol that a request is written in.
 pub(super) fn spoken(headers: &HeaderMap) -> Result<u32, Refusal> {
     Ok(protocol::spoken(headers.get(PROTOCOL_HEADER).and_then(|number| number.to_str().ok()))?)
+}
+
+/// What a body of an agent's says, in the protocol of its request.
+pub(super) async fn told<M: Message>(protocol: u32, sent: Body, size_bytes_max: usize) -> Result<M, Refusal> {
+    Ok(protocol::read(protocol, &body(sent, size_bytes_max).await?, size_bytes_max)?)
 }
 
 /// The body, if it is small enough and comes soon enough.

@@ -3,6 +3,7 @@
 //! ```text
 //! agent.rs     enrol, renew, check in, wait        records.rs  health, crashes, alerts
 //! operator.rs  hosts, tokens, audit, status        content.rs  the repository's files
+//! rollouts.rs  rollouts, and why a host runs what it runs
 //! page.rs      the status page                     answer.rs   bodies, answers, refusals
 //! ```
 
@@ -12,6 +13,7 @@ mod content;
 mod operator;
 mod page;
 mod records;
+mod rollouts;
 mod status;
 
 use std::net::SocketAddr;
@@ -49,6 +51,11 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/hosts", get(operator::hosts))
         .route("/v1/hosts/{id}", get(operator::host))
         .route("/v1/hosts/{id}/revoke", post(operator::revoke_host))
+        .route("/v1/hosts/{id}/why", get(rollouts::why))
+        .route("/v1/rollouts", get(rollouts::all).post(rollouts::start))
+        .route("/v1/rollouts/plan", post(rollouts::plan))
+        .route("/v1/rollouts/{id}", get(rollouts::one))
+        .route("/v1/rollouts/{id}/{change}", post(rollouts::change))
         .route("/v1/buckets", get(operator::buckets))
         .route("/v1/enrol-tokens", post(operator::make_enrol_token))
         .route("/v1/operator-tokens", post(operator::make_operator_token))

@@ -49,6 +49,12 @@ const WEEK_MS: u64 = 7 * 24 * 3_600_000;
         hosts,
         host,
         revoke_host,
+        super::rollouts::plan,
+        super::rollouts::start,
+        super::rollouts::all,
+        super::rollouts::one,
+        super::rollouts::change,
+        super::rollouts::why,
         buckets,
         make_enrol_token,
         make_operator_token,
@@ -106,7 +112,7 @@ pub(super) struct HostsQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct Reason {
     /// In words, for the audit log.
-    reason: String,
+    pub(super) reason: String,
 }
 
 /// A token that is wanted.
@@ -175,16 +181,16 @@ pub(super) fn may(actor: Option<Actor>, action: Action) -> Result<Actor, Refusal
     Err(Refusal::new(Code::Forbidden, format!("{role} may not {action}: {least} may")))
 }
 
-async fn read<T: DeserializeOwned>(sent: Body) -> Result<T, Refusal> {
+pub(super) async fn read<T: DeserializeOwned>(sent: Body) -> Result<T, Refusal> {
     let bytes = body(sent, OPERATOR_BYTES_MAX).await?;
     serde_json::from_slice(&bytes).map_err(|error| Refusal::new(Code::Form, error.to_string()))
 }
 
-fn tell<T: Serialize>(answer: &T) -> Response {
+pub(super) fn tell<T: Serialize>(answer: &T) -> Response {
     axum::Json(answer).into_response()
 }
 
-fn entry(actor: Actor, action: Action, subject: &str, reason: String) -> Result<AuditEntry, Refusal> {
+pub(super) fn entry(actor: Actor, action: Action, subject: &str, reason: String) -> Result<AuditEntry, Refusal> {
     if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
         return Err(Refusal::new(Code::Form, format!("reason: 1 to {REASON_BYTES_MAX} bytes that say why")));
     }

@@ -3,6 +3,7 @@
 //! A browser asks for a password; any name will do, the password is a token of the operator API.
 
 mod chart;
+mod rollouts;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::access::Actor;
 use crate::clock::{now_ms, words};
 use crate::hosts::Host;
 use crate::roles::Action;
+use crate::rollout::RolloutAnswer;
 use crate::server::Server;
 use crate::store::{BucketRow, CrashSlot};
 
@@ -99,12 +101,20 @@ async fn written(server: &Server) -> Result<String, Refusal> {
     let status = Status::of(server).await?;
     let buckets = server.store.buckets(now_ms.saturating_sub(WEEK_MS), BUCKETS_MAX).await?;
     let slots = server.store.crash_slots(now_ms.saturating_sub(WEEK_MS), HOUR_MS).await?;
+    let rollouts = server.rollouts.all(server).await?;
     let mut hosts: Vec<Line> = server.hosts.all().iter().map(|cell| Line::of(&cell.lock(), now_ms)).collect();
     hosts.sort();
-    Ok(text(&status, &buckets, &slots, &hosts, now_ms))
+    Ok(text(&status, &rollouts, &buckets, &slots, &hosts, now_ms))
 }
 
-fn text(status: &Status, buckets: &[BucketRow], slots: &[CrashSlot], hosts: &[Line], now_ms: u64) -> String {
+fn text(
+    status: &Status,
+    rollouts: &[RolloutAnswer],
+    buckets: &[BucketRow],
+    slots: &[CrashSlot],
+    hosts: &[Line],
+    now_ms: u64,
+) -> String {
     let mut page = String::from(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Watertight fleet</title>\
          <meta http-equiv=\"refresh\" content=\"30\"><link rel=\"stylesheet\" href=\"/status.css\"></head><body>\n",
@@ -131,9 +141,7 @@ fn text(status: &Status, buckets: &[BucketRow], slots: &[CrashSlot], hosts: &[Li
         status.generation,
         words(status.clock_ms)
     );
-    page.push_str(
-        "<h2>Rollouts</h2>\n<p>This server runs none: what hosts fetch is what the director's plan says.</p>\n",
-    );
+    rollouts::table(&mut page, rollouts);
     page.push_str("<h2>Crashes, last seven days</h2>\n");
     page.push_str(&chart::chart(slots, now_ms.saturating_sub(WEEK_MS), now_ms, HOUR_MS));
     bucket_table(&mut page, buckets);

@@ -42,5 +42,6 @@ pub(super) async fn take(
     let batch = batch.map_err(|error| Refusal::new(Code::Internal, error.to_string()))??;
     let acknowledged = batch.records.last().map_or(0, |record| record.sequence);
     let new = server.noted(server.store.put_records(&shown.host, now_ms(), &batch).await)?;
+    server.rollouts.heard();
     Ok(json(protocol, &RecordsAnswer { acknowledged, new }))
 }

@@ -79,6 +79,8 @@ impl Status {
         }
         let buckets = server.store.buckets(now_ms.saturating_sub(7 * DAY_MS), BUCKETS_MAX).await?;
         status.because = because(&status, server.refusing(), wrong_clocks, &buckets, now_ms);
+        let of_rollouts = server.rollouts.because(server).await;
+        status.because.extend(of_rollouts);
         status.is_safe_to_leave = status.because.is_empty();
         Ok(status)
     }

@@ -132,3 +132,21 @@ fn a_host_is_written_once_a_minute_however_often_it_checks_in() {
     hosts.not_written(&last);
     assert_eq!(hosts.due(NOW + 601_000, false).len(), 1, "what could not be written stays due");
 }
+
+#[test]
+fn a_host_whose_watch_ends_is_asked_to_come_then_and_one_whose_watch_is_over_comes_as_usual() {
+    let mut host = host();
+    let pace = |host: &mut Host, sequence| {
+        let answer = hear(host, told("a", sequence)).answer;
+        (answer.interval_ms, answer.jitter_ms)
+    };
+    assert_eq!(pace(&mut host, 1), (60_000, 6_000));
+    host.wanted_ms = NOW + 20_000;
+    assert_eq!(pace(&mut host, 2), (20_000, 2_000));
+    host.wanted_ms = NOW + 1;
+    assert_eq!(pace(&mut host, 3), (100, 2_000), "not at once again");
+    host.wanted_ms = NOW;
+    assert_eq!(pace(&mut host, 4), (60_000, 6_000));
+    host.wanted_ms = NOW + 90_000;
+    assert_eq!(pace(&mut host, 5), (60_000, 6_000), "no later than usual");
+}

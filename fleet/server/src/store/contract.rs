@@ -59,6 +59,8 @@ where
     a_lost_answer_costs_nothing(&open("again").await).await;
     records_are_taken_once(&open("records").await).await;
     the_audit_log_has_every_change(&open("audit").await).await;
+    of_two_that_move_a_rollout_one_is_refused(&open("rollouts").await).await;
+    the_gate_hears_each_record_once_and_in_order(&open("evidence").await).await;
 
     let store = open("restart").await;
     let host = host_that_lived(&store).await;
@@ -133,6 +135,36 @@ async fn the_audit_log_has_every_change(store: &impl StateStore) {
     let log = store.audit(10).await.expect("a log");
     let actions: Vec<_> = log.iter().map(|entry| entry.action.as_str()).collect();
     assert_eq!(actions, ["two", "one"], "newest first, and nothing of what did not happen");
+}
+
+async fn of_two_that_move_a_rollout_one_is_refused(store: &impl StateStore) {
+    let entry = |number, word: &str| JournalRow { number, entry: word.into() };
+    let row = RolloutRow { number: 1, started_ms: 5, spec: "{}".into() };
+    store.put_rollout(&row, &entry(0, "a"), &audit("start")).await.expect("begun");
+    let again = store.put_rollout(&row, &entry(0, "b"), &audit("start")).await;
+    assert!(matches!(again, Err(StoreError::Taken)), "{again:?}");
+    let decision = |word: &str| DecisionRow { at_ms: 7, decision: word.into() };
+    store.append(1, &entry(1, "c"), &[decision("x"), decision("y")], &[audit("advance")]).await.expect("moved");
+    let late = store.append(1, &entry(1, "d"), &[decision("z")], &[audit("halt")]).await;
+    assert!(matches!(late, Err(StoreError::Taken)), "{late:?}");
+    assert_eq!(store.rollouts().await.expect("rollouts"), [row]);
+    assert_eq!(store.journal(1).await.expect("a journal"), [entry(0, "a"), entry(1, "c")]);
+    assert_eq!(store.decisions(1, 9).await.expect("decisions"), [decision("y"), decision("x")], "newest first");
+    assert_eq!(store.audit(9).await.expect("a log").len(), 2, "what was refused left nothing");
+}
+
+async fn the_gate_hears_each_record_once_and_in_order(store: &impl StateStore) {
+    for (host, at_ms, sequences) in [("h2", 10, &[1, 2][..]), ("h1", 11, &[1]), ("h2", 12, &[2, 3])] {
+        store.put_records(host, at_ms, &crashes("b1", sequences)).await.expect("records");
+    }
+    let newest = store.newest_evidence().await.expect("a number");
+    let first = store.evidence(0, 2).await.expect("evidence");
+    let rest = store.evidence(first.last().map_or(0, |row| row.number), 9).await.expect("evidence");
+    let hosts: Vec<_> = first.iter().chain(&rest).map(|row| row.host.as_str()).collect();
+    assert_eq!(hosts, ["h2", "h2", "h1", "h2"]);
+    assert_eq!(rest.last().map(|row| row.number), Some(newest));
+    let record = Record::from_bytes(&rest[0].body).expect("a record");
+    assert!(matches!(record.body, Some(Body::Crash(crash)) if crash.bucket == "b"));
 }
 
 async fn host_that_lived(store: &impl StateStore) -> HostRow {

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use watertight_fleet_wire::records::Batch;
 
 pub use rows::{
-    AuditEntry, BucketRow, CrashSlot, EnrolToken, Enrolled, Enrolment, HostRow, OperatorToken, Seen, SeenRow,
-    TokenRefusal,
+    AuditEntry, BucketRow, CrashSlot, DecisionRow, EnrolToken, Enrolled, Enrolment, EvidenceRow, HostRow, JournalRow,
+    OperatorToken, RolloutRow, Seen, SeenRow, TokenRefusal,
 };
 
 /// Why the store did not do it.
@@ -101,6 +101,33 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// What the generation stands for.
     async fn generation_of(&self) -> Result<String, StoreError>;
+
+    /// All rollouts, the oldest first.
+    async fn rollouts(&self) -> Result<Vec<RolloutRow>, StoreError>;
+
+    /// Begins a rollout with the first entry of its journal. `Taken` if there is one of that number.
+    async fn put_rollout(&self, row: &RolloutRow, first: &JournalRow, audit: &AuditEntry) -> Result<(), StoreError>;
+
+    /// What moved a rollout, in order.
+    async fn journal(&self, rollout: u64) -> Result<Vec<JournalRow>, StoreError>;
+
+    /// Moves a rollout on, with what was decided by it. `Taken` if another has appended at that place: nothing of this is kept then.
+    async fn append(
+        &self,
+        rollout: u64,
+        row: &JournalRow,
+        decisions: &[DecisionRow],
+        audit: &[AuditEntry],
+    ) -> Result<(), StoreError>;
+
+    /// What was decided in a rollout, the newest first.
+    async fn decisions(&self, rollout: u64, limit: u32) -> Result<Vec<DecisionRow>, StoreError>;
+
+    /// Records of crashes and health after this number, in the order in which they were taken.
+    async fn evidence(&self, after: u64, limit: u32) -> Result<Vec<EvidenceRow>, StoreError>;
+
+    /// The number of the newest of these.
+    async fn newest_evidence(&self) -> Result<u64, StoreError>;
 
     /// Makes a token for people and programs.
     async fn put_operator_token(&self, token: &OperatorToken, audit: &AuditEntry) -> Result<(), StoreError>;

@@ -178,3 +178,43 @@ pub struct CrashSlot {
     /// Hosts that crashed.
     pub hosts: u64,
 }
+
+/// A rollout, as it is fixed at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolloutRow {
+    /// Its number, from 1.
+    pub number: u64,
+    /// When it was started.
+    pub started_ms: u64,
+    /// Content, plan, hosts: `rollout::Spec` of `watertight-fleet`, as JSON.
+    pub spec: String,
+}
+
+/// An entry of a rollout's journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalRow {
+    /// Its place: 0, 1, 2 and so on.
+    pub number: u64,
+    /// What moved the rollout, as JSON.
+    pub entry: String,
+}
+
+/// A decision of the gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionRow {
+    /// When, on the server's clock.
+    pub at_ms: u64,
+    /// What, by which evidence, and why, as JSON.
+    pub decision: String,
+}
+
+/// A record that the gate is to hear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceRow {
+    /// Its number, in the order in which records were taken.
+    pub number: u64,
+    /// Whose.
+    pub host: String,
+    /// `Record` of the protocol.
+    pub body: Vec<u8>,
+}

@@ -14,16 +14,19 @@ use super::StoreError;
 
 mod calls;
 mod records;
+mod rollouts;
 
 /// Marks the file as ours: "WTFL".
 const APPLICATION_ID: i64 = 0x5754_464c;
-/// Version of the tables.
-const SCHEMA: i64 = 1;
 /// Readers beside the writer: status page and operator API, never a check-in.
 const READERS: u32 = 2;
 const BUSY_S: u64 = 10;
 
-const TABLES: &str = include_str!("tables.sql");
+/// The tables by version: each adds to those before it, and is never changed once a server was shipped with it. A new database and one
+/// that grew with the product are made by the same words.
+const TABLES: [&str; 2] = [include_str!("tables/1.sql"), include_str!("tables/2.sql")];
+/// Version of the tables.
+const SCHEMA: i64 = TABLES.len() as i64;
 
 /// The store.
 #[derive(Debug)]
@@ -43,19 +46,37 @@ impl SqliteStore {
         if count != 0 {
             return Err(StoreError::Failed { why: format!("{}: there is something already", path.display()) });
         }
-        let mut change = store.change().await?;
-        sqlx::raw_sql(TABLES).execute(&mut *change).await.map_err(failed)?;
-        let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}");
-        sqlx::raw_sql(AssertSqlSafe(marks)).execute(&mut *change).await.map_err(failed)?;
-        change.commit().await.map_err(failed)?;
+        store.make_tables_after(0).await?;
         Ok(store)
     }
 
-    /// Opens a file that `create` made, after looking it through.
+    /// Opens a file that `create` made, after looking it through, and brings its tables to this version. For the server, which has the
+    /// folder for itself.
+    ///
+    /// # Errors
+    /// It is not there, damaged, of a newer version or of another program.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let (store, version) = Self::look_through(path).await?;
+        if version != SCHEMA {
+            store.make_tables_after(version).await?;
+        }
+        Ok(store)
+    }
+
+    /// The same beside a server that may run: tables of another version are left to it.
     ///
     /// # Errors
     /// It is not there, damaged, of another version or of another program.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+    pub async fn open_beside(path: &Path) -> Result<Self, StoreError> {
+        let (store, version) = Self::look_through(path).await?;
+        if version != SCHEMA {
+            return Err(other_version(path, version, "start the server of this program once, which brings them to it"));
+        }
+        Ok(store)
+    }
+
+    /// A file that `create` made, and the version of its tables.
+    async fn look_through(path: &Path) -> Result<(Self, i64), StoreError> {
         let size_bytes = std::fs::metadata(path).map_or(0, |file| file.len());
         if size_bytes == 0 {
             return Err(StoreError::Missing {
@@ -73,19 +94,26 @@ impl SqliteStore {
             return Err(StoreError::Missing { why });
         }
         let version: i64 = number(&store.writer, "PRAGMA user_version").await?;
-        if version != SCHEMA {
-            let why = format!(
-                "{}: tables of version {version}, this program reads {SCHEMA}: use the program that wrote it last",
-                path.display()
-            );
-            return Err(StoreError::Missing { why });
+        if !(1..=SCHEMA).contains(&version) {
+            return Err(other_version(path, version, "use the program that wrote it last"));
         }
         let rows = sqlx::query("PRAGMA quick_check(1)").fetch_one(&store.writer).await.map_err(failed)?;
         let word: String = rows.try_get(0).map_err(failed)?;
         if word != "ok" {
             return Err(StoreError::Damaged { why: word });
         }
-        Ok(store)
+        Ok((store, version))
+    }
+
+    /// Makes the tables that came after a version, all or none of them.
+    async fn make_tables_after(&self, version: i64) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        for tables in TABLES.iter().skip(usize::try_from(version).unwrap_or(0)) {
+            sqlx::raw_sql(*tables).execute(&mut *change).await.map_err(failed)?;
+        }
+        let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}");
+        sqlx::raw_sql(AssertSqlSafe(marks)).execute(&mut *change).await.map_err(failed)?;
+        change.commit().await.map_err(failed)
     }
 
     async fn connect(path: &Path, may_create: bool) -> Result<Self, StoreError> {
@@ -118,6 +146,11 @@ impl SqliteStore {
     async fn change(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
     }
+}
+
+fn other_version(path: &Path, version: i64, mend: &str) -> StoreError {
+    let why = format!("{}: tables of version {version}, this program's are {SCHEMA}: {mend}", path.display());
+    StoreError::Missing { why }
 }
 
 async fn number(pool: &SqlitePool, question: &'static str) -> Result<i64, StoreError> {

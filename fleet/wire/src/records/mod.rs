@@ -215,6 +215,14 @@ impl Record {
         self.encode_to_vec()
     }
 
+    /// A record that was kept.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Refused> {
+        Self::decode(bytes).map_err(|error| Refused::form(error.to_string()))
+    }
+
     fn out_of_bounds(&self, stream: Stream) -> Option<&'static str> {
         let is_long = |ids: &[&String], texts: &[&String]| {
             ids.iter().any(|id| id.len() > ID_BYTES_MAX) || texts.iter().any(|text| text.len() > TEXT_BYTES_MAX)

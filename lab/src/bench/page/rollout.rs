@@ -2,7 +2,9 @@
 
 use super::Page;
 use crate::bench::bars;
-use crate::bench::rollout::{Case, Found, Percentiles};
+use watertight_fleet::sim::Percentiles;
+
+use crate::bench::rollout::{Case, Found};
 
 const ROLLOUT: &str = "
 ## What a bad content costs a fleet

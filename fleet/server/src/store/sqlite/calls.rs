@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row as _, Sqlite, Transaction};
 use watertight_fleet_wire::records::Batch;
 
-use super::{failed, log, records, stored, told, SqliteStore};
+use super::{failed, log, records, rollouts, stored, told, SqliteStore};
 use crate::roles::Role;
 use crate::store::{
-    AuditEntry, BucketRow, CrashSlot, EnrolToken, Enrolled, Enrolment, HostRow, OperatorToken, Seen, SeenRow,
-    StateStore, StoreError, TokenRefusal,
+    AuditEntry, BucketRow, CrashSlot, DecisionRow, EnrolToken, Enrolled, Enrolment, EvidenceRow, HostRow, JournalRow,
+    OperatorToken, RolloutRow, Seen, SeenRow, StateStore, StoreError, TokenRefusal,
 };
 
 const HOST: &str =
@@ -60,56 +61,28 @@ impl StateStore for SqliteStore {
     }
 
     async fn renew(&self, host: &str, serial: &str, before: &str, not_after_ms: u64) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE host SET serial = ?2, serial_before = ?3, not_after_ms = ?4 WHERE id = ?1")
-            .bind(host)
-            .bind(serial)
-            .bind(before)
-            .bind(stored(not_after_ms))
-            .execute(&self.writer)
-            .await
-            .map_err(failed)?;
+        let done = next_certificate(host, serial, before, not_after_ms).execute(&self.writer).await.map_err(failed)?;
         there_was(done.rows_affected(), host)
     }
 
     async fn put_seen(&self, rows: &[SeenRow]) -> Result<(), StoreError> {
         let mut change = self.change().await?;
         for row in rows {
-            let seen =
-                serde_json::to_string(&row.seen).map_err(|error| StoreError::Failed { why: error.to_string() })?;
-            sqlx::query("INSERT INTO seen VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seen = excluded.seen")
-                .bind(&row.host)
-                .bind(seen)
-                .execute(&mut *change)
-                .await
-                .map_err(failed)?;
+            put_seen(&mut change, &row.host, &row.seen).await?;
         }
         change.commit().await.map_err(failed)
     }
 
     async fn revoke(&self, host: &str, at_ms: u64, audit: &AuditEntry) -> Result<(), StoreError> {
-        let mut change = self.change().await?;
-        let done = sqlx::query("UPDATE host SET revoked_ms = coalesce(revoked_ms, ?2) WHERE id = ?1")
+        let query = sqlx::query("UPDATE host SET revoked_ms = coalesce(revoked_ms, ?2) WHERE id = ?1")
             .bind(host)
-            .bind(stored(at_ms))
-            .execute(&mut *change)
-            .await
-            .map_err(failed)?;
-        there_was(done.rows_affected(), host)?;
-        log(&mut change, audit).await?;
-        change.commit().await.map_err(failed)
+            .bind(stored(at_ms));
+        self.audited(query, host, audit).await
     }
 
     async fn mark_cloned(&self, host: &str, at_ms: u64, audit: &AuditEntry) -> Result<(), StoreError> {
-        let mut change = self.change().await?;
-        let done = sqlx::query("UPDATE host SET cloned_ms = ?2 WHERE id = ?1")
-            .bind(host)
-            .bind(stored(at_ms))
-            .execute(&mut *change)
-            .await
-            .map_err(failed)?;
-        there_was(done.rows_affected(), host)?;
-        log(&mut change, audit).await?;
-        change.commit().await.map_err(failed)
+        let query = sqlx::query("UPDATE host SET cloned_ms = ?2 WHERE id = ?1").bind(host).bind(stored(at_ms));
+        self.audited(query, host, audit).await
     }
 
     async fn put_records(&self, host: &str, received_ms: u64, batch: &Batch) -> Result<u64, StoreError> {
@@ -130,7 +103,11 @@ impl StateStore for SqliteStore {
     async fn prune_records(&self, before_ms: u64) -> Result<u64, StoreError> {
         let mut change = self.change().await?;
         let mut gone = 0;
-        for delete in ["DELETE FROM record WHERE received_ms < ?1", "DELETE FROM crash WHERE received_ms < ?1"] {
+        for delete in [
+            "DELETE FROM record WHERE received_ms < ?1",
+            "DELETE FROM crash WHERE received_ms < ?1",
+            "DELETE FROM evidence WHERE received_ms < ?1",
+        ] {
             let done = sqlx::query(delete).bind(stored(before_ms)).execute(&mut *change).await.map_err(failed)?;
             gone = done.rows_affected().max(gone);
         }
@@ -156,6 +133,49 @@ impl StateStore for SqliteStore {
     async fn generation_of(&self) -> Result<String, StoreError> {
         let row = sqlx::query("SELECT what FROM desired").fetch_one(&self.readers).await.map_err(failed)?;
         row.try_get(0).map_err(failed)
+    }
+
+    async fn rollouts(&self) -> Result<Vec<RolloutRow>, StoreError> {
+        rollouts::all(&self.readers).await
+    }
+
+    async fn put_rollout(&self, row: &RolloutRow, first: &JournalRow, audit: &AuditEntry) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        rollouts::put(&mut change, row).await?;
+        rollouts::append(&mut change, row.number, first, &[]).await?;
+        log(&mut change, audit).await?;
+        change.commit().await.map_err(failed)
+    }
+
+    async fn journal(&self, rollout: u64) -> Result<Vec<JournalRow>, StoreError> {
+        rollouts::journal(&self.readers, rollout).await
+    }
+
+    async fn append(
+        &self,
+        rollout: u64,
+        row: &JournalRow,
+        decisions: &[DecisionRow],
+        audit: &[AuditEntry],
+    ) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        rollouts::append(&mut change, rollout, row, decisions).await?;
+        for entry in audit {
+            log(&mut change, entry).await?;
+        }
+        change.commit().await.map_err(failed)
+    }
+
+    async fn decisions(&self, rollout: u64, limit: u32) -> Result<Vec<DecisionRow>, StoreError> {
+        rollouts::decisions(&self.readers, rollout, limit).await
+    }
+
+    async fn evidence(&self, after: u64, limit: u32) -> Result<Vec<EvidenceRow>, StoreError> {
+        rollouts::evidence(&self.readers, after, limit).await
+    }
+
+    async fn newest_evidence(&self) -> Result<u64, StoreError> {
+        rollouts::newest_evidence(&self.readers).await
     }
 
     async fn put_operator_token(&self, token: &OperatorToken, audit: &AuditEntry) -> Result<(), StoreError> {
@@ -186,15 +206,8 @@ impl StateStore for SqliteStore {
     }
 
     async fn revoke_operator_token(&self, name: &str, audit: &AuditEntry) -> Result<(), StoreError> {
-        let mut change = self.change().await?;
-        let done = sqlx::query("UPDATE operator_token SET is_revoked = 1 WHERE name = ?1")
-            .bind(name)
-            .execute(&mut *change)
-            .await
-            .map_err(failed)?;
-        there_was(done.rows_affected(), name)?;
-        log(&mut change, audit).await?;
-        change.commit().await.map_err(failed)
+        let query = sqlx::query("UPDATE operator_token SET is_revoked = 1 WHERE name = ?1").bind(name);
+        self.audited(query, name, audit).await
     }
 
     async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
@@ -224,6 +237,48 @@ impl StateStore for SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Changes the row that `whom` names, with the entry of the audit log, or nothing where there is none.
+    async fn audited(
+        &self,
+        query: Query<'_, Sqlite, SqliteArguments>,
+        whom: &str,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        let done = query.execute(&mut *change).await.map_err(failed)?;
+        there_was(done.rows_affected(), whom)?;
+        log(&mut change, audit).await?;
+        change.commit().await.map_err(failed)
+    }
+}
+
+/// A host's next certificate; the one before stays good until this one is used.
+fn next_certificate<'q>(
+    host: &'q str,
+    serial: &'q str,
+    before: &'q str,
+    not_after_ms: u64,
+) -> Query<'q, Sqlite, SqliteArguments> {
+    sqlx::query("UPDATE host SET serial = ?2, serial_before = ?3, not_after_ms = ?4 WHERE id = ?1")
+        .bind(host)
+        .bind(serial)
+        .bind(before)
+        .bind(stored(not_after_ms))
+}
+
+/// What a host said last.
+async fn put_seen(change: &mut Transaction<'static, Sqlite>, host: &str, seen: &Seen) -> Result<(), StoreError> {
+    let seen = serde_json::to_string(seen).map_err(|error| StoreError::Failed { why: error.to_string() })?;
+    sqlx::query("INSERT INTO seen VALUES (?1, ?2) ON CONFLICT DO UPDATE SET seen = excluded.seen")
+        .bind(host)
+        .bind(seen)
+        .execute(&mut **change)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
 /// The same key with the same token: it did not hear the answer.
 async fn enrol_again(
     change: &mut Transaction<'static, Sqlite>,
@@ -233,16 +288,13 @@ async fn enrol_again(
     if known.revoked_ms.is_some() {
         return Ok(Enrolled::Refused(TokenRefusal::Revoked));
     }
-    known.serial_before = Some(std::mem::replace(&mut known.serial, enrolment.serial.clone()));
+    let before = std::mem::replace(&mut known.serial, enrolment.serial.clone());
     known.not_after_ms = enrolment.not_after_ms;
-    sqlx::query("UPDATE host SET serial = ?2, serial_before = ?3, not_after_ms = ?4 WHERE id = ?1")
-        .bind(&known.id)
-        .bind(&known.serial)
-        .bind(&known.serial_before)
-        .bind(stored(known.not_after_ms))
+    next_certificate(&known.id, &known.serial, &before, known.not_after_ms)
         .execute(&mut **change)
         .await
         .map_err(failed)?;
+    known.serial_before = Some(before);
     Ok(Enrolled::Host(Box::new(known)))
 }
 
@@ -299,13 +351,7 @@ async fn insert_host(
     .execute(&mut **change)
     .await
     .map_err(failed)?;
-    let seen = serde_json::to_string(&host.seen).map_err(|error| StoreError::Failed { why: error.to_string() })?;
-    sqlx::query("INSERT INTO seen VALUES (?1, ?2)")
-        .bind(&host.id)
-        .bind(seen)
-        .execute(&mut **change)
-        .await
-        .map_err(failed)?;
+    put_seen(change, &host.id, &host.seen).await?;
     let entry = AuditEntry {
         at_ms: enrolment.now_ms,
         actor: "enrolment".to_owned(),

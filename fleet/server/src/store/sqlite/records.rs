@@ -4,7 +4,7 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{Row as _, Sqlite, Transaction};
 use watertight_fleet_wire::records::{Batch, Body, Crash, Record};
 
-use super::{failed, stored, told};
+use super::{failed, rollouts, stored, told};
 use crate::store::{BucketRow, CrashSlot, StoreError};
 
 pub(super) async fn put(
@@ -17,6 +17,7 @@ pub(super) async fn put(
     for record in &batch.records {
         if insert(change, host, received_ms, batch, record).await? {
             new += 1;
+            rollouts::note(change, host, received_ms, record).await?;
             if let Some(Body::Crash(crash)) = &record.body {
                 count(change, host, received_ms, crash).await?;
             }

@@ -95,3 +95,65 @@ async fn nobody_changes_the_audit_log() {
         assert!(refused.to_string().contains("never changed"), "{refused}");
     }
 }
+
+/// A store of the first version, as its server left it.
+async fn store_1(path: &Path) {
+    let old = SqliteStore::connect(path, true).await.expect("a database");
+    sqlx::raw_sql(include_str!("store-1.sql")).execute(&old.writer).await.expect("a store of version 1");
+    old.close().await;
+}
+
+/// What the tables are made by, without the order in which they were.
+async fn tables(store: &SqliteStore) -> std::collections::BTreeSet<String> {
+    let rows = sqlx::query("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").fetch_all(&store.writer).await;
+    rows.expect("tables").iter().map(|row| row.try_get(0).expect("words")).collect()
+}
+
+#[tokio::test]
+async fn a_store_of_the_version_before_keeps_all_it_has_and_has_the_tables_of_a_new_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("state.db");
+    store_1(&path).await;
+    let store = SqliteStore::open(&path).await.expect("brought to this version");
+    let hosts = store.hosts().await.expect("hosts");
+    let of = |id: &str| hosts.iter().find(|host| host.id == id).expect(id);
+    assert_eq!((of("h1").seen.last_seen_ms, of("h1").serial_before.as_deref()), (77, Some("s1")));
+    assert_eq!((of("h2").revoked_ms, of("h2").cloned_ms, hosts.len()), (Some(66), Some(55), 2));
+    assert_eq!(store.operator_tokens().await.expect("tokens").first().map(|token| token.name.as_str()), Some("ada"));
+    assert_eq!(store.buckets(0, 9).await.expect("buckets").first().map(|bucket| bucket.last_ms), Some(12));
+    assert_eq!((store.generation().await.expect("one"), store.audit(9).await.expect("a log").len()), (9, 1));
+    assert_eq!((store.rollouts().await.expect("none"), store.newest_evidence().await.expect("none")), (vec![], 0));
+    let new = SqliteStore::create(&dir.path().join("new.db")).await.expect("a store");
+    assert_eq!(tables(&store).await, tables(&new).await);
+    store.close().await;
+    let again = SqliteStore::open(&path).await.expect("it is of this version now");
+    assert_eq!(again.hosts().await.expect("hosts"), hosts);
+}
+
+#[tokio::test]
+async fn tables_of_another_version_are_left_alone_by_whoever_has_no_right_to_change_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("state.db");
+    store_1(&path).await;
+    let refused = SqliteStore::open_beside(&path).await.expect_err("a server of version 1 may run");
+    assert!(refused.to_string().contains("start the server of this program once"), "{refused}");
+    let newer = SqliteStore::open(&path).await.expect("the store");
+    sqlx::raw_sql("PRAGMA user_version = 99").execute(&newer.writer).await.expect("a mark");
+    newer.close().await;
+    let refused = SqliteStore::open(&path).await.expect_err("what it means is not known");
+    assert!(refused.to_string().contains("version 99"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_disk_without_room_for_the_new_tables_leaves_the_old_ones_whole() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("state.db");
+    store_1(&path).await;
+    let (store, version) = SqliteStore::look_through(&path).await.expect("a store of version 1");
+    store.set_pages_max(1).await.expect("no page more than there are");
+    let full = store.make_tables_after(version).await.expect_err("no room");
+    assert!(matches!(full, StoreError::Full { .. }), "{full}");
+    store.close().await;
+    let (store, version) = SqliteStore::look_through(&path).await.expect("the same");
+    assert_eq!((version, store.hosts().await.expect("hosts").len()), (1, 2));
+}

@@ -1,0 +1,299 @@
+//! Each moment: hosts are looked at, evidence is heard, the gate is asked, and the director's document follows.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use watertight_content_repo::time::Moment;
+use watertight_fleet::gate::{Decision, Verdict};
+use watertight_fleet::rollout::{Input, Look, State};
+use watertight_fleet::{HostIndex, Ms};
+use watertight_fleet_wire::records::Record;
+
+use super::director::{publish_wanted, Wanted};
+use super::live::Live;
+use super::{evidence, Held, RolloutError, Rollouts};
+use crate::clock::now_ms;
+use crate::hosts::Pace;
+use crate::server::Server;
+use crate::store::AuditEntry;
+
+/// A moment, while a rollout is watched.
+const MOMENT: Duration = Duration::from_millis(250);
+/// The same, for more hosts than can be looked at so often.
+const MOMENT_OF_MANY: Duration = Duration::from_secs(2);
+const MANY_HOSTS: usize = 20_000;
+/// Records of one reading.
+const EVIDENCE_MAX: u32 = 1_000;
+/// The document is compared with what is wanted at least so often: leases and timestamps run out.
+const COMPARED_EVERY_MS: u64 = 60_000;
+/// After what could not be published.
+const AGAIN_MS: u64 = 1_000;
+/// A recall is followed for so long after the last word of its rollout.
+const FOLLOWED_MS: Ms = 7 * 24 * 3_600_000;
+/// Between two moments that are further apart the server was away, and hosts could not be heard.
+const AWAY_MS: u64 = 10_000;
+/// No host promises to come later than this.
+const PROMISE_MS_MAX: u64 = 3_600_000;
+/// Strata that came after a rollout's start are looked for so often.
+const STRATA_EVERY_MS: u64 = 10_000;
+
+impl Rollouts {
+    /// Carries rollouts out until the server is to end.
+    pub async fn carry_out(&self, server: &Server) {
+        let mut stopping = server.stopping();
+        let mut awake = Awake::new(now_ms());
+        while !*stopping.borrow() {
+            awake.note(now_ms());
+            if self.moment(server, &awake).await.is_err() {
+                self.heard(); // what the store refused is noted where it is refused; the next moment tries again
+            }
+            let moment = if server.hosts.len() > MANY_HOSTS { MOMENT_OF_MANY } else { MOMENT };
+            tokio::select! {
+                () = sleep(moment) => {}
+                _ = stopping.changed() => {}
+            }
+        }
+    }
+
+    async fn moment(&self, server: &Server, awake: &Awake) -> Result<(), RolloutError> {
+        let mut held = self.held.lock().await;
+        self.read(server, &mut held).await?;
+        if server.refusing().is_some() {
+            return Ok(()); // nothing can be stored, so nobody advances
+        }
+        let has_news = self.has_news.swap(false, std::sync::atomic::Ordering::AcqRel);
+        let now_ms = now_ms();
+        held.rollouts.values_mut().for_each(|live| live.look(now_ms));
+        for (number, id) in followed(&held) {
+            let Some(live) = held.rollouts.get_mut(&number) else { continue };
+            let mut inputs = Vec::new();
+            if has_news {
+                hear(server, live, &mut inputs).await?;
+            }
+            look_at_hosts(live, server.pace(), awake, now_ms, &mut inputs);
+            let clock_ms = live.clock_ms();
+            if live.running.is_due(clock_ms, !inputs.is_empty()) {
+                inputs.push(Input::Tick);
+            }
+            if live.running.opens(live.started_ms, clock_ms) {
+                inputs.push(Input::Open);
+            }
+            if !inputs.is_empty() || (live.is_to_store() && live.running.state().is_under_way()) {
+                self.move_on(server, &mut held, &id, inputs, None, Vec::new()).await?;
+            }
+        }
+        self.follow(server, &mut held).await;
+        Ok(())
+    }
+
+    /// Lets the director's document follow the rollouts.
+    pub(super) async fn follow(&self, server: &Server, held: &mut Held) {
+        let Some(keys) = self.keys.clone() else {
+            let needs = held.rollouts.values().any(|live| live.running.state().is_under_way());
+            self.set_trouble(if needs {
+                "rollouts are under way and this server has no director's key: start it with --director-key".to_owned()
+            } else {
+                String::new()
+            });
+            return;
+        };
+        let now_ms = now_ms();
+        if now_ms.abs_diff(held.strata_ms) >= STRATA_EVERY_MS {
+            (held.strata, held.strata_ms) = (strata(server), now_ms);
+        }
+        let rollouts = held.rollouts.values().map(|live| (&live.running, live.started_ms));
+        let wanted = Wanted::of(rollouts, &held.strata);
+        let is_same = held.wanted.as_ref() == Some(&wanted);
+        let is_fresh = is_same && now_ms.abs_diff(held.compared_ms) < COMPARED_EVERY_MS;
+        if is_fresh || now_ms.abs_diff(held.failed_ms) < AGAIN_MS {
+            return;
+        }
+        let (folder, next) = (self.folder.clone(), wanted.clone());
+        let published = tokio::task::spawn_blocking(move || publish_wanted(&folder, &keys, &next, Moment::now())).await;
+        let trouble = match published {
+            Ok(Ok(is_new)) => {
+                (held.wanted, held.compared_ms) = (Some(wanted), now_ms);
+                if is_new {
+                    server.look_at_content().await;
+                }
+                String::new()
+            }
+            Ok(Err(error)) => {
+                held.failed_ms = now_ms;
+                format!("the director's document is not published: {error:#}")
+            }
+            Err(error) => format!("the director's document is not published: {error}"),
+        };
+        self.set_trouble(trouble);
+    }
+}
+
+/// The strata of all hosts that are not revoked.
+fn strata(server: &Server) -> BTreeSet<String> {
+    let cells = server.hosts.all();
+    let of = cells.iter().filter_map(|cell| {
+        let host = cell.lock();
+        host.row.revoked_ms.is_none().then(|| host.row.seen.state.host.clone().unwrap_or_default())
+    });
+    of.map(|host| host.stratum()).collect()
+}
+
+/// The rollouts to which hosts still have something to say. One whose content a newer one replaces has had its time: that hosts leave it
+/// says nothing against it.
+fn followed(held: &Held) -> Vec<(u64, String)> {
+    let mut replaced = BTreeSet::new();
+    let mut followed = Vec::new();
+    for (number, live) in held.rollouts.iter().rev() {
+        let (state, name) = (live.running.state(), live.running.spec().name.as_str());
+        let is_followed = match state {
+            State::Halted => live.clock_ms().saturating_sub(live.running.at_ms()) < FOLLOWED_MS,
+            State::Open => false,
+            State::Running | State::Holding | State::Paused | State::Complete => !replaced.contains(name),
+        };
+        if is_followed {
+            followed.push((*number, live.id()));
+        }
+        if state != State::Halted {
+            replaced.insert(name);
+        }
+    }
+    followed.reverse();
+    followed
+}
+
+/// Records that came since this rollout heard the last.
+async fn hear(server: &Server, live: &mut Live, inputs: &mut Vec<Input>) -> Result<(), RolloutError> {
+    loop {
+        let rows = server.store.evidence(live.heard, EVIDENCE_MAX).await?;
+        for row in &rows {
+            live.heard = row.number;
+            let host = live.index(&row.host);
+            // What is in the store was read before it was put there.
+            if let Ok(record) = Record::from_bytes(&row.body) {
+                evidence::inputs(&live.running, host, &record, inputs);
+            }
+        }
+        if rows.len() < EVIDENCE_MAX as usize {
+            return Ok(());
+        }
+    }
+}
+
+/// When this server could hear hosts.
+#[derive(Debug)]
+pub(super) struct Awake {
+    since_ms: u64,
+    noted_ms: u64,
+}
+
+impl Awake {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self { since_ms: now_ms, noted_ms: now_ms }
+    }
+
+    /// A gap, or a clock that was set, is as a start.
+    pub(super) fn note(&mut self, now_ms: u64) {
+        if now_ms < self.noted_ms || now_ms.saturating_sub(self.noted_ms) > AWAY_MS {
+            self.since_ms = now_ms;
+        }
+        self.noted_ms = now_ms;
+    }
+
+    /// Until when a host that was heard last at a moment and promised another may be silent. Judged alike for all: a host that was
+    /// asked to come sooner, because its watch ends, is no sooner silent.
+    pub(super) fn due_ms(&self, seen_ms: u64, promised_ms: u64, pace: Pace) -> u64 {
+        let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
+        // A host may have come since the moment was noted.
+        let is_to_come = seen_ms > self.noted_ms.saturating_add(AWAY_MS);
+        let is_of_another_clock = is_to_come || promised_ms.saturating_sub(seen_ms) > PROMISE_MS_MAX;
+        let due_ms = self.since_ms.max(if is_of_another_clock { 0 } else { seen_ms }).saturating_add(usual_ms);
+        due_ms.max(if is_of_another_clock { 0 } else { promised_ms })
+    }
+}
+
+/// What is new of the hosts. Silences come in the order of their promises: many at once must not come by stratum and bucket, by which
+/// those who have the content would be the first.
+fn look_at_hosts(live: &Live, pace: Pace, awake: &Awake, now_ms: u64, inputs: &mut Vec<Input>) {
+    let late_ms = live.running.spec().rules.thresholds.silence_after_promise_ms;
+    let mut silent: Vec<(u64, String, HostIndex)> = Vec::new();
+    for (number, cell) in live.cells() {
+        let Some(cell) = cell else {
+            live.running.observe(number, Look { is_gone: true, ..Look::default() }, inputs);
+            continue;
+        };
+        let mut host = cell.lock();
+        let seen = &host.row.seen;
+        let due_ms = awake.due_ms(seen.last_seen_ms, seen.promised_ms, pace);
+        let is_silent = now_ms > due_ms.saturating_add(late_ms);
+        let content = seen.state.content.as_ref().map_or("", |content| content.id.as_str());
+        let look = Look {
+            content,
+            heard_ms: live.on_clock(seen.last_seen_ms),
+            is_silent,
+            is_gone: host.row.revoked_ms.is_some(),
+        };
+        if is_silent && !look.is_gone {
+            silent.push((due_ms, host.row.id.clone(), number));
+        } else {
+            live.running.observe(number, look, inputs);
+        }
+        if let Some(wanted_ms) = live.running.wanted_ms(number, live.clock_ms()) {
+            host.wanted_ms = now_ms.saturating_add(wanted_ms.saturating_sub(live.clock_ms()));
+        }
+    }
+    silent.sort_unstable();
+    for (_, _, number) in silent {
+        live.running.observe(number, Look { is_silent: true, ..Look::default() }, inputs);
+    }
+}
+
+/// A decision of the gate, for the audit log.
+pub(super) fn audit_of(id: &str, decision: &Decision, at_ms: u64) -> AuditEntry {
+    let word = match decision.verdict {
+        Verdict::Advance => "advance",
+        Verdict::Complete => "complete",
+        Verdict::Hold => "hold",
+        Verdict::Replace { .. } => "replace",
+        Verdict::Halt { .. } => "halt",
+    };
+    AuditEntry {
+        at_ms,
+        actor: "gate".to_owned(),
+        action: format!("rollout_{word}"),
+        subject: id.to_owned(),
+        reason: decision.why.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Pace = Pace { interval_ms: 60_000, jitter_ms: 6_000 };
+
+    #[test]
+    fn a_host_that_was_asked_to_come_sooner_is_no_sooner_silent() {
+        let awake = Awake { since_ms: 0, noted_ms: 1_000_000 };
+        assert_eq!(awake.due_ms(900_000, 966_000, PACE), 966_000);
+        assert_eq!(awake.due_ms(900_000, 900_100, PACE), 966_000, "its watch ended then: that makes no difference");
+        assert_eq!(awake.due_ms(900_000, 1_200_000, PACE), 1_200_000, "a longer promise is kept to");
+    }
+
+    #[test]
+    fn time_in_which_the_server_was_away_makes_nobody_silent() {
+        assert_eq!(Awake::new(2_000_000).due_ms(900_000, 966_000, PACE), 2_066_000);
+        let mut awake = Awake::new(0);
+        awake.note(9_000);
+        assert_eq!(awake.due_ms(1, 1, PACE), 66_001);
+        awake.note(500_000);
+        assert_eq!(awake.due_ms(1, 1, PACE), 566_000, "it stood still, or its clock was set forward");
+        assert_eq!(
+            awake.due_ms(500_100, 566_100, PACE),
+            566_100,
+            "a host that came a moment later is not of another clock"
+        );
+        awake.note(400_000);
+        assert_eq!(awake.due_ms(450_000, 516_000, PACE), 466_000, "its clock was set back");
+    }
+}

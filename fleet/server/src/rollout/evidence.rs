@@ -1,0 +1,93 @@
+//! What hosts deliver in records, as inputs of a rollout: crashes and health, each judged by the content that the record names.
+
+use watertight_fleet::gate::{Bucket, Crash, Event, Metric};
+use watertight_fleet::rollout::{Input, Running};
+use watertight_fleet::HostIndex;
+use watertight_fleet_wire::records::{self, Body, Health, Outcome, Record};
+
+/// A bucket's id, folded to the gate's.
+#[must_use]
+pub fn bucket(id: &str) -> Bucket {
+    let digest = ring::digest::digest(&ring::digest::SHA256, id.as_bytes());
+    Bucket(digest.as_ref().iter().take(8).fold(0, |folded, byte| folded << 8 | u64::from(*byte)))
+}
+
+/// What a record of a host says to a rollout. `host` is its number there, if it is one of the rollout's.
+pub(super) fn inputs(running: &Running, host: Option<HostIndex>, record: &Record, inputs: &mut Vec<Input>) {
+    match (&record.body, host) {
+        (Some(Body::Crash(crash)), Some(host)) => {
+            let event = crashed(running, host, crash);
+            if !running.has_heard(host, event) {
+                inputs.push(Input::Host { host, event });
+            }
+        }
+        // A crash where the rollout is not is not its doing.
+        (Some(Body::Crash(crash)), None) if crash.content != running.spec().content => {
+            inputs.push(Input::Known { bucket: bucket(&crash.bucket) });
+        }
+        (Some(Body::Health(health)), Some(host)) => healthy(running, host, health, inputs),
+        _ => {}
+    }
+}
+
+fn crashed(running: &Running, host: HostIndex, crash: &records::Crash) -> Event {
+    // A crash that names no content is one of what the host runs.
+    let with_content = match crash.content.as_str() {
+        "" => running.runs_it(host),
+        content => content == running.spec().content,
+    };
+    let crash = Some(Crash { bucket: bucket(&crash.bucket), is_ours: crash.is_ours });
+    Event::Failed { metric: Metric::EngineCrash, with_content, crash }
+}
+
+fn healthy(running: &Running, host: HostIndex, health: &Health, inputs: &mut Vec<Input>) {
+    let with_content = health.content == running.spec().content;
+    let mut tell = |event| inputs.push(Input::Host { host, event });
+    let failed = |metric| Event::Failed { metric, with_content, crash: None };
+    if let Some(metric) = metric(&health.metric).filter(|metric| !running.has_heard(host, failed(*metric))) {
+        tell(failed(metric));
+    }
+    let outcome = Outcome::try_from(health.outcome).unwrap_or(Outcome::Unknown);
+    match outcome {
+        Outcome::Activated if with_content => tell(Event::Given),
+        Outcome::Healthy if with_content => {
+            tell(Event::Given);
+            // The host's own trial may be shorter than the rollout's watch: then its check-in after the watch tells.
+            if health.watched_ms >= running.spec().plan.policy.lane.watch_ms {
+                tell(Event::Healthy);
+            }
+        }
+        Outcome::FellBack if with_content => tell(Event::Left),
+        Outcome::RefusedIt if with_content => {
+            tell(failed(Metric::LoaderRefusal));
+            tell(Event::Left);
+        }
+        _ => {}
+    }
+}
+
+/// A metric by its name.
+fn metric(name: &str) -> Option<Metric> {
+    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_known_by_its_name_and_nothing_else_is_one() {
+        for known in Metric::ALL {
+            let name = serde_json::to_value(known).expect("a name");
+            assert_eq!(metric(name.as_str().expect("a text")), Some(known));
+        }
+        assert_eq!(metric(""), None);
+        assert_eq!(metric("EngineCrash"), None);
+    }
+
+    #[test]
+    fn buckets_are_told_apart() {
+        assert_eq!(bucket("a"), bucket("a"));
+        assert_ne!(bucket("a"), bucket("b"));
+    }
+}

@@ -1,0 +1,189 @@
+//! Rollouts, carried out: what hosts say goes to the gate, what the gate decides is stored, and the director's document follows.
+//!
+//! ```text
+//! start.rs     a wish -> pack, hosts, plan              live.rs      a rollout as it is held: journal, clock, hosts
+//! carry.rs     each moment: look, store, take in        evidence.rs  records of hosts -> inputs
+//! director.rs  rollouts -> the signed document          tell.rs      status, and why a host runs what it runs
+//! ```
+//! Inputs are stored before anything follows from them, and all that follows can be had again from them (`watertight-fleet`, `rollout`):
+//! a server that was killed stands where it stood. The journal's numbers are what keeps two that carry out one rollout apart.
+
+mod carry;
+pub mod director;
+mod evidence;
+mod live;
+mod start;
+mod tell;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use watertight_fleet::rollout::{Input, State};
+
+use crate::server::Server;
+use crate::store::{AuditEntry, StoreError};
+use director::Keys;
+use live::Live;
+
+pub use start::{PlanAnswer, PlannedStage, Wish};
+pub use tell::{DecisionAnswer, RolloutAnswer, WhyAnswer};
+
+/// Why a rollout is not begun or not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RolloutError {
+    /// There is no such thing.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// It does not go with what is under way.
+    #[error("{0}")]
+    Conflict(String),
+    /// What was asked for can't be.
+    #[error("{0}")]
+    Form(String),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// All rollouts of the server.
+#[derive(Debug, Default)]
+pub struct Rollouts {
+    keys: Option<std::sync::Arc<Keys>>,
+    folder: PathBuf,
+    held: tokio::sync::Mutex<Held>,
+    /// Evidence has come since the last look.
+    has_news: AtomicBool,
+    /// Why the director's document is not what it should be; empty if it is.
+    trouble: Mutex<String>,
+}
+
+/// The rollouts, as they were read and moved on.
+#[derive(Debug, Default)]
+struct Held {
+    is_read: bool,
+    rollouts: BTreeMap<u64, Live>,
+    /// What the document said when it was compared last, and when that was.
+    wanted: Option<director::Wanted>,
+    compared_ms: u64,
+    /// When it could not be published.
+    failed_ms: u64,
+    /// Strata of the fleet, and when they were looked for.
+    strata: std::collections::BTreeSet<String>,
+    strata_ms: u64,
+}
+
+impl Rollouts {
+    /// Those of a state folder, whose content repository is there. Without keys they are watched, and none is begun.
+    #[must_use]
+    pub fn new(folder: PathBuf, keys: Option<Keys>) -> Self {
+        Self { keys: keys.map(std::sync::Arc::new), folder, ..Self::default() }
+    }
+
+    /// Evidence has come.
+    pub fn heard(&self) {
+        self.has_news.store(true, Ordering::Release);
+    }
+
+    /// Why the director's document is not what it should be.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let why = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (!why.is_empty()).then_some(why)
+    }
+
+    fn set_trouble(&self, why: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// What a person asks of a rollout. `reason` goes into the audit log with `audit`.
+    ///
+    /// # Errors
+    /// There is no such rollout, it is past that, or the store refuses.
+    pub async fn change(
+        &self,
+        server: &Server,
+        id: &str,
+        input: Input,
+        audit: AuditEntry,
+    ) -> Result<RolloutAnswer, RolloutError> {
+        let mut held = self.held.lock().await;
+        self.read(server, &mut held).await?;
+        let live = live_of(&mut held, id)?;
+        let state = live.running.state();
+        let refuse = |why: &str| Err(RolloutError::Conflict(format!("rollout {id} is {}: {why}", state.name())));
+        match (input, state) {
+            (Input::Abort, State::Halted) => return refuse("nothing of it is left to stop"),
+            (Input::Pause | Input::Resume | Input::Promote, State::Halted) => {
+                return refuse("a halt is final; begin another")
+            }
+            (Input::Pause | Input::Resume | Input::Promote, State::Complete | State::Open) => {
+                return refuse("it has ended")
+            }
+            (Input::Resume, State::Running | State::Holding) => return refuse("it was not paused"),
+            (Input::Promote, State::Running | State::Paused) => return refuse("only a hold is ended by a person"),
+            _ => {}
+        }
+        let word = Some(format!("{}: {}", audit.actor, audit.reason));
+        self.move_on(server, &mut held, id, vec![input], word, vec![audit]).await?;
+        self.follow(server, &mut held).await;
+        self.answer(server, &mut held, id).await
+    }
+
+    /// Stores inputs of a rollout and takes them in. What can't be stored is forgotten: all is read again.
+    async fn move_on(
+        &self,
+        server: &Server,
+        held: &mut Held,
+        id: &str,
+        inputs: Vec<Input>,
+        word: Option<String>,
+        audit: Vec<AuditEntry>,
+    ) -> Result<(), RolloutError> {
+        let now_ms = crate::clock::now_ms();
+        let live = live_of(held, id)?;
+        let entry = live.entry(inputs, word);
+        let moved = live.move_on(&entry, now_ms);
+        let number = live.number;
+        let stored = match moved {
+            Ok((row, rows, decisions)) => {
+                let gate = decisions.iter().map(|decision| carry::audit_of(id, decision, now_ms));
+                let audit: Vec<AuditEntry> = audit.into_iter().chain(gate).collect();
+                server.noted(server.store.append(number, &row, &rows, &audit).await)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stored {
+            held.is_read = false;
+            return Err(match error {
+                StoreError::Taken => {
+                    RolloutError::Conflict("another server has moved this rollout: look again".to_owned())
+                }
+                error => error.into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads all rollouts, if that is to be done.
+    async fn read(&self, server: &Server, held: &mut Held) -> Result<(), StoreError> {
+        if held.is_read {
+            return Ok(());
+        }
+        let mut rollouts = BTreeMap::new();
+        for row in server.store.rollouts().await? {
+            let journal = server.store.journal(row.number).await?;
+            rollouts.insert(row.number, Live::read(&row, &journal, &server.hosts)?);
+        }
+        (held.rollouts, held.is_read) = (rollouts, true);
+        self.heard(); // what came while nobody listened
+        Ok(())
+    }
+}
+
+fn live_of<'a>(held: &'a mut Held, id: &str) -> Result<&'a mut Live, RolloutError> {
+    let number = id.strip_prefix('r').and_then(|number| number.parse::<u64>().ok());
+    let live = number.and_then(|number| held.rollouts.get_mut(&number));
+    live.ok_or_else(|| RolloutError::NotFound(format!("rollout {id:?}")))
+}

@@ -1,0 +1,315 @@
+//! From a wish to a plan: which pack, for which hosts, how fast; and why not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use watertight_content_repo::director::bucket;
+use watertight_content_repo::release::{ContentId, SignedPack};
+use watertight_content_repo::time::Moment;
+use watertight_fleet::gate::Rules;
+use watertight_fleet::plan::{Cohort, Evidence, HostId, Lane, PlanError, Policy, Statistics, Traits};
+use watertight_fleet::rollout::{Input, Kin, Spec, Start, State};
+
+use super::live::{id, Entry, Live};
+use super::{director, evidence, Held, RolloutAnswer, RolloutError, Rollouts};
+use crate::clock::now_ms;
+use crate::server::Server;
+use crate::store::{AuditEntry, JournalRow, RolloutRow, StoreError};
+
+const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+const BUCKETS_MAX: u32 = 10_000;
+/// A time of a lane is at most a week.
+const LANE_S_MAX: u64 = 7 * 24 * 3_600;
+/// So much of a content's id is enough to name it.
+const ID_START_MIN: usize = 8;
+
+/// A rollout that is wanted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// The pack: its name (the newest of it), `name@version`, or the start of its SHA-256.
+    pub content: String,
+    /// `standard` or `emergency`.
+    #[serde(default)]
+    pub lane: Option<String>,
+    /// Within so many seconds hosts fetch what they were given.
+    #[serde(default)]
+    pub pickup_s: Option<u64>,
+    /// For so many seconds a host runs it before it may call itself healthy.
+    #[serde(default)]
+    pub watch_s: Option<u64>,
+    /// So many seconds a report may take.
+    #[serde(default)]
+    pub report_s: Option<u64>,
+    /// Hosts of a million that are held back.
+    #[serde(default)]
+    pub holdback_per_million: Option<u32>,
+    /// For so many seconds.
+    #[serde(default)]
+    pub holdback_s: Option<u64>,
+    /// Why, for the audit log; a plan needs none.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A plan as it is told.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PlanAnswer {
+    /// The pack: its SHA-256.
+    pub content: String,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// Hosts that it is for: online, and of a ring that may have it now.
+    pub hosts: u64,
+    /// Hosts of these that are held back, about.
+    pub held_back: u64,
+    /// `full`, `no_holdback` or `too_few_hosts`: how much the gate can tell.
+    pub statistics: String,
+    /// From the start to the end of the last stage, if nothing holds it up.
+    pub seconds: u64,
+    /// The stages.
+    pub stages: Vec<PlannedStage>,
+}
+
+/// A stage of a plan.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PlannedStage {
+    /// From 1.
+    pub number: u32,
+    /// Hosts that have the content after it.
+    pub hosts_so_far: u64,
+    /// Who they are, where the stage names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<String>,
+}
+
+impl PlanAnswer {
+    fn of(spec: &Spec) -> Self {
+        let plan = &spec.plan;
+        let share =
+            u128::from(plan.hosts) * u128::from(plan.holdback_from) / u128::from(watertight_fleet::plan::BUCKETS);
+        let statistics = match plan.statistics {
+            Statistics::Full => "full",
+            Statistics::NoHoldback => "no_holdback",
+            Statistics::TooFewHosts => "too_few_hosts",
+        };
+        let stage = |stage: &watertight_fleet::plan::Stage| PlannedStage {
+            number: stage.number,
+            hosts_so_far: stage.hosts_so_far,
+            named: match &stage.cohort {
+                Cohort::Hosts(hosts) => hosts.iter().map(|host| host.0.clone()).collect(),
+                Cohort::Ranges(_) => Vec::new(),
+            },
+        };
+        let stages: Vec<PlannedStage> = plan.stages.iter().map(stage).collect();
+        Self {
+            content: spec.content.clone(),
+            name: spec.name.clone(),
+            version: spec.version,
+            hosts: plan.hosts,
+            held_back: plan.hosts.saturating_sub(u64::try_from(share).unwrap_or(plan.hosts)),
+            statistics: statistics.to_owned(),
+            seconds: (plan.policy.lane.stage_ms() / 1000).saturating_mul(stages.len() as u64),
+            stages,
+        }
+    }
+}
+
+impl Rollouts {
+    /// What a rollout would be.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn plan(&self, server: &Server, wish: &Wish) -> Result<PlanAnswer, RolloutError> {
+        let mut held = self.held.lock().await;
+        self.read(server, &mut held).await?;
+        Ok(PlanAnswer::of(&self.spec(server, &held, wish).await?))
+    }
+
+    /// Begins a rollout.
+    ///
+    /// # Errors
+    /// There is no such pack or no host for it, another of its name is under way, or something speaks against it.
+    pub async fn start(&self, server: &Server, wish: &Wish, audit: AuditEntry) -> Result<RolloutAnswer, RolloutError> {
+        if self.keys.is_none() {
+            let mend =
+                "this server has no director's key: start it with --director-key, --snapshot-key, --timestamp-key";
+            return Err(RolloutError::Conflict(mend.to_owned()));
+        }
+        let mut held = self.held.lock().await;
+        self.read(server, &mut held).await?;
+        let spec = self.spec(server, &held, wish).await?;
+        let number = held.rollouts.last_key_value().map_or(0, |(number, _)| *number).saturating_add(1);
+        let heard = server.store.newest_evidence().await?;
+        let text = |error: serde_json::Error| StoreError::Failed { why: error.to_string() };
+        let row = RolloutRow { number, started_ms: audit.at_ms, spec: serde_json::to_string(&spec).map_err(text)? };
+        let entry = Entry {
+            at_ms: audit.at_ms,
+            heard,
+            inputs: vec![Input::Start],
+            word: Some(format!("{}: {}", audit.actor, audit.reason)),
+        };
+        let first = JournalRow { number: 0, entry: serde_json::to_string(&entry).map_err(text)? };
+        let audit =
+            AuditEntry { subject: format!("{} of {} version {}", id(number), spec.name, spec.version), ..audit };
+        match server.noted(server.store.put_rollout(&row, &first, &audit).await) {
+            Err(StoreError::Taken) => {
+                held.is_read = false;
+                return Err(RolloutError::Conflict("another server has begun a rollout: look again".to_owned()));
+            }
+            stored => stored?,
+        }
+        held.rollouts.insert(number, Live::read(&row, &[first], &server.hosts)?);
+        self.follow(server, &mut held).await;
+        self.answer(server, &mut held, &id(number)).await
+    }
+
+    async fn spec(&self, server: &Server, held: &Held, wish: &Wish) -> Result<Spec, RolloutError> {
+        let folder = self.folder.clone();
+        let now = Moment::now();
+        let read = tokio::task::spawn_blocking(move || director::signed_packs(&folder, now)).await;
+        let read = read.map_err(|error| RolloutError::Form(error.to_string()))?;
+        let (packs, recalled) =
+            read.map_err(|error| RolloutError::Conflict(format!("the content repository: {error:#}")))?;
+        let pack = find(&packs, &wish.content)?;
+        let (policy, content) = (policy(wish)?, pack.id.to_string());
+        check(held, pack, &packs)?;
+        let since_ms = now_ms().saturating_sub(WEEK_MS);
+        let known = server.store.buckets(since_ms, BUCKETS_MAX).await?;
+        let known = known.iter().filter(|row| row.content != content);
+        let start = Start {
+            name: pack.release.name.clone(),
+            version: pack.release.version,
+            policy,
+            rules: Rules::default(),
+            evidence: found(held, pack.id, &recalled),
+            known: known.map(|row| (evidence::bucket(&row.bucket), row.last_ms)).collect(),
+            content,
+        };
+        Spec::plan(start, kin(server, pack, now)?).map_err(|error| match error {
+            PlanError::Halted { .. } | PlanError::NoHosts => RolloutError::Conflict(error.to_string()),
+            error => RolloutError::Form(error.to_string()),
+        })
+    }
+}
+
+fn find<'a>(packs: &'a [SignedPack], word: &str) -> Result<&'a SignedPack, RolloutError> {
+    let (name, version) = match word.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (word, None),
+    };
+    let of_name = packs.iter().filter(|pack| pack.release.name == name);
+    let named = of_name
+        .filter(|pack| version.is_none_or(|version| pack.release.version.to_string() == version))
+        .max_by_key(|pack| pack.release.version);
+    let is_id = word.len() >= ID_START_MIN;
+    let mut by_id = packs.iter().filter(|pack| is_id && pack.id.to_string().starts_with(word));
+    let found = named.or_else(|| by_id.next().filter(|_| by_id.next().is_none()));
+    let why = "that offline keys signed and that is published: `watertight content publish`";
+    found.ok_or_else(|| RolloutError::NotFound(format!("content {word:?} {why}")))
+}
+
+fn policy(wish: &Wish) -> Result<Policy, RolloutError> {
+    let mut lane = match wish.lane.as_deref() {
+        None | Some("standard") => Lane::STANDARD,
+        Some("emergency") => Lane::EMERGENCY,
+        Some(other) => return Err(RolloutError::Form(format!("lane {other:?}: `standard` or `emergency`"))),
+    };
+    let ms = |name: &str, seconds: Option<u64>, usual_ms: u64| match seconds {
+        None => Ok(usual_ms),
+        Some(seconds @ 1..=LANE_S_MAX) => Ok(seconds.saturating_mul(1000)),
+        Some(_) => Err(RolloutError::Form(format!("{name}: 1 to {LANE_S_MAX}"))),
+    };
+    lane.pickup_ms = ms("pickup_s", wish.pickup_s, lane.pickup_ms)?;
+    lane.watch_ms = ms("watch_s", wish.watch_s, lane.watch_ms)?;
+    lane.report_ms = ms("report_s", wish.report_s, lane.report_ms)?;
+    let mut policy = Policy::of(lane);
+    policy.holdback_ms = ms("holdback_s", wish.holdback_s, policy.holdback_ms)?;
+    policy.holdback_per_million = wish.holdback_per_million.unwrap_or(policy.holdback_per_million);
+    Ok(policy)
+}
+
+/// Whether the rollouts so far leave room for this one.
+fn check(held: &Held, pack: &SignedPack, packs: &[SignedPack]) -> Result<(), RolloutError> {
+    let release = &pack.release;
+    let floor = packs.iter().filter(|other| other.release.name == release.name).map(|other| other.release.floor).max();
+    if floor.is_some_and(|floor| release.version < floor) {
+        let (name, version) = (&release.name, release.version);
+        return Err(RolloutError::Conflict(format!(
+            "{name} version {version} is below the signed floor: no host would run it"
+        )));
+    }
+    for live in held.rollouts.values().filter(|live| live.running.spec().name == release.name) {
+        let (spec, state, id) = (live.running.spec(), live.running.state(), live.id());
+        if state.is_under_way() {
+            let mend = format!("`watertight rollout abort {id}`, or wait for its end");
+            return Err(RolloutError::Conflict(format!("rollout {id} of {} is {}: {mend}", spec.name, state.name())));
+        }
+        if state != State::Halted && spec.version > release.version {
+            let why = "no host goes back to an older version: publish what it had under a higher one";
+            return Err(RolloutError::Conflict(format!("version {} was rolled out: {why}", spec.version)));
+        }
+    }
+    Ok(())
+}
+
+/// What speaks against a content, and which hosts have had enough of it.
+fn found(held: &Held, content: ContentId, recalled: &BTreeSet<ContentId>) -> Evidence {
+    let mut evidence = Evidence::default();
+    let halted =
+        |live: &&Live| live.running.state() == State::Halted && live.running.spec().content == content.to_string();
+    if let Some(live) = held.rollouts.values().find(halted) {
+        let why = live.running.last().map_or_else(String::new, |decision| decision.why.clone());
+        evidence.halted = Some(format!("rollout {} of it was halted: {why}", live.id()));
+    } else if recalled.contains(&content) {
+        evidence.halted = Some("it was recalled".to_owned());
+    }
+    evidence
+}
+
+/// The hosts that it is for, by stratum: those that are online, of a ring that may have it by now.
+fn kin(server: &Server, pack: &SignedPack, now: Moment) -> Result<Vec<Kin>, RolloutError> {
+    let rings: BTreeSet<&str> = pack
+        .release
+        .rings
+        .iter()
+        .filter(|(_, ring)| ring.per_million_at(now) > 0)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if rings.is_empty() {
+        let first = pack.release.rings.values().map(|ring| ring.earliest).min();
+        let when = first.map_or_else(String::new, |first| format!(": the first may at {first}"));
+        return Err(RolloutError::Conflict(format!("no ring may have it yet by the signed schedule{when}")));
+    }
+    let (now_ms, pace) = (now_ms(), server.pace());
+    let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
+    let late_ms = Rules::default().thresholds.silence_after_promise_ms;
+    let mut by_name: BTreeMap<String, Kin> = BTreeMap::new();
+    for cell in server.hosts.all() {
+        let host = cell.lock();
+        let row = &host.row;
+        let due_ms = row.seen.promised_ms.max(row.seen.last_seen_ms.saturating_add(usual_ms)).saturating_add(late_ms);
+        let is_online = row.seen.last_seen_ms > 0 && due_ms >= now_ms && row.revoked_ms.is_none();
+        if !is_online || !rings.contains(row.ring.as_str()) {
+            continue;
+        }
+        let part = row.seen.state.host.clone().unwrap_or_default();
+        let name = part.stratum();
+        let kin = by_name.entry(name.clone()).or_insert_with(|| Kin {
+            name,
+            traits: Traits {
+                kernel: part.kernel,
+                distribution: part.distribution,
+                architecture: part.architecture,
+                agent_version: part.agent_version,
+                workload: part.workload,
+            },
+            hosts: Vec::new(),
+        });
+        kin.hosts.push((bucket(pack.id, &row.id), HostId(row.id.clone())));
+    }
+    Ok(by_name.into_values().collect())
+}

@@ -1,0 +1,234 @@
+//! How a rollout stands, and why a host runs what it runs.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use watertight_fleet::rollout::{Place, State};
+
+use super::live::Live;
+use super::{live_of, Held, RolloutError, Rollouts};
+use crate::server::Server;
+
+/// Decisions that a status has.
+const DECISIONS_MAX: u32 = 100;
+/// Hosts that it names.
+const UNREACHED_MAX: usize = 1_000;
+
+/// How a rollout stands.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RolloutAnswer {
+    /// Its id.
+    pub id: String,
+    /// `running`, `holding`, `paused`, `halted`, `complete` (all but the holdback) or `open` (all).
+    pub state: String,
+    /// The stage that runs or ran last, from 1.
+    pub stage: u32,
+    /// Stages of its plan.
+    pub stages: u32,
+    /// Hosts that were given the content.
+    pub exposed: u64,
+    /// Hosts that failed while they had it.
+    pub failed: u64,
+    /// Why it stands where it does.
+    pub why: String,
+    /// The pack: its SHA-256.
+    pub content: String,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// Hosts that it is for.
+    pub hosts: u64,
+    /// Hosts that reported after the watch that they run it.
+    pub healthy: u64,
+    /// Hosts that have it now, as far as they have said.
+    pub has: u64,
+    /// When it was started.
+    pub started_ms: u64,
+    /// Hosts with recalled content that can't be reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<String>,
+    /// What the gate decided, the newest first; only where one rollout is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<DecisionAnswer>,
+}
+
+/// A decision of the gate.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DecisionAnswer {
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
+    /// What, by which evidence, and the sentence `why`.
+    #[schema(value_type = Object)]
+    pub decision: serde_json::Value,
+}
+
+/// Why a host is on its version.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct WhyAnswer {
+    /// Which host.
+    pub host: String,
+    /// What it said last that it runs; empty if it did not say.
+    pub content: String,
+    /// Its version.
+    pub version: u64,
+    /// From which slot.
+    pub slot: String,
+    /// In words, what matters most first.
+    pub why: Vec<String>,
+}
+
+impl Rollouts {
+    /// All rollouts, the newest first.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn all(&self, server: &Server) -> Result<Vec<RolloutAnswer>, RolloutError> {
+        let mut held = self.held.lock().await;
+        self.read(server, &mut held).await?;
+        Ok(held.rollouts.values().rev().map(answer).collect())
+    }
+
+    /// What of the rollouts speaks against leaving the fleet alone, each with the mend.
+    pub async fn because(&self, server: &Server) -> Vec<String> {
+        let mut because: Vec<String> = self.trouble().into_iter().collect();
+        let mut held = self.held.lock().await;
+        if let Err(error) = self.read(server, &mut held).await {
+            because.push(format!("rollouts can't be read: {error}"));
+        }
+        for live in held.rollouts.values() {
+            let id = live.id();
+            match live.running.state() {
+                State::Paused => {
+                    because.push(format!("rollout {id} is paused: `watertight rollout resume {id}`, or abort it"))
+                }
+                State::Holding => because.push(format!("rollout {id} holds: {}", why(live))),
+                State::Halted if live.running.counts().has > 0 => {
+                    let counts = live.running.counts();
+                    because.push(format!(
+                        "{} hosts have not said that they left the recalled content of rollout {id}, {} of them can't be reached",
+                        counts.has, counts.unreached
+                    ));
+                }
+                State::Running | State::Halted | State::Complete | State::Open => {}
+            }
+        }
+        because
+    }
+
+    /// One rollout, with what was decided in it.
+    ///
+    /// # Errors
+    /// There is none of that id, or the store can't be read.
+    pub async fn one(&self, server: &Server, id: &str) -> Result<RolloutAnswer, RolloutError> {
+        let mut held = self.held.lock().await;
+        self.read(server, &mut held).await?;
+        self.answer(server, &mut held, id).await
+    }
+
+    pub(super) async fn answer(
+        &self,
+        server: &Server,
+        held: &mut Held,
+        id: &str,
+    ) -> Result<RolloutAnswer, RolloutError> {
+        let live = live_of(held, id)?;
+        let (mut answer, number) = (answer(live), live.number);
+        for row in server.store.decisions(number, DECISIONS_MAX).await? {
+            let decision = serde_json::from_str(&row.decision).unwrap_or(serde_json::Value::Null);
+            answer.decisions.push(DecisionAnswer { at_ms: row.at_ms, decision });
+        }
+        Ok(answer)
+    }
+
+    /// Why a host is on its version.
+    ///
+    /// # Errors
+    /// There is no such host, or the store can't be read.
+    pub async fn why(&self, server: &Server, host: &str) -> Result<WhyAnswer, RolloutError> {
+        let mut held = self.held.lock().await;
+        self.read(server, &mut held).await?;
+        let cell = server.hosts.get(host).ok_or_else(|| RolloutError::NotFound(format!("host {host:?}")))?;
+        let (row, told) = {
+            let host = cell.lock();
+            (host.row.clone(), host.row.seen.state.content.clone().unwrap_or_default())
+        };
+        let mut why = Vec::new();
+        if row.revoked_ms.is_some() {
+            why.push("the host was revoked: it is told nothing any more".to_owned());
+        }
+        if told.is_paused {
+            why.push("somebody said `watertight pause` on the host: it begins nothing new".to_owned());
+        }
+        why.extend(held.rollouts.values().rev().map(|live| place(live, host, &row.ring, &told.id)));
+        if held.rollouts.is_empty() {
+            why.push(
+                "nothing was rolled out by this server: the host runs what it came with, or what was installed on it"
+                    .to_owned(),
+            );
+        }
+        Ok(WhyAnswer { host: host.to_owned(), content: told.id, version: told.version, slot: told.slot, why })
+    }
+}
+
+/// How a rollout stands.
+fn answer(live: &Live) -> RolloutAnswer {
+    let (running, counts) = (&live.running, live.running.counts());
+    let spec = running.spec();
+    let unreached = running.unreached().into_iter().take(UNREACHED_MAX).map(|host| host.0).collect();
+    RolloutAnswer {
+        id: live.id(),
+        state: running.state().name().to_owned(),
+        stage: running.stage(),
+        stages: u32::try_from(spec.plan.stages.len()).unwrap_or(u32::MAX),
+        exposed: counts.exposed,
+        failed: counts.failed,
+        why: why(live),
+        content: spec.content.clone(),
+        name: spec.name.clone(),
+        version: spec.version,
+        hosts: counts.hosts,
+        healthy: counts.healthy,
+        has: counts.has,
+        started_ms: live.started_ms,
+        unreached,
+        decisions: Vec::new(),
+    }
+}
+
+fn why(live: &Live) -> String {
+    let running = &live.running;
+    let decided = running.last().map(|decision| decision.why.clone());
+    match (running.state(), &live.word, decided) {
+        (State::Paused, Some(word), _) => format!("paused by {word}"),
+        (_, _, Some(why)) => why,
+        (_, Some(word), None) => format!("stage {} is watched; begun by {word}", running.stage()),
+        (_, None, None) => format!("stage {} is watched", running.stage()),
+    }
+}
+
+/// What a rollout says about a host.
+fn place(live: &Live, host: &str, ring: &str, runs: &str) -> String {
+    let (running, id) = (&live.running, live.id());
+    let (spec, state) = (running.spec(), running.state());
+    let what = format!("rollout {id} of {} version {} ({})", spec.name, spec.version, state.name());
+    let place = live.index(host).map_or(Place::Outside, |number| running.place(number));
+    match place {
+        _ if state == State::Halted && runs == spec.content => {
+            format!("{what} was halted and the content is recalled; the host has not said yet that it left it: {}", why(live))
+        }
+        _ if state == State::Halted => format!("{what}: the host runs something else, {}", why(live)),
+        Place::Outside => format!(
+            "{what}: the host was not online or its ring, {ring}, might not have it when it was planned; it gets it by its bucket, in \
+             the last stage at the latest"
+        ),
+        Place::HeldBack => format!(
+            "{what}: the host is held back for comparison until {} h after the start",
+            spec.plan.policy.holdback_ms / 3_600_000
+        ),
+        Place::Later => format!("{what}: the host's stage is still to come; {}", why(live)),
+        Place::Offered(stage) => format!("{what}: the host was chosen in stage {stage} and has not said that it runs it"),
+        Place::Has(0) => format!("{what}: the host has had it since before its turn"),
+        Place::Has(stage) => format!("{what}: the host was chosen in stage {stage} and has it"),
+        Place::Left => format!("{what}: the host had it and left it: it fell back, or refused it"),
+    }
+}

@@ -1,0 +1,238 @@
+//! Rollouts from end to end: a real server with the director's key, virtual hosts that check every word of it, good and bad content.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod desk;
+mod hosts;
+
+use std::time::{Duration, Instant};
+
+use desk::Desk;
+use hosts::VirtualHosts;
+use serde_json::{json, Value};
+use support::Fleet;
+use watertight_content_repo::director::{Cohort, Entry, HashRange, BUCKETS};
+use watertight_content_repo::release::ContentId;
+use watertight_content_repo::time::Moment;
+use watertight_server::rollout::director::{publish_wanted, signed_packs, Wanted};
+
+/// Only a hang is stopped by it.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "waited for: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn start(state: &std::path::Path, desk: &Desk) -> Fleet {
+    let mut options = desk.options();
+    options.extend(["--check-in-ms".to_owned(), "1000".to_owned()]);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    Fleet::start_with(state, &options)
+}
+
+fn wish(content: &str) -> Value {
+    json!({ "content": content, "pickup_s": 4, "watch_s": 2, "report_s": 3, "reason": "a test" })
+}
+
+fn begin(fleet: &Fleet, content: &str) -> String {
+    let answer = fleet.admin().post("/v1/rollouts", &wish(content));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["id"].as_str().expect("an id").to_owned()
+}
+
+fn status(fleet: &Fleet, id: &str) -> Value {
+    let answer = fleet.admin().get(&format!("/v1/rollouts/{id}"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+fn online(fleet: &Fleet, hosts: u64) {
+    wait_for("all hosts are online", || fleet.admin().get("/v1/status").json()["online"] == hosts);
+}
+
+fn wait_for_state(fleet: &Fleet, id: &str, state: &str) -> Value {
+    let mut found = Value::Null;
+    wait_for(state, || {
+        found = status(fleet, id);
+        assert!(found["state"] == state || found["state"] != "halted", "{found}");
+        found["state"] == state
+    });
+    found
+}
+
+#[test]
+fn good_content_reaches_all_but_the_holdback_and_bad_content_is_recalled_from_the_first_cohort() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let good = desk.publish(1, b"pack one");
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, 100, desk.root());
+    online(&fleet, 100);
+
+    let plan = fleet.admin().post("/v1/rollouts/plan", &json!({ "content": "linux" })).json();
+    assert_eq!((plan["hosts"].as_u64(), plan["statistics"].as_str()), (Some(100), Some("full")), "{plan}");
+    assert_eq!(fleet.admin().get("/v1/rollouts").json(), json!([]), "a plan begins nothing");
+
+    let id = begin(&fleet, "linux");
+    let done = wait_for_state(&fleet, &id, "complete");
+    assert_eq!(done["failed"], 0, "{done}");
+    // One host may still be on its way.
+    wait_for("as many run it as were given it", || status(&fleet, &id)["exposed"] == hosts.run(&good));
+    let exposed = hosts.run(&good);
+    assert!((90..=100).contains(&exposed), "all but a hundredth, by chance: {done}");
+
+    let bad = desk.publish(2, b"pack two");
+    hosts.shared.killers.write().expect("whole").insert(bad.clone());
+    let id = begin(&fleet, &bad[..12]);
+    let mut halted = Value::Null;
+    wait_for("the gate halts", || {
+        halted = status(&fleet, &id);
+        halted["state"] == "halted"
+    });
+    assert_eq!(halted["stage"], 1, "{halted}");
+    assert!(hosts.began(&bad) <= 10, "at most the first cohort: {}", hosts.began(&bad));
+    assert!(halted["failed"].as_u64().is_some_and(|failed| (2..=10).contains(&failed)), "{halted}");
+    let decision = &halted["decisions"][0]["decision"];
+    assert_eq!(decision["verdict"], "halt", "{halted}");
+    assert!(decision["why"].as_str().is_some_and(|why| why.len() > 20), "{decision}");
+    wait_for("everything runs the good content again", || hosts.run(&good) >= exposed && hosts.run(&bad) == 0);
+    let again = fleet.admin().post("/v1/rollouts", &wish(&bad));
+    assert_eq!(again.status, 409, "what was halted is not begun again: {}", again.text());
+    let page = fleet.admin().get("/").text();
+    assert!(page.contains("halted") && page.contains("a-new-bucket"), "{page}");
+    let log = fleet.admin().get("/v1/audit").json();
+    let has = |action: &str, actor: &str| {
+        log.as_array().expect("a log").iter().any(|entry| entry["action"] == action && entry["actor"] == actor)
+    };
+    assert!(has("rollout_start", "admin") && has("rollout_halt", "gate"), "{log}");
+}
+
+#[test]
+fn a_rollout_goes_on_where_it_was_after_the_server_was_killed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let content = desk.publish(1, b"pack one");
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
+    online(&fleet, 12);
+    let id = begin(&fleet, "linux@1");
+    wait_for("the second stage", || status(&fleet, &id)["stage"].as_u64().is_some_and(|stage| stage >= 2));
+    fleet.kill();
+    let fleet = start(dir.path(), &desk);
+    *hosts.shared.address.write().expect("whole") = fleet.address;
+    assert!(status(&fleet, &id)["stage"].as_u64().is_some_and(|stage| stage >= 2), "it does not begin anew");
+    let done = wait_for_state(&fleet, &id, "complete");
+    assert_eq!((done["exposed"].as_u64(), hosts.run(&content)), (Some(12), 12), "{done}");
+    let stages: Vec<u64> = done["decisions"]
+        .as_array()
+        .expect("decisions")
+        .iter()
+        .filter(|row| row["decision"]["verdict"] == "advance")
+        .map(|row| row["decision"]["stage"].as_u64().expect("a stage"))
+        .collect();
+    assert!(stages.is_sorted_by(|a, b| a > b), "each stage ended once, newest first: {stages:?}");
+    let host = hosts.shared.runs.lock().expect("whole").keys().next().expect("a host").clone();
+    let why = fleet.admin().get(&format!("/v1/hosts/{host}/why")).json();
+    assert!(why["why"][0].as_str().is_some_and(|why| why.contains("chosen in stage")), "{why}");
+}
+
+#[test]
+fn a_person_pauses_resumes_and_aborts_and_each_is_in_the_log() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let content = desk.publish(1, b"pack one");
+    let fleet = start(dir.path(), &desk);
+    let mut admin = fleet.admin();
+    assert_eq!(admin.post("/v1/rollouts", &wish("windows")).status, 404, "no such content");
+    assert_eq!(admin.post("/v1/rollouts", &wish("linux")).status, 409, "no host to give it to");
+    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
+    online(&fleet, 12);
+    let viewer =
+        admin.post("/v1/operator-tokens", &json!({ "name": "eve", "role": "viewer", "reason": "looks" })).json();
+    let mut viewer = fleet.operator(viewer["token"].as_str().expect("a token"));
+    assert_eq!(viewer.post("/v1/rollouts", &wish("linux")).status, 403);
+    assert_eq!(viewer.post("/v1/rollouts/plan", &wish("linux")).status, 200, "to look is free");
+
+    let id = begin(&fleet, "linux");
+    assert_eq!(admin.post("/v1/rollouts", &wish("linux")).status, 409, "one of a name at a time");
+    let mut change = |word: &str| {
+        let answer = admin.post(&format!("/v1/rollouts/{id}/{word}"), &json!({ "reason": "a test" }));
+        (answer.status, answer.json())
+    };
+    assert_eq!(change("promote").0, 409, "nothing is held");
+    let (code, paused) = change("pause");
+    assert_eq!((code, paused["state"].as_str()), (200, Some("paused")), "{paused}");
+    assert!(paused["why"].as_str().is_some_and(|why| why.contains("admin: a test")), "{paused}");
+    let stage = paused["stage"].clone();
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(status(&fleet, &id)["stage"], stage, "nobody else gets it");
+    assert_eq!(change("resume").1["state"], "running");
+    wait_for("a later stage", || status(&fleet, &id)["stage"] != stage);
+    assert!(hosts.run(&content) > 0);
+    let (code, halted) = change("abort");
+    assert_eq!((code, halted["state"].as_str()), (200, Some("halted")), "{halted}");
+    assert_eq!(change("resume").0, 409, "a halt is final");
+    wait_for("the recall has reached all", || hosts.run(&content) == 0);
+    let log = admin.get("/v1/audit").json();
+    let actions: Vec<&str> =
+        log.as_array().expect("a log").iter().filter_map(|entry| entry["action"].as_str()).collect();
+    for action in ["rollout_start", "rollout_pause", "rollout_resume", "rollout_abort"] {
+        assert!(actions.contains(&action), "{action}: {actions:?}");
+    }
+}
+
+#[test]
+fn who_steals_the_directors_key_introduces_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let good = desk.publish(1, b"pack one");
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, 3, desk.root());
+    online(&fleet, 3);
+    let malware = ContentId::of(b"malware").to_string();
+    let now = Moment::now();
+    let listed: Vec<String> = hosts.shared.runs.lock().expect("whole").keys().cloned().collect();
+    desk.publish_plan(&json!({
+        "format": 1, "epoch": 1, "issued": now, "lease_until": now.plus_s(3600), "paused": false, "recall": [],
+        "entries": [{ "content": malware, "cohort": { "hosts": listed }, "not_before": now, "not_after": now.plus_s(3600) }],
+    }));
+    wait_for("each host refuses it", || hosts.shared.refused.lock().expect("whole").len() >= 3);
+    assert!(hosts.shared.refused.lock().expect("whole").iter().all(|why| why.contains("signed by no offline key")));
+    assert_eq!((hosts.began(&malware), hosts.began(&good)), (0, 0));
+    let id = begin(&fleet, "linux");
+    wait_for_state(&fleet, &id, "complete");
+    assert_eq!((hosts.run(&good), hosts.began(&malware)), (3, 0), "the server's own word follows on it");
+}
+
+#[test]
+fn a_document_that_says_what_is_wanted_is_left_alone_until_its_lease_is_half_over_and_a_recall_stays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let folder = dir.path().join("content");
+    let (keys, now) = (desk.keys(), Moment::now());
+    let is_published = |wanted: &Wanted, now| publish_wanted(&folder, &keys, wanted, now).expect("a repository");
+    assert!(!is_published(&Wanted::default(), now), "nothing is there, and nothing is to be said");
+    let content: ContentId = desk.publish(1, b"pack one").parse().expect("an id");
+    assert!(!is_published(&Wanted::default(), now), "nothing is to be said");
+    let [first, second] = ["a", "b"].map(|letter| letter.repeat(64).parse::<ContentId>().expect("an id"));
+    let recall = |content| Wanted { recall: [content].into(), ..Wanted::default() };
+    assert!(is_published(&recall(first), now));
+    assert!(!is_published(&recall(first), now));
+    assert!(is_published(&recall(second), now));
+    assert_eq!(
+        signed_packs(&folder, now).expect("a repository").1,
+        [first, second].into(),
+        "what was recalled stays recalled"
+    );
+    let ranges = vec![HashRange { stratum: "any".into(), from: 0, to: BUCKETS }];
+    let entry = Entry { content, cohort: Cohort::Ranges(ranges), not_before: now, not_after: now.plus_s(9) };
+    let wanted = Wanted { entries: vec![entry], ..Wanted::default() };
+    assert!(is_published(&wanted, now));
+    assert!(!is_published(&wanted, now.plus_s(3600)));
+    assert!(is_published(&wanted, now.plus_s(13 * 3600)), "half of its lease is over");
+}
