@@ -12,6 +12,52 @@ const ESCAPE: u8 = 0x1b;
 /// The mark of UTF-8 at the start of a text.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// How a text of two bytes a letter begins, by the order of the bytes: what Windows' shells write by `>`.
+const WIDE: [([u8; 2], ByteOrder); 2] = [([0xff, 0xfe], ByteOrder::Little), ([0xfe, 0xff], ByteOrder::Big)];
+
+/// Order of a letter's two bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ByteOrder {
+    Little,
+    Big,
+}
+
+/// Whether a text of these first bytes has two bytes a letter, and in which order.
+pub(crate) fn wide(head: &[u8]) -> Option<ByteOrder> {
+    WIDE.iter().find(|(mark, _)| head.starts_with(mark)).map(|(_, order)| *order)
+}
+
+/// Makes one byte a letter of two, line by line in the line's length. What is not ASCII becomes `?`.
+pub(crate) fn narrow(bytes: &mut [u8], order: ByteOrder) {
+    let mut written = 0_usize;
+    let mut put = |bytes: &mut [u8], end: usize, letter: u8| {
+        let Some(place) = bytes.get_mut(written..end) else { return };
+        if letter == b'\n' {
+            place.fill(FILLER);
+            if let Some(last) = place.last_mut() {
+                *last = letter;
+            }
+            written = end;
+        } else if let Some(first) = place.first_mut() {
+            *first = letter;
+            written = written.saturating_add(1);
+        }
+    };
+    for end in (2..=bytes.len()).step_by(2) {
+        let Some(&[one, other]) = bytes.get(end.saturating_sub(2)..end) else { break };
+        let unit = match order {
+            ByteOrder::Little => u16::from_le_bytes([one, other]),
+            ByteOrder::Big => u16::from_be_bytes([one, other]),
+        };
+        let letter = match unit {
+            0xfeff => FILLER, // the mark itself
+            _ => u8::try_from(unit).ok().filter(u8::is_ascii).unwrap_or(b'?'),
+        };
+        put(bytes, end, letter);
+    }
+    bytes.iter_mut().skip(written).for_each(|byte| *byte = FILLER);
+}
+
 /// Takes it out.
 pub(crate) fn clean(bytes: &mut [u8]) {
     if let Some(mark) = bytes.get_mut(..MARK.len()).filter(|mark| *mark == MARK) {
@@ -66,6 +112,25 @@ mod tests {
         clean(&mut bytes);
         assert_eq!(bytes.len(), text.len(), "every byte stays at its place");
         String::from_utf8(bytes).expect("text").lines().map(|line| format!("{}\n", line.trim_matches('\r'))).collect()
+    }
+
+    #[test]
+    fn a_text_of_two_bytes_a_letter_is_read_and_its_lines_end_where_they_ended() {
+        let text = "\u{feff}[    1.0] a\u{e9}\r\nnext\nlast";
+        for (order, bytes) in [
+            (ByteOrder::Little, text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()),
+            (ByteOrder::Big, text.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+        ] {
+            assert_eq!(wide(&bytes), Some(order));
+            let mut narrowed = bytes.clone();
+            narrow(&mut narrowed, order);
+            assert_eq!(narrowed.len(), bytes.len());
+            let narrowed = String::from_utf8(narrowed).expect("ASCII");
+            let lines: Vec<_> = narrowed.lines().map(|line| line.trim_matches('\r')).collect();
+            assert_eq!(lines, ["[    1.0] a?", "next", "last"]);
+            assert_eq!(narrowed.find("next"), Some(2 * text.find("next").expect("there") - 2 * 3));
+        }
+        assert_eq!(wide(b"[    1.0] a"), None);
     }
 
     #[test]

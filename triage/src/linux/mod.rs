@@ -33,7 +33,7 @@ use std::ops::Range;
 
 use crate::report::{Blamed, Kind, Report, Span};
 
-pub(crate) use console::clean;
+pub(crate) use console::{clean, narrow, wide, ByteOrder};
 pub(crate) use packed::unpack;
 
 use headline::{headlines, Found};

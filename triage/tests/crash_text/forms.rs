@@ -81,6 +81,20 @@ fn a_crash_in_the_first_line_of_a_text_with_a_mark_is_whole() {
 }
 
 #[test]
+fn a_log_of_two_bytes_a_letter_is_told_alike() {
+    let log: String = TEXT.lines().map(|line| format!("[   12.345678] {line}\r\n")).collect();
+    let bytes: Vec<u8> =
+        format!("\u{feff}[   12.000000] frob0: link up\r\n{log}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut found = Vec::new();
+    examine_source("log", &bytes, &|| None, &Options::default(), &mut |one| found.push(one));
+    let [report] = found.as_slice() else { panic!("{found:?}") };
+    assert!(!report.corrupted, "{:?}", report.warnings);
+    assert_eq!((report.frames.len(), report.modules.len(), report.pid), (4, 2, Some(77)));
+    let start = 2 * "\u{feff}[   12.000000] frob0: link up\r\n".encode_utf16().count();
+    assert_eq!(report.span.map(|span| span.start), u64::try_from(start).ok());
+}
+
+#[test]
 fn leftovers_of_a_text_without_timestamps_are_no_callers() {
     let text = TEXT
         .replace(" frob_read+0x19", " ? __die+0x1f/0x70\n frob_read+0x19")
