@@ -101,6 +101,8 @@ fn every_exception_has_a_name_a_function_and_one_report() {
         (s390("specification exception: 0006 ilc:2 [#1] SMP "), "specification exception", "DoS"),
         (s390("fixpoint divide exception: 0009 ilc:2 [#1] SMP "), "fixpoint divide exception", "DoS"),
         (s390("illegal operation: 0001 ilc:1 [#1] SMP "), "illegal operation", "DoS"),
+        (s390("kernel BUG at drivers/frob.c:12!\nillegal operation: 0001 [#1] SMP"), "kernel BUG", "BUG"),
+        (s390("kernel BUG at drivers/frob.c:12!\nmonitor event: 0040 ilc:2 [#1] SMP"), "kernel BUG", "BUG"),
         (powerpc("Oops: Exception in kernel mode, sig: 4 [#1]"), "Exception in kernel mode", "DoS"),
         (powerpc("Oops: Machine check, sig: 7 [#1]"), "Machine check", "DoS"),
         (

@@ -143,8 +143,8 @@ pub(super) const FORMATS: &[Format] = &[
     },
 ];
 
-/// `specification exception: 0006 ilc:2 [#1] SMP`: the exception, its code, the length of the instruction.
-const S390: &str = "^((?:[a-z]+ )+[a-z]+): [0-9a-f]{4} ilc:[0-9] \\[#[0-9]+\\]";
+/// `specification exception: 0006 ilc:2 [#1] SMP`: the exception, its code, and since 3.14 the length of the instruction.
+const S390: &str = "^((?:[a-z]+ )+[a-z]+): [0-9a-f]{4} (?:ilc:[0-9] )?\\[#[0-9]+\\]";
 
 /// `Reserved instruction in kernel code[#1]:`.
 const MIPS: &str = "^([A-Za-z ]+?)(?: in kernel code)?\\[#[0-9]+\\]:";

@@ -174,6 +174,8 @@ pub(super) const FOLLOW_UPS_OF: &[(&str, &str)] = &[
     ("CFI failure at ", "WARNING:"),
     ("rust_kernel: panicked at ", "kernel BUG at rust/"),
     ("kernel BUG at ", "Kernel BUG [#"),
+    ("kernel BUG at ", "illegal operation: "),
+    ("kernel BUG at ", "Oops - "),
     ("BUG: Dentry ", "WARNING:"),
 ];
 
