@@ -185,3 +185,23 @@ fn a_chart_of_a_long_time_shows_its_beginning_and_says_that_its_bars_are_longer(
     let quiet = watertight(folder.path(), &["crash", "chart", "--store", "c.db", "--by", "hour"]);
     assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), (shown, String::new()));
 }
+
+#[test]
+fn a_path_that_is_no_text_is_told_exactly_and_a_crash_without_a_host_is_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let names = [b"bad\xff.log".as_slice(), b"bad\xfe.log"].map(std::ffi::OsStr::from_bytes);
+    for name in names {
+        std::fs::write(folder.path().join(name), OOPS).expect("written");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watertight"));
+    let done = command.current_dir(folder.path()).args(["triage", "-o", "json"]).args(names).output().expect("it runs");
+    let lines: Vec<serde_json::Value> =
+        text(&done.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let exact: Vec<_> = lines.iter().map(|line| line["file_bytes"].as_str().unwrap_or_default()).collect();
+    assert_eq!(exact, ["626164ff2e6c6f67", "626164fe2e6c6f67"]);
+    let refused = watertight(folder.path(), &["crash", "add", "--store", "s.db", "--host", "", "x.log"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("--host"), "{}", text(&refused.stderr));
+}

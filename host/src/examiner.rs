@@ -85,11 +85,14 @@ impl Examiner {
     /// # Errors
     /// No worker can be started.
     pub fn examine(&mut self, path: &Path, report: &mut dyn FnMut(Report)) -> Result<Examined> {
-        let name = path.to_string_lossy().into_owned();
+        let mut named = |mut one: Report| {
+            one.set_file(path);
+            report(one);
+        };
         let source = match FileSource::open(path) {
             Ok(source) => source,
             Err(error) => {
-                report(Report::none(name, Some(error.to_string())));
+                named(Report::none(String::new(), Some(error.to_string())));
                 return Ok(Examined::Failed);
             }
         };
@@ -98,17 +101,14 @@ impl Examiner {
             _ => Running::start(self.redacts, self.symbols.is_any()).context("starting the triage worker")?,
         };
         let (file, size_bytes) = source.into_file();
-        let examined = running.examine((path, &file, size_bytes), &self.symbols, &mut |mut one| {
-            name.clone_into(&mut one.file);
-            report(one);
-        });
+        let examined = running.examine((path, &file, size_bytes), &self.symbols, &mut named);
         match examined {
             Ok(examined) => {
                 self.running = Some(running);
                 Ok(examined)
             }
             Err(why) => {
-                report(Report::none(name, Some(running.end(why))));
+                named(Report::none(String::new(), Some(running.end(why))));
                 Ok(Examined::Failed)
             }
         }

@@ -54,11 +54,14 @@ pub enum Examined {
 /// Examines one file and hands out each crash in it, in the file's order. A file without a crash gives one report of kind `none`,
 /// an unreadable one the same with its error.
 pub fn examine(path: &Path, options: &Options, report: &mut dyn FnMut(Report)) -> Examined {
-    let file = path.to_string_lossy();
+    let mut named = |mut one: Report| {
+        one.set_file(path);
+        report(one);
+    };
     match FileSource::open(path) {
-        Ok(source) => examine_source(&file, &source, &|| system_hive(path), options, report),
+        Ok(source) => examine_source("", &source, &|| system_hive(path), options, &mut named),
         Err(error) => {
-            report(Report::none(file.into_owned(), Some(error.to_string())));
+            named(Report::none(String::new(), Some(error.to_string())));
             Examined::Failed
         }
     }
@@ -130,7 +133,8 @@ pub fn system_hive(dump: &Path) -> Option<FileSource> {
 /// out, because a machine's last words stand at the end.
 fn read_text(source: &dyn Source, bounds: TextBounds, report: &mut dyn FnMut(Report)) -> Result<Option<String>, Error> {
     let size = source.size_bytes();
-    let tail = size.saturating_sub(bounds.part_bytes);
+    let wide = linux::wide(&source.bytes(0, HEAD_BYTES)?);
+    let tail = size.saturating_sub(bounds.part_bytes) & !1; // a letter may have two bytes
     let left_out = (size > bounds.total_bytes).then(|| bounds.total_bytes.saturating_sub(bounds.part_bytes)..tail);
     let warning = left_out.as_ref().map(|left_out| {
         format!(
@@ -142,7 +146,7 @@ fn read_text(source: &dyn Source, bounds: TextBounds, report: &mut dyn FnMut(Rep
     let mut offset = 0_u64;
     while offset < size {
         let wanted = usize::try_from(bounds.part_bytes).unwrap_or(usize::MAX);
-        let text = text(source.bytes(offset, wanted)?);
+        let text = text(source.bytes(offset, wanted)?, wide);
         let read = u64::try_from(text.len()).unwrap_or(u64::MAX);
         let ends_here = offset.saturating_add(read) >= size || read == 0;
         // What begins near the part's end is left to the next part, which has all of it.
@@ -172,9 +176,14 @@ fn line_start(text: &str, at: usize) -> usize {
     memchr::memrchr(b'\n', before).map_or(at, |end| end.saturating_add(1))
 }
 
-/// Bytes as text, each at its place: what is no letter becomes `?`, and lines that are JSON become their text. In place: a second copy of a large log is memory for nothing.
-fn text(mut bytes: Vec<u8>) -> String {
+/// Bytes as text, each at its place: what is no letter becomes `?`, lines that are JSON become their text, and a terminal's
+/// colours are taken out. In place: a second copy of a large log is memory for nothing.
+fn text(mut bytes: Vec<u8>, wide: Option<linux::ByteOrder>) -> String {
+    if let Some(order) = wide {
+        linux::narrow(&mut bytes, order);
+    }
     linux::unpack(&mut bytes);
+    linux::clean(&mut bytes);
     String::from_utf8(bytes).unwrap_or_else(|error| {
         let mut bytes = error.into_bytes();
         bytes.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');

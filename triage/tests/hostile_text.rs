@@ -7,7 +7,7 @@ use watertight_triage::{examine_source, Options};
 const MUTANTS: u64 = 400;
 
 /// Texts that are mutated, in the kernel's formats.
-const SEEDS: [&str; 8] = [
+const SEEDS: [&str; 9] = [
     "[    1.000000][   T7] BUG: KASAN: slab-out-of-bounds in frob_open+0x10/0x20 [frob]\n[    1.000000][   T7] Write of size 8 at addr ffff888012345678 by task frobd/77\n[    1.000000][   T7] CPU: 1 PID: 77 Comm: frobd Tainted: G        W          6.1.0 #1\n[    1.000000][   T7] Call Trace:\n[    1.000000][   T7]  frob_open+0x10/0x20 [frob]\n[    1.000000][   T7]  vfs_open+0x10/0x20\n",
     "Unable to handle kernel paging request at virtual address dead0110\nInternal error: Oops: 5 [#1] SMP ARM\nModules linked in: frob(O) quux\n 12bar\nPC is at frob_open+0x10/0x20\nr10: c0010000 r9 : 00000000\nBacktrace:\n[<bf000010>] (frob_open) from [<c0110020>] (vfs_open+0x20/0x40)\nCode: e5933000 (e5832000)\n",
     "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [frobd:77]\nRIP: 0010:frob_next+0x10/0x20\nRAX: 0000000000000000 RBX: ffff888012345678 RCX: 0000000000000003\nCode: 48 89 <0f> 0b\nCall Trace:\n <IRQ>\n frob_walk+0x30/0x80\n <EOI>\n do_syscall_64+0x10/0x20\n",
@@ -16,6 +16,7 @@ const SEEDS: [&str; 8] = [
     "Nov 22 08:45:24 host kernel: INFO: task frobd:77 blocked for more than 143 seconds.\nNov 22 08:45:24 host kernel: Call Trace:\nNov 22 08:45:24 host kernel:  schedule+0x10/0x20\nNov 22 08:45:24 host kernel:  frob_wait+0x10/0x20\nKernel panic - not syncing: hung_task: blocked tasks\n",
     "{\"log\":\"[    1.000000] BUG: KASAN: use-after-free in frob_open+0x10/0x20\\r\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-22T10:00:00Z\"}\n{\"log\":\"[    1.000000] Read of size 8 at addr ffff888012345678\\r\\n\",\"stream\":\"stdout\"}\n{\"log\":\"[    1.000000]  \\u003cTASK\\u003e \\ud83d\\\\\\t\\n\"}\n{\"log\":\"[    1.000000] Call Trace:\\n\"}\n{\"log\":\"[    1.000000]  frob_open+0x10/0x20\\n\"}\n",
     "11-22 10:00:00.123  root     0     0 E kernel  : [    1.000000] -(3)[77:frobd]WARNING: at net/frob.c:2776 frob_alert+0xc7a/0xd10()\nE/KERNEL  (    0): [    1.000000]  [4:  frobd: 77] Call Trace:\n11-22 10:00:00.123     0     0 W         :  <IRQ>  [<ffffffff81656735>] dump_stack+0x19/0x1b\nE/KERNEL  (    0):  [<ffffffffa0123456>] 0xffffffffa0123456\n",
+    "\x1b[32m[   T77] \x1b[0m\x1b[1;31mspecification exception: 0006 ilc:2 [#1] SMP \x1b[0m\n[   T77] Krnl PSW : 0704c00180000000 000003ff8001234a (frob_fill+0x2a/0x50 [frob])\n\0\0[   T77] Call Trace:\n[   T77]  <TASK>\n[   T77]  frob_fill+0x2a/0x50 [frob]\n[   T77]  </TASK>\n",
 ];
 
 /// Words that a mutation puts in: those that parsers split at, and headlines.
@@ -105,7 +106,11 @@ fn thousands_of_damaged_logs_panic_nowhere() {
     let (mut tried, mut found) = (0_u64, 0_usize);
     for seed in SEEDS {
         for _ in 0..MUTANTS {
-            found += reports(&mutant(seed, &mut numbers)).len();
+            let mut text = mutant(seed, &mut numbers);
+            found += reports(&text).len();
+            // The same bytes as letters of two bytes: noise, of any length.
+            text.splice(0..0, [0xff, 0xfe]);
+            reports(&text);
             tried += 1;
         }
     }

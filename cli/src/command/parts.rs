@@ -144,15 +144,15 @@ impl Joined {
     /// Puts a report of the text where its first line stands: into that part's file, by the bytes of that file. Where it goes on in the
     /// next parts the span ends with the part, and a warning names them.
     fn place(&self, report: &mut Report) {
-        let Some(span) = &mut report.span else {
+        let Some(mut span) = report.span else {
             if let Some((file, ..)) = self.parts.first() {
-                report.file = file.to_string_lossy().into_owned();
+                report.set_file(file);
             }
             return;
         };
         let place = self.parts.iter().rposition(|(_, at, _)| *at <= span.start).unwrap_or_default();
         let Some((file, at, head)) = self.parts.get(place) else { return };
-        report.file = file.to_string_lossy().into_owned();
+        report.set_file(file);
         let behind = self.parts.get(place.saturating_add(1)..).unwrap_or_default();
         let others: Vec<_> =
             behind.iter().take_while(|(_, at, _)| *at < span.end).map(|(file, ..)| file.to_string_lossy()).collect();
@@ -162,5 +162,6 @@ impl Joined {
         let end = behind.first().map_or(span.end, |(_, next, _)| span.end.min(*next));
         let in_file = |byte: u64| byte.saturating_sub(*at).saturating_add(*head);
         (span.start, span.end) = (in_file(span.start), in_file(end));
+        report.span = Some(span);
     }
 }

@@ -12,6 +12,7 @@ mod similar;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::linux;
 use crate::report::{Bucket, Frame, Kind, Report, Trust};
 
 pub use names::steady_name;
@@ -133,17 +134,28 @@ fn name(frame: &Frame) -> String {
 
 /// One build's one place: where the blamed function was, else where the fault was.
 fn place(report: &Report) -> String {
-    let blamed = report.blamed.as_ref().and_then(|blamed| blamed.function.as_ref());
-    let is_blamed = |frame: &&Frame| blamed.is_some() && frame.function.as_ref() == blamed && frame.trust > Trust::Scan;
+    let blamed = report.blamed.as_ref().and_then(|blamed| blamed.function.as_deref()).map(steady_name);
+    let is_blamed = |frame: &&Frame| {
+        blamed.is_some() && frame.function.as_deref().map(steady_name) == blamed && frame.trust > Trust::Scan
+    };
     let frame = report.frames.iter().find(is_blamed).or_else(|| report.frames.iter().find(|frame| frame.is_fault));
-    let frame = frame.or_else(|| report.frames.first());
-    let offset = frame.and_then(|frame| frame.offset.or(frame.function_offset)).map(|offset| offset.to_string());
+    // A log shows how it was printed, a core how the machine was stopped: neither is where it was.
+    let is_own = |frame: &&Frame| frame.function.as_deref().is_some_and(|name| !linux::is_plumbing(&steady_name(name)));
+    let own = || report.frames.iter().find(is_own).filter(|_| platform(report.kind) == "linux");
+    let frame = frame.or_else(own).or_else(|| report.frames.first());
+    // A log of Linux knows no module's base, and a core of the same crash is the same place. Elsewhere names hang on symbol files.
+    let offset = |frame: &Frame| match platform(report.kind) {
+        "linux" => frame.function_offset.or(frame.offset),
+        _ => frame.offset.or(frame.function_offset),
+    };
+    let offset = frame.and_then(offset).map(|offset| offset.to_string());
     format!("{} {}", report.os_build.as_deref().unwrap_or_default(), offset.unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Hex;
 
     const OOPS: &str = "[    1.000000] BUG: unable to handle page fault for address: ffffc90000001000
 [    1.000000] CPU: 1 PID: 77 Comm: frobd Not tainted 6.1.0-56-cloud-amd64 #1
@@ -184,6 +196,45 @@ mod tests {
             one.exact,
             "a build is told apart by the exact id"
         );
+    }
+
+    #[test]
+    fn a_core_and_a_log_of_one_place_have_one_exact_id() {
+        let exact = |report: &mut Report| {
+            assign(report);
+            report.bucket.clone().expect("a bucket").exact
+        };
+        let read = |text: &str| {
+            let mut found = None;
+            crate::linux::read(text, &mut |report| found = Some(report));
+            found.expect("a crash")
+        };
+        // A core knows where modules lie, what compilers made of names, and how the machine was stopped.
+        let stop =
+            |name: &str| Frame { function: Some(name.to_owned()), function_offset: Some(Hex(7)), ..Frame::default() };
+        let as_core = |log: &Report, inner: &str| {
+            let mut core = Report { kind: Kind::LinuxVmcore, ..log.clone() };
+            core.frames.insert(0, stop(inner));
+            for frame in &mut core.frames {
+                frame.offset = Some(Hex(0x2000));
+                frame.function = frame.function.as_ref().map(|name| format!("{name}.constprop.0"));
+                frame.trust = Trust::Unwind;
+            }
+            core
+        };
+        let sysrq = "[    1.000000] Kernel panic - not syncing: sysrq triggered crash
+[    1.000000] Call Trace:
+[    1.000000]  dump_stack_lvl+0x40/0x80
+[    1.000000]  panic+0x40/0x80
+[    1.000000]  sysrq_handle_crash+0x16/0x20
+";
+        for text in [OOPS, sysrq] {
+            let mut log = read(text);
+            let mut core = as_core(&log, "panic");
+            assert_eq!(exact(&mut core), exact(&mut log), "{text}");
+        }
+        let other = OOPS.replace("frob_open+0x10", "frob_open+0x18");
+        assert_ne!(exact(&mut read(&other)), exact(&mut read(OOPS)));
     }
 
     #[test]

@@ -153,9 +153,10 @@ fn address(report: &mut Report, text: &str) {
     .iter()
     .find_map(|words| following(words));
     let Some(address) = found else { return };
-    // ARM says it behind the address, PowerPC before it: `when write`, `on write at`.
-    let is_write = ["Write", "when write", "on write at"].iter().any(|words| text.contains(words));
-    let is_execute = text.contains("when execute");
+    // ARM says it behind the address, PowerPC and arm64 before it: `when write`, `on write at`, `write to read-only memory`.
+    let is_write = ["Write", "when write", "on write at", "kernel write to"].iter().any(|words| text.contains(words));
+    let is_execute =
+        ["when execute", "kernel execute from", "kernel execution of"].iter().any(|words| text.contains(words));
     let operation = match (is_write, is_execute) {
         (true, _) => Operation::Write,
         (_, true) => Operation::Execute,
@@ -169,9 +170,13 @@ fn address(report: &mut Report, text: &str) {
     });
 }
 
-/// What the processor said that it wanted: `#PF: supervisor write access in kernel mode`.
+/// What the processor said that it wanted: `#PF: supervisor write access in kernel mode`, of arm64 `CM = 0, WnR = 1` (write, not read).
 fn fault_code(report: &mut Report, text: &str) {
-    let (Some(access), Some(rest)) = (&mut report.access, text.trim_start().strip_prefix("#PF: ")) else { return };
+    let Some(access) = &mut report.access else { return };
+    if text.contains(", WnR = 1") && access.operation == Operation::Read {
+        access.operation = Operation::Write;
+    }
+    let Some(rest) = text.trim_start().strip_prefix("#PF: ") else { return };
     if rest.contains(" write access in ") {
         access.operation = Operation::Write;
     } else if rest.contains(" instruction fetch in ") {

@@ -1,19 +1,22 @@
 //! Crash text of a Linux kernel: any log, from a dmesg to a serial console, a journal, pstore.
 //!
 //! 1. `headline.rs` finds where reports begin, `region.rs` which lines are theirs, `line.rs`, `prefix.rs` and `phones.rs`
-//!    take off what stands in front; `packed.rs` takes lines out of the JSON that some keep them in.
+//!    take off what stands in front; `packed.rs` takes lines out of the JSON that some keep them in, `console.rs` what terminals put between.
 //! 2. `format/` are the kernel's messages as tables. `naming.rs` fills one in; `subject.rs` finds the function that it is about, past
 //!    those that do what others ask (`skip.rs`) or hand over to others (`dispatch.rs`).
+//!    `mixed.rs` tells whether another report runs through.
 //! 3. `facts.rs`, `stack.rs` and `who.rs` read the rest: registers, modules, frames, process, release.
 
 mod class;
 mod code;
+mod console;
 mod dispatch;
 mod facts;
 mod format;
 mod frame;
 mod headline;
 mod line;
+mod mixed;
 mod naming;
 mod packed;
 mod phones;
@@ -30,6 +33,7 @@ use std::ops::Range;
 
 use crate::report::{Blamed, Kind, Report, Span};
 
+pub(crate) use console::{clean, narrow, wide, ByteOrder};
 pub(crate) use packed::unpack;
 
 use headline::{headlines, Found};
@@ -134,8 +138,16 @@ fn examined(found: &Found, region: &Region<'_>) -> Report {
 }
 
 /// Words of panics that only say that something before them was fatal.
-const FOLLOWS: [&str; 4] =
-    ["Fatal exception", "hung_task: blocked tasks", "panic_on_warn set", "softlockup: hung tasks"];
+const FOLLOWS: [&str; 8] = [
+    "Fatal exception",
+    "hung_task: blocked tasks",
+    "panic_on_warn set",
+    "panic_on_kmsan set",
+    "kasan.fault=panic set",
+    "softlockup: hung tasks",
+    "Hard LOCKUP",
+    "RCU Stall",
+];
 
 /// The panic that an operator asked for.
 const ASKED: &str = "kernel panic: sysrq triggered crash";
@@ -156,6 +168,11 @@ pub fn fatal<'a>(titles: impl Iterator<Item = &'a str>) -> Option<usize> {
         }
     }
     fatal
+}
+
+/// Whether a function only does what others ask, so that no report is about it.
+pub(crate) fn is_plumbing(name: &str) -> bool {
+    skip::group(name).is_some()
 }
 
 /// Whether the text has a crash at all, without naming it.

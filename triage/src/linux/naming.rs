@@ -5,9 +5,12 @@ use regex::Captures;
 use super::class;
 use super::format::{Detail, Format, Pick};
 use super::headline::{Found, Headlines};
+use super::line::Line;
+use super::mixed::mixed;
 use super::region::Region;
 use super::subject::{bracketed_symbol, held_at, starts_stack, subjects, Subject, Subjects, UNKNOWN};
 use super::title::{filled, steady};
+use super::who::HUNG;
 
 /// Lines behind the start of a stack in which its first frame must stand.
 const FRAME_WITHIN_LINES: usize = 15;
@@ -44,8 +47,17 @@ pub(super) fn name(headlines: &Headlines, found: &Found, region: &Region<'_>) ->
     let mut fits_in_part = false;
     for (format, groups) in headlines.formats(found, headline) {
         match details(format.detail, &lines) {
-            Some(details) => return Some(named(format, &groups, details, first, &lines)),
+            Some(details) => return Some(named(format, &groups, details, first, &lines, region)),
             None => fits_in_part = true,
+        }
+    }
+    // A process may have an end of line in its name: `INFO: task NAME:12 blocked for more than 143 seconds` goes on in the next line.
+    if let (true, Some(next)) = (first.starts_with(HUNG), lines.get(1)) {
+        let joined = format!("{} {next}", headline.text);
+        let whole = Line { text: &joined, ..*headline };
+        let fits = headlines.formats(found, &whole).next();
+        if let Some((format, groups)) = fits {
+            return Some(named(format, &groups, Details::default(), first, &lines, region));
         }
     }
     let title = steady(first.trim_end_matches(']').trim());
@@ -62,7 +74,14 @@ pub(super) fn name(headlines: &Headlines, found: &Found, region: &Region<'_>) ->
 }
 
 /// The name by a format that fits.
-fn named(format: &Format, groups: &Captures<'_>, details: Details, first: &str, lines: &[&str]) -> Name {
+fn named(
+    format: &Format,
+    groups: &Captures<'_>,
+    details: Details,
+    first: &str,
+    lines: &[&str],
+    region: &Region<'_>,
+) -> Name {
     let mut subjects = subjects(format, first, lines);
     if let Some(subject) = &details.subject {
         if format.steps.is_empty() {
@@ -74,7 +93,14 @@ fn named(format: &Format, groups: &Captures<'_>, details: Details, first: &str, 
     } else if format.is_remnant {
         Some("the report that belongs to this line is missing")
     } else {
-        mixed_title(first).or_else(|| if format.has_stack { stack_fault(lines) } else { None })
+        let is_called = region.lines.first().is_some_and(|line| line.context.is_caller());
+        mixed_title(first).or_else(|| if format.has_stack { stack_fault(lines) } else { None }).or_else(|| {
+            if is_called {
+                None
+            } else {
+                mixed(lines, format.pick, region.is_cut)
+            }
+        })
     };
     let fill = |words: &str, exact: bool| {
         steady(&filled(words, |name| match name {

@@ -13,7 +13,7 @@ pub(super) fn split(line: &str) -> (Context<'_>, &str) {
         return text;
     }
     let rest = after_facility(after_level(after_dropped(line)));
-    if let Some(found) = stamped(rest) {
+    if let Some(found) = stamped(rest).or_else(|| alone(rest)).or_else(|| pasted(rest)) {
         return found;
     }
     if let Some(found) = dated(rest) {
@@ -41,20 +41,43 @@ fn stamped(text: &str) -> Option<(Context<'_>, &str)> {
     if !is_moment(stamp) {
         return None;
     }
+    if let Some(found) = called(rest) {
+        return Some(found);
+    }
     let text = message(rest)?;
     Some(stamped(text).unwrap_or((Context::Kernel, text)))
 }
 
+/// The caller, `[  T123] message`: the kernel puts it right behind the time, `dmesg` a space between.
+fn called(rest: &str) -> Option<(Context<'_>, &str)> {
+    let (caller, rest) = rest.strip_prefix(' ').unwrap_or(rest).strip_prefix('[')?.split_once(']')?;
+    let caller = caller.trim_start_matches(' ');
+    let is_caller = caller.strip_prefix(['T', 'C']).is_some_and(is_number);
+    Some((Context::Caller(caller), message(rest).filter(|_| is_caller)?))
+}
+
+/// The caller alone, of a kernel that prints no time: `[  T123] message`, in six letters at least.
+fn alone(text: &str) -> Option<(Context<'_>, &str)> {
+    const CALLER_BYTES_MIN: usize = 6;
+    let caller = text.strip_prefix('[')?.split_once(']')?.0;
+    called(text).filter(|_| caller.len() >= CALLER_BYTES_MIN)
+}
+
+/// A line that somebody pasted: indented, quoted (`> `) or numbered (`grep -n`, `cat -n`) before the kernel's own timestamp, which has six
+/// digits behind the point.
+fn pasted(text: &str) -> Option<(Context<'_>, &str)> {
+    const FRACTION_DIGITS: usize = 6;
+    let rest = text.trim_start_matches([' ', '\t', '>']).trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let rest = rest.strip_prefix(':').unwrap_or(rest).trim_start_matches([' ', '\t']);
+    let (stamp, behind) = rest.strip_prefix('[')?.split_once(']')?;
+    let is_kernels = is_seconds(stamp) && stamp.split_once('.').is_some_and(|(_, rest)| rest.len() == FRACTION_DIGITS);
+    behind_seconds(behind).filter(|_| is_kernels && rest.len() < text.len())
+}
+
 /// What follows seconds since boot.
 fn behind_seconds(rest: &str) -> Option<(Context<'_>, &str)> {
-    // The kernel puts the caller right behind, `dmesg` a space between.
-    let close = rest.strip_prefix('[').or_else(|| rest.strip_prefix(" [")).and_then(|rest| rest.split_once(']'));
-    if let Some((caller, rest)) = close {
-        let caller = caller.trim_start_matches(' ');
-        let is_caller = caller.strip_prefix(['T', 'C']).is_some_and(is_number);
-        if let (true, Some(text)) = (is_caller, message(rest)) {
-            return Some((Context::Caller(caller), text));
-        }
+    if let Some(found) = called(rest) {
+        return Some(found);
     }
     let text = message(rest)?;
     if let Some(found) = by_maker(text) {
@@ -102,11 +125,12 @@ fn dated(line: &str) -> Option<(Context<'_>, &str)> {
     let head = line.split_once(": ").map_or(line, |(head, _)| head);
     let after = head.find(" kernel").and_then(|at| by_kernel(line.get(at..)?.trim_start_matches(' ')));
     if let Some(text) = after {
-        return Some(stamped(after_level(text)).unwrap_or((Context::Kernel, text)));
+        return Some(stamped(after_level(text)).or_else(|| alone(text)).unwrap_or((Context::Kernel, text)));
     }
     // Only dmesg writes a comma before the fraction, and nothing between the date and the message.
     let (date, text) = line.split_once(' ')?;
-    if let Some(found) = stamped(text) {
+    let behind_time = text.split_once(' ').filter(|(time, _)| time.contains(':')).map_or(text, |(_, text)| text);
+    if let Some(found) = stamped(text).or_else(|| stamped(behind_time)) {
         return Some(found);
     }
     date.contains(',').then_some((Context::Kernel, text))
@@ -197,6 +221,12 @@ mod tests {
             "2026-11-22T10:00:00,123456+00:00 ",
             "kern  :err   : 2026-11-22T10:00:00,123456+00:00 ",
             "[2026-11-22 10:00:01] [   12.345678] ",
+            "2026-11-22 10:00:01 [   12.345678] ",
+            "    [   12.345678] ",
+            "\t[   12.345678] ",
+            "> > [   12.345678] ",
+            "117:[   12.345678] ",
+            "   117\t[   12.345678] ",
             "2026-11-22T10:00:00.123Z [   12.345678] ",
             "Nov 22 08:45:24 host kernel: ",
             "Nov 22 08:45:24 host kernel: [   12.345678] ",
@@ -228,6 +258,12 @@ mod tests {
             ("[   12.345678] [    T123] ", "T123"),
             ("<4>[   12.345678][    C1] ", "C1"),
             ("[Sun Nov 22 10:00:00 2026] [   12.345678][    C1] ", "C1"),
+            ("[Sun Nov 22 10:00:00 2026] [    C1] ", "C1"),
+            ("[Sun Nov 22 10:00:00 2026][  T123] ", "T123"),
+            ("[  T123] ", "T123"),
+            ("<4>[    C1] ", "C1"),
+            ("Nov 22 08:45:24 host kernel: [  T123] ", "T123"),
+            ("    [   12.345678][  T123] ", "T123"),
             ("6,1234,5678901,-,caller=T17;", "T17"),
             ("6.1.0-25-amd64,6,1234,5678901,-,caller=T17;", "T17"),
             ("[   12.345678] -(3)[1234:frobd]", "1234"),
@@ -251,6 +287,9 @@ mod tests {
             "E/frobd   (   12): BUG: x",
             "RIP: 0010:frob:info: x",
             "1 frob",
+            "[T1] frob",
+            "  [12.3] frob",
+            "frobd: [   12.345678] BUG: x",
         ] {
             assert_eq!(split(text), (Context::Bare, text));
         }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use aho_corasick::AhoCorasick;
 
 use super::format::{BYSTANDERS, FOLLOW_UPS, FOLLOW_UPS_OF};
+use super::frame::calls;
 use super::headline::Headlines;
 use super::line::{lines_from, Context, Line};
 use super::subject::is_trace;
@@ -35,6 +36,8 @@ pub(super) struct Region<'a> {
     pub(super) followed_by: Vec<usize>,
     /// Lines that were looked at, those of others too.
     pub(super) looked_at: usize,
+    /// Another report's headline ended it, and nothing tells the two apart.
+    pub(super) is_cut: bool,
     /// The byte behind the last line.
     pub(super) end: usize,
 }
@@ -42,8 +45,14 @@ pub(super) struct Region<'a> {
 impl<'a> Region<'a> {
     /// The report whose headline is the line that starts there.
     pub(super) fn at(text: &'a str, start: usize, headlines: &Headlines) -> Self {
-        let mut region =
-            Self { lines: Vec::new(), whole: Vec::new(), followed_by: Vec::new(), looked_at: 0, end: start };
+        let mut region = Self {
+            lines: Vec::new(),
+            whole: Vec::new(),
+            followed_by: Vec::new(),
+            looked_at: 0,
+            is_cut: false,
+            end: start,
+        };
         let mut lines = lines_from(text, start);
         let Some(first) = lines.next() else { return region };
         region.end = first.end;
@@ -60,6 +69,7 @@ impl<'a> Region<'a> {
             // Callers are told apart: what another one prints is passed over, and what the same one prints before there was a stack
             // is about this report: a crash while it was printed. Otherwise nothing tells the two apart from here on.
             if (begins || intrudes) && (is_own && has_stack || !first.context.is_caller()) {
+                region.is_cut = true;
                 break;
             }
             foreign_lines = if is_own { 0 } else { foreign_lines.saturating_add(1) };
@@ -152,9 +162,11 @@ static SAID: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
         "Tainted",
         "tainted",
         " lock",
+        "suspicious rcu_",
         "Allocated",
         "Freed by",
         " at addr ",
+        " of size ",
         "buggy address",
         "Memory state",
         ">ff",
@@ -181,10 +193,14 @@ pub(super) fn is_of_a_report(text: &str) -> bool {
     SAID.as_ref().is_none_or(|words| words.is_match(text))
 }
 
-/// Whether it is a frame that the kernel itself does not trust. Only the kernel's own lines are asked: a program may print ` ? ` too.
+/// Whether it is a frame that the kernel itself does not trust. A program may print ` ? ` too, so of a line without a timestamp the whole
+/// must be a frame.
 fn is_leftover(line: &Line<'_>) -> bool {
-    if line.context == Context::Bare || line.text.contains("<EOI>") {
+    if line.text.contains("<EOI>") {
         return false;
+    }
+    if line.context == Context::Bare {
+        return calls(line.text).next().is_some_and(|call| call.is_leftover);
     }
     line.text.ends_with(" (unreliable)") || line.text.contains(" ? ")
 }

@@ -86,6 +86,9 @@ const GROUPS: &[Group] = &[
             Has("print_unlock"),
             Has("imbalance_bug"),
             Has("assertfail"),
+            Is("assfail"),
+            Has("exc_control_protection"),
+            Has("do_kernel_cp_fault"),
             Has("program_check_exception"),
             Has("program_check_common"),
             Has("do_kernel_fault"),
@@ -391,6 +394,7 @@ const GROUPS: &[Group] = &[
             Has("logic_out"),
         ],
     },
+    Group { why: "the buffer cache: it marks what a file system gives it", names: &[Is("mark_buffer_dirty")] },
     Group {
         why: "inodes and directory entries given back",
         names: &[Is("iput"), Is("iput_final"), Is("ihold"), Has("drop_nlink"), Has("fast_dput"), Has("dput")],

@@ -8,6 +8,8 @@ mod parts;
 mod redact;
 mod text;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 pub use hex::Hex;
@@ -44,8 +46,11 @@ pub enum Kind {
 pub struct Report {
     /// `SCHEMA`.
     pub schema: u32,
-    /// The file, exactly as it was given.
+    /// The file, exactly as it was given, but for bytes that are no UTF-8: each stands as U+FFFD.
     pub file: String,
+    /// The file's bytes in hexadecimal, where `file` can't hold all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<String>,
     /// What the crash was found in; `none` without one.
     pub kind: Kind,
     /// Why the file could not be read.
@@ -150,6 +155,14 @@ impl Report {
     pub fn none(file: String, error: Option<String>) -> Self {
         Self { file, error, ..Self::of(Kind::None) }
     }
+
+    /// Names the file. JSON is UTF-8 and a path any bytes, so one that is no UTF-8 is told twice: readable, and exact.
+    pub fn set_file(&mut self, path: &Path) {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        let is_text = std::str::from_utf8(bytes).is_ok();
+        self.file = path.to_string_lossy().into_owned();
+        self.file_bytes = (!is_text).then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +182,22 @@ mod tests {
         assert!(json.contains(r#""access":{"op":"read","address":"0xffffffffffffffff","mapped":null}"#), "{json}");
         assert!(json.contains(r#""trust":"call-verified""#), "{json}");
         assert_eq!(serde_json::from_str::<Report>(&json).expect("its own form"), report);
+    }
+
+    #[test]
+    fn names_that_differ_in_a_byte_that_is_no_text_are_told_apart() {
+        use std::os::unix::ffi::OsStrExt as _;
+
+        let named = |bytes: &[u8]| {
+            let mut report = Report::of(Kind::None);
+            report.set_file(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+            report
+        };
+        let (one, other) = (named(b"bad\xff.txt"), named(b"bad\xfe.txt"));
+        assert_eq!((one.file.as_str(), one.file_bytes.as_deref()), ("bad\u{fffd}.txt", Some("626164ff2e747874")));
+        assert_ne!(one.file_bytes, other.file_bytes);
+        assert!(one.to_string().contains("FILE_BYTES:       626164ff2e747874\n"), "{one}");
+        assert_eq!(named("b\u{e9}.txt".as_bytes()).file_bytes, None);
     }
 
     #[test]

@@ -17,6 +17,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, value: &str| writeln!(f, "{:<NAME_WIDTH$}{}", format!("{name}:"), printable(value));
         line("FILE", &self.file)?;
+        if let Some(bytes) = &self.file_bytes {
+            line("FILE_BYTES", bytes)?;
+        }
         if let Some(error) = &self.error {
             return line("ERROR", error);
         }

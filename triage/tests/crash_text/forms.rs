@@ -32,8 +32,12 @@ fn docker(line: &str) -> String {
 }
 
 #[test]
-fn a_crash_is_told_alike_in_the_logs_of_containers_and_of_phones() {
-    let forms: [(&str, Made); 5] = [
+fn a_crash_is_told_alike_in_the_logs_of_containers_of_phones_and_of_terminals() {
+    let forms: [(&str, Made); 9] = [
+        ("colours", |line| format!("\x1b[32m[   12.345678] \x1b[0m\x1b[1;31m{line}\x1b[0m\n")),
+        ("NULs", |line| format!("\0\0[   12.345678] {line}\n")),
+        ("dmesg -T with callers", |line| format!("[Sun Nov 22 10:00:00 2026] [   T77] {line}\n")),
+        ("callers without a time", |line| format!("[   T77] {line}\n")),
         ("docker", |line| docker(&format!("[   12.345678] {line}"))),
         ("docker of a console with callers", |line| docker(&format!("[   12.345678][   T77] {line}"))),
         ("logcat", |line| format!("11-22 10:00:00.123  root     0     0 E kernel  : [   12.345678] {line}\n")),
@@ -67,4 +71,34 @@ fn what_a_program_prints_in_a_container_or_on_a_phone_is_no_crash() {
     for log in [docker(line), format!("11-22 10:00:00.123  1000  1017 E frobd   : {line}\n")] {
         assert!(read(&log).iter().all(|one| one.title.is_none()), "{log}");
     }
+}
+
+#[test]
+fn a_crash_in_the_first_line_of_a_text_with_a_mark_is_whole() {
+    let log: String = TEXT.lines().map(|line| format!("[   12.345678] {line}\n")).collect();
+    let found = read(&format!("\u{feff}{log}"));
+    assert!(!found[0].corrupted && found[0].frames.len() == 4, "{found:?}");
+}
+
+#[test]
+fn a_log_of_two_bytes_a_letter_is_told_alike() {
+    let log: String = TEXT.lines().map(|line| format!("[   12.345678] {line}\r\n")).collect();
+    let bytes: Vec<u8> =
+        format!("\u{feff}[   12.000000] frob0: link up\r\n{log}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut found = Vec::new();
+    examine_source("log", &bytes, &|| None, &Options::default(), &mut |one| found.push(one));
+    let [report] = found.as_slice() else { panic!("{found:?}") };
+    assert!(!report.corrupted, "{:?}", report.warnings);
+    assert_eq!((report.frames.len(), report.modules.len(), report.pid), (4, 2, Some(77)));
+    let start = 2 * "\u{feff}[   12.000000] frob0: link up\r\n".encode_utf16().count();
+    assert_eq!(report.span.map(|span| span.start), u64::try_from(start).ok());
+}
+
+#[test]
+fn leftovers_of_a_text_without_timestamps_are_no_callers() {
+    let text = TEXT
+        .replace(" frob_read+0x19", " ? __die+0x1f/0x70\n frob_read+0x19")
+        .replace("frob_show+0x1a/0x60 [frob]", "0xffffffffc0123456");
+    let report = &read(&text)[0];
+    assert_eq!(report.title.as_deref(), Some("BUG: unable to handle kernel NULL pointer dereference in frob_read"));
 }

@@ -3,6 +3,8 @@
 mod extent;
 mod facts;
 mod forms;
+mod machines;
+mod mixed;
 mod slab;
 mod stalls;
 mod titles;

@@ -96,7 +96,7 @@ fn the_log_comes_out_whole_and_in_order() {
 }
 
 #[test]
-fn a_core_and_the_log_of_one_crash_fall_into_one_bucket() {
+fn a_core_and_the_log_of_one_crash_fall_into_one_bucket_and_have_one_exact_id() {
     let core = writer::elf(&kernel::kernel(4));
     let log = vmcore::dmesg(&core).expect("a core");
     let (of_core, of_log) = (report_of(&core), report_of(log.as_bytes()));
@@ -104,6 +104,8 @@ fn a_core_and_the_log_of_one_crash_fall_into_one_bucket() {
     let key = |report: &Report| report.bucket.as_ref().map(|bucket| bucket.key.clone());
     assert_eq!(key(&of_core), key(&of_log));
     assert_eq!(of_core.title, of_log.title);
+    let exact = |report: &Report| report.bucket.as_ref().map(|bucket| bucket.exact.clone());
+    assert_eq!(exact(&of_core), exact(&of_log), "one place of one build, whichever file tells it");
 }
 
 #[test]

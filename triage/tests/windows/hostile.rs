@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use watertight_triage::{examine, Options};
 
-use super::mutants::Seeded;
+use super::mutants::{peak_bytes, Seeded};
 use super::{scene, writer};
 
 /// Values that break arithmetic and counts.
@@ -48,6 +48,7 @@ fn two_thousand_mutants_end_in_a_report_without_panic_or_hang() {
         // A hang, not a measure: the reader's own budget is 8 s.
         assert!(begun.elapsed() < Duration::from_secs(60), "mutant {number} hangs");
     }
+    assert!(peak_bytes() <= 512 << 20, "{} bytes", peak_bytes());
 }
 
 /// Where a dump's header has the stack pointer of x64 at the stop.

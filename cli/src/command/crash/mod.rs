@@ -39,9 +39,11 @@ pub struct CrashArgs {
 #[derive(Debug, clap::Subcommand)]
 enum CrashCommand {
     Add(AddArgs),
+    /// Name the buckets, those of most machines first.
     List(ListArgs),
     Show(ShowArgs),
     Chart(chart::ChartArgs),
+    /// Name pairs of buckets that may be one bug, those most alike first. Nothing is merged: `rebucket` does that.
     MergeSuggestions(ListArgs),
     Rebucket(RebucketArgs),
 }
@@ -74,7 +76,7 @@ struct AddArgs {
     #[command(flatten)]
     place: In,
     /// The machine that crashed.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     host: String,
     /// When: `2026-11-22T08:45:00Z`. Without it the time of the file's last change.
     #[arg(long)]
@@ -96,7 +98,7 @@ struct AddArgs {
     files: Vec<PathBuf>,
 }
 
-/// Name the buckets, those of most machines first; of `merge-suggestions` pairs that may be one bug.
+/// Where to look.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     #[command(flatten)]

@@ -10,6 +10,11 @@ const PAGING: Class = Class::Is("MEMORY_SAFETY_BUG");
 
 const FAULT: Format = Format { steps: POINTER_THEN_TRACE, others: OTHERS, class: DOS, ..PLAIN };
 
+/// An exception that is named after itself and stands at the message's start, as its architecture's `die()` prints it.
+const fn exception(anchor: &'static str, headline: &'static str) -> Format {
+    Format { anchor, headline, title: "{1} in {s}", others: &[], ..FAULT }
+}
+
 pub(super) const FORMATS: &[Format] = &[
     Format {
         anchor: "BUG:",
@@ -65,6 +70,14 @@ pub(super) const FORMATS: &[Format] = &[
         class: PAGING,
         ..FAULT
     },
+    // arm64 and RISC-V say what the page's rights forbade: `write to read-only memory`, `execute from non-executable memory`.
+    Format {
+        anchor: "Unable to handle kernel",
+        headline: "Unable to handle kernel ([a-z -]+?)(?: at virtual address| outside | without |$)",
+        title: "BUG: unable to handle kernel {1} in {s}",
+        class: PAGING,
+        ..FAULT
+    },
     Format {
         anchor: "general protection fault",
         headline: "general protection fault.*:",
@@ -91,7 +104,7 @@ pub(super) const FORMATS: &[Format] = &[
     Format { anchor: "Internal error:", headline: "Internal error: .*\\[#[0-9]+\\]", title: "Internal error in {s}", ..FAULT },
     Format { anchor: "Unhandled fault:", headline: "Unhandled fault:", title: "Unhandled fault in {s}", ..FAULT },
     Format { anchor: "Alignment trap:", headline: "Alignment trap:", title: "Alignment trap in {s}", others: &[], ..FAULT },
-    // s390 and PowerPC name the exception, MIPS the instruction.
+    // s390 and PowerPC name the exception, MIPS the instruction; so do rarer ones of x86, which until 6.9 stand without `Oops:`.
     Format {
         anchor: "Oops:",
         headline: "Oops: Kernel access of bad area",
@@ -99,12 +112,39 @@ pub(super) const FORMATS: &[Format] = &[
         class: PAGING,
         ..FAULT
     },
+    exception("Oops:", "Oops: (control protection|int3|split lock|bounds|invalid TSS|segment not present|fpu exception|simd exception): [0-9a-f]{4} "),
+    exception("Oops:", "Oops: ([A-Z][A-Za-z /-]+?)(?: [0-9a-f]+)?, sig: [0-9]+ \\[#[0-9]+"),
+    exception("control protection: 0", "(control protection): [0-9a-f]{4} \\[#"),
+    exception("int3: 0", "(int3): [0-9a-f]{4} \\[#"),
+    exception("specification exception: ", S390),
+    exception("addressing exception: ", S390),
+    exception("protection exception: ", S390),
+    exception("illegal operation: ", S390),
+    exception("privileged operation: ", S390),
+    exception("operand exception: ", S390),
+    exception("data exception: ", S390),
+    exception("fixpoint divide exception: ", S390),
+    exception("translation exception: ", S390),
+    exception("Oops - ", "Oops - ([A-Za-z() -]+) \\[#[0-9]+\\]"),
+    exception("Unhandled kernel unaligned access[", "Unhandled kernel (unaligned access)\\[#"),
+    exception("Reserved instruction in kernel code[", MIPS),
+    exception("Break instruction in kernel code[", MIPS),
+    exception("Trap instruction in kernel code[", MIPS),
+    exception("Data bus error, ", "(Data bus error), epc =="),
+    exception("Instruction bus error, ", "(Instruction bus error), epc =="),
+    exception("Integer overflow[", MIPS),
     Format {
-        anchor: "ernel bug detected",
-        headline: "ernel bug detected",
+        anchor: "Kernel bug detected",
+        headline: "Kernel bug detected\\[#",
         title: "kernel BUG in {s}",
         others: &[],
         class: Class::Is("BUG"),
         ..FAULT
     },
 ];
+
+/// `specification exception: 0006 ilc:2 [#1] SMP`: the exception, its code, and since 3.14 the length of the instruction.
+const S390: &str = "^((?:[a-z]+ )+[a-z]+): [0-9a-f]{4} (?:ilc:[0-9] )?\\[#[0-9]+\\]";
+
+/// `Reserved instruction in kernel code[#1]:`.
+const MIPS: &str = "^([A-Za-z ]+?)(?: in kernel code)?\\[#[0-9]+\\]:";

@@ -192,6 +192,15 @@ pub(super) const FORMATS: &[Format] = &[
         class: Class::Is("UNKNOWN"),
         ..BUG
     },
+    // Since 6.8.
+    Format {
+        headline: "BUG: workqueue leaked (atomic, lock or RCU)",
+        detail: Detail::Word("workfn="),
+        title: "BUG: workqueue leaked {1} in {s}",
+        has_stack: false,
+        class: Class::Is("UNKNOWN"),
+        ..BUG
+    },
     Format {
         headline: "INFO: trying to register non-static key",
         title: "INFO: trying to register non-static key in {s}",

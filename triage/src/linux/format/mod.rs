@@ -160,6 +160,7 @@ pub(super) const FOLLOW_UPS: &[&str] = &[
     "double fault: ",
     "Internal error:",
     "Oops",
+    "Hard LOCKUP",
     // SLUB about the object of a report, until 5.13.
     "INFO: Allocated in ",
     "INFO: Freed in ",
@@ -169,8 +170,14 @@ pub(super) const FOLLOW_UPS: &[&str] = &[
 ];
 
 /// The same behind one headline only: the second words belong to a report that begins with the first.
-pub(super) const FOLLOW_UPS_OF: &[(&str, &str)] =
-    &[("CFI failure at ", "WARNING:"), ("rust_kernel: panicked at ", "kernel BUG at rust/")];
+pub(super) const FOLLOW_UPS_OF: &[(&str, &str)] = &[
+    ("CFI failure at ", "WARNING:"),
+    ("rust_kernel: panicked at ", "kernel BUG at rust/"),
+    ("kernel BUG at ", "Kernel BUG [#"),
+    ("kernel BUG at ", "illegal operation: "),
+    ("kernel BUG at ", "Oops - "),
+    ("BUG: Dentry ", "WARNING:"),
+];
 
 /// Anchors that say nothing by themselves: a line that has no format is no headline.
 pub(super) const WITHOUT_WORDS: &[&str] = &["BUG "];

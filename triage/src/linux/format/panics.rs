@@ -98,6 +98,14 @@ pub(super) const FORMATS: &[Format] = &[
         skip: &[Starts("skb_")],
         ..BUG
     },
+    // RISC-V, of a BUG() whose place it does not know.
+    Format {
+        anchor: "Kernel BUG",
+        headline: "Kernel BUG \\[#",
+        title: "kernel BUG in {s}",
+        steps: POINTER_THEN_TRACE,
+        ..BUG
+    },
     Format {
         anchor: "Kernel BUG",
         headline: "Kernel BUG (.*)",

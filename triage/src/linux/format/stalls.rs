@@ -32,11 +32,34 @@ pub(super) const FORMATS: &[Format] = &[
         class: HANG,
         ..PLAIN
     },
+    // PowerPC's own watchdog: `watchdog: CPU 1 Hard LOCKUP`.
+    Format {
+        anchor: "Hard LOCKUP",
+        headline: "^Hard LOCKUP",
+        title: "hard lockup in {s}",
+        others: &["stall in {s}"],
+        steps: POINTER_THEN_TRACE,
+        pick: Pick::Stall,
+        class: HANG,
+        ..PLAIN
+    },
     Format {
         anchor: "BUG:",
         headline: "BUG: workqueue lockup",
         title: "BUG: workqueue lockup",
         has_stack: false,
+        ..PLAIN
+    },
+    // Tasks that keep a grace period of RCU's own kind up are shown themselves.
+    Format {
+        anchor: "INFO:",
+        headline: "INFO: rcu_tasks[a-z_]* detected stalls on tasks",
+        title: "INFO: rcu detected stall in {s}",
+        others: &["stall in {s}"],
+        steps: TRACE,
+        skip: &[Has("schedule"), Has("rcu")],
+        pick: Pick::Stall,
+        class: HANG,
         ..PLAIN
     },
     Format {
