@@ -5,11 +5,13 @@
 //! operator.rs  hosts, tokens, audit, status        content.rs  the repository's files
 //! rollouts.rs  rollouts, and why a host runs what it runs
 //! page.rs      the status page                     answer.rs   bodies, answers, refusals
+//! counters.rs  how often what was done
 //! ```
 
 mod agent;
 mod answer;
 mod content;
+mod counters;
 mod operator;
 mod page;
 mod records;
@@ -48,6 +50,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/agent/wait", get(agent::wait))
         .route("/v1/agent/records", post(records::take))
         .route("/v1/status", get(operator::status))
+        .route("/v1/counters", get(counters::counters))
         .route("/v1/hosts", get(operator::hosts))
         .route("/v1/hosts/{id}", get(operator::host))
         .route("/v1/hosts/{id}/revoke", post(operator::revoke_host))
