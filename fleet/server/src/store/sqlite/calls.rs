@@ -62,7 +62,8 @@ impl StateStore for SqliteStore {
     }
 
     async fn renew(&self, host: &str, serial: &str, before: &str, not_after_ms: u64) -> Result<(), StoreError> {
-        let done = next_certificate(host, serial, before, not_after_ms).execute(self.to_write()).await.map_err(failed)?;
+        let done =
+            next_certificate(host, serial, before, not_after_ms).execute(self.to_write()).await.map_err(failed)?;
         there_was(done.rows_affected(), host)
     }
 
