@@ -291,10 +291,12 @@ impl Scene<'_> {
         wrong.send(&[head.as_bytes(), half].concat()).await?;
         drop(wrong);
         let after = self.seen(agent).await?;
-        // On a new connection all is as usual.
+        // On a new connection all is as usual, and the half has not been taken since.
         agent.drop_connection();
         agent.check_in(self.target).await?;
-        Ok(same_or(before == after, Fault::HalfRequest, &after))
+        let last = self.seen(agent).await?;
+        let is_own = last.get("sequence").and_then(Value::as_u64).is_some_and(|sequence| sequence < told.sequence);
+        Ok(same_or(before == after && is_own, Fault::HalfRequest, &last))
     }
 
     async fn slow_reader(&self, agent: &mut Agent, wrong: &mut Connection) -> anyhow::Result<String> {

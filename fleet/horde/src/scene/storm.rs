@@ -89,7 +89,10 @@ pub async fn run(target: &Arc<Target>, args: &StormArgs) -> anyhow::Result<Storm
     make_room(count)?;
     let (mut agents, _) = gather(target, &identity::read(&args.identities, count)?).await?;
     let has_ended = Arc::new(AtomicBool::new(false));
-    let looking = tokio::spawn(look(Arc::clone(target), Arc::clone(&has_ended)));
+    let looking = std::thread::spawn({
+        let (target, has_ended) = (Arc::clone(target), Arc::clone(&has_ended));
+        move || look(&target, &has_ended)
+    });
     let meter = Meter::begin(target.pid)?;
     agents.iter_mut().for_each(crate::agent::Agent::drop_connection);
     let lost_at = Instant::now();
@@ -120,30 +123,33 @@ pub async fn run(target: &Arc<Target>, args: &StormArgs) -> anyhow::Result<Storm
     timeout(PATIENCE, all).await.context("the agents did not come back")?;
     let spent = meter.spent()?;
     has_ended.store(true, Ordering::Release);
-    let (looks, look_ms) = looking.await?;
+    let looked = looking.join().map_err(|_| anyhow::anyhow!("the operator API was not looked at"))?;
+    let (looks, look_ms) = looked.context("looking at the operator API")?;
     let (agents, back_s, look_ms) = (u64::from(args.agents), Spread::of(back_s), Spread::of(look_ms));
     Ok(Storm { agents, back_s, came_again, lost, looks, look_ms, spent })
 }
 
-/// Looks at the operator API until the storm has ended, each time as one who has just come.
-async fn look(target: Arc<Target>, has_ended: Arc<AtomicBool>) -> (BTreeMap<u16, u64>, Vec<f64>) {
+/// Looks at the operator API until the storm has ended. On a thread of its own: a person is not one of the agents, whose thread is busy.
+fn look(target: &Target, has_ended: &AtomicBool) -> std::io::Result<(BTreeMap<u16, u64>, Vec<f64>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut looks, mut look_ms) = (BTreeMap::new(), Vec::new());
     for path in LOOKS.into_iter().cycle() {
         if has_ended.load(Ordering::Acquire) && !look_ms.is_empty() {
             break;
         }
         let begun = Instant::now();
-        let status = match target.connect(None).await {
-            Ok(mut connection) => {
-                let answer = connection.ask("GET", path, &target.authorization, &[], ANSWER_WAIT).await;
-                answer.map_or(0, |answer| answer.status)
-            }
-            Err(_) => 0,
-        };
+        let status = runtime.block_on(look_once(target, path));
         look_ms.push(begun.elapsed().as_secs_f64() * 1000.0);
         let count: &mut u64 = looks.entry(status).or_default();
         *count = count.saturating_add(1);
-        sleep(LOOK_EVERY).await;
+        std::thread::sleep(LOOK_EVERY);
     }
-    (looks, look_ms)
+    Ok((looks, look_ms))
+}
+
+/// The status of one look, as of one who has just come; 0 is no answer.
+async fn look_once(target: &Target, path: &str) -> u16 {
+    let Ok(mut connection) = target.connect(None).await else { return 0 };
+    let answer = connection.ask("GET", path, &target.authorization, &[], ANSWER_WAIT).await;
+    answer.map_or(0, |answer| answer.status)
 }
