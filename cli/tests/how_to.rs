@@ -2,10 +2,15 @@
 //! shows.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
+const NOBODY: u32 = 65_534;
+/// Far longer than any page takes; only one that waits for what never comes is stopped by it.
+const PATIENCE: Duration = Duration::from_secs(400);
 /// What stands for anything.
 const ANYTHING: &str = "...";
 /// A page, and parts of its flow that it must not lose.
@@ -43,6 +48,28 @@ const CRASH: Page = Page {
     text: include_str!("../../docs/how-to/crash.md"),
     shown_min: 4,
     steps: &["triage one.log", "triage -o json", "crash add", "crash list", "crash show"],
+};
+
+const ROLLOUT: Page = Page {
+    name: "docs/how-to/rollout.md",
+    text: include_str!("../../docs/how-to/rollout.md"),
+    shown_min: 4,
+    steps: &[
+        "server run",
+        "server token",
+        "agent run",
+        "rollout plan",
+        "rollout start",
+        "rollout status",
+        "rollout why",
+    ],
+};
+
+const STOP: Page = Page {
+    name: "docs/how-to/stop-rollout.md",
+    text: include_str!("../../docs/how-to/stop-rollout.md"),
+    shown_min: 3,
+    steps: &["rollout pause", "rollout abort", "rollout status"],
 };
 
 /// Commands, and what the page says that they print.
@@ -114,37 +141,95 @@ fn every_command_of_the_page_on_crashes_runs_in_its_order_and_prints_what_the_pa
     run(&CRASH);
 }
 
+#[test]
+fn every_command_of_the_pages_on_rollouts_runs_in_its_order_and_prints_what_the_pages_show() {
+    if !Path::new(BINARY).with_file_name("watertight-server").exists() {
+        println!("skipped: no watertight-server beside the command");
+        return;
+    }
+    run_all(&[&ROLLOUT, &STOP], rustix::process::geteuid().is_root());
+}
+
 fn run(page: &Page) {
-    let blocks = blocks(page);
-    assert!(blocks.iter().filter(|block| block.shown.is_some()).count() >= page.shown_min, "{blocks:?}");
-    let all: String = blocks.iter().map(|block| block.commands.as_str()).collect();
-    let missing: Vec<_> = page.steps.iter().filter(|step| !all.contains(**step)).collect();
-    assert!(missing.is_empty(), "the page no longer has {missing:?}");
+    run_all(&[page], false);
+}
+
+/// The pages one after the other, each where the one before it ended. A page that watches this machine is run as nobody, so that nothing
+/// of it is marked or loaded.
+fn run_all(pages: &[&Page], as_nobody: bool) {
+    let mut blocks = Vec::new();
+    for page in pages {
+        let of_page = self::blocks(page);
+        assert!(of_page.iter().filter(|block| block.shown.is_some()).count() >= page.shown_min, "{of_page:?}");
+        let all: String = of_page.iter().map(|block| block.commands.as_str()).collect();
+        let missing: Vec<_> = page.steps.iter().filter(|step| !all.contains(**step)).collect();
+        assert!(missing.is_empty(), "the page no longer has {missing:?}");
+        blocks.extend(of_page.into_iter().map(|block| (page.name, block)));
+    }
 
     // One shell for all of them, as a person has one; what each block prints goes to a file of its own.
     let folder = tempfile::tempdir().expect("a folder");
     let desk = folder.path().join("desk");
+    let programs = folder.path().join("programs");
     fs::create_dir(&desk).expect("a folder");
+    fs::create_dir(&programs).expect("a folder");
+    for name in ["watertight", "watertight-server"] {
+        let built = Path::new(BINARY).with_file_name(name);
+        if built.exists() && fs::hard_link(&built, programs.join(name)).is_err() {
+            fs::copy(&built, programs.join(name)).expect("a copy");
+        }
+    }
     let printed = |number: usize| folder.path().join(format!("printed-{number}"));
     let mut script = String::new();
-    for (number, block) in blocks.iter().enumerate() {
+    for (number, (_, block)) in blocks.iter().enumerate() {
         script.push_str(&format!("exec > '{}'\n{}", printed(number).display(), block.commands));
     }
     let path = std::env::var("PATH").unwrap_or_default();
-    let path = format!("{}:{path}", Path::new(BINARY).parent().expect("a folder").display());
+    let path = format!("{}:{path}", programs.display());
     let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/recordings");
     let mut shell = Command::new("sh");
     shell.args(["-eu", "-c", &script]).env("PATH", path).env("RECORDINGS", recordings);
-    let output = shell.current_dir(&desk).stdin(Stdio::null()).output().expect("every Linux has a shell");
-    let words = String::from_utf8_lossy(&output.stderr);
-    for (number, block) in blocks.iter().enumerate() {
+    shell.current_dir(&desk).stdin(Stdio::null()).process_group(0);
+    if as_nobody {
+        for own in [folder.path(), &desk] {
+            std::os::unix::fs::chown(own, Some(NOBODY), Some(NOBODY)).expect("nobody's");
+        }
+        shell.uid(NOBODY).gid(NOBODY);
+    }
+    let words = fs::File::create(folder.path().join("words")).expect("a file");
+    let mut shell = Group(shell.stderr(words).stdout(Stdio::null()).spawn().expect("every Linux has a shell"));
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = shell.0.try_wait().expect("its end") {
+            break Some(status);
+        }
+        if begun.elapsed() > PATIENCE {
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let words = fs::read_to_string(folder.path().join("words")).unwrap_or_default();
+    for (number, (name, block)) in blocks.iter().enumerate() {
         let printed = fs::read_to_string(printed(number)).ok();
         let lines: Vec<&str> = printed.as_deref().unwrap_or_default().lines().collect();
         if let (true, Some(shown)) = (printed.is_some(), &block.shown) {
-            assert!(are_shown(shown, &lines), "{}:{}: prints\n{}\n{words}", page.name, block.line, lines.join("\n"));
+            assert!(are_shown(shown, &lines), "{name}:{}: prints\n{}\n{words}", block.line, lines.join("\n"));
         }
     }
-    assert!(output.status.success(), "{words}");
+    assert!(status.is_some_and(|status| status.success()), "{status:?}: {words}");
+}
+
+/// A shell, and what a page that did not come to its end left running.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process_group(
+            rustix::process::Pid::from_child(&self.0),
+            rustix::process::Signal::KILL,
+        );
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

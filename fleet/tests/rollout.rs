@@ -1,7 +1,7 @@
 //! Promises of a rollout under way, host by host and input by input.
 
 use watertight_fleet::gate::{Bucket, Cause, Crash, Decision, Event, Metric, Rules, Verdict};
-use watertight_fleet::plan::{Evidence, HostId, Lane, Policy, Traits, BUCKETS};
+use watertight_fleet::plan::{Evidence, HostId, Lane, Policy, Schedule, Traits, BUCKETS};
 use watertight_fleet::rollout::{Input, Kin, Look, Place, Running, Spec, Start, State};
 use watertight_fleet::{HostIndex, Ms};
 
@@ -9,13 +9,15 @@ const WATCH_MS: Ms = 300_000;
 const STAGE_MS: Ms = 370_000;
 
 /// Hosts of one kind, evenly spread over the buckets.
-fn spec(hosts: u32) -> Spec {
+fn spec(hosts: u32, schedule: Schedule) -> Spec {
     let any = || "any".to_owned();
     let traits =
         Traits { kernel: any(), distribution: any(), architecture: any(), agent_version: any(), workload: any() };
     let bucket = |place: u32| u32::try_from(u64::from(place) * BUCKETS / u64::from(hosts)).expect("a bucket");
     let kin = Kin {
         name: any(),
+        ring: "early".into(),
+        schedule,
         traits,
         hosts: (0..hosts).map(|place| (bucket(place), HostId(format!("h{place}")))).collect(),
     };
@@ -40,7 +42,12 @@ struct Rollout {
 
 impl Rollout {
     fn of(hosts: u32) -> Self {
-        let mut rollout = Self { running: Running::new(spec(hosts)), journal: Vec::new(), decisions: Vec::new() };
+        Self::by(hosts, Schedule::open())
+    }
+
+    fn by(hosts: u32, schedule: Schedule) -> Self {
+        let mut rollout =
+            Self { running: Running::new(spec(hosts, schedule)), journal: Vec::new(), decisions: Vec::new() };
         rollout.take(0, Input::Start);
         rollout
     }
@@ -212,4 +219,73 @@ fn a_host_that_crashes_for_ever_is_one_event_and_another_crash_of_it_is_another(
     let other = Event::Failed { metric: Metric::Budget, with_content: true, crash: None };
     assert!(!rollout.running.has_heard(host, other), "another metric");
     assert!(!rollout.running.has_heard(host, Event::Healthy));
+}
+
+#[test]
+fn the_policy_of_a_ring_and_a_person_stop_a_rollout_each_for_itself() {
+    let mut rollout = Rollout::of(400);
+    for (input, state) in [
+        (Input::Close, State::Paused),
+        (Input::Pause, State::Paused),
+        (Input::Reopen, State::Paused),
+        (Input::Close, State::Paused),
+        (Input::Resume, State::Paused),
+        (Input::Reopen, State::Running),
+    ] {
+        rollout.take(1, input);
+        assert_eq!(rollout.running.state(), state, "{input:?}");
+    }
+    rollout.take(2, Input::Close);
+    rollout.stage(2, 0);
+    assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Paused, 1), "nobody else gets it");
+    rollout.take(STAGE_MS + 3, Input::Reopen);
+    rollout.take(STAGE_MS + 4, Input::Tick);
+    assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Running, 2));
+}
+
+const LATER_MS: Ms = 36_000_000;
+
+/// Twelve of 400 hosts at once, all of them ten hours later.
+fn a_few_first() -> Schedule {
+    Schedule::new([(0, 29_000), (LATER_MS, 1_000_000)])
+}
+
+#[test]
+fn a_stage_is_not_begun_before_the_signed_schedule_lets_all_of_its_hosts_have_it() {
+    let mut rollout = Rollout::by(400, a_few_first());
+    assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Running, 1), "ten of the twelve");
+    rollout.stage(0, 0);
+    assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Holding, 1), "{:?}", rollout.decisions);
+    assert_eq!(rollout.running.waits_until_ms(), Some(LATER_MS));
+    rollout.take(STAGE_MS + 100_000, Input::Tick);
+    rollout.take(STAGE_MS + 100_001, Input::Promote);
+    assert_eq!((rollout.running.stage(), rollout.running.replacements().len()), (1, 0), "it is no hold of the gate's");
+    rollout.take(LATER_MS, Input::Pause);
+    rollout.take(LATER_MS, Input::Begin);
+    assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Paused, 1));
+    rollout.take(LATER_MS, Input::Resume);
+    rollout.take(LATER_MS, Input::Begin);
+    assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Running, 2));
+    assert_eq!(rollout.running.waits_until_ms(), None);
+    rollout.stage(LATER_MS, 0);
+    assert_eq!(rollout.running.stage(), 3, "the schedule keeps it from nobody any more");
+}
+
+#[test]
+fn nobody_takes_a_silent_hosts_place_before_the_signed_schedule_lets_him() {
+    let mut rollout = Rollout::by(400, a_few_first());
+    rollout.stage(0, 3);
+    rollout.take(STAGE_MS + 90_000, Input::Tick);
+    let names: Vec<String> = rollout.running.replacements().into_iter().map(|host| host.0).collect();
+    assert_eq!(names, ["h10", "h11"], "{:?}", rollout.decisions);
+}
+
+#[test]
+fn a_rollout_that_waits_for_the_schedule_can_be_ended() {
+    let mut rollout = Rollout::by(400, Schedule::new([(LATER_MS, 1_000_000)]));
+    assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Holding, 0));
+    rollout.take(5, Input::Abort);
+    rollout.take(LATER_MS, Input::Begin);
+    assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Halted, 0));
+    assert_eq!(rollout.running.waits_until_ms(), None);
 }

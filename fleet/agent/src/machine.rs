@@ -117,6 +117,6 @@ mod tests {
         let host = this_host(Some("5.10"), Some("rhel\u{1b}-8"), Some(&"x".repeat(999)));
         assert_eq!((host.kernel.as_str(), host.distribution.as_str()), ("5.10", "rhel-8"));
         assert_eq!(host.out_of_bounds(), None);
-        assert!(host.stratum().starts_with("s-5-10-rhel-8-"), "{}", host.stratum());
+        assert!(host.stratum("early").starts_with("s-early-5-10-rhel-8-"), "{}", host.stratum("early"));
     }
 }

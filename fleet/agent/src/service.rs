@@ -243,8 +243,8 @@ impl Service {
         if !(is_new || is_time) || is_too_early {
             return false;
         }
-        let like_it = self.options.stratum.clone().unwrap_or_else(|| self.options.host.stratum());
         let kept = &self.own.identity;
+        let like_it = self.options.stratum.clone().unwrap_or_else(|| self.options.host.stratum(&kept.ring));
         let asker = Asker { host: &kept.host, ring: &kept.ring, stratum: &like_it, is_paused };
         let fetched = machine.fetch(&asker);
         for (content, why) in &fetched.refused {

@@ -28,14 +28,23 @@ pub enum Action {
     RevokeHost,
     /// Begin, pause, resume, abort or promote a rollout.
     RollOut,
+    /// Say what a ring may begin, and when.
+    SetRing,
     /// Make or revoke a token of the operator API.
     GiveAccess,
 }
 
 impl Action {
     /// All, in the table's order.
-    pub const ALL: [Self; 6] =
-        [Self::Look, Self::ReadAudit, Self::MakeEnrolToken, Self::RevokeHost, Self::RollOut, Self::GiveAccess];
+    pub const ALL: [Self; 7] = [
+        Self::Look,
+        Self::ReadAudit,
+        Self::MakeEnrolToken,
+        Self::RevokeHost,
+        Self::RollOut,
+        Self::SetRing,
+        Self::GiveAccess,
+    ];
 
     /// Its word in refusals and in the audit log.
     #[must_use]
@@ -46,6 +55,7 @@ impl Action {
             Self::MakeEnrolToken => "make_enrol_token",
             Self::RevokeHost => "revoke_host",
             Self::RollOut => "roll_out",
+            Self::SetRing => "set_ring",
             Self::GiveAccess => "give_access",
         }
     }
@@ -55,7 +65,7 @@ impl Action {
     pub const fn least(self) -> Role {
         match self {
             Self::Look => Role::Viewer,
-            Self::ReadAudit | Self::MakeEnrolToken | Self::RevokeHost | Self::RollOut => Role::Operator,
+            Self::ReadAudit | Self::MakeEnrolToken | Self::RevokeHost | Self::RollOut | Self::SetRing => Role::Operator,
             Self::GiveAccess => Role::Admin,
         }
     }

@@ -5,6 +5,7 @@
 //! fleet.rs    strata, hosts, buckets           policy.rs   lanes, first cohort, holdback
 //! diverse.rs  the first cohort                 ring.rs     when a customer's ring may begin, and what it runs
 //! stages.rs   how many hosts after each stage  roster.rs   the plan's cohorts as hosts, and who replaces one that is silent
+//! schedule.rs from when on offline keys let a host have it
 //! ```
 
 mod diverse;
@@ -12,6 +13,7 @@ mod fleet;
 mod policy;
 pub mod ring;
 mod roster;
+mod schedule;
 mod stages;
 
 pub use fleet::{Candidate, Fleet, HostId, Stratum, Traits, BUCKETS};
@@ -19,6 +21,7 @@ pub use policy::{
     Lane, Policy, FIRST_COHORT_HOSTS, SMALL_FLEET_HOSTS, STAGES_FOR_BOUND, TINY_FLEET_HOSTS, WHOLE_PER_MILLION,
 };
 pub use roster::Roster;
+pub use schedule::{buckets_of, Schedule};
 
 use std::collections::BTreeSet;
 

@@ -71,6 +71,57 @@ pub struct RingPolicy {
     pub audit_first: bool,
 }
 
+/// Bytes of a note.
+const NOTE_BYTES_MAX: usize = 1024;
+/// A delay is at most 30 days: whoever wants more pauses, and says why.
+const DELAY_H_MAX: u32 = 30 * 24;
+/// An exception that ends later than in a year has no end.
+const EXCEPTION_MS_MAX: Ms = 366 * 24 * HOUR_MS;
+
+impl RingPolicy {
+    /// Bounds, where it is set.
+    ///
+    /// # Errors
+    /// What can't be followed, and the mend.
+    pub fn check(&self, now_ms: Ms) -> Result<(), String> {
+        if self.delay_h > DELAY_H_MAX {
+            return Err(format!(
+                "delay_h {}: at most {DELAY_H_MAX}; for longer pause the ring, with a note",
+                self.delay_h
+            ));
+        }
+        if let Some(pause) = &self.pause {
+            pause.check("pause", now_ms)?;
+        }
+        if let Some(pin) = &self.pin {
+            pin.exception.check("pin", now_ms)?;
+        }
+        match self.window {
+            Some(Window { from_minute, to_minute }) if from_minute >= DAY_MINUTES || to_minute >= DAY_MINUTES => {
+                Err(format!("window: minutes of a day are 0 to {}", DAY_MINUTES - 1))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why hosts of the ring begin nothing now, whatever it is.
+    #[must_use]
+    pub fn closed(&self, now_ms: Ms) -> Option<String> {
+        if let Some(pause) = self.pause.as_ref().filter(|pause| pause.holds(now_ms)) {
+            return Some(format!("the ring is paused: {}", pause.note));
+        }
+        self.window.and_then(|window| window.opens_ms(now_ms)).map(|_| "the ring's maintenance window is closed".into())
+    }
+
+    /// The same for a release that is under way.
+    #[must_use]
+    pub fn closed_for(&self, version: u64, now_ms: Ms) -> Option<String> {
+        let pin = self.pin.as_ref().filter(|pin| pin.version != version && pin.exception.holds(now_ms));
+        let pinned = || pin.map(|pin| format!("the ring is pinned to version {}: {}", pin.version, pin.exception.note));
+        self.closed(now_ms).or_else(pinned)
+    }
+}
+
 /// A release as far as the planner needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,6 +204,16 @@ fn newest(releases: &[Release], channel: Channel) -> Option<Release> {
 }
 
 impl Exception {
+    fn check(&self, what: &str, now_ms: Ms) -> Result<(), String> {
+        if self.note.trim().is_empty() || self.note.len() > NOTE_BYTES_MAX || self.note.contains(char::is_control) {
+            return Err(format!("{what}: a note of 1 to {NOTE_BYTES_MAX} bytes in one line says why"));
+        }
+        if self.until_ms <= now_ms || self.until_ms - now_ms > EXCEPTION_MS_MAX {
+            return Err(format!("{what}: its end is still to come, and within a year"));
+        }
+        Ok(())
+    }
+
     fn holds(&self, now_ms: Ms) -> bool {
         now_ms < self.until_ms
     }
@@ -248,6 +309,42 @@ mod tests {
         let policy = RingPolicy { audit_first: true, ..RingPolicy::default() };
         let admitted = admission(&policy, &releases(), None, 9 * DAY_MS);
         assert_eq!(admitted, Admission::Begin { version: 3, audit_first: true });
+    }
+
+    #[test]
+    fn an_exception_without_a_note_or_an_end_is_refused() {
+        let paused = |note: &str, until_ms| {
+            let policy = RingPolicy { pause: Some(Exception { note: note.into(), until_ms }), ..RingPolicy::default() };
+            policy.check(DAY_MS).is_ok()
+        };
+        assert!(paused("an audit", 2 * DAY_MS));
+        assert!(!paused(" ", 2 * DAY_MS) && !paused("a\nb", 2 * DAY_MS));
+        assert!(!paused("an audit", DAY_MS) && !paused("an audit", 999 * DAY_MS));
+        let pin = |note: &str| RingPolicy {
+            pin: Some(Pin { version: 1, exception: Exception { note: note.into(), until_ms: 2 * DAY_MS } }),
+            ..RingPolicy::default()
+        };
+        assert!(pin("a bug in 2").check(DAY_MS).is_ok() && pin("").check(DAY_MS).is_err());
+        let window =
+            |to_minute| RingPolicy { window: Some(Window { from_minute: 0, to_minute }), ..RingPolicy::default() };
+        assert!(window(1_439).check(0).is_ok() && window(1_440).check(0).is_err());
+        assert!(RingPolicy { delay_h: 721, ..RingPolicy::default() }.check(0).is_err());
+    }
+
+    #[test]
+    fn a_release_that_is_under_way_stops_for_a_pause_a_closed_window_and_a_pin_to_another() {
+        let until_ms = 9 * DAY_MS;
+        let pin = Some(Pin { version: 2, exception: exception(until_ms) });
+        let paused = RingPolicy { pause: Some(exception(until_ms)), ..RingPolicy::default() };
+        let pinned = RingPolicy { pin, ..RingPolicy::default() };
+        let window = Some(Window { from_minute: 60, to_minute: 120 });
+        let window = RingPolicy { window, ..RingPolicy::default() };
+        assert!(paused.closed_for(2, until_ms - 1).is_some_and(|why| why.contains("an audit")));
+        assert_eq!(paused.closed_for(2, until_ms), None, "it ends by itself");
+        assert_eq!(pinned.closed_for(2, until_ms - 1), None);
+        assert!(pinned.closed_for(3, until_ms - 1).is_some_and(|why| why.contains("version 2")));
+        assert!(window.closed_for(2, DAY_MS).is_some());
+        assert_eq!(window.closed_for(2, DAY_MS + HOUR_MS), None);
     }
 
     #[test]

@@ -25,6 +25,8 @@ struct Row {
     buckets: Vec<u32>,
     /// Hosts below this place were given out; single ones above it may have been, by name.
     next: usize,
+    /// Hosts of a bucket from here on may not have it yet.
+    end: u64,
 }
 
 impl Roster {
@@ -41,8 +43,13 @@ impl Roster {
         self.listed.extend(listed.zip(start..));
         self.given.resize(self.given.len().saturating_add(buckets.len()), false);
         self.by_name.insert(name.to_owned(), self.strata.len());
-        self.strata.push(Row { start, buckets, next: 0 });
+        self.strata.push(Row { start, buckets, next: 0, end: BUCKETS });
         start
+    }
+
+    /// Says that nobody of these strata, in the order in which they were added, takes another's place from a bucket on.
+    pub fn bound(&mut self, ends: impl Iterator<Item = u64>) {
+        self.strata.iter_mut().zip(ends).for_each(|(row, end)| row.end = end);
     }
 
     /// Hosts of all strata.
@@ -102,7 +109,7 @@ impl Roster {
         for host in silent {
             let Some(place) = self.row_of(*host) else { continue };
             let Some(row) = self.strata.get_mut(place) else { continue };
-            let end = row.before(self.holdback_from);
+            let end = row.before(self.holdback_from.min(row.end));
             row.next = row.next.max(give(row.start, row.next..end, &mut self.given, hosts, 1));
         }
     }

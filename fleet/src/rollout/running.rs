@@ -27,10 +27,16 @@ pub enum Input {
     },
     /// Time has passed.
     Tick,
+    /// The signed schedule lets the next stage begin, which waited for it.
+    Begin,
     /// A person: nobody else gets it for now.
     Pause,
     /// A person: go on.
     Resume,
+    /// The policy of one of its rings: nobody else gets it for now.
+    Close,
+    /// It may go on.
+    Reopen,
     /// A person: nobody else gets it, and those who have it leave it.
     Abort,
     /// A person: the stage that is held counts as healthy.
@@ -45,9 +51,9 @@ pub enum Input {
 pub enum State {
     /// A stage is watched.
     Running,
-    /// Too many hosts of the stage have said nothing.
+    /// Too many hosts of the stage have said nothing, or the signed schedule does not let the next one begin yet.
     Holding,
-    /// A person stopped it for now.
+    /// A person, or the policy of a ring, stopped it for now.
     Paused,
     /// Nobody else gets it, and it is recalled. Final.
     Halted,
@@ -151,7 +157,12 @@ pub struct Running {
     replacements: Vec<HostIndex>,
     is_started: bool,
     is_paused: bool,
+    is_closed: bool,
     is_holding: bool,
+    /// The next stage is to begin, and may not yet.
+    waits_until_ms: Option<Ms>,
+    /// By stage, from when on its hosts may have it.
+    opens_ms: Vec<Ms>,
     is_complete: bool,
     is_open: bool,
     last: Option<Decision>,
@@ -173,7 +184,10 @@ impl Running {
             replacements: Vec::new(),
             is_started: false,
             is_paused: false,
+            is_closed: false,
             is_holding: false,
+            waits_until_ms: None,
+            opens_ms: spec.opens_ms(),
             is_complete: false,
             is_open: false,
             last: None,
@@ -190,7 +204,7 @@ impl Running {
             Input::Start => {
                 if !self.is_started {
                     self.is_started = true;
-                    self.begin_stage();
+                    self.begin_or_wait();
                 }
                 None
             }
@@ -200,16 +214,17 @@ impl Running {
                 None
             }
             Input::Tick => self.gate.tick(at_ms),
-            Input::Pause => {
-                self.is_paused = true;
-                self.gate.pause();
+            Input::Begin => {
+                if self.waits_until_ms.is_some() && !self.is_paused && !self.is_closed && !self.gate.is_halted() {
+                    self.waits_until_ms = None;
+                    self.begin_stage();
+                }
                 None
             }
-            Input::Resume => {
-                self.is_paused = false;
-                self.gate.resume();
-                None
-            }
+            Input::Pause => self.stop(true, self.is_closed),
+            Input::Resume => self.stop(false, self.is_closed),
+            Input::Close => self.stop(self.is_paused, true),
+            Input::Reopen => self.stop(self.is_paused, false),
             Input::Abort => self.gate.abort(at_ms),
             Input::Promote => self.gate.promote(at_ms),
             Input::Open => {
@@ -218,6 +233,16 @@ impl Running {
             }
         };
         self.follow(decision)
+    }
+
+    fn stop(&mut self, is_paused: bool, is_closed: bool) -> Option<Decision> {
+        (self.is_paused, self.is_closed) = (is_paused, is_closed);
+        if is_paused || is_closed {
+            self.gate.pause();
+        } else {
+            self.gate.resume();
+        }
+        None
     }
 
     fn host(&mut self, host: HostIndex, event: Event) -> Option<Decision> {
@@ -250,13 +275,23 @@ impl Running {
         let decision = decision?;
         self.is_holding = matches!(decision.verdict, Verdict::Hold);
         match decision.verdict {
-            Verdict::Advance => self.begin_stage(),
+            Verdict::Advance => self.begin_or_wait(),
             Verdict::Complete => self.is_complete = true,
             Verdict::Replace { .. } => self.replace(),
             Verdict::Hold | Verdict::Halt { .. } => {}
         }
         self.last = Some(decision.clone());
         Some(decision)
+    }
+
+    /// The rollout's clock is never ahead of the real one: what it has reached is past.
+    fn begin_or_wait(&mut self) {
+        let opens_ms = self.opens_ms.get(self.gate.stage() as usize).copied().unwrap_or(0);
+        if opens_ms > self.at_ms {
+            self.waits_until_ms = Some(opens_ms);
+        } else {
+            self.begin_stage();
+        }
     }
 
     fn begin_stage(&mut self) {
@@ -271,6 +306,8 @@ impl Running {
 
     fn replace(&mut self) {
         let mut hosts = Vec::new();
+        let at_ms = self.at_ms;
+        self.roster.bound(self.spec.members.iter().map(|members| members.schedule.end_at(at_ms)));
         self.roster.replace(&self.gate.silent(), &mut hosts);
         self.gate.replace(self.at_ms, &hosts);
         self.chosen(&hosts);
@@ -301,8 +338,8 @@ impl Running {
             (self.gate.is_halted(), State::Halted),
             (self.is_open, State::Open),
             (self.is_complete, State::Complete),
-            (self.is_paused, State::Paused),
-            (self.is_holding, State::Holding),
+            (self.is_paused || self.is_closed, State::Paused),
+            (self.is_holding || self.waits_until_ms.is_some(), State::Holding),
         ];
         found.into_iter().find(|(is_so, _)| *is_so).map_or(State::Running, |(_, state)| state)
     }
@@ -329,6 +366,18 @@ impl Running {
     #[must_use]
     pub fn is_due(&self, at_ms: Ms, has_news: bool) -> bool {
         self.gate.next_ms().is_some_and(|due_ms| due_ms <= at_ms) || (self.is_holding && has_news)
+    }
+
+    /// Whether the policy of a ring stopped it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Until when the next stage waits for the signed schedule, on the real clock; then `Begin` is due.
+    #[must_use]
+    pub fn waits_until_ms(&self) -> Option<Ms> {
+        self.waits_until_ms.filter(|_| !self.gate.is_halted())
     }
 
     /// Whether `Open` is due.

@@ -1,10 +1,13 @@
 //! What is fixed at a rollout's start. It is stored once and never changed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{Bucket, Rules};
 use crate::plan::{
-    plan, Candidate, Evidence, Fleet, HostId, Plan, PlanError, Policy, Roster, Stratum, Traits, LISTED_MAX,
+    plan, Candidate, Cohort, Evidence, Fleet, HostId, Plan, PlanError, Policy, Roster, Schedule, Stratum, Traits,
+    LISTED_MAX,
 };
 use crate::{HostIndex, Ms};
 
@@ -13,6 +16,10 @@ use crate::{HostIndex, Ms};
 pub struct Kin {
     /// The stratum's name, as the hosts in it know it.
     pub name: String,
+    /// Their ring.
+    pub ring: String,
+    /// From when on offline keys let the ring have it.
+    pub schedule: Schedule,
     /// In what they are alike.
     pub traits: Traits,
     /// The hosts, each with its bucket for this content, in any order.
@@ -25,8 +32,25 @@ pub struct Kin {
 pub struct Members {
     /// The stratum's name.
     pub stratum: String,
+    /// Their ring.
+    pub ring: String,
+    /// From when on offline keys let the ring have it.
+    pub schedule: Schedule,
     /// Buckets and ids.
     pub hosts: Vec<(u32, HostId)>,
+}
+
+impl Members {
+    /// From when on a host may have it. One that never may is none of a rollout's hosts.
+    fn opens_ms(&self, bucket: u32) -> Ms {
+        self.schedule.opens_ms(bucket).unwrap_or(Ms::MAX)
+    }
+
+    /// From when on all hosts of a bucket before `to` may have it.
+    fn last_opens_ms(&self, to: u64) -> Option<Ms> {
+        let count = self.hosts.partition_point(|(bucket, _)| u64::from(*bucket) < to);
+        self.hosts.get(count.checked_sub(1)?).map(|(bucket, _)| self.opens_ms(*bucket))
+    }
 }
 
 /// What a rollout is of, and what was known when it was started.
@@ -89,7 +113,8 @@ impl Spec {
         };
         let fleet = Fleet { strata: kin.iter().map(stratum).collect() };
         let plan = plan(&fleet, &start.policy, &start.evidence)?;
-        let members = kin.into_iter().map(|kin| Members { stratum: kin.name, hosts: kin.hosts }).collect();
+        let of = |kin: Kin| Members { stratum: kin.name, ring: kin.ring, schedule: kin.schedule, hosts: kin.hosts };
+        let members = kin.into_iter().map(of).collect();
         let Start { content, name, version, rules, known, .. } = start;
         Ok(Self { content, name, version, plan, rules, members, known })
     }
@@ -104,6 +129,32 @@ impl Spec {
     /// The hosts' ids, by number.
     pub fn ids(&self) -> impl Iterator<Item = &HostId> {
         self.members.iter().flat_map(|members| members.hosts.iter().map(|(_, id)| id))
+    }
+
+    /// The rings whose hosts it is for.
+    #[must_use]
+    pub fn rings(&self) -> BTreeSet<&str> {
+        self.members.iter().map(|members| members.ring.as_str()).collect()
+    }
+
+    /// For each stage, from when on the signed schedule lets all of its hosts have it.
+    #[must_use]
+    pub fn opens_ms(&self) -> Vec<Ms> {
+        let by_name: BTreeMap<&str, &Members> =
+            self.members.iter().map(|members| (members.stratum.as_str(), members)).collect();
+        let mut by_id: BTreeMap<&HostId, Ms> = BTreeMap::new();
+        for members in &self.members {
+            let of = |(bucket, id)| (id, members.opens_ms(bucket));
+            by_id.extend(members.hosts.iter().take(LISTED_MAX).map(|(bucket, id)| of((*bucket, id))));
+        }
+        let opens_ms = |cohort: &Cohort| match cohort {
+            Cohort::Hosts(hosts) => hosts.iter().filter_map(|id| by_id.get(id).copied()).max(),
+            Cohort::Ranges(ranges) => {
+                let of = ranges.iter().filter_map(|range| by_name.get(range.stratum.as_str())?.last_opens_ms(range.to));
+                of.max()
+            }
+        };
+        self.plan.stages.iter().map(|stage| opens_ms(&stage.cohort).unwrap_or(0)).collect()
     }
 
     /// The hosts as the plan counts them.

@@ -170,15 +170,15 @@ impl State {
 }
 
 impl HostPart {
-    /// The name of the hosts that are like this one: the same for the server that plans and for the host that looks itself up in the
-    /// director's document, so it has only what a name there may have.
+    /// The name of the hosts of a ring that are like this one: the same for the server that plans and for the host that looks itself up
+    /// in the director's document, so it has only what a name there may have.
     #[must_use]
-    pub fn stratum(&self) -> String {
+    pub fn stratum(&self, ring: &str) -> String {
         let Self { kernel, distribution, architecture, agent_version, workload, .. } = self;
         // FNV-1a, 64 bits: it tells strata apart whose readable parts are alike. Nobody gains by a collision: two kinds of hosts in one stratum.
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         let mut name = String::new();
-        for part in [kernel, distribution, architecture, agent_version, workload] {
+        for part in [ring, kernel, distribution, architecture, agent_version, workload] {
             for byte in part.bytes().chain([0]) {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
             }
@@ -251,7 +251,7 @@ mod tests {
         };
         let strata =
             [host("6.1", "web"), host("6-1", "web"), host("6.1", ""), host("\u{e9}\u{2026}", &"x".repeat(256))];
-        let names: std::collections::BTreeSet<String> = strata.iter().map(HostPart::stratum).collect();
+        let names: std::collections::BTreeSet<String> = strata.iter().map(|host| host.stratum("early")).collect();
         assert_eq!(names.len(), strata.len(), "{names:?}");
         for name in names {
             assert!(
@@ -259,7 +259,9 @@ mod tests {
             );
         }
         let other_name = HostPart { name: "db-1".into(), ..host("6.1", "web") };
-        assert_eq!(other_name.stratum(), host("6.1", "web").stratum(), "a host's own name is no kind");
+        let web = host("6.1", "web");
+        assert_eq!(other_name.stratum("early"), web.stratum("early"), "a host's own name is no kind");
+        assert_ne!(web.stratum("broad"), web.stratum("early"), "rings are told apart");
     }
 
     #[test]

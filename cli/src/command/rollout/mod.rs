@@ -1,6 +1,7 @@
 //! `watertight rollout ...`: content to a fleet, in stages, behind the health gate of the server.
 
 mod api;
+mod ring;
 mod words;
 
 use std::io::Write as _;
@@ -50,6 +51,10 @@ enum RolloutCommand {
     Promote(ChangeArgs),
     /// Say why a host is on its version.
     Why(WhyArgs),
+    /// Say what the rings may begin, and when.
+    Rings(RingsArgs),
+    /// Say something else of a ring: delay, pause, pin, one release behind, maintenance window.
+    Ring(ring::RingArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -129,6 +134,15 @@ struct WhyArgs {
     output: Form,
 }
 
+#[derive(Debug, clap::Args)]
+struct RingsArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// Form of the answer.
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Form,
+}
+
 /// Forms of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Form {
@@ -160,6 +174,11 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<u8> {
         RolloutCommand::Why(args) => {
             let path = format!("/v1/hosts/{}/why", plain(&args.host));
             tell(args.output, args.api.open()?.get(&path)?, words::why)
+        }
+        RolloutCommand::Rings(args) => tell(args.output, args.api.open()?.get("/v1/rings")?, words::rings),
+        RolloutCommand::Ring(args) => {
+            let answer = args.api.open()?.post(&format!("/v1/rings/{}", plain(&args.ring)), &args.body())?;
+            tell(args.output, answer, words::ring)
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use watertight_content_repo::time::Moment;
 use watertight_host::printable::printable;
 
 fn text(value: &Value, name: &str) -> String {
@@ -34,17 +35,82 @@ pub(super) fn plan(plan: &Value) -> String {
         }
         _ => {}
     }
-    for stage in list(plan, "stages") {
+    for left in list(plan, "left_out") {
+        let _ = writeln!(words, "not for ring {}: {}", text(left, "ring"), text(left, "why"));
+    }
+    let stages = list(plan, "stages").count();
+    for (place, stage) in (1..).zip(list(plan, "stages")) {
         let named: Vec<String> = list(stage, "named").filter_map(Value::as_str).map(printable).collect();
-        let named = if named.is_empty() { "by chance".to_owned() } else { named.join(" ") };
+        let named = match named.as_slice() {
+            [] if place == stages => "all that are not held back".to_owned(),
+            [] => "by chance".to_owned(),
+            named => named.join(" "),
+        };
         let _ = writeln!(
             words,
-            "  stage {}: {} hosts have it; {named}",
+            "  stage {}: {} hosts have it; {named}{}",
             number(stage, "number"),
-            number(stage, "hosts_so_far")
+            number(stage, "hosts_so_far"),
+            match number(stage, "not_before_ms") {
+                0 => String::new(),
+                from_ms => format!("; not before {}, by the signed schedule", moment(from_ms)),
+            }
         );
     }
     words
+}
+
+/// What was said of the rings.
+pub(super) fn rings(rings: &Value) -> String {
+    match rings.as_array().map(Vec::as_slice) {
+        None | Some([]) => "nothing was said of any ring: each begins what the signed schedule lets it\n".to_owned(),
+        Some(all) => all.iter().map(ring).collect(),
+    }
+}
+
+/// What was said of one.
+pub(super) fn ring(told: &Value) -> String {
+    let policy = told.get("policy").unwrap_or(&Value::Null);
+    let mut words = vec![format!("ring {}", text(told, "ring"))];
+    if number(policy, "delay_h") > 0 {
+        words.push(format!("begins a release {} h after its signed earliest time", number(policy, "delay_h")));
+    }
+    if text(policy, "channel") == "one_behind" {
+        words.push("follows the release before the newest".to_owned());
+    }
+    if let Some(pause) = policy.get("pause").filter(|pause| !pause.is_null()) {
+        words.push(format!("paused until {}: {}", at(pause), text(pause, "note")));
+    }
+    if let Some(pin) = policy.get("pin").filter(|pin| !pin.is_null()) {
+        let exception = pin.get("exception").unwrap_or(&Value::Null);
+        words.push(format!(
+            "pinned to version {} until {}: {}",
+            number(pin, "version"),
+            at(exception),
+            text(exception, "note")
+        ));
+    }
+    if let Some(window) = policy.get("window").filter(|window| !window.is_null()) {
+        let time = |name: &str| format!("{:02}:{:02}", number(window, name) / 60, number(window, name) % 60);
+        words.push(format!("begins something new from {} to {} UTC", time("from_minute"), time("to_minute")));
+    }
+    let closed = text(told, "closed");
+    if !closed.is_empty() {
+        words.push(format!("begins nothing now, {closed}"));
+    }
+    if words.len() == 1 {
+        words.push("begins what the signed schedule lets it".to_owned());
+    }
+    format!("{}\n", words.join("; "))
+}
+
+/// The end of an exception.
+fn at(exception: &Value) -> String {
+    moment(number(exception, "until_ms"))
+}
+
+fn moment(at_ms: u64) -> String {
+    Moment::from_unix_s(i64::try_from(at_ms / 1_000).unwrap_or(i64::MAX)).to_string()
 }
 
 /// How a rollout stands, in a line.

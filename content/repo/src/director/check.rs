@@ -267,8 +267,9 @@ fn check_pack(pack: &SignedPack, packs: &[SignedPack], host: &Host, seen: &Seen,
         return Err(Refusal::WrongRing { content, ring: host.ring.clone() });
     };
     let allowed_per_million = ring.per_million_at(now);
-    let host_per_million = per_million(bucket(content, &host.id));
-    if host_per_million < allowed_per_million {
+    let bucket = bucket(content, &host.id);
+    let host_per_million = per_million(bucket);
+    if u64::from(bucket) < watertight_fleet::plan::buckets_of(allowed_per_million) {
         Ok(())
     } else {
         Err(Refusal::OutsideSchedule { content, ring: host.ring.clone(), allowed_per_million, host_per_million })

@@ -4,6 +4,7 @@
 //! agent.rs     enrol, renew, check in, wait        records.rs  health, crashes, alerts
 //! operator.rs  hosts, tokens, audit, status        content.rs  the repository's files
 //! rollouts.rs  rollouts, and why a host runs what it runs
+//! rings.rs     what a ring may begin, and when
 //! page.rs      the status page                     answer.rs   bodies, answers, refusals
 //! counters.rs  how often what was done
 //! ```
@@ -15,6 +16,7 @@ mod counters;
 mod operator;
 mod page;
 mod records;
+mod rings;
 mod rollouts;
 mod status;
 
@@ -59,6 +61,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/rollouts/plan", post(rollouts::plan))
         .route("/v1/rollouts/{id}", get(rollouts::one))
         .route("/v1/rollouts/{id}/{change}", post(rollouts::change))
+        .route("/v1/rings", get(rings::all))
+        .route("/v1/rings/{ring}", post(rings::set))
         .route("/v1/buckets", get(operator::buckets))
         .route("/v1/enrol-tokens", post(operator::make_enrol_token))
         .route("/v1/operator-tokens", post(operator::make_operator_token))

@@ -56,6 +56,8 @@ const WEEK_MS: u64 = 7 * 24 * 3_600_000;
         super::rollouts::one,
         super::rollouts::change,
         super::rollouts::why,
+        super::rings::all,
+        super::rings::set,
         buckets,
         make_enrol_token,
         make_operator_token,
@@ -199,7 +201,7 @@ pub(super) fn entry(actor: Actor, action: Action, subject: &str, reason: String)
     Ok(AuditEntry { at_ms: now_ms(), actor: actor.name, action, subject, reason })
 }
 
-fn name(what: &str, name: &str) -> Result<(), Refusal> {
+pub(super) fn name(what: &str, name: &str) -> Result<(), Refusal> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
     if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(is_plain) {
         return Ok(());

@@ -1,6 +1,6 @@
 //! Each moment: hosts are looked at, evidence is heard, the gate is asked, and the director's document follows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -10,9 +10,9 @@ use watertight_fleet::rollout::{Input, Look, State};
 use watertight_fleet::{HostIndex, Ms};
 use watertight_fleet_wire::records::Record;
 
-use super::director::{publish_wanted, Wanted};
+use super::director::{publish_wanted, Strata, Wanted};
 use super::live::Live;
-use super::{evidence, Held, RolloutError, Rollouts};
+use super::{evidence, rings, Held, RolloutError, Rollouts};
 use crate::clock::now_ms;
 use crate::hosts::Pace;
 use crate::server::Server;
@@ -33,6 +33,8 @@ const AGAIN_MS: u64 = 1_000;
 const FOLLOWED_MS: Ms = 7 * 24 * 3_600_000;
 /// Between two moments that are further apart the server was away, and hosts could not be heard.
 const AWAY_MS: u64 = 10_000;
+/// Clocks of hosts may be behind by so much: a host that looks too early refuses, and looks again minutes later.
+const CLOCKS_APART_MS: u64 = 15_000;
 /// No host promises to come later than this.
 const PROMISE_MS_MAX: u64 = 3_600_000;
 /// Strata that came after a rollout's start are looked for so often.
@@ -66,6 +68,7 @@ impl Rollouts {
         let now_ms = now_ms();
         held.rollouts.values_mut().for_each(|live| live.look(now_ms));
         for (number, id) in followed(&held) {
+            self.follow_policies(server, &mut held, number, now_ms).await?;
             let Some(live) = held.rollouts.get_mut(&number) else { continue };
             let mut inputs = Vec::new();
             if has_news {
@@ -76,6 +79,10 @@ impl Rollouts {
             if live.running.is_due(clock_ms, !inputs.is_empty()) {
                 inputs.push(Input::Tick);
             }
+            let is_allowed = |until_ms: u64| now_ms >= until_ms.saturating_add(CLOCKS_APART_MS);
+            if live.running.state() == State::Holding && live.running.waits_until_ms().is_some_and(is_allowed) {
+                inputs.push(Input::Begin);
+            }
             if live.running.opens(live.started_ms, clock_ms) {
                 inputs.push(Input::Open);
             }
@@ -85,6 +92,32 @@ impl Rollouts {
         }
         self.follow(server, &mut held).await;
         Ok(())
+    }
+
+    /// Stops a rollout that the policy of one of its rings has closed, and lets it go on afterwards.
+    async fn follow_policies(
+        &self,
+        server: &Server,
+        held: &mut Held,
+        number: u64,
+        now_ms: u64,
+    ) -> Result<(), RolloutError> {
+        let Some(live) = held.rollouts.get(&number) else { return Ok(()) };
+        let closed = rings::closed(&held.policies, &live.running, now_ms);
+        if live.running.is_closed() == closed.is_some() || !live.running.state().is_under_way() {
+            return Ok(());
+        }
+        let (id, is_closed) = (live.id(), closed.is_some());
+        let why = closed.unwrap_or_else(|| "the policies of its rings let it go on".to_owned());
+        let (input, word) = if is_closed { (Input::Close, "close") } else { (Input::Reopen, "reopen") };
+        let audit = AuditEntry {
+            at_ms: now_ms,
+            actor: "policy".to_owned(),
+            action: format!("rollout_{word}"),
+            subject: id.clone(),
+            reason: why.clone(),
+        };
+        self.move_on(server, held, &id, vec![input], Some(why), vec![audit]).await
     }
 
     /// Lets the director's document follow the rollouts.
@@ -103,7 +136,10 @@ impl Rollouts {
             (held.strata, held.strata_ms) = (strata(server), now_ms);
         }
         let rollouts = held.rollouts.values().map(|live| (&live.running, live.started_ms));
-        let wanted = Wanted::of(rollouts, &held.strata);
+        let is_closed = |ring: &str, version| {
+            held.policies.get(ring).is_some_and(|policy| policy.closed_for(version, now_ms).is_some())
+        };
+        let wanted = Wanted::of(rollouts, &held.strata, is_closed);
         let is_same = held.wanted.as_ref() == Some(&wanted);
         let is_fresh = is_same && now_ms.abs_diff(held.compared_ms) < COMPARED_EVERY_MS;
         if is_fresh || now_ms.abs_diff(held.failed_ms) < AGAIN_MS {
@@ -130,32 +166,34 @@ impl Rollouts {
 }
 
 /// The strata of all hosts that are not revoked.
-fn strata(server: &Server) -> BTreeSet<String> {
+fn strata(server: &Server) -> Strata {
     let cells = server.hosts.all();
     let of = cells.iter().filter_map(|cell| {
         let host = cell.lock();
-        host.row.revoked_ms.is_none().then(|| host.row.seen.state.host.clone().unwrap_or_default())
+        let part = || host.row.seen.state.host.clone().unwrap_or_default();
+        host.row.revoked_ms.is_none().then(|| (part().stratum(&host.row.ring), host.row.ring.clone()))
     });
-    of.map(|host| host.stratum()).collect()
+    of.collect()
 }
 
 /// The rollouts to which hosts still have something to say. One whose content a newer one replaces has had its time: that hosts leave it
 /// says nothing against it.
 fn followed(held: &Held) -> Vec<(u64, String)> {
-    let mut replaced = BTreeSet::new();
+    let mut replaced: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut followed = Vec::new();
     for (number, live) in held.rollouts.iter().rev() {
-        let (state, name) = (live.running.state(), live.running.spec().name.as_str());
+        let (state, spec) = (live.running.state(), live.running.spec());
+        let replaced = replaced.entry(&spec.name).or_default();
         let is_followed = match state {
             State::Halted => live.clock_ms().saturating_sub(live.running.at_ms()) < FOLLOWED_MS,
             State::Open => false,
-            State::Running | State::Holding | State::Paused | State::Complete => !replaced.contains(name),
+            State::Running | State::Holding | State::Paused | State::Complete => !spec.rings().is_subset(replaced),
         };
         if is_followed {
             followed.push((*number, live.id()));
         }
         if state != State::Halted {
-            replaced.insert(name);
+            replaced.extend(spec.rings());
         }
     }
     followed.reverse();

@@ -4,7 +4,7 @@
 //! What is wanted follows from the rollouts alone, and is compared with what is published: a server that was killed between a decision
 //! and its publication publishes it when it starts again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use watertight_content_repo::store::{MemoryDisk, Store};
 use watertight_content_repo::time::Moment;
 use watertight_content_repo::{client, release};
 use watertight_fleet::plan::{HostId, LISTED_MAX};
-use watertight_fleet::rollout::{Running, State};
+use watertight_fleet::rollout::{Members, Running, State};
 
 const DAY_S: i64 = 24 * 3600;
 const TIMESTAMP: &str = "metadata/timestamp.json";
@@ -93,11 +93,17 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Of these rollouts, the oldest first, each with the time of its start. `strata` are those of the fleet now.
+    /// Of these rollouts, the oldest first, each with the time of its start. `strata` are those of the fleet now, each with its ring.
+    /// A ring that is closed to a version begins nothing, and who has that version is not told to run an older one.
     #[must_use]
-    pub fn of<'a>(rollouts: impl DoubleEndedIterator<Item = (&'a Running, u64)>, strata: &BTreeSet<String>) -> Self {
+    pub fn of<'a>(
+        rollouts: impl DoubleEndedIterator<Item = (&'a Running, u64)>,
+        strata: &Strata,
+        is_closed: impl Fn(&str, u64) -> bool,
+    ) -> Self {
         let mut wanted = Self::default();
-        let mut closed: BTreeSet<&str> = BTreeSet::new();
+        // Rings that have nothing older of a name.
+        let mut closed: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (running, started_ms) in rollouts.rev() {
             let (spec, state) = (running.spec(), running.state());
             let Ok(content) = spec.content.parse::<ContentId>() else { continue };
@@ -106,26 +112,29 @@ impl Wanted {
                 wanted.recall.insert(content);
                 continue;
             }
-            if closed.contains(spec.name.as_str()) {
-                continue;
-            }
+            let closed = closed.entry(&spec.name).or_default();
+            closed.extend(spec.rings().into_iter().filter(|ring| is_closed(ring, spec.version)));
+            let rings: BTreeSet<&str> = spec.rings().difference(closed).copied().collect();
             // Who has it stays with it: while it is paused, older content of the name is nobody's either, and after it is open, nobody's any more.
             if matches!(state, State::Paused | State::Open) {
-                closed.insert(&spec.name);
+                closed.extend(&rings);
             }
             if state != State::Paused {
                 let begun = Moment::from_unix_s(i64::try_from(started_ms / 1000).unwrap_or(i64::MAX));
                 let entry =
                     |cohort| Entry { content, cohort, not_before: begun, not_after: begun.plus_s(ENTRY_LIFE_S) };
-                wanted.entries.extend(cohorts(running, strata).into_iter().map(entry));
+                wanted.entries.extend(cohorts(running, strata, &rings).into_iter().map(entry));
             }
         }
         wanted
     }
 }
 
-/// Who may have a rollout's content now, in parts that the document has room for.
-fn cohorts(running: &Running, strata: &BTreeSet<String>) -> Vec<Cohort> {
+/// Strata of a fleet, each with its ring.
+pub type Strata = BTreeMap<String, String>;
+
+/// Who of these rings may have a rollout's content now, in parts that the document has room for.
+fn cohorts(running: &Running, strata: &Strata, rings: &BTreeSet<&str>) -> Vec<Cohort> {
     let (mut hosts, mut ranges) = (BTreeSet::new(), Vec::new());
     for cohort in running.cohorts() {
         match cohort {
@@ -141,13 +150,27 @@ fn cohorts(running: &Running, strata: &BTreeSet<String>) -> Vec<Cohort> {
     };
     if matches!(running.state(), State::Complete | State::Open) {
         // Hosts that came, or came back, since the start are of strata that its plan may not have.
-        let mut all = strata.clone();
-        all.extend(running.spec().members.iter().map(|members| members.stratum.clone()));
-        ranges = all.into_iter().map(|stratum| HashRange { stratum, from: 0, to }).collect();
+        let mut all: BTreeSet<&str> = of_rings(strata.iter().map(|(stratum, ring)| (ring, stratum)), rings);
+        all.extend(of_rings(running.spec().members.iter().map(|members| (&members.ring, &members.stratum)), rings));
+        ranges = all.into_iter().map(|stratum| HashRange { stratum: stratum.to_owned(), from: 0, to }).collect();
+    }
+    let members = &running.spec().members;
+    if members.iter().any(|members| !rings.contains(members.ring.as_str())) {
+        let others = members.iter().filter(|members| !rings.contains(members.ring.as_str()));
+        let others: Vec<&Members> = others.collect();
+        ranges.retain(|range| others.iter().all(|members| members.stratum != range.stratum));
+        others.iter().flat_map(|members| &members.hosts).for_each(|(_, host)| {
+            hosts.remove(host);
+        });
     }
     let hosts: Vec<HostId> = hosts.into_iter().collect();
     let lists = hosts.chunks(LISTED_MAX).map(|part| Cohort::Hosts(part.to_vec()));
     lists.chain(ranges.chunks(RANGES_MAX).map(|part| Cohort::Ranges(part.to_vec()))).collect()
+}
+
+/// The names of the strata that are of these rings.
+fn of_rings<'a>(strata: impl Iterator<Item = (&'a String, &'a String)>, rings: &BTreeSet<&str>) -> BTreeSet<&'a str> {
+    strata.filter(|(ring, _)| rings.contains(ring.as_str())).map(|(_, stratum)| stratum.as_str()).collect()
 }
 
 /// Publishes what is wanted if something else is published, its lease is half over, or the timestamp's life is. Says whether it did.
@@ -242,7 +265,7 @@ pub fn signed_packs(folder: &Path, now: Moment) -> anyhow::Result<(Vec<SignedPac
 #[cfg(test)]
 mod tests {
     use watertight_fleet::gate::{Event, Rules};
-    use watertight_fleet::plan::{Evidence, Lane, Policy, Traits};
+    use watertight_fleet::plan::{Evidence, Lane, Policy, Schedule, Traits};
     use watertight_fleet::rollout::{Input, Kin, Spec, Start};
 
     use super::*;
@@ -253,10 +276,15 @@ mod tests {
 
     /// A rollout to one host, begun.
     fn begun(letter: char, version: u64) -> Running {
+        begun_for("early", letter, version)
+    }
+
+    fn begun_for(ring: &str, letter: char, version: u64) -> Running {
         let any = || "any".to_owned();
         let traits =
             Traits { kernel: any(), distribution: any(), architecture: any(), agent_version: any(), workload: any() };
-        let kin = Kin { name: any(), traits, hosts: vec![(7, HostId("h".to_owned()))] };
+        let hosts = vec![(7, HostId(format!("{ring}-h")))];
+        let kin = Kin { name: format!("{ring}-any"), ring: ring.to_owned(), schedule: Schedule::open(), traits, hosts };
         let start = Start {
             content: id(letter).to_string(),
             name: "linux".into(),
@@ -282,7 +310,7 @@ mod tests {
     }
 
     fn started(rollouts: &[Running]) -> Vec<ContentId> {
-        let wanted = Wanted::of(rollouts.iter().map(|running| (running, 5_000)), &BTreeSet::new());
+        let wanted = Wanted::of(rollouts.iter().map(|running| (running, 5_000)), &Strata::new(), |_, _| false);
         wanted.entries.iter().map(|entry| entry.content).collect()
     }
 
@@ -301,23 +329,46 @@ mod tests {
         let mut rollouts = [complete('a', 1), begun('b', 2)];
         rollouts[1].take(2, Input::Abort);
         assert_eq!(started(&rollouts), [id('a')]);
-        let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &BTreeSet::new());
+        let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &Strata::new(), |_, _| false);
         assert_eq!((wanted.recall, wanted.is_under_way), ([id('b')].into(), false));
+    }
+
+    #[test]
+    fn a_ring_that_has_the_newer_content_takes_the_older_one_from_no_other_ring() {
+        let mut newer = begun_for("broad", 'b', 2);
+        newer.take(2, Input::Pause);
+        let rollouts = [complete('a', 1), begun_for("broad", 'a', 1), newer];
+        assert_eq!(started(&rollouts), [id('a')], "ring early goes on with it, ring broad is paused");
+    }
+
+    #[test]
+    fn a_ring_that_is_closed_begins_nothing_and_goes_back_to_nothing() {
+        let rollouts = [complete('a', 1), complete('b', 2)];
+        let wanted = |closed: fn(&str, u64) -> bool| {
+            let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &Strata::new(), closed);
+            wanted.entries.iter().map(|entry| entry.content).collect::<Vec<_>>()
+        };
+        assert_eq!(wanted(|ring, _| ring == "broad"), [id('b'), id('a')]);
+        assert_eq!(wanted(|ring, _| ring == "early"), []);
+        assert_eq!(wanted(|_, version| version == 2), [], "pinned to 1: who has 2 is not taken back");
+        assert_eq!(wanted(|_, version| version == 1), [id('b')]);
     }
 
     #[test]
     fn hosts_of_strata_that_came_later_have_what_is_complete_and_the_holdback_what_is_open() {
         let mut rollouts = [complete('a', 1)];
         let ranges = |rollouts: &[Running]| {
-            let strata = ["new".to_owned()].into();
-            let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &strata);
+            let strata = [("new", "early"), ("not-its", "broad")]
+                .map(|(stratum, ring)| (stratum.to_owned(), ring.to_owned()))
+                .into();
+            let wanted = Wanted::of(rollouts.iter().map(|running| (running, 0)), &strata, |_, _| false);
             let ranges = wanted.entries.into_iter().filter_map(|entry| match entry.cohort {
                 Cohort::Ranges(ranges) => Some(ranges),
                 Cohort::Hosts(_) => None,
             });
             ranges.flatten().map(|range| (range.stratum, range.to)).collect::<Vec<_>>()
         };
-        let all = [("any".to_owned(), BUCKETS), ("new".to_owned(), BUCKETS)];
+        let all = [("early-any".to_owned(), BUCKETS), ("new".to_owned(), BUCKETS)];
         assert_eq!(ranges(&rollouts), all, "one host: nobody is held back");
         rollouts[0].take(9, Input::Open);
         assert_eq!((rollouts[0].state(), ranges(&rollouts)), (State::Open, all.to_vec()));

@@ -4,6 +4,7 @@
 //! start.rs     a wish -> pack, hosts, plan              live.rs      a rollout as it is held: journal, clock, hosts
 //! carry.rs     each moment: look, store, take in        evidence.rs  records of hosts -> inputs
 //! director.rs  rollouts -> the signed document          tell.rs      status, and why a host runs what it runs
+//! rings.rs     what customers say of their rings
 //! ```
 //! Inputs are stored before anything follows from them, and all that follows can be had again from them (`watertight-fleet`, `rollout`):
 //! a server that was killed stands where it stood. The journal's numbers are what keeps two that carry out one rollout apart.
@@ -12,6 +13,7 @@ mod carry;
 pub mod director;
 mod evidence;
 mod live;
+mod rings;
 mod start;
 mod tell;
 
@@ -27,6 +29,7 @@ use crate::store::{AuditEntry, StoreError};
 use director::Keys;
 use live::Live;
 
+pub use rings::{LeftOut, RingAnswer};
 pub use start::{PlanAnswer, PlannedStage, Wish};
 pub use tell::{DecisionAnswer, RolloutAnswer, WhyAnswer};
 
@@ -64,13 +67,14 @@ pub struct Rollouts {
 struct Held {
     is_read: bool,
     rollouts: BTreeMap<u64, Live>,
+    policies: rings::Policies,
     /// What the document said when it was compared last, and when that was.
     wanted: Option<director::Wanted>,
     compared_ms: u64,
     /// When it could not be published.
     failed_ms: u64,
     /// Strata of the fleet, and when they were looked for.
-    strata: std::collections::BTreeSet<String>,
+    strata: director::Strata,
     strata_ms: u64,
 }
 
@@ -121,7 +125,13 @@ impl Rollouts {
             (Input::Pause | Input::Resume | Input::Promote, State::Complete | State::Open) => {
                 return refuse("it has ended")
             }
+            (Input::Resume, State::Paused) if live.running.is_closed() => {
+                return refuse("the policy of a ring stopped it, and it goes on by itself: `watertight rollout rings`")
+            }
             (Input::Resume, State::Running | State::Holding) => return refuse("it was not paused"),
+            (Input::Promote, State::Holding) if live.running.waits_until_ms().is_some() => {
+                return refuse("the signed schedule holds it: no host would begin it before")
+            }
             (Input::Promote, State::Running | State::Paused) => return refuse("only a hold is ended by a person"),
             _ => {}
         }
@@ -176,6 +186,7 @@ impl Rollouts {
             let journal = server.store.journal(row.number).await?;
             rollouts.insert(row.number, Live::read(&row, &journal, &server.hosts)?);
         }
+        held.policies = rings::read(server).await?;
         (held.rollouts, held.is_read) = (rollouts, true);
         self.heard(); // what came while nobody listened
         Ok(())

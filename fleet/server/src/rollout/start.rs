@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use watertight_content_repo::director::bucket;
-use watertight_content_repo::release::{ContentId, SignedPack};
+use watertight_content_repo::release::{ContentId, Ring, SignedPack};
 use watertight_content_repo::time::Moment;
 use watertight_fleet::gate::Rules;
-use watertight_fleet::plan::{Cohort, Evidence, HostId, Lane, PlanError, Policy, Statistics, Traits};
+use watertight_fleet::plan::{Cohort, Evidence, HostId, Lane, PlanError, Policy, Schedule, Statistics, Traits};
 use watertight_fleet::rollout::{Input, Kin, Spec, Start, State};
 
 use super::live::{id, Entry, Live};
-use super::{director, evidence, Held, RolloutAnswer, RolloutError, Rollouts};
+use super::{director, evidence, rings, Held, LeftOut, RolloutAnswer, RolloutError, Rollouts};
 use crate::clock::now_ms;
 use crate::server::Server;
 use crate::store::{AuditEntry, JournalRow, RolloutRow, StoreError};
@@ -70,6 +70,9 @@ pub struct PlanAnswer {
     pub statistics: String,
     /// From the start to the end of the last stage, if nothing holds it up.
     pub seconds: u64,
+    /// Rings that it is not for, though the signed schedule would let them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// The stages.
     pub stages: Vec<PlannedStage>,
 }
@@ -81,13 +84,15 @@ pub struct PlannedStage {
     pub number: u32,
     /// Hosts that have the content after it.
     pub hosts_so_far: u64,
+    /// The signed schedule does not let it begin before, milliseconds since 1970; 0 if it may at any time.
+    pub not_before_ms: u64,
     /// Who they are, where the stage names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub named: Vec<String>,
 }
 
 impl PlanAnswer {
-    fn of(spec: &Spec) -> Self {
+    fn of(spec: &Spec, left_out: Vec<LeftOut>) -> Self {
         let plan = &spec.plan;
         let share =
             u128::from(plan.hosts) * u128::from(plan.holdback_from) / u128::from(watertight_fleet::plan::BUCKETS);
@@ -96,15 +101,17 @@ impl PlanAnswer {
             Statistics::NoHoldback => "no_holdback",
             Statistics::TooFewHosts => "too_few_hosts",
         };
-        let stage = |stage: &watertight_fleet::plan::Stage| PlannedStage {
+        let (opens_ms, now_ms) = (spec.opens_ms(), now_ms());
+        let stage = |(stage, opens_ms): (&watertight_fleet::plan::Stage, &u64)| PlannedStage {
             number: stage.number,
             hosts_so_far: stage.hosts_so_far,
+            not_before_ms: if *opens_ms > now_ms { *opens_ms } else { 0 },
             named: match &stage.cohort {
                 Cohort::Hosts(hosts) => hosts.iter().map(|host| host.0.clone()).collect(),
                 Cohort::Ranges(_) => Vec::new(),
             },
         };
-        let stages: Vec<PlannedStage> = plan.stages.iter().map(stage).collect();
+        let stages: Vec<PlannedStage> = plan.stages.iter().zip(&opens_ms).map(stage).collect();
         Self {
             content: spec.content.clone(),
             name: spec.name.clone(),
@@ -112,6 +119,7 @@ impl PlanAnswer {
             hosts: plan.hosts,
             held_back: plan.hosts.saturating_sub(u64::try_from(share).unwrap_or(plan.hosts)),
             statistics: statistics.to_owned(),
+            left_out,
             seconds: (plan.policy.lane.stage_ms() / 1000).saturating_mul(stages.len() as u64),
             stages,
         }
@@ -126,7 +134,8 @@ impl Rollouts {
     pub async fn plan(&self, server: &Server, wish: &Wish) -> Result<PlanAnswer, RolloutError> {
         let mut held = self.held.lock().await;
         self.read(server, &mut held).await?;
-        Ok(PlanAnswer::of(&self.spec(server, &held, wish).await?))
+        let (spec, left_out) = self.spec(server, &held, wish).await?;
+        Ok(PlanAnswer::of(&spec, left_out))
     }
 
     /// Begins a rollout.
@@ -141,7 +150,7 @@ impl Rollouts {
         }
         let mut held = self.held.lock().await;
         self.read(server, &mut held).await?;
-        let spec = self.spec(server, &held, wish).await?;
+        let (spec, _) = self.spec(server, &held, wish).await?;
         let number = held.rollouts.last_key_value().map_or(0, |(number, _)| *number).saturating_add(1);
         let heard = server.store.newest_evidence().await?;
         let text = |error: serde_json::Error| StoreError::Failed { why: error.to_string() };
@@ -167,7 +176,7 @@ impl Rollouts {
         self.answer(server, &mut held, &id(number)).await
     }
 
-    async fn spec(&self, server: &Server, held: &Held, wish: &Wish) -> Result<Spec, RolloutError> {
+    async fn spec(&self, server: &Server, held: &Held, wish: &Wish) -> Result<(Spec, Vec<LeftOut>), RolloutError> {
         let folder = self.folder.clone();
         let now = Moment::now();
         let read = tokio::task::spawn_blocking(move || director::signed_packs(&folder, now)).await;
@@ -189,10 +198,12 @@ impl Rollouts {
             known: known.map(|row| (evidence::bucket(&row.bucket), row.last_ms)).collect(),
             content,
         };
-        Spec::plan(start, kin(server, pack, now)?).map_err(|error| match error {
+        let (rings, left_out) = admitted(held, &packs, pack, now)?;
+        let spec = Spec::plan(start, kin(server, &rings, pack)).map_err(|error| match error {
             PlanError::Halted { .. } | PlanError::NoHosts => RolloutError::Conflict(error.to_string()),
             error => RolloutError::Form(error.to_string()),
-        })
+        })?;
+        Ok((spec, left_out))
     }
 }
 
@@ -270,20 +281,54 @@ fn found(held: &Held, content: ContentId, recalled: &BTreeSet<ContentId>) -> Evi
     evidence
 }
 
-/// The hosts that it is for, by stratum: those that are online, of a ring that may have it by now.
-fn kin(server: &Server, pack: &SignedPack, now: Moment) -> Result<Vec<Kin>, RolloutError> {
-    let rings: BTreeSet<&str> = pack
-        .release
-        .rings
-        .iter()
-        .filter(|(_, ring)| ring.per_million_at(now) > 0)
-        .map(|(name, _)| name.as_str())
-        .collect();
-    if rings.is_empty() {
-        let first = pack.release.rings.values().map(|ring| ring.earliest).min();
-        let when = first.map_or_else(String::new, |first| format!(": the first may at {first}"));
-        return Err(RolloutError::Conflict(format!("no ring may have it yet by the signed schedule{when}")));
+/// The rings that it is for now, each with its schedule: those whose first step has come, without those that a rollout of it was for, and
+/// those that their policy leaves out.
+fn admitted<'a>(
+    held: &Held,
+    packs: &[SignedPack],
+    pack: &'a SignedPack,
+    now: Moment,
+) -> Result<(BTreeMap<&'a str, Schedule>, Vec<LeftOut>), RolloutError> {
+    let content = pack.id.to_string();
+    let is_done = |ring: &str| {
+        held.rollouts.values().map(|live| &live.running).any(|running| {
+            let spec = running.spec();
+            spec.content == content && running.state() != State::Halted && spec.rings().contains(ring)
+        })
+    };
+    let waiting = || pack.release.rings.iter().filter(|(name, _)| !is_done(name));
+    let (mut begun, mut left_out) = (BTreeMap::new(), Vec::new());
+    for (name, ring) in waiting().filter(|(_, ring)| ring.per_million_at(now) > 0) {
+        match rings::stays(held, packs, pack, name) {
+            None => {
+                begun.insert(name.as_str(), schedule(ring));
+            }
+            Some(ring) => left_out.push(ring),
+        }
     }
+    if !begun.is_empty() {
+        return Ok((begun, left_out));
+    }
+    if !left_out.is_empty() {
+        let why =
+            left_out.iter().map(|left| format!("ring {}: {}", left.ring, left.why)).collect::<Vec<_>>().join("; ");
+        return Err(RolloutError::Conflict(format!("no ring may begin it by its policy: {why}")));
+    }
+    Err(RolloutError::Conflict(match waiting().map(|(_, ring)| ring.earliest).min() {
+        Some(first) => format!("no other ring may have it yet by the signed schedule: the next may at {first}"),
+        None => "every ring of its signed schedule was given it".to_owned(),
+    }))
+}
+
+/// A ring's signed schedule, as the planner reads it.
+fn schedule(ring: &Ring) -> Schedule {
+    let from_ms =
+        |after_h: u32| ring.earliest.plus_s(i64::from(after_h).saturating_mul(3_600)).unix_s().saturating_mul(1_000);
+    Schedule::new(ring.steps.iter().map(|step| (u64::try_from(from_ms(step.after_h)).unwrap_or(0), step.per_million)))
+}
+
+/// The hosts that it is for, by stratum: those that are online, of a ring that may have it by now.
+fn kin(server: &Server, rings: &BTreeMap<&str, Schedule>, pack: &SignedPack) -> Vec<Kin> {
     let (now_ms, pace) = (now_ms(), server.pace());
     let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
     let late_ms = Rules::default().thresholds.silence_after_promise_ms;
@@ -293,13 +338,17 @@ fn kin(server: &Server, pack: &SignedPack, now: Moment) -> Result<Vec<Kin>, Roll
         let row = &host.row;
         let due_ms = row.seen.promised_ms.max(row.seen.last_seen_ms.saturating_add(usual_ms)).saturating_add(late_ms);
         let is_online = row.seen.last_seen_ms > 0 && due_ms >= now_ms && row.revoked_ms.is_none();
-        if !is_online || !rings.contains(row.ring.as_str()) {
-            continue;
+        let Some(schedule) = rings.get(row.ring.as_str()).filter(|_| is_online) else { continue };
+        let bucket = bucket(pack.id, &row.id);
+        if schedule.opens_ms(bucket).is_none() {
+            continue; // it would refuse
         }
         let part = row.seen.state.host.clone().unwrap_or_default();
-        let name = part.stratum();
+        let name = part.stratum(&row.ring);
         let kin = by_name.entry(name.clone()).or_insert_with(|| Kin {
             name,
+            ring: row.ring.clone(),
+            schedule: schedule.clone(),
             traits: Traits {
                 kernel: part.kernel,
                 distribution: part.distribution,
@@ -309,7 +358,7 @@ fn kin(server: &Server, pack: &SignedPack, now: Moment) -> Result<Vec<Kin>, Roll
             },
             hosts: Vec::new(),
         });
-        kin.hosts.push((bucket(pack.id, &row.id), HostId(row.id.clone())));
+        kin.hosts.push((bucket, HostId(row.id.clone())));
     }
-    Ok(by_name.into_values().collect())
+    by_name.into_values().collect()
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use watertight_content_repo::time::Moment;
 use watertight_fleet::rollout::{Place, State};
 
 use super::live::Live;
@@ -159,6 +160,8 @@ impl Rollouts {
         if told.is_paused {
             why.push("somebody said `watertight pause` on the host: it begins nothing new".to_owned());
         }
+        let closed = held.policies.get(&row.ring).and_then(|policy| policy.closed(crate::clock::now_ms()));
+        why.extend(closed.map(|closed| format!("{closed}: it begins nothing new")));
         why.extend(held.rollouts.values().rev().map(|live| place(live, host, &row.ring, &told.id)));
         if held.rollouts.is_empty() {
             why.push(
@@ -168,6 +171,11 @@ impl Rollouts {
         }
         Ok(WhyAnswer { host: host.to_owned(), content: told.id, version: told.version, slot: told.slot, why })
     }
+}
+
+/// A moment for people.
+fn moment(at_ms: u64) -> String {
+    Moment::from_unix_s(i64::try_from(at_ms / 1_000).unwrap_or(i64::MAX)).to_string()
 }
 
 /// How a rollout stands.
@@ -200,6 +208,11 @@ fn why(live: &Live) -> String {
     let decided = running.last().map(|decision| decision.why.clone());
     match (running.state(), &live.word, decided) {
         (State::Paused, Some(word), _) => format!("paused by {word}"),
+        (State::Holding, ..) if running.waits_until_ms().is_some() => {
+            let next = running.stage().saturating_add(1);
+            let until = running.waits_until_ms().map(moment).unwrap_or_default();
+            format!("stage {next} is not begun before {until}: until then the signed schedule keeps it from some of its hosts")
+        }
         (_, _, Some(why)) => why,
         (_, Some(word), None) => format!("stage {} is watched; begun by {word}", running.stage()),
         (_, None, None) => format!("stage {} is watched", running.stage()),
@@ -217,9 +230,13 @@ fn place(live: &Live, host: &str, ring: &str, runs: &str) -> String {
             format!("{what} was halted and the content is recalled; the host has not said yet that it left it: {}", why(live))
         }
         _ if state == State::Halted => format!("{what}: the host runs something else, {}", why(live)),
+        Place::Outside if !spec.rings().contains(ring) => {
+            let rings: Vec<&str> = spec.rings().into_iter().collect();
+            format!("{what} is for rings {}; the host's is {ring}", rings.join(", "))
+        }
         Place::Outside => format!(
-            "{what}: the host was not online or its ring, {ring}, might not have it when it was planned; it gets it by its bucket, in \
-             the last stage at the latest"
+            "{what}: the host was not online when it was planned, or the signed schedule never gives it to it; it gets it by its bucket, \
+             in the last stage at the latest"
         ),
         Place::HeldBack => format!(
             "{what}: the host is held back for comparison until {} h after the start",

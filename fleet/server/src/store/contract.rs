@@ -60,6 +60,7 @@ where
     each_use_is_counted(&open("uses").await).await;
     records_are_taken_once(&open("records").await).await;
     the_audit_log_has_every_change(&open("audit").await).await;
+    the_last_word_on_a_ring_is_kept(&open("rings").await).await;
     of_two_that_move_a_rollout_one_is_refused(&open("rollouts").await).await;
     the_gate_hears_each_record_once_and_in_order(&open("evidence").await).await;
 
@@ -147,6 +148,15 @@ async fn the_audit_log_has_every_change(store: &impl StateStore) {
     let log = store.audit(10).await.expect("a log");
     let actions: Vec<_> = log.iter().map(|entry| entry.action.as_str()).collect();
     assert_eq!(actions, ["two", "one"], "newest first, and nothing of what did not happen");
+}
+
+async fn the_last_word_on_a_ring_is_kept(store: &impl StateStore) {
+    for (ring, policy) in [("early", "a"), ("broad", "b"), ("early", "c")] {
+        store.put_ring_policy(ring, policy, &audit("set_ring")).await.expect("set");
+    }
+    let kept: std::collections::BTreeMap<_, _> = store.ring_policies().await.expect("policies").into_iter().collect();
+    assert_eq!(kept, [("broad", "b"), ("early", "c")].map(|(ring, policy)| (ring.into(), policy.into())).into());
+    assert_eq!(store.audit(9).await.expect("a log").len(), 3);
 }
 
 async fn of_two_that_move_a_rollout_one_is_refused(store: &impl StateStore) {

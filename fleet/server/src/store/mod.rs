@@ -132,6 +132,12 @@ pub trait StateStore: Send + Sync + 'static {
     /// What was decided in a rollout, the newest first.
     async fn decisions(&self, rollout: u64, limit: u32) -> Result<Vec<DecisionRow>, StoreError>;
 
+    /// What was said of rings, each as JSON.
+    async fn ring_policies(&self) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// Says it of a ring, in place of what was said before.
+    async fn put_ring_policy(&self, ring: &str, policy: &str, audit: &AuditEntry) -> Result<(), StoreError>;
+
     /// Records of crashes and health after this number, in the order in which they were taken.
     async fn evidence(&self, after: u64, limit: u32) -> Result<Vec<EvidenceRow>, StoreError>;
 

@@ -83,9 +83,14 @@ impl Desk {
 
     /// Signs a pack and publishes it beside those before it. Gives its id.
     pub fn publish(&mut self, version: u64, pack: &[u8]) -> String {
+        self.publish_for(version, pack, [("early".into(), everybody())].into())
+    }
+
+    /// The same for these rings.
+    pub fn publish_for(&mut self, version: u64, pack: &[u8], rings: BTreeMap<String, Ring>) -> String {
         let expires = Moment::now().plus_s(365 * DAY_S);
         let is_first = self.packs.is_empty();
-        self.packs.push((release(version), pack.to_vec()));
+        self.packs.push((release(version, rings), pack.to_vec()));
         let content = Document::content(self.packs.len() as u64, expires, &self.packs).expect("good releases");
         let first = |document: Document, role| is_first.then(|| self.signed(role, document));
         self.put(Publication {
@@ -114,14 +119,26 @@ impl Desk {
     }
 }
 
-fn release(version: u64) -> Release {
+/// All hosts of a ring, for an hour already.
+pub fn everybody() -> Ring {
     let steps = vec![Step { after_h: 0, per_million: WHOLE_PER_MILLION }];
+    Ring { earliest: Moment::now().plus_s(-3600), steps }
+}
+
+/// One host of a million now, and all of them so many seconds later.
+pub fn all_in_s(seconds: i64) -> Ring {
+    let step = |after_h, per_million| Step { after_h, per_million };
+    let steps = vec![step(0, 1), step(1, WHOLE_PER_MILLION)];
+    Ring { earliest: Moment::now().plus_s(seconds - 3600), steps }
+}
+
+fn release(version: u64, rings: BTreeMap<String, Ring>) -> Release {
     Release {
         release: format!("linux-{version}"),
         name: "linux".into(),
         version,
         floor: 0,
         engine: EngineRange { min: 1, max: 1 },
-        rings: [("early".into(), Ring { earliest: Moment::now().plus_s(-3600), steps })].into(),
+        rings,
     }
 }

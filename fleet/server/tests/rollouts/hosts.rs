@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rcgen::KeyPair;
 use serde_json::json;
 use watertight_content_repo::client::{Client as Repository, Limits};
-use watertight_content_repo::director::{decide, fetch_plan, Host, Seen};
+use watertight_content_repo::director::{decide, fetch_plan, Decision, Host, Seen};
 use watertight_content_repo::release::signed_packs;
 use watertight_content_repo::source::{HttpLimits, HttpSource};
 use watertight_content_repo::store::{MemoryDisk, Store};
@@ -31,6 +31,8 @@ pub struct Shared {
     root: Vec<u8>,
     /// Content that crashes at its start.
     pub killers: RwLock<BTreeSet<String>>,
+    /// Hosts of which nothing is heard.
+    pub mute: RwLock<BTreeSet<String>>,
     /// What each host runs.
     pub runs: Mutex<BTreeMap<String, String>>,
     /// What each host ever began.
@@ -53,6 +55,7 @@ impl VirtualHosts {
             anchors: fleet.anchors(),
             root,
             killers: RwLock::default(),
+            mute: RwLock::default(),
             runs: Mutex::default(),
             began: Mutex::default(),
             refused: Mutex::default(),
@@ -97,6 +100,9 @@ fn live(mut lot: Vec<VirtualHost>, shared: &Shared) {
         for host in &mut lot {
             if shared.is_over.load(Ordering::Relaxed) {
                 return;
+            }
+            if shared.mute.read().expect("whole").contains(&host.agent.host) {
+                continue;
             }
             // A server that is away is asked again the next time.
             let _ = host.check_in(shared);
@@ -189,7 +195,7 @@ impl VirtualHost {
         let Some(plan) = fetch_plan(repository, now).ok()? else { return Some(()) };
         let host = Host {
             id: self.agent.host.clone(),
-            stratum: self.part.stratum(),
+            stratum: self.part.stratum("early"),
             ring: "early".into(),
             engine: 1,
             engine_oldest: 1,
@@ -201,7 +207,11 @@ impl VirtualHost {
                 return Some(());
             }
         };
-        let refusals = verdict.refused.iter().map(ToString::to_string);
+        let of_a_name = verdict.decisions.values().filter_map(|decision| match decision {
+            Decision::Refused(refusal) => Some(refusal),
+            Decision::Run { .. } => None,
+        });
+        let refusals = verdict.refused.iter().chain(of_a_name).map(ToString::to_string);
         shared.refused.lock().expect("whole").extend(refusals);
         if verdict.recalled.iter().any(|content| content.to_string() == self.content) {
             (self.content, self.version) = self.before.clone();

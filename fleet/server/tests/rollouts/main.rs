@@ -8,7 +8,7 @@ mod hosts;
 
 use std::time::{Duration, Instant};
 
-use desk::Desk;
+use desk::{all_in_s, everybody, Desk};
 use hosts::VirtualHosts;
 use serde_json::{json, Value};
 use support::Fleet;
@@ -187,6 +187,151 @@ fn a_person_pauses_resumes_and_aborts_and_each_is_in_the_log() {
 }
 
 #[test]
+fn a_stage_whose_host_falls_silent_holds_and_another_of_its_kind_takes_its_place() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let content = desk.publish(1, b"pack one");
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
+    online(&fleet, 12);
+    let plan = fleet.admin().post("/v1/rollouts/plan", &wish("linux")).json();
+    let first = plan["stages"][0]["named"][0].as_str().expect("the first host").to_owned();
+    hosts.shared.mute.write().expect("whole").insert(first.clone());
+    let id = begin(&fleet, "linux");
+    let held = wait_for_state(&fleet, &id, "holding");
+    assert!(held["why"].as_str().is_some_and(|why| why.contains("said nothing")), "{held}");
+    assert_eq!((held["stage"].as_u64(), held["exposed"].as_u64()), (Some(1), Some(0)), "nobody else gets it: {held}");
+    let page = fleet.admin().get("/v1/status").json();
+    assert!(page["because"].to_string().contains("holds"), "a hold needs a look: {page}");
+    wait_for("another takes its place", || hosts.began(&content) == 1);
+    let decisions = status(&fleet, &id)["decisions"].clone();
+    let verdicts: Vec<&Value> =
+        decisions.as_array().expect("a list").iter().rev().map(|row| &row["decision"]["verdict"]).collect();
+    assert!(
+        verdicts.len() >= 2 && verdicts[0] == "hold" && verdicts[1].to_string().contains("replace"),
+        "{verdicts:?}"
+    );
+    hosts.shared.mute.write().expect("whole").clear();
+    let done = wait_for_state(&fleet, &id, "complete");
+    wait_for("the one that is back has it too", || hosts.run(&content) == 12);
+    assert_eq!(done["failed"], 0, "silence without the content is not its failure: {done}");
+}
+
+#[test]
+fn what_is_said_of_a_ring_holds_at_once_also_for_what_is_under_way_and_ends_by_itself() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let content = desk.publish(1, b"pack one");
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
+    online(&fleet, 12);
+    let mut admin = fleet.admin();
+    let mut say = |policy: Value| {
+        let answer = admin.post("/v1/rings/early", &json!({ "policy": policy, "reason": "the customer asks" }));
+        (answer.status, answer.text())
+    };
+    assert_eq!(
+        say(json!({ "pause": { "note": "", "until_ms": support::now_ms() + 9_000 } })).0,
+        400,
+        "a note says why"
+    );
+    assert_eq!(say(json!({ "pause": { "note": "an audit", "until_ms": 9 } })).0, 400, "an exception ends");
+    assert_eq!(say(json!({ "channel": "one_behind" })).0, 200);
+    let plan = |content: &str| fleet.admin().post("/v1/rollouts/plan", &json!({ "content": content }));
+    assert!(plan("linux").status == 409 && plan("linux").text().contains("no release yet"), "{}", plan("linux").text());
+    desk.publish(2, b"pack two");
+    wait_for("the release before the newest", || plan("linux@1").status == 200);
+    assert!(
+        plan("linux@2").text().contains("version 1 is what the ring's policy begins"),
+        "{}",
+        plan("linux@2").text()
+    );
+
+    assert_eq!(say(json!({ "pin": { "version": 1, "exception": { "note": "a bug in 2", "until_ms": support::now_ms() + 3_600_000 } } })).0, 200);
+    assert!(plan("linux@2").text().contains("version 1"), "{}", plan("linux@2").text());
+    let id = begin(&fleet, "linux@1");
+    wait_for("a host has it", || hosts.began(&content) > 0);
+    let until_ms = support::now_ms() + 20_000;
+    assert_eq!(say(json!({ "pause": { "note": "an audit", "until_ms": until_ms } })).0, 200);
+    let paused = wait_for_state(&fleet, &id, "paused");
+    assert!(paused["why"].as_str().is_some_and(|why| why.contains("the ring is paused: an audit")), "{paused}");
+    let resumed = fleet.admin().post(&format!("/v1/rollouts/{id}/resume"), &json!({ "reason": "haste" }));
+    assert!(resumed.status == 409 && resumed.text().contains("the policy of a ring"), "{}", resumed.text());
+    let host = hosts.shared.runs.lock().expect("whole").keys().next().expect("a host").clone();
+    let why = fleet.admin().get(&format!("/v1/hosts/{host}/why")).json();
+    assert!(why["why"][0].as_str().is_some_and(|why| why.contains("an audit")), "{why}");
+    // Whoever was on its way to the content when the word came.
+    std::thread::sleep(Duration::from_secs(3));
+    let (began, stage) = (hosts.began(&content), status(&fleet, &id)["stage"].clone());
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!((hosts.began(&content), &status(&fleet, &id)["stage"]), (began, &stage), "nobody begins it");
+    assert_eq!(hosts.run(&content), began, "who has it keeps it");
+    wait_for_state(&fleet, &id, "complete");
+    assert!(support::now_ms() > until_ms, "it went on by itself, and not before");
+    assert_eq!(hosts.run(&content), 12);
+    let log = fleet.admin().get("/v1/audit").json();
+    let actions: Vec<&str> =
+        log.as_array().expect("a log").iter().filter_map(|entry| entry["action"].as_str()).collect();
+    for action in ["set_ring", "rollout_close", "rollout_reopen"] {
+        assert!(actions.contains(&action), "{action}: {actions:?}");
+    }
+}
+
+/// What a thief of the director's key says: all hosts run this, now.
+fn stolen(hosts: &VirtualHosts, epoch: u64, content: &str) -> Value {
+    let now = Moment::now();
+    let listed: Vec<String> = hosts.shared.runs.lock().expect("whole").keys().cloned().collect();
+    json!({
+        "format": 1, "epoch": epoch, "issued": now, "lease_until": now.plus_s(3600), "paused": false, "recall": [],
+        "entries": [{ "content": content, "cohort": { "hosts": listed }, "not_before": now, "not_after": now.plus_s(3600) }],
+    })
+}
+
+#[test]
+fn who_steals_the_directors_key_outruns_no_schedule_and_reaches_no_other_ring() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let too_soon = desk.publish_for(1, b"pack one", [("early".into(), all_in_s(3000))].into());
+    let not_its = desk.publish_for(2, b"pack two", [("broad".into(), everybody())].into());
+    let fleet = Fleet::start_with(dir.path(), &["--check-in-ms", "1000"]);
+    let hosts = VirtualHosts::start(&fleet, 5, desk.root());
+    online(&fleet, 5);
+    for (epoch, content, why) in [
+        (1, &too_soon, "the signed schedule gives ring early to 1 of a million"),
+        (2, &not_its, "is not for ring early"),
+    ] {
+        hosts.shared.refused.lock().expect("whole").clear();
+        desk.publish_plan(&stolen(&hosts, epoch, content));
+        wait_for(why, || {
+            hosts.shared.refused.lock().expect("whole").iter().filter(|told| told.contains(why)).count() >= 5
+        });
+        assert_eq!(hosts.began(content), 0);
+    }
+}
+
+#[test]
+fn a_stage_waits_for_the_signed_schedule_and_no_host_is_told_what_it_would_refuse() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let content =
+        desk.publish_for(1, b"pack one", [("early".into(), all_in_s(8)), ("broad".into(), all_in_s(7200))].into());
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, 3, desk.root());
+    online(&fleet, 3);
+    let id = begin(&fleet, "linux");
+    let held = status(&fleet, &id);
+    assert_eq!((held["state"].as_str(), held["stage"].as_u64()), (Some("holding"), Some(0)), "{held}");
+    assert!(held["why"].as_str().is_some_and(|why| why.contains("the signed schedule keeps it")), "{held}");
+    let promoted = fleet.admin().post(&format!("/v1/rollouts/{id}/promote"), &json!({ "reason": "haste" }));
+    assert!(promoted.status == 409 && promoted.text().contains("signed schedule"), "{}", promoted.text());
+    assert_eq!(hosts.began(&content), 0);
+    wait_for_state(&fleet, &id, "complete");
+    assert_eq!((hosts.run(&content), hosts.shared.refused.lock().expect("whole").as_slice()), (3, &[][..]));
+    let other = fleet.admin().post("/v1/rollouts", &wish("linux"));
+    assert!(other.status == 409 && other.text().contains("the next may at"), "ring broad is later: {}", other.text());
+}
+
+#[test]
 fn who_steals_the_directors_key_introduces_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut desk = Desk::new(dir.path());
@@ -195,12 +340,7 @@ fn who_steals_the_directors_key_introduces_nothing() {
     let hosts = VirtualHosts::start(&fleet, 3, desk.root());
     online(&fleet, 3);
     let malware = ContentId::of(b"malware").to_string();
-    let now = Moment::now();
-    let listed: Vec<String> = hosts.shared.runs.lock().expect("whole").keys().cloned().collect();
-    desk.publish_plan(&json!({
-        "format": 1, "epoch": 1, "issued": now, "lease_until": now.plus_s(3600), "paused": false, "recall": [],
-        "entries": [{ "content": malware, "cohort": { "hosts": listed }, "not_before": now, "not_after": now.plus_s(3600) }],
-    }));
+    desk.publish_plan(&stolen(&hosts, 1, &malware));
     wait_for("each host refuses it", || hosts.shared.refused.lock().expect("whole").len() >= 3);
     assert!(hosts.shared.refused.lock().expect("whole").iter().all(|why| why.contains("signed by no offline key")));
     assert_eq!((hosts.began(&malware), hosts.began(&good)), (0, 0));

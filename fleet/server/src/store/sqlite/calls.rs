@@ -172,6 +172,17 @@ impl StateStore for SqliteStore {
         rollouts::decisions(self.to_read(), rollout, limit).await
     }
 
+    async fn ring_policies(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT ring, policy FROM ring_policy").fetch_all(self.to_read()).await.map_err(failed)?;
+        rows.iter().map(|row| Ok((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?))).collect()
+    }
+
+    async fn put_ring_policy(&self, ring: &str, policy: &str, audit: &AuditEntry) -> Result<(), StoreError> {
+        let put = "INSERT INTO ring_policy VALUES (?1, ?2) ON CONFLICT DO UPDATE SET policy = excluded.policy";
+        self.audited(sqlx::query(put).bind(ring).bind(policy), ring, audit).await
+    }
+
     async fn evidence(&self, after: u64, limit: u32) -> Result<Vec<EvidenceRow>, StoreError> {
         rollouts::evidence(self.to_read(), after, limit).await
     }
