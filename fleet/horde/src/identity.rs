@@ -101,7 +101,8 @@ pub fn write(path: &Path, hosts: &[Kept]) -> anyhow::Result<()> {
 /// # Errors
 /// The file can't be read, or has fewer.
 pub fn read(path: &Path, count: usize) -> anyhow::Result<Vec<Kept>> {
-    let file = std::fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    let file = std::fs::File::open(path)
+        .with_context(|| format!("reading {}: `watertight-horde enrol` makes it", path.display()))?;
     let mut hosts = Vec::new();
     for line in BufReader::new(file).lines().take(count) {
         hosts.push(serde_json::from_str(&line?).with_context(|| format!("{}: no identity", path.display()))?);
