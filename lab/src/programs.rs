@@ -109,6 +109,27 @@ impl Programs {
     }
 }
 
+/// The fleet's server, and what puts it under load.
+#[derive(Debug)]
+pub struct FleetPrograms {
+    /// `watertight-server`.
+    pub server: PathBuf,
+    /// `watertight-horde`.
+    pub horde: PathBuf,
+}
+
+impl FleetPrograms {
+    /// Builds them.
+    pub fn build() -> Result<Self> {
+        let target_dir = target_dir()?;
+        let mut cargo = cargo();
+        cargo.args(["build", "--quiet", "--release", "-p", "watertight-server", "-p", "watertight-horde"]);
+        tool::run(cargo.arg("--target-dir").arg(&target_dir))?;
+        let release = target_dir.join("release");
+        Ok(Self { server: release.join("watertight-server"), horde: release.join("watertight-horde") })
+    }
+}
+
 /// What the benchmarks run beside the product.
 #[derive(Debug)]
 pub struct BenchPrograms {

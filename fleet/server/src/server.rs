@@ -92,6 +92,8 @@ pub struct Server {
     refusing: Mutex<String>,
     /// Check-ins answered since the start.
     pub check_ins: AtomicU64,
+    /// Agents that wait for the doorbell now.
+    pub waiting: AtomicU64,
     /// What the generation stands for.
     published: Mutex<String>,
 }
@@ -131,6 +133,7 @@ impl Server {
             stop: watch::Sender::new(false),
             refusing: Mutex::default(),
             check_ins: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             published: Mutex::new(published),
         })
     }

@@ -61,6 +61,19 @@ pub const GOOD_ROLLOUT_S_MAX: f64 = 0.6;
 /// The same of any content.
 pub const ROLLOUT_S_MAX: f64 = 2.0;
 
+/// Check-ins that the server must answer for a second of a processor.
+pub const CHECK_INS_PER_CORE_MIN: f64 = 20_000.0;
+/// What 99 of 100 check-ins may take at 10,000 a second, ms from when they were due.
+pub const CHECK_IN_MS_MAX: f64 = 50.0;
+/// What an agent that waits may cost the server, KiB.
+pub const HELD_KIB_MAX: f64 = 32.0;
+/// Until 99 % of 10,000 agents know that there is something new, s.
+pub const DOORBELL_S_MAX: f64 = 10.0;
+/// Until 10,000 agents that lost their connection are back, s.
+pub const STORM_S_MAX: f64 = 15.0;
+/// Hosts that the server must enrol for a second of a processor.
+pub const ENROLMENTS_PER_CORE_MIN: f64 = 300.0;
+
 /// How much the work may cost with our sensor, as a multiple of what it costs without any.
 pub fn ratio_max(sensor: Sensor, workload: Workload) -> Option<f64> {
     match (sensor, workload) {

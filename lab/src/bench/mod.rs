@@ -9,6 +9,7 @@
 //! mutants.rs   a million mutants of packs
 //! triage.rs    crash files: time, memory, what others find in them, how well buckets fit
 //! rollout.rs   thousands of simulated rollouts
+//! fleet.rs     the fleet's server under load
 //! page/        findings -> the page, each figure beside its bar
 //! ```
 //! What was measured is kept in the cache, so that a part can be measured again without the rest.
@@ -16,6 +17,7 @@
 mod bars;
 mod content;
 mod engine;
+mod fleet;
 mod guest;
 mod image;
 mod machine;
@@ -29,7 +31,7 @@ mod triage;
 
 use crate::kernel::Series;
 use crate::lab;
-use crate::programs::{BenchPrograms, ProductArgs, Programs};
+use crate::programs::{BenchPrograms, FleetPrograms, ProductArgs, Programs};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,11 +68,14 @@ pub struct BenchArgs {
     /// Only simulated rollouts
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only"])]
     rollout_only: bool,
-    /// Only memory, and events a second, on this machine
+    /// Only the fleet's server under load
     #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only", "rollout_only"])]
+    fleet_only: bool,
+    /// Only memory, and events a second, on this machine
+    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only", "rollout_only", "fleet_only"])]
     memory_only: bool,
     /// Measure nothing: write the page from what was measured before
-    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only", "rollout_only", "memory_only"])]
+    #[arg(long, conflicts_with_all = ["kernel", "sensor", "guests_only", "machine_only", "rivals_only", "content_only", "mutants_only", "triage_only", "rollout_only", "fleet_only", "memory_only"])]
     page_only: bool,
     /// Short processes that memory is measured after
     #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
@@ -113,6 +118,9 @@ fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) ->
     if args.triage_only {
         return measure_triage(&args.product, cache, results);
     }
+    if args.fleet_only {
+        return measure_fleet(results);
+    }
     if args.memory_only {
         let programs = Programs::build(&args.product)?;
         return measure_machine(&programs, &BenchPrograms::build()?, args.processes, results);
@@ -136,6 +144,9 @@ fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) ->
     }
     if args.rollout_only {
         return Ok(());
+    }
+    if !args.guests_only && !args.content_only {
+        measure_fleet(results)?;
     }
     let programs = Programs::build(&args.product)?;
     if !args.guests_only {
@@ -174,6 +185,11 @@ fn measure(args: &BenchArgs, accelerator: &str, cache: &Path, results: &Path) ->
 fn measure_machine(programs: &Programs, bench: &BenchPrograms, processes: u64, results: &Path) -> Result<()> {
     let found = machine::measure(programs, bench, processes).context("measuring on this machine")?;
     keep(&results.join("machine.json"), &found)
+}
+
+fn measure_fleet(results: &Path) -> Result<()> {
+    let found = fleet::measure(&FleetPrograms::build()?).context("putting the fleet's server under load")?;
+    keep(&results.join("fleet.json"), &found)
 }
 
 fn measure_triage(product: &ProductArgs, cache: &Path, results: &Path) -> Result<()> {

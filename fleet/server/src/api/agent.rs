@@ -205,6 +205,22 @@ pub(super) async fn check_in(
     Ok(json(protocol, &heard.answer))
 }
 
+/// Counts an agent that waits, until it is answered or gone.
+struct Waiting<'a>(&'a Server);
+
+impl<'a> Waiting<'a> {
+    fn new(server: &'a Server) -> Self {
+        server.waiting.fetch_add(1, Relaxed);
+        Self(server)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
 /// What `wait` is asked.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -225,6 +241,7 @@ pub(super) async fn wait(
     let protocol = spoken(&headers)?;
     admit(&server, &peer, false).await?;
     let Query(query) = query.map_err(|error| Refusal::new(Code::Form, error.body_text()))?;
+    let _waiting = Waiting::new(&server);
     let (mut generations, mut stopping) = (server.generations(), server.stopping());
     let end = tokio::time::sleep(Duration::from_secs(WAIT_S_MAX));
     let is_changed = tokio::select! {

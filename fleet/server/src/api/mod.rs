@@ -6,11 +6,13 @@
 //! rollouts.rs  rollouts, and why a host runs what it runs
 //! rings.rs     what a ring may begin, and when
 //! page.rs      the status page                     answer.rs   bodies, answers, refusals
+//! counters.rs  how often what was done
 //! ```
 
 mod agent;
 mod answer;
 mod content;
+mod counters;
 mod operator;
 mod page;
 mod records;
@@ -50,6 +52,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/agent/wait", get(agent::wait))
         .route("/v1/agent/records", post(records::take))
         .route("/v1/status", get(operator::status))
+        .route("/v1/counters", get(counters::counters))
         .route("/v1/hosts", get(operator::hosts))
         .route("/v1/hosts/{id}", get(operator::host))
         .route("/v1/hosts/{id}/revoke", post(operator::revoke_host))

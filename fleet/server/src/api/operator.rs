@@ -46,6 +46,7 @@ const WEEK_MS: u64 = 7 * 24 * 3_600_000;
         super::agent::wait,
         super::records::take,
         status,
+        super::counters::counters,
         hosts,
         host,
         revoke_host,

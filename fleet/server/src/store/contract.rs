@@ -57,6 +57,7 @@ where
 {
     tokens_are_good_for_what_they_say(&open("tokens").await).await;
     a_lost_answer_costs_nothing(&open("again").await).await;
+    each_use_is_counted(&open("uses").await).await;
     records_are_taken_once(&open("records").await).await;
     the_audit_log_has_every_change(&open("audit").await).await;
     the_last_word_on_a_ring_is_kept(&open("rings").await).await;
@@ -100,6 +101,17 @@ async fn a_lost_answer_costs_nothing(store: &impl StateStore) {
     store.revoke("h1", 30, &audit("revoke")).await.expect("revoked");
     let answer = store.enrol(&enrolment("one", "k1", "h3", 40)).await.expect("an answer");
     assert_eq!(answer, Enrolled::Refused(TokenRefusal::Revoked));
+}
+
+async fn each_use_is_counted(store: &impl StateStore) {
+    let before = store.uses();
+    store.generation().await.expect("an answer");
+    store.hosts().await.expect("an answer");
+    store.put_enrol_token(&token("t", 1), &audit("make")).await.expect("a token");
+    store.put_seen(&[]).await.expect("written");
+    store.probe().await.expect("room");
+    let uses = store.uses();
+    assert_eq!((uses.reads - before.reads, uses.changes - before.changes), (2, 3));
 }
 
 async fn records_are_taken_once(store: &impl StateStore) {

@@ -57,6 +57,15 @@ pub enum StoreError {
     },
 }
 
+/// How often the store was used: what shows that a steady check-in costs it nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreUses {
+    /// Questions. What a change reads for itself is in it as a change.
+    pub reads: u64,
+    /// Changes, each of one or many rows.
+    pub changes: u64,
+}
+
 /// The state of a fleet. Every change is durable when its call returns, and either whole or not at all.
 #[async_trait]
 pub trait StateStore: Send + Sync + 'static {
@@ -152,6 +161,9 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// A copy of all that is there, in a new file.
     async fn back_up(&self, to: &Path) -> Result<(), StoreError>;
+
+    /// How often it was asked and changed since it was opened.
+    fn uses(&self) -> StoreUses;
 
     /// Ends all use.
     async fn close(&self);

@@ -4,6 +4,7 @@
 //! that is damaged, of something else, or gone is refused with the mend, never begun anew.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -33,6 +34,8 @@ const SCHEMA: i64 = TABLES.len() as i64;
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    reads: AtomicU64,
+    changes: AtomicU64,
 }
 
 impl SqliteStore {
@@ -129,7 +132,7 @@ impl SqliteStore {
         };
         let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
         let readers = pool(READERS).connect_lazy_with(options);
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, reads: AtomicU64::new(0), changes: AtomicU64::new(0) })
     }
 
     /// Bounds the file: a disk that is full, for tests and quotas.
@@ -144,7 +147,19 @@ impl SqliteStore {
 
     /// A change: the whole of it or nothing.
     async fn change(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+        self.to_write().begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+    }
+
+    /// What questions go to, counted.
+    fn to_read(&self) -> &SqlitePool {
+        self.reads.fetch_add(1, Relaxed);
+        &self.readers
+    }
+
+    /// What changes go to, counted.
+    fn to_write(&self) -> &SqlitePool {
+        self.changes.fetch_add(1, Relaxed);
+        &self.writer
     }
 }
 

@@ -62,6 +62,11 @@ impl Fleet {
         self.child.wait().expect("its end").code()
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn token(&self, options: &[&str]) -> String {
         let done = server(&["token", "--ring", "early", "--state"], &self.state, options);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

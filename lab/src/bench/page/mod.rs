@@ -2,6 +2,7 @@
 
 mod content;
 mod detection;
+mod fleet;
 mod rollout;
 mod triage;
 
@@ -92,6 +93,9 @@ impl Page {
         }
         if let Some(found) = read::<super::rollout::Found>(&folder.join("rollout.json"))? {
             page.rollout(&found);
+        }
+        if let Some(found) = read::<super::fleet::Found>(&folder.join("fleet.json"))? {
+            page.fleet(&found);
         }
         if let Some(scenes) = read::<Vec<rivals::Scene>>(&folder.join("rivals.json"))? {
             page.rivals(&scenes);

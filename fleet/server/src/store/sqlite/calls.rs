@@ -1,6 +1,7 @@
 //! Each call of the store is one statement, or one change.
 
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
 use sqlx::query::Query;
@@ -12,7 +13,7 @@ use super::{failed, log, records, rollouts, stored, told, SqliteStore};
 use crate::roles::Role;
 use crate::store::{
     AuditEntry, BucketRow, CrashSlot, DecisionRow, EnrolToken, Enrolled, Enrolment, EvidenceRow, HostRow, JournalRow,
-    OperatorToken, RolloutRow, Seen, SeenRow, StateStore, StoreError, TokenRefusal,
+    OperatorToken, RolloutRow, Seen, SeenRow, StateStore, StoreError, StoreUses, TokenRefusal,
 };
 
 const HOST: &str =
@@ -25,7 +26,7 @@ const HOST_OF_KEY: &str =
 #[async_trait]
 impl StateStore for SqliteStore {
     async fn hosts(&self) -> Result<Vec<HostRow>, StoreError> {
-        let rows = sqlx::query(HOST).fetch_all(&self.readers).await.map_err(failed)?;
+        let rows = sqlx::query(HOST).fetch_all(self.to_read()).await.map_err(failed)?;
         rows.iter().map(host).collect()
     }
 
@@ -61,7 +62,8 @@ impl StateStore for SqliteStore {
     }
 
     async fn renew(&self, host: &str, serial: &str, before: &str, not_after_ms: u64) -> Result<(), StoreError> {
-        let done = next_certificate(host, serial, before, not_after_ms).execute(&self.writer).await.map_err(failed)?;
+        let done =
+            next_certificate(host, serial, before, not_after_ms).execute(self.to_write()).await.map_err(failed)?;
         there_was(done.rows_affected(), host)
     }
 
@@ -93,11 +95,11 @@ impl StateStore for SqliteStore {
     }
 
     async fn buckets(&self, since_ms: u64, limit: u32) -> Result<Vec<BucketRow>, StoreError> {
-        records::buckets(&self.readers, since_ms, limit).await
+        records::buckets(self.to_read(), since_ms, limit).await
     }
 
     async fn crash_slots(&self, since_ms: u64, slot_ms: u64) -> Result<Vec<CrashSlot>, StoreError> {
-        records::crash_slots(&self.readers, since_ms, slot_ms).await
+        records::crash_slots(self.to_read(), since_ms, slot_ms).await
     }
 
     async fn prune_records(&self, before_ms: u64) -> Result<u64, StoreError> {
@@ -116,7 +118,7 @@ impl StateStore for SqliteStore {
     }
 
     async fn generation(&self) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT generation FROM desired").fetch_one(&self.readers).await.map_err(failed)?;
+        let row = sqlx::query("SELECT generation FROM desired").fetch_one(self.to_read()).await.map_err(failed)?;
         Ok(told(row.try_get(0).map_err(failed)?))
     }
 
@@ -124,19 +126,19 @@ impl StateStore for SqliteStore {
         sqlx::query("UPDATE desired SET generation = ?1, what = ?2")
             .bind(stored(generation))
             .bind(what)
-            .execute(&self.writer)
+            .execute(self.to_write())
             .await
             .map_err(failed)?;
         Ok(())
     }
 
     async fn generation_of(&self) -> Result<String, StoreError> {
-        let row = sqlx::query("SELECT what FROM desired").fetch_one(&self.readers).await.map_err(failed)?;
+        let row = sqlx::query("SELECT what FROM desired").fetch_one(self.to_read()).await.map_err(failed)?;
         row.try_get(0).map_err(failed)
     }
 
     async fn rollouts(&self) -> Result<Vec<RolloutRow>, StoreError> {
-        rollouts::all(&self.readers).await
+        rollouts::all(self.to_read()).await
     }
 
     async fn put_rollout(&self, row: &RolloutRow, first: &JournalRow, audit: &AuditEntry) -> Result<(), StoreError> {
@@ -148,7 +150,7 @@ impl StateStore for SqliteStore {
     }
 
     async fn journal(&self, rollout: u64) -> Result<Vec<JournalRow>, StoreError> {
-        rollouts::journal(&self.readers, rollout).await
+        rollouts::journal(self.to_read(), rollout).await
     }
 
     async fn append(
@@ -167,12 +169,12 @@ impl StateStore for SqliteStore {
     }
 
     async fn decisions(&self, rollout: u64, limit: u32) -> Result<Vec<DecisionRow>, StoreError> {
-        rollouts::decisions(&self.readers, rollout, limit).await
+        rollouts::decisions(self.to_read(), rollout, limit).await
     }
 
     async fn ring_policies(&self) -> Result<Vec<(String, String)>, StoreError> {
         let rows =
-            sqlx::query("SELECT ring, policy FROM ring_policy").fetch_all(&self.readers).await.map_err(failed)?;
+            sqlx::query("SELECT ring, policy FROM ring_policy").fetch_all(self.to_read()).await.map_err(failed)?;
         rows.iter().map(|row| Ok((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?))).collect()
     }
 
@@ -182,11 +184,11 @@ impl StateStore for SqliteStore {
     }
 
     async fn evidence(&self, after: u64, limit: u32) -> Result<Vec<EvidenceRow>, StoreError> {
-        rollouts::evidence(&self.readers, after, limit).await
+        rollouts::evidence(self.to_read(), after, limit).await
     }
 
     async fn newest_evidence(&self) -> Result<u64, StoreError> {
-        rollouts::newest_evidence(&self.readers).await
+        rollouts::newest_evidence(self.to_read()).await
     }
 
     async fn put_operator_token(&self, token: &OperatorToken, audit: &AuditEntry) -> Result<(), StoreError> {
@@ -204,7 +206,7 @@ impl StateStore for SqliteStore {
 
     async fn operator_tokens(&self) -> Result<Vec<OperatorToken>, StoreError> {
         let rows = sqlx::query("SELECT name, hash, role FROM operator_token WHERE is_revoked = 0")
-            .fetch_all(&self.readers)
+            .fetch_all(self.to_read())
             .await
             .map_err(failed)?;
         rows.iter()
@@ -224,7 +226,7 @@ impl StateStore for SqliteStore {
     async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         let rows = sqlx::query("SELECT at_ms, actor, action, subject, reason FROM audit ORDER BY number DESC LIMIT ?1")
             .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+            .fetch_all(self.to_read())
             .await
             .map_err(failed)?;
         rows.iter().map(entry).collect()
@@ -232,14 +234,18 @@ impl StateStore for SqliteStore {
 
     async fn probe(&self) -> Result<(), StoreError> {
         // Writes what is there already: a page of the log, which a full disk refuses.
-        let done = sqlx::query("UPDATE desired SET generation = generation").execute(&self.writer).await;
+        let done = sqlx::query("UPDATE desired SET generation = generation").execute(self.to_write()).await;
         done.map_err(failed).map(|_| ())
     }
 
     async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
         let to = to.to_str().ok_or_else(|| StoreError::Failed { why: "the backup's path is no text".to_owned() })?;
-        sqlx::query("VACUUM INTO ?1").bind(to).execute(&self.readers).await.map_err(failed)?;
+        sqlx::query("VACUUM INTO ?1").bind(to).execute(self.to_read()).await.map_err(failed)?;
         Ok(())
+    }
+
+    fn uses(&self) -> StoreUses {
+        StoreUses { reads: self.reads.load(Relaxed), changes: self.changes.load(Relaxed) }
     }
 
     async fn close(&self) {
