@@ -279,6 +279,8 @@ fn what_is_said_of_a_ring_holds_at_once_also_for_what_is_under_way_and_ends_by_i
 
 /// What a thief of the director's key says: all hosts run this, now.
 fn stolen(hosts: &VirtualHosts, epoch: u64, content: &str) -> Value {
+    // The server knows a host before the host has heard its answer.
+    wait_for("each host has heard of the server", || hosts.shared.runs.lock().expect("whole").len() == hosts.count);
     let now = Moment::now();
     let listed: Vec<String> = hosts.shared.runs.lock().expect("whole").keys().cloned().collect();
     json!({
