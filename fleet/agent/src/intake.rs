@@ -1,16 +1,27 @@
-//! Makes records of what `watertight run -o json` writes: alerts, crashes of workers, and deaths of the detector that its content is
-//! blamed for. The lines hold what strangers chose; nothing of them is believed, and everything is cut to its bound.
+//! Makes records of what `watertight run -o json` writes: alerts, crashes of workers, deaths of the detector that its content is blamed
+//! for, and thresholds that were crossed while it ran. The lines hold what strangers chose; nothing of them is believed, and everything is cut to its bound.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use watertight_fleet_wire::limits::{EVENT_BYTES_MAX, ID_BYTES_MAX, TEXT_BYTES_MAX};
 use watertight_fleet_wire::records::{Alert, Body, Crash, Health, Outcome, Stream};
 
+use crate::measure::{usage_of, Crossed, Measures, Usage};
+
 /// The gate's name for it.
 const ENGINE_CRASH: &str = "engine_crash";
+/// The worker whose processor time is the engine's.
+const ENGINE: &str = "detector";
+/// Workers of a run.
+const WORKERS_MAX: usize = 8;
 
 /// Reads lines in their order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Intake {
+    measures: Measures,
+    /// Processes of the run's workers, by name.
+    workers: BTreeMap<String, u32>,
     /// The content that the last line of that kind says is in force, and the one of the line before.
     content: String,
     content_before: String,
@@ -28,19 +39,78 @@ pub struct Made {
 }
 
 impl Intake {
-    /// A line of the run's; `None` for what is not reported: ordinary events are not.
-    pub fn take(&mut self, line: &[u8]) -> Option<Made> {
-        let line: Json = serde_json::from_slice(line).ok()?;
-        match line.get("kind")?.as_str()? {
+    /// From now on.
+    #[must_use]
+    pub fn new(now_ms: u64) -> Self {
+        Self {
+            measures: Measures::new(now_ms),
+            workers: BTreeMap::new(),
+            content: String::new(),
+            content_before: String::new(),
+        }
+    }
+
+    /// A line of the run's; nothing for what is not reported: ordinary events are not.
+    pub fn take(&mut self, line: &[u8], now_ms: u64) -> Vec<Made> {
+        let Ok(line) = serde_json::from_slice::<Json>(line) else { return Vec::new() };
+        let Some(kind) = line.get("kind").and_then(Json::as_str) else { return Vec::new() };
+        let made = self.record(kind, &line, now_ms);
+        let crossed = self.measures.line(kind, &line, now_ms);
+        made.into_iter().chain(crossed.map(|crossed| self.crossed(crossed))).collect()
+    }
+
+    /// Looks at what the run's processes use: every half a minute or so.
+    pub fn look(&mut self, now_ms: u64) -> Option<Made> {
+        self.look_at(now_ms, usage_of)
+    }
+
+    fn look_at(&mut self, now_ms: u64, usage_of: impl Fn(u32) -> Option<Usage>) -> Option<Made> {
+        let mut all = Usage::default();
+        for (worker, pid) in &self.workers {
+            let Some(used) = usage_of(*pid) else { continue };
+            all.memory_kib = all.memory_kib.saturating_add(used.memory_kib);
+            if worker == ENGINE {
+                all.cpu_ms = used.cpu_ms;
+            }
+        }
+        let crossed = self.measures.used(all, now_ms)?;
+        Some(self.crossed(crossed))
+    }
+
+    fn crossed(&self, Crossed { metric, why }: Crossed) -> Made {
+        let metric = serde_json::to_value(metric).ok().and_then(|name| name.as_str().map(str::to_owned));
+        let health = Health {
+            content: self.content.clone(),
+            outcome: Outcome::Crossed as i32,
+            watched_ms: 0,
+            metric: metric.unwrap_or_default(),
+            why,
+        };
+        Made { stream: Stream::Health, body: Body::Health(health), is_urgent: true }
+    }
+
+    fn record(&mut self, kind: &str, line: &Json, now_ms: u64) -> Option<Made> {
+        match kind {
             "content" => {
-                let id = text(&line, "/id", ID_BYTES_MAX);
+                let id = text(line, "/id", ID_BYTES_MAX);
+                if id != self.content {
+                    self.measures.content_changed(now_ms);
+                }
                 self.content_before = std::mem::replace(&mut self.content, id);
                 None
             }
-            "alert" => Some(self.alert(&line)),
-            "sensor.crash" => Some(crash(&line, "", true)),
-            "host.crash" => Some(crash(&line, "kernel", false)),
-            "sensor.gap" if text(&line, "/of", ID_BYTES_MAX) == "detector" => Some(self.death(&line)),
+            "sandbox" => {
+                let pid = line.get("pid").and_then(Json::as_u64).and_then(|pid| u32::try_from(pid).ok())?;
+                let worker = text(line, "/worker", ID_BYTES_MAX);
+                if self.workers.len() < WORKERS_MAX || self.workers.contains_key(&worker) {
+                    self.workers.insert(worker, pid);
+                }
+                None
+            }
+            "alert" => Some(self.alert(line)),
+            "sensor.crash" => Some(crash(line, "", true)),
+            "host.crash" => Some(crash(line, "kernel", false)),
+            "sensor.gap" if text(line, "/of", ID_BYTES_MAX) == "detector" => Some(self.death(line)),
             _ => None,
         }
     }
@@ -113,12 +183,14 @@ mod tests {
     use super::*;
 
     fn take(intake: &mut Intake, line: Json) -> Option<Made> {
-        intake.take(line.to_string().as_bytes())
+        let mut made = intake.take(line.to_string().as_bytes(), 1);
+        assert!(made.len() <= 1, "{made:?}");
+        made.pop()
     }
 
     #[test]
     fn an_alert_is_told_with_its_rule_event_and_content() {
-        let mut intake = Intake::default();
+        let mut intake = Intake::new(0);
         assert_eq!(take(&mut intake, json!({ "kind": "content", "id": "c1" })), None);
         let line = json!({
             "kind": "alert", "rule": { "id": "r", "title": "t", "level": "high" }, "event": { "kind": "process.exec" }
@@ -132,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_content_that_is_blamed_is_the_one_that_ran_and_not_the_one_after() {
-        let mut intake = Intake::default();
+        let mut intake = Intake::new(0);
         take(&mut intake, json!({ "kind": "content", "id": "killer" }));
         take(&mut intake, json!({ "kind": "content", "id": "good" }));
         let gap = json!({ "kind": "sensor.gap", "of": "detector", "message": "it died" });
@@ -141,6 +213,26 @@ mod tests {
         };
         assert_eq!((health.content.as_str(), health.metric.as_str(), is_urgent), ("killer", ENGINE_CRASH, true));
         assert_eq!(take(&mut intake, json!({ "kind": "sensor.gap", "of": "sources", "message": "m" })), None);
+    }
+
+    #[test]
+    fn a_threshold_that_is_crossed_is_told_with_the_content_that_ran() {
+        let mut intake = Intake::new(0);
+        take(&mut intake, json!({ "kind": "content", "id": "c1" }));
+        take(&mut intake, json!({ "kind": "sandbox", "worker": "detector", "pid": 7 }));
+        let told = |made: Option<Made>| match made {
+            Some(Made { stream: Stream::Health, body: Body::Health(health), is_urgent: true }) => {
+                (health.content, health.metric, Outcome::try_from(health.outcome) == Ok(Outcome::Crossed))
+            }
+            other => panic!("{other:?}"),
+        };
+        let lost = take(&mut intake, json!({ "kind": "sensor.loss", "of": "ring_file", "count": 3 }));
+        assert_eq!(told(lost), ("c1".into(), "dropped_events".into(), true));
+        let heavy = |pid| (pid == 7).then_some(Usage { cpu_ms: 0, memory_kib: 1 << 20 });
+        assert_eq!(told(intake.look_at(2, heavy)), ("c1".into(), "budget".into(), true));
+        take(&mut intake, json!({ "kind": "content", "id": "c2" }));
+        assert_eq!(told(intake.look_at(3, heavy)), ("c2".into(), "budget".into(), true));
+        assert_eq!(intake.look_at(4, |_| None), None, "a process that is gone uses nothing");
     }
 
     #[test]
@@ -155,13 +247,13 @@ mod tests {
             json!({ "kind": "alert" }),
         ];
         for line in lines {
-            let Made { stream, body, .. } = take(&mut Intake::default(), line).expect("a record");
+            let Made { stream, body, .. } = take(&mut Intake::new(0), line).expect("a record");
             let records = vec![Record { sequence: 1, at_ms: 1, body: Some(body) }];
             let batch = Batch { boot: "b".into(), stream: stream as i32, records, dropped: 0 };
             assert_eq!(batch.out_of_bounds(), None);
         }
         for line in ["", "{", "[]", "{\"kind\":7}", "{\"kind\":\"process.exec\"}", "\u{0}"] {
-            assert_eq!(Intake::default().take(line.as_bytes()), None, "{line:?}");
+            assert_eq!(Intake::new(0).take(line.as_bytes(), 1), [], "{line:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! identity.rs  key, certificate, renewal      exchange.rs  one request over TLS, and why it failed
 //! service.rs   check-in, doorbell, uplink     report.rs    what a check-in says      pace.rs  when to come again
 //! intake.rs    output of the run -> records   spool.rs     records until they are acknowledged
+//! measure.rs   when what a host goes through is an event for the gate
 //! machine.rs   what is asked of the host      pause.rs     the local override        folder.rs  what must outlive a power cut
 //! ```
 //! Nothing here protects the machine: all of it may crash, hang or be gone for months. What runs then goes on; nothing new is started,
@@ -20,6 +21,7 @@ pub mod folder;
 pub mod identity;
 pub mod intake;
 pub mod machine;
+pub mod measure;
 pub mod pace;
 pub mod pause;
 pub mod report;

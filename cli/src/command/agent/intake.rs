@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::sync::mpsc::{sync_channel, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -15,6 +16,8 @@ use watertight_fleet_wire::records::Stream;
 
 /// Records that are not urgent are on disk within this time.
 const FLUSH: Duration = Duration::from_secs(1);
+/// What the run's processes use is looked at so often.
+const LOOK: Duration = Duration::from_secs(30);
 /// A line of the run's is shorter; of one that is not, no more is kept.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Records that are made and not yet taken; then the reader waits, and the pipe does.
@@ -38,21 +41,24 @@ pub(super) fn run(args: &IntakeArgs) -> anyhow::Result<u8> {
     let writer = |stream| Writer::new(&spool, stream, &boot, STREAM_BYTES_MAX);
     let mut writers = [writer(Stream::Crash)?, writer(Stream::Health)?, writer(Stream::Alert)?];
     let (made, records) = sync_channel::<Made>(WAITING_MAX);
+    let intake = Arc::new(Mutex::new(Intake::new(now_ms())));
+    let lines = Arc::clone(&intake);
     let reader = std::thread::spawn(move || -> std::io::Result<()> {
-        let (mut input, mut intake, mut line) = (BufReader::new(std::io::stdin()), Intake::default(), Vec::new());
+        let (mut input, mut line) = (BufReader::new(std::io::stdin()), Vec::new());
         loop {
             line.clear();
             if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
                 return Ok(());
             }
-            if let Some(record) = intake.take(&line) {
+            let records = lines.lock().unwrap_or_else(PoisonError::into_inner).take(&line, now_ms());
+            for record in records {
                 if made.send(record).is_err() {
                     return Ok(());
                 }
             }
         }
     });
-    let mut flushed = Instant::now();
+    let (mut flushed, mut looked) = (Instant::now(), Instant::now());
     loop {
         let is_ended = match records.recv_timeout(FLUSH) {
             Ok(record) => {
@@ -74,6 +80,13 @@ pub(super) fn run(args: &IntakeArgs) -> anyhow::Result<u8> {
             Err(RecvTimeoutError::Timeout) => false,
             Err(RecvTimeoutError::Disconnected) => true,
         };
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            let crossed = intake.lock().unwrap_or_else(PoisonError::into_inner).look(now_ms());
+            if let (Some(crossed), [_, health, _]) = (crossed, &mut writers) {
+                health.add(now_ms(), crossed.body);
+            }
+        }
         writers.iter_mut().for_each(Writer::flush);
         flushed = Instant::now();
         if is_ended {

@@ -45,6 +45,7 @@ pub struct Shared {
 /// Hosts that live until this is dropped.
 pub struct VirtualHosts {
     pub shared: Arc<Shared>,
+    pub count: usize,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -71,7 +72,7 @@ impl VirtualHosts {
             std::thread::spawn(move || live(lot, &shared))
         };
         let threads = lots.into_iter().map(live).collect();
-        Self { shared, threads }
+        Self { shared, count, threads }
     }
 
     /// How many hosts run this.

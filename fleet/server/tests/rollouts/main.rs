@@ -279,6 +279,8 @@ fn what_is_said_of_a_ring_holds_at_once_also_for_what_is_under_way_and_ends_by_i
 
 /// What a thief of the director's key says: all hosts run this, now.
 fn stolen(hosts: &VirtualHosts, epoch: u64, content: &str) -> Value {
+    // The server knows a host before the host has heard its answer.
+    wait_for("each host has heard of the server", || hosts.shared.runs.lock().expect("whole").len() == hosts.count);
     let now = Moment::now();
     let listed: Vec<String> = hosts.shared.runs.lock().expect("whole").keys().cloned().collect();
     json!({
@@ -336,7 +338,8 @@ fn who_steals_the_directors_key_introduces_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut desk = Desk::new(dir.path());
     let good = desk.publish(1, b"pack one");
-    let fleet = start(dir.path(), &desk);
+    // A server with the director's key would take the thief's word back.
+    let fleet = Fleet::start_with(dir.path(), &["--check-in-ms", "1000"]);
     let hosts = VirtualHosts::start(&fleet, 3, desk.root());
     online(&fleet, 3);
     let malware = ContentId::of(b"malware").to_string();
@@ -344,6 +347,10 @@ fn who_steals_the_directors_key_introduces_nothing() {
     wait_for("each host refuses it", || hosts.shared.refused.lock().expect("whole").len() >= 3);
     assert!(hosts.shared.refused.lock().expect("whole").iter().all(|why| why.contains("signed by no offline key")));
     assert_eq!((hosts.began(&malware), hosts.began(&good)), (0, 0));
+    fleet.kill();
+    let fleet = start(dir.path(), &desk);
+    *hosts.shared.address.write().expect("whole") = fleet.address;
+    online(&fleet, 3);
     let id = begin(&fleet, "linux");
     wait_for_state(&fleet, &id, "complete");
     assert_eq!((hosts.run(&good), hosts.began(&malware)), (3, 0), "the server's own word follows on it");
