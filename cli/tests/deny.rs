@@ -210,6 +210,34 @@ fn a_denial_is_told_with_its_process_program_and_rule() {
 }
 
 #[test]
+fn status_tells_what_sources_have_delivered_as_the_account_at_the_end_does() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    let place = Place::new(tmpfs.path(), "");
+    let run = Run::start(&place);
+    std::fs::write(tmpfs.path().join("made"), "a file").expect("our own");
+    let started = Instant::now();
+    let told = loop {
+        let status = place.run(&["status", "-o", "json"]).json();
+        let sources = status["sources"].as_array().cloned().unwrap_or_default();
+        let fanotify = sources.into_iter().find(|row| row["source"] == "fanotify");
+        if let Some(row) = fanotify.filter(|row| row["received"].as_u64() > Some(0)) {
+            break row;
+        }
+        assert!(started.elapsed() < WAIT_MAX, "{status}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!((&told["hits"], &told["overflows"]), (&"unknown".into(), &0.into()), "{told}");
+    let text = place.run(&["status"]).stdout();
+    assert!(text.lines().any(|line| line.contains("fanotify ") && line.contains("hits    unknown")), "{text}");
+    run.stop();
+    let summary = lines(&place, "summary");
+    let sources = summary.first().and_then(|summary| summary["sources"].as_array()).expect("the account has sources");
+    let last = sources.iter().find(|row| row["source"] == "fanotify").expect("fanotify was in use");
+    assert!(last["received"].as_u64() >= told["received"].as_u64(), "{last} after {told}");
+    assert!(place.run(&["status", "-o", "json"]).json()["sources"].is_null(), "nobody is at work");
+}
+
+#[test]
 fn more_denials_than_there_is_room_for_are_counted_and_none_waits_for_the_run() {
     let Some(tmpfs) = Tmpfs::mount() else { return };
     // The longer the path, the fewer fit.

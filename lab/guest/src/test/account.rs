@@ -140,7 +140,7 @@ fn status_is_read_back() -> Result<()> {
     let hooks = during["hooks"].as_array().context("hooks")?;
     for hook in hooks {
         ensure!(hook["link"].as_u64() > Some(0) && hook["program"].as_u64() > Some(0), "no ids: {hook}");
-        ensure!(hook["counts"]["hits"].is_u64(), "no counts: {hook}");
+        ensure!(hook["counts"]["hits"].is_u64() && hook["received"].is_u64(), "no counts: {hook}");
     }
     ensure!(hooks.len() > 40, "{} hooks", hooks.len());
     let left = orphaned["hooks"].as_array().map(Vec::len);
