@@ -413,3 +413,36 @@ fn what_is_recalled_is_neither_handed_out_nor_installed_where_it_never_was() {
     assert_eq!(desk.code("slots --state host"), Some(0), "which needs nobody's attention");
     assert!(!desk.path("handed/linux-2.pack").exists());
 }
+
+#[test]
+fn a_recall_is_heard_where_nothing_that_is_signed_can_be_run() {
+    let desk = Desk::new();
+    desk.recall();
+    let metadata = std::fs::read_dir(desk.path("repository/metadata")).expect("published");
+    for file in
+        metadata.filter_map(Result::ok).filter(|file| file.file_name().to_string_lossy().ends_with(".content.json"))
+    {
+        std::fs::remove_file(file.path()).expect("our own");
+    }
+    let withheld =
+        "fetch --from repository --state other --root roles/root.json --host web-7 --ring broad --stratum debian-12 \
+                    --to handed --recall-in host -o json";
+    let (code, answer) = desk.answered(withheld);
+    assert_eq!((code, answer["recalled"].as_array().map(Vec::len)), (Some(1), Some(1)), "{answer}");
+    assert_eq!(desk.code("install linux-2.pack --state host"), Some(6), "it is in quarantine before it came");
+}
+
+#[test]
+fn a_pipe_where_the_pack_is_to_go_gets_it_and_stays_a_pipe() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let desk = Desk::new();
+    let pipe = desk.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+    let mut reader = Command::new("cat").arg(&pipe).stdout(Stdio::piped()).spawn().expect("it runs");
+    assert_eq!(desk.code("build linux -o pipe"), Some(0));
+    let mut got = Vec::new();
+    std::io::Read::read_to_end(&mut reader.stdout.take().expect("its output"), &mut got).expect("a pipe");
+    reader.wait().expect("it ends");
+    assert_eq!(got, std::fs::read(desk.path("linux-2.pack")).expect("the same was built before"));
+    assert!(std::fs::symlink_metadata(&pipe).expect("it is there").file_type().is_fifo());
+}

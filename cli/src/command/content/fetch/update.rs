@@ -93,10 +93,17 @@ fn hear_director(
 ) -> Result<(), SeenError> {
     let mut seen = Seen::read(client.store())?;
     found.recalled = seen.recalled.iter().copied().collect();
-    let Some(packs) = packs else { return Ok(()) };
     match fetch_plan(client, task.now) {
         Ok(Some(plan)) => {
-            match judge(task, &plan, packs, &mut seen) {
+            let verdict = match packs {
+                Some(packs) => judge(task, &plan, packs, &mut seen),
+                // Nothing can be run by it, but what it recalls must not run either.
+                None => {
+                    seen.take_recalls(&plan);
+                    Ok(None)
+                }
+            };
+            match verdict {
                 Ok(verdict) => found.director = verdict,
                 Err(why) => found.director_refused = Some(why),
             }
