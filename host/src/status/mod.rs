@@ -53,8 +53,8 @@ pub struct Status {
     pub build: Option<String>,
     /// Hooks in force.
     pub hooks: Vec<Attached>,
-    /// What the run at work has received by hook and from the other sources; `None` if it can't be looked at.
-    pub account: Option<Account>,
+    /// What the run at work has received by hook and from the other sources, or why that can't be seen.
+    pub account: Result<Account, String>,
     /// The matrix.
     pub matrix: Matrix,
     /// What the programs leave out, as their own map has it.
@@ -96,7 +96,7 @@ impl Status {
             None => found.kernel_refused = "no kernel program is pinned: start `watertight run`".into(),
         }
         found.fallbacks = sources::of_run(run);
-        let account = run.and_then(|run| Account::of(run, &found.fallbacks));
+        let account = run.map_or_else(|| Err("no run is at work".into()), |run| Account::of(run, &found.fallbacks));
         found.processes = There::word_of(run, state);
         let deny = Deny::read(state);
         found.deny_by_fanotify = guard::listener(deny.as_ref(), run);
@@ -132,7 +132,7 @@ impl Status {
     #[must_use]
     pub fn to_json(&self) -> Json {
         let hooks: Vec<Json> = self.hooks.iter().map(|attached| attached.to_json(self.received(attached))).collect();
-        let sources = self.account.as_ref().map(|account| account.sources.iter().map(SourceCounts::to_json));
+        let sources = self.account.as_ref().ok().map(|account| account.sources.iter().map(SourceCounts::to_json));
         json!({
             "kind": "status",
             "level": self.matrix.level,
@@ -143,6 +143,7 @@ impl Status {
             "refused": self.matrix.refused,
             "hooks": hooks,
             "sources": sources.map(Iterator::collect::<Vec<Json>>),
+            "received_unknown": self.account.as_ref().err(),
             "muted": self.muted,
             "deny_by_fanotify": self.deny,
             "content": self.content,
@@ -212,16 +213,16 @@ impl Status {
 
     /// Records of a hook that the run at work has received.
     fn received(&self, attached: &Attached) -> Option<u64> {
-        self.account.as_ref()?.received.get(usize::from(attached.hook as u16)).copied()
+        self.account.as_ref().ok()?.received.get(usize::from(attached.hook as u16)).copied()
     }
 }
 
 impl Account {
-    fn of(run: u32, fallbacks: &Fallbacks) -> Option<Self> {
-        let page = Tally::of_process(run).ok()?;
+    fn of(run: u32, fallbacks: &Fallbacks) -> Result<Self, String> {
+        let page = Tally::of_process(run).map_err(|error| error.to_string())?;
         let used = [&fallbacks.fanotify, &fallbacks.proc_connector, &fallbacks.sock_diag];
         let used = SOURCES.iter().zip(used).filter(|(_, used)| matches!(used, Some(Ok(()))));
-        Some(Self { received: page.received(), sources: used.map(|(name, _)| page.source(name)).collect() })
+        Ok(Self { received: page.received(), sources: used.map(|(name, _)| page.source(name)).collect() })
     }
 }
 

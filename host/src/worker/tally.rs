@@ -123,7 +123,7 @@ impl Tally {
                 return Self::map_for(std::fs::File::open(entry.path())?.into(), ProtFlags::READ).map(Seen);
             }
         }
-        Err(io::Error::new(io::ErrorKind::NotFound, "the run has no page of counts"))
+        Err(io::Error::new(io::ErrorKind::NotFound, "the run has not begun to count"))
     }
 
     /// The descriptor, to hand on.

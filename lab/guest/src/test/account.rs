@@ -62,10 +62,10 @@ fn seen() -> Result<&'static Seen> {
 
 fn do_all() -> Result<Seen> {
     let run = Watertight::start()?;
-    let during = status()?;
     let heard = storm::exec(&RUNS.to_string())?;
     // The dead run's share is certain once its last event is out; the rest stays in the rings.
     run.wait_for("process.exit", |event| by(event, &heard), SAID_MAX)?;
+    let during = status()?;
     let first = run.pid();
     let before = run.kill()?;
     let orphaned = status()?;
@@ -140,7 +140,11 @@ fn status_is_read_back() -> Result<()> {
     let hooks = during["hooks"].as_array().context("hooks")?;
     for hook in hooks {
         ensure!(hook["link"].as_u64() > Some(0) && hook["program"].as_u64() > Some(0), "no ids: {hook}");
-        ensure!(hook["counts"]["hits"].is_u64() && hook["received"].is_u64(), "no counts: {hook}");
+        ensure!(
+            hook["counts"]["hits"].is_u64() && hook["received"].is_u64(),
+            "no counts: {hook}, {}",
+            during["received_unknown"]
+        );
     }
     ensure!(hooks.len() > 40, "{} hooks", hooks.len());
     let left = orphaned["hooks"].as_array().map(Vec::len);
