@@ -433,6 +433,30 @@ fn a_recall_is_heard_where_nothing_that_is_signed_can_be_run() {
 }
 
 #[test]
+fn a_mirror_that_holds_a_role_back_is_no_fresh_repository() {
+    for role in ["content", "director"] {
+        let desk = Desk::new();
+        desk.recall();
+        let host = "--host web-7 --ring broad --stratum debian-12 --recall-in host -o json";
+        let fetch = format!("fetch --from repository --state other --root roles/root.json {host}");
+        let (_, answer) = desk.answered(&fetch);
+        assert_eq!(answer["health"]["state"], "fresh", "{answer}");
+        let of_role = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().ends_with(&format!(".{role}.json"));
+        let metadata = std::fs::read_dir(desk.path("repository/metadata")).expect("published");
+        for file in metadata.filter_map(Result::ok).filter(of_role) {
+            std::fs::remove_file(file.path()).expect("our own");
+        }
+        let withheld = format!("fetch --from repository --state fresh --root roles/root.json {host}");
+        let (code, answer) = desk.answered(&withheld);
+        assert_ne!(code, Some(0), "{answer}");
+        assert_eq!(answer["health"]["state"], "never", "{answer}");
+        assert!(answer["refresh_failed"].as_str().is_some_and(|why| why.contains(role)), "{answer}");
+        let status = desk.status();
+        assert_eq!(status["repository"]["health"]["state"], "never", "{status}");
+    }
+}
+
+#[test]
 fn a_pipe_where_the_pack_is_to_go_gets_it_and_stays_a_pipe() {
     use std::os::unix::fs::FileTypeExt as _;
     let desk = Desk::new();
