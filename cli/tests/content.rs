@@ -470,3 +470,28 @@ fn a_pipe_where_the_pack_is_to_go_gets_it_and_stays_a_pipe() {
     assert_eq!(got, std::fs::read(desk.path("linux-2.pack")).expect("the same was built before"));
     assert!(std::fs::symlink_metadata(&pipe).expect("it is there").file_type().is_fifo());
 }
+
+#[test]
+fn a_rule_that_no_event_here_can_fire_is_told_when_it_is_built() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("strange")).expect("our own");
+    let write = |name: &str, text: &str| fs::write(desk.path("strange").join(name), text).expect("our own");
+    write("pack.yml", "name: strange\nversion: 1\n");
+    write(
+        "rule.yml",
+        "title: Elsewhere\nid: 0d4b3b7e-6a35-4d1c-9a0b-2f1f2a7b8c9d\nlevel: low\n\
+         logsource: { category: process_creation, product: windows }\n\
+         detection:\n  one:\n    CommandLine|contains: needle\n  condition: one\n",
+    );
+    let case = |line: &str| {
+        format!("category: process_creation\n    product: windows\n    event: {{ CommandLine: {line} }}\n")
+    };
+    write("rule.tests.yml", &format!("fires:\n  - {}silent:\n  - why: none\n    {}", case("a needle"), case("hay")));
+    let output = desk.run("build strange -o strange.pack");
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    assert!(
+        words(&output).contains("rule.yml: 0d4b3b7e-6a35-4d1c-9a0b-2f1f2a7b8c9d can never fire"),
+        "{}",
+        words(&output)
+    );
+}
