@@ -207,7 +207,14 @@ impl Ladder {
             self.struck.remove(id);
             self.deaths.remove(id);
         }
-        self.quarantined = self.struck.intersection(&state.quarantined).copied().collect();
+        self.see_quarantine();
+    }
+
+    /// Remembers what of the struck is in quarantine: leaving it is a person's word.
+    fn see_quarantine(&mut self) {
+        if let Some(Ok(state)) = self.slots.as_ref().map(Slots::state) {
+            self.quarantined = self.struck.intersection(&state.quarantined).copied().collect();
+        }
     }
 
     /// A detector died of this content. Returns what the next one gets.
@@ -283,6 +290,7 @@ impl Ladder {
     fn step_down(&mut self, active: &Active, cause: &str) -> Active {
         self.has_stepped_down = true;
         self.struck.extend(active.id());
+        self.see_quarantine();
         let next = self.settle();
         say(&format!("{} is given up ({cause}); from here on: {}", active.in_words(), next.in_words()));
         next
@@ -371,6 +379,7 @@ impl Ladder {
             Fault::Hosts => return,
         };
         self.note(event);
+        self.see_quarantine();
     }
 
     /// Whether this is the youngest candidate, and not in quarantine.
