@@ -433,6 +433,30 @@ fn a_recall_is_heard_where_nothing_that_is_signed_can_be_run() {
 }
 
 #[test]
+fn a_mirror_that_holds_a_role_back_is_no_fresh_repository() {
+    for role in ["content", "director"] {
+        let desk = Desk::new();
+        desk.recall();
+        let host = "--host web-7 --ring broad --stratum debian-12 --recall-in host -o json";
+        let fetch = format!("fetch --from repository --state other --root roles/root.json {host}");
+        let (_, answer) = desk.answered(&fetch);
+        assert_eq!(answer["health"]["state"], "fresh", "{answer}");
+        let of_role = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().ends_with(&format!(".{role}.json"));
+        let metadata = std::fs::read_dir(desk.path("repository/metadata")).expect("published");
+        for file in metadata.filter_map(Result::ok).filter(of_role) {
+            std::fs::remove_file(file.path()).expect("our own");
+        }
+        let withheld = format!("fetch --from repository --state fresh --root roles/root.json {host}");
+        let (code, answer) = desk.answered(&withheld);
+        assert_ne!(code, Some(0), "{answer}");
+        assert_eq!(answer["health"]["state"], "never", "{answer}");
+        assert!(answer["refresh_failed"].as_str().is_some_and(|why| why.contains(role)), "{answer}");
+        let status = desk.status();
+        assert_eq!(status["repository"]["health"]["state"], "never", "{status}");
+    }
+}
+
+#[test]
 fn a_pipe_where_the_pack_is_to_go_gets_it_and_stays_a_pipe() {
     use std::os::unix::fs::FileTypeExt as _;
     let desk = Desk::new();
@@ -445,4 +469,29 @@ fn a_pipe_where_the_pack_is_to_go_gets_it_and_stays_a_pipe() {
     reader.wait().expect("it ends");
     assert_eq!(got, std::fs::read(desk.path("linux-2.pack")).expect("the same was built before"));
     assert!(std::fs::symlink_metadata(&pipe).expect("it is there").file_type().is_fifo());
+}
+
+#[test]
+fn a_rule_that_no_event_here_can_fire_is_told_when_it_is_built() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("strange")).expect("our own");
+    let write = |name: &str, text: &str| fs::write(desk.path("strange").join(name), text).expect("our own");
+    write("pack.yml", "name: strange\nversion: 1\n");
+    write(
+        "rule.yml",
+        "title: Elsewhere\nid: 0d4b3b7e-6a35-4d1c-9a0b-2f1f2a7b8c9d\nlevel: low\n\
+         logsource: { category: process_creation, product: windows }\n\
+         detection:\n  one:\n    CommandLine|contains: needle\n  condition: one\n",
+    );
+    let case = |line: &str| {
+        format!("category: process_creation\n    product: windows\n    event: {{ CommandLine: {line} }}\n")
+    };
+    write("rule.tests.yml", &format!("fires:\n  - {}silent:\n  - why: none\n    {}", case("a needle"), case("hay")));
+    let output = desk.run("build strange -o strange.pack");
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    assert!(
+        words(&output).contains("rule.yml: 0d4b3b7e-6a35-4d1c-9a0b-2f1f2a7b8c9d can never fire"),
+        "{}",
+        words(&output)
+    );
 }

@@ -16,6 +16,5 @@ pub mod run;
 pub mod server;
 pub mod sim;
 pub mod status;
-pub mod supply;
 pub mod triage;
 pub mod worker;

@@ -4,10 +4,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use watertight_content::sigma::supply::supply;
 use watertight_content::sigma::verdict::{rows, Row, Verdict};
 use watertight_content::sigma::{load_dir, Kind};
-
-use super::supply::supply;
 use watertight_host::printable::printable;
 use watertight_host::say::not_written;
 

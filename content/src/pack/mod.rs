@@ -25,7 +25,9 @@ pub use wrong::Wrong;
 use crate::image::CompileError;
 use crate::sigma::exception::apply;
 use crate::sigma::host::types_here;
-use crate::sigma::{load_texts, same_id, Library, LoadError, LoadedException, Reason, Rejection, Source, Span};
+use crate::sigma::supply::supply;
+use crate::sigma::verdict::{rows, Row, Verdict};
+use crate::sigma::{self, load_texts, same_id, Library, LoadError, LoadedException, Reason, Rejection, Source, Span};
 
 /// What a pack is built from, in memory.
 #[derive(Clone, Debug)]
@@ -138,6 +140,7 @@ pub fn build(sources: &Sources<'_>) -> Result<Built, BuildError> {
         return Err(wrong.into());
     }
     let mut warnings = findings(&library);
+    warnings.extend(rows(&library, &supply()).iter().filter_map(not_here));
     warnings.extend(pack.unproven().iter().map(|document| no_test(&told, document)));
     Ok(Built { bytes, warnings })
 }
@@ -246,6 +249,17 @@ fn findings(library: &Library) -> Vec<String> {
         found.findings.iter().map(said)
     });
     in_words.collect()
+}
+
+/// What of a rule never comes true on a host whose events are this sensor's, whatever its canaries prove.
+fn not_here(row: &Row) -> Option<String> {
+    let what = match (row.verdict, row.kind) {
+        (_, sigma::Kind::Exception) => return None, // told by their findings
+        (Verdict::Never, _) => "can never fire",
+        (Verdict::Degraded, _) => "is degraded",
+        (Verdict::CanFire | Verdict::Rejected, _) => return None,
+    };
+    Some(format!("{}: {} {what} by this sensor's events: {}", row.file, row.rule, row.reason))
 }
 
 fn no_test(told: &[Told<'_>], document: &Document<'_>) -> String {

@@ -27,6 +27,7 @@ mod place;
 pub(crate) mod reason;
 pub(crate) mod rejection;
 mod response;
+pub mod supply;
 mod value;
 pub mod verdict;
 mod verdict_together;

@@ -141,8 +141,10 @@ pub struct Ladder {
     slots: Option<Slots>,
     watch: Option<Watch>,
     factory: ContentId,
-    /// Out for the rest of this run.
+    /// Out for the rest of this run, or until a person takes it out of the quarantine.
     struck: BTreeSet<ContentId>,
+    /// Of these, what was seen in quarantine.
+    quarantined: BTreeSet<ContentId>,
     /// Deaths in this run.
     deaths: BTreeMap<ContentId, u8>,
     trial: Duration,
@@ -160,8 +162,8 @@ impl Ladder {
         let slots = open(folder, factory);
         // Without it new content is tried at the next start.
         let watch = slots.as_ref().and_then(|slots| slots.watch().ok());
-        let (struck, deaths) = (BTreeSet::new(), BTreeMap::new());
-        let mut ladder = Self { slots, watch, factory, struck, deaths, trial, has_stepped_down: false };
+        let (struck, quarantined, deaths) = Default::default();
+        let mut ladder = Self { slots, watch, factory, struck, quarantined, deaths, trial, has_stepped_down: false };
         let active = if rules.is_empty() { ladder.settle() } else { Active::new(None, Some(compile(rules)?)) };
         Ok((ladder, active))
     }
@@ -183,6 +185,7 @@ impl Ladder {
             return None;
         }
         let before = active.choice?;
+        self.pardon();
         loop {
             // On its last try none is left to begin, and it is still the one on trial.
             let is_on_trial = before.slot() == Slot::Candidate && self.is_candidate(before.id());
@@ -194,6 +197,23 @@ impl Ladder {
                 Ok(active) => return Some(active),
                 Err(why) => self.out(choice, why),
             }
+        }
+    }
+
+    /// Content that was in quarantine and no longer is may be tried again in this run: `content forget` is a person's word.
+    fn pardon(&mut self) {
+        let Some(Ok(state)) = self.slots.as_ref().map(Slots::state) else { return };
+        for id in self.quarantined.difference(&state.quarantined) {
+            self.struck.remove(id);
+            self.deaths.remove(id);
+        }
+        self.see_quarantine();
+    }
+
+    /// Remembers what of the struck is in quarantine: leaving it is a person's word.
+    fn see_quarantine(&mut self) {
+        if let Some(Ok(state)) = self.slots.as_ref().map(Slots::state) {
+            self.quarantined = self.struck.intersection(&state.quarantined).copied().collect();
         }
     }
 
@@ -270,6 +290,7 @@ impl Ladder {
     fn step_down(&mut self, active: &Active, cause: &str) -> Active {
         self.has_stepped_down = true;
         self.struck.extend(active.id());
+        self.see_quarantine();
         let next = self.settle();
         say(&format!("{} is given up ({cause}); from here on: {}", active.in_words(), next.in_words()));
         next
@@ -358,6 +379,7 @@ impl Ladder {
             Fault::Hosts => return,
         };
         self.note(event);
+        self.see_quarantine();
     }
 
     /// Whether this is the youngest candidate, and not in quarantine.

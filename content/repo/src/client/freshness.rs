@@ -117,6 +117,11 @@ impl Refreshed {
         Some(Self { at, life_s: words.next().and_then(|life| life.parse().ok()) })
     }
 
+    /// None went through.
+    pub(super) fn forget(store: &Store) -> Result<(), ClientError> {
+        Ok(store.put(FILE, b"")?)
+    }
+
     pub(super) fn write(self, store: &Store) -> Result<(), ClientError> {
         let life = self.life_s.map(|life| format!(" {life}")).unwrap_or_default();
         Ok(store.put(FILE, format!("{}{life}\n", self.at).as_bytes())?)

@@ -78,6 +78,8 @@ pub struct Client {
     source: Box<dyn Source>,
     limits: Limits,
     refreshed: Option<Refreshed>,
+    /// The refresh before the last.
+    refreshed_before: Option<Refreshed>,
 }
 
 impl std::fmt::Debug for Client {
@@ -125,7 +127,8 @@ impl Client {
         };
         store.put_if_new(ROOT, trusted.root_bytes(), limits.root_size_bytes_max)?;
         let refreshed = Refreshed::read(&store)?;
-        let mut client = Self { trusted, floor: Floor::default(), store, source: Box::new(source), limits, refreshed };
+        let (floor, source) = (Floor::default(), Box::new(source));
+        let mut client = Self { trusted, floor, store, source, limits, refreshed, refreshed_before: refreshed };
         client.load_kept()?;
         Ok(client)
     }
@@ -163,8 +166,21 @@ impl Client {
         self.refresh_targets(now)?; // 5.6
         let refreshed = Refreshed { at: now, life_s: self.life_s(heard_before, now) };
         refreshed.write(&self.store)?;
-        self.refreshed = Some(refreshed);
+        self.refreshed_before = self.refreshed.replace(refreshed);
         Ok(())
+    }
+
+    /// The last refresh went through, but a role that was wanted behind it can't be had: for [`Self::freshness`] it is as if it had not been.
+    /// Else a mirror that passes on who is fresh and holds back the rest would never be found out.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn was_not_whole(&mut self) -> Result<(), ClientError> {
+        self.refreshed = self.refreshed_before;
+        match self.refreshed {
+            Some(before) => before.write(&self.store),
+            None => Refreshed::forget(&self.store),
+        }
     }
 
     /// How long the timestamp had to live when it was heard first, which is now if it is another one than before.

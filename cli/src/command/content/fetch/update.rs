@@ -53,13 +53,17 @@ fn update(task: &Task, asker: &Asker, client: &mut Client, found: &mut Answer) -
     // What was trusted before may be good still; if it is not, this says why.
     let packs = signed_packs(client, task.now);
     found.packs = packs.iter().flatten().map(Row::of).collect();
-    let is_known = match hear_director(task, client, packs.as_deref().ok(), found) {
-        Ok(()) => true,
-        Err(error) => {
-            found.director_refused = Some(error.to_string());
-            false
-        }
-    };
+    let heard = hear_director(task, client, packs.as_deref().ok(), found);
+    let is_known = !matches!(heard, Err(Unheard::Seen(_)));
+    let unheard = heard.err().map(|error| match error {
+        Unheard::Seen(error) => error.to_string(),
+        Unheard::Plan(error) => error.to_string(),
+    });
+    found.director_refused = found.director_refused.take().or_else(|| unheard.clone());
+    if let Some(why) = packs.as_ref().err().map(ToString::to_string).or(unheard) {
+        found.refresh_failed.get_or_insert(why);
+        client.was_not_whole()?;
+    }
     stands(asker, client, found);
     let _ = asker.ask(&Ask::KeepOut { recalled: found.recalled.clone() }, &[]); // who is asked tells what becomes of it
     let packs = packs?;
@@ -84,36 +88,38 @@ fn stands(asker: &Asker, client: &Client, found: &mut Answer) {
 /// before anybody acts on it. `packs` is what offline keys signed, if that may be trusted now.
 ///
 /// # Errors
-/// What it recalled before can't be read.
+/// What it recalled before can't be read, or what it says now can't be had.
 fn hear_director(
     task: &Task,
     client: &mut Client,
     packs: Option<&[SignedPack]>,
     found: &mut Answer,
-) -> Result<(), SeenError> {
-    let mut seen = Seen::read(client.store())?;
+) -> Result<(), Unheard> {
+    let mut seen = Seen::read(client.store()).map_err(Unheard::Seen)?;
     found.recalled = seen.recalled.iter().copied().collect();
-    match fetch_plan(client, task.now) {
-        Ok(Some(plan)) => {
-            let verdict = match packs {
-                Some(packs) => judge(task, &plan, packs, &mut seen),
-                // Nothing can be run by it, but what it recalls must not run either.
-                None => {
-                    seen.take_recalls(&plan);
-                    Ok(None)
-                }
-            };
-            match verdict {
-                Ok(verdict) => found.director = verdict,
-                Err(why) => found.director_refused = Some(why),
-            }
-            found.recalled = seen.recalled.iter().copied().collect();
-            seen.write(client.store())?;
+    let Some(plan) = fetch_plan(client, task.now).map_err(Unheard::Plan)? else { return Ok(()) };
+    let verdict = match packs {
+        Some(packs) => judge(task, &plan, packs, &mut seen),
+        // Nothing can be run by it, but what it recalls must not run either.
+        None => {
+            seen.take_recalls(&plan);
+            Ok(None)
         }
-        Ok(None) => {}
-        Err(error) => found.director_refused = Some(error.to_string()),
+    };
+    match verdict {
+        Ok(verdict) => found.director = verdict,
+        Err(why) => found.director_refused = Some(why),
     }
-    Ok(())
+    found.recalled = seen.recalled.iter().copied().collect();
+    seen.write(client.store()).map_err(Unheard::Seen)
+}
+
+/// Why the director was not heard.
+enum Unheard {
+    /// What it said before.
+    Seen(SeenError),
+    /// What it says now.
+    Plan(ClientError),
 }
 
 fn judge(task: &Task, plan: &SignedPlan, packs: &[SignedPack], seen: &mut Seen) -> Result<Option<Verdict>, String> {

@@ -1,7 +1,7 @@
 //! What this sensor's events look like to rules: which log sources, with which fields. Read off the event table, so that a
 //! verdict can't speak of a sensor that is not there.
 
-use watertight_content::sigma::verdict::{Supplied, Supply};
+use super::verdict::{Supplied, Supply};
 use watertight_event::{sigma_supply, sigma_types};
 
 /// The log sources and fields that the sensor supplies.
