@@ -200,21 +200,15 @@ impl Ladder {
         }
     }
 
-    /// Content that was in quarantine and no longer is may be tried again in this run: `content forget` is a person's word.
+    /// Content that was in quarantine and no longer is may be tried again in this run: `content forget` is a person's word. What of the struck
+    /// is there now is remembered for the next look.
     fn pardon(&mut self) {
         let Some(Ok(state)) = self.slots.as_ref().map(Slots::state) else { return };
         for id in self.quarantined.difference(&state.quarantined) {
             self.struck.remove(id);
             self.deaths.remove(id);
         }
-        self.see_quarantine();
-    }
-
-    /// Remembers what of the struck is in quarantine: leaving it is a person's word.
-    fn see_quarantine(&mut self) {
-        if let Some(Ok(state)) = self.slots.as_ref().map(Slots::state) {
-            self.quarantined = self.struck.intersection(&state.quarantined).copied().collect();
-        }
+        self.quarantined = self.struck.intersection(&state.quarantined).copied().collect();
     }
 
     /// A detector died of this content. Returns what the next one gets.
@@ -290,7 +284,7 @@ impl Ladder {
     fn step_down(&mut self, active: &Active, cause: &str) -> Active {
         self.has_stepped_down = true;
         self.struck.extend(active.id());
-        self.see_quarantine();
+        self.pardon();
         let next = self.settle();
         say(&format!("{} is given up ({cause}); from here on: {}", active.in_words(), next.in_words()));
         next
@@ -379,7 +373,7 @@ impl Ladder {
             Fault::Hosts => return,
         };
         self.note(event);
-        self.see_quarantine();
+        self.pardon();
     }
 
     /// Whether this is the youngest candidate, and not in quarantine.

@@ -161,7 +161,7 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     }
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
         // A device or a pipe is written to: a file in the place of /dev/null would be the end of many a program.
-        let written = fs::File::options().write(true).open(path).and_then(|mut file| file.write_all(bytes));
+        let written = File::options().write(true).open(path).and_then(|mut file| file.write_all(bytes));
         return written.with_context(|| format!("writing to {}", path.display()));
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
