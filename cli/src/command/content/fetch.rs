@@ -58,6 +58,9 @@ pub struct FetchArgs {
     /// Wait a part of this time first, each host its own (`10m`): hosts that were started together then don't ask together.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     spread: Option<Duration>,
+    /// Longest that the web server may say nothing, from `1s` to `10m`.
+    #[arg(long, value_name = "TIME", value_parser = wait, default_value = "20s")]
+    wait: Duration,
     #[command(flatten)]
     host: Option<HostArgs>,
     /// State folder of the run, if it was given one: what was recalled goes into its quarantine, and its `status` says how fresh the
@@ -67,6 +70,12 @@ pub struct FetchArgs {
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,
+}
+
+fn wait(text: &str) -> Result<Duration, String> {
+    let wait = duration(text)?;
+    let is_wait = (Duration::from_secs(1)..=Duration::from_secs(600)).contains(&wait);
+    is_wait.then_some(wait).ok_or_else(|| "a wait is from 1s to 10m".to_owned())
 }
 
 /// Who asks the director.

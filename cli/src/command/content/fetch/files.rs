@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use watertight_content_repo::release::ContentId;
 use watertight_content_repo::source::{FolderSource, HttpLimits, HttpSource, Source as _};
@@ -15,8 +15,6 @@ use super::super::{read, INPUT_SIZE_BYTES_MAX};
 use super::words::{Reply, Server, Wanted};
 use super::FetchArgs;
 
-/// The head of an answer may take four waits, and each of three redirects too.
-const HEADS_MAX: u64 = 16;
 /// Longest name of a file.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -26,7 +24,7 @@ pub(super) type Answered = (Reply, Vec<u8>);
 /// Where the repository is.
 pub(super) enum Place {
     Folder(FolderSource),
-    Web(Box<Updater>),
+    Web(Box<Updater>, HttpLimits),
 }
 
 impl Place {
@@ -39,10 +37,12 @@ impl Place {
             return Ok(Self::Folder(FolderSource::at(Path::new(&args.from))));
         }
         let authorities = args.ca.as_deref().map(|path| read(path, INPUT_SIZE_BYTES_MAX)).transpose()?;
+        let wait_ms_max = u64::try_from(args.wait.as_millis()).unwrap_or(u64::MAX);
+        let server = Server { url: args.from.clone(), has_authorities: authorities.is_some(), wait_ms_max };
         // Refused here what is no place: the worker would say it later.
-        HttpSource::new(&args.from, authorities.as_deref(), HttpLimits::default())?;
-        let server = Server { url: args.from.clone(), has_authorities: authorities.is_some() };
-        Ok(Self::Web(Box::new(Updater::start("download", &server, &authorities.unwrap_or_default())?)))
+        HttpSource::new(&args.from, authorities.as_deref(), server.limits())?;
+        let worker = Updater::start("download", &server, &authorities.unwrap_or_default())?;
+        Ok(Self::Web(Box::new(worker), server.limits()))
     }
 
     /// A file of it, unread.
@@ -54,19 +54,26 @@ impl Place {
                 Ok(None) => (Reply::None, Vec::new()),
                 Err(error) => failed(error.to_string()),
             },
-            Self::Web(worker) => {
-                let answered = worker.send(wanted, &[]).and_then(|()| worker.receive(longest(wanted.size_bytes_max)));
-                answered.unwrap_or_else(failed)
+            Self::Web(worker, limits) => {
+                let asked = worker.send(wanted, &[]);
+                asked.and_then(|()| answer_of(worker, *limits, wanted.size_bytes_max)).unwrap_or_else(failed)
             }
         }
     }
 }
 
-/// How long a file of this size may take by the limits of who gets it.
-fn longest(size_bytes: u64) -> Duration {
-    let HttpLimits { wait_ms_max, speed_bytes_per_s_min } = HttpLimits::default();
-    let body_s = size_bytes.checked_div(speed_bytes_per_s_min).unwrap_or(size_bytes);
-    Duration::from_secs(body_s).saturating_add(Duration::from_millis(wait_ms_max.saturating_mul(HEADS_MAX)))
+/// The answer of who gets a file. While bytes come, that is told; a worker that says nothing for longer than its own waits hangs, and one
+/// that says so for longer than the least speed allows lies.
+fn answer_of(worker: &mut Updater, limits: HttpLimits, size_bytes_max: u64) -> Result<Answered, String> {
+    let silence = Duration::from_millis(limits.silence_ms_max());
+    let until = Instant::now() + Duration::from_millis(limits.longest_ms(size_bytes_max));
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match worker.receive(silence.min(left))? {
+            (Reply::Going { .. }, _) => {}
+            answered => return Ok(answered),
+        }
+    }
 }
 
 /// What is trusted.

@@ -172,7 +172,7 @@ impl Asker {
             Ok(Some((Reply::Done, bytes))) => Ok(Some(bytes)),
             Ok(Some((Reply::None, _))) => Ok(None),
             Ok(Some((Reply::Failed { why }, _))) => Err(why),
-            Ok(None) => Err("nobody answers".to_owned()),
+            Ok(Some((Reply::Going { .. }, _)) | None) => Err("nobody answers".to_owned()),
             Err(error) => Err(error.to_string()),
         }
     }
