@@ -256,6 +256,45 @@ fn slowly(desk: &Desk, name: &str, piece_bytes: usize, pause_ms: u64) -> Output 
 }
 
 #[test]
+fn what_is_no_file_in_the_place_of_one_is_named_and_not_waited_for() {
+    let desk = Desk::new();
+    let fetch = "fetch --from repository --state trusted --to packs -o json";
+    desk.done(&format!("{fetch} --root roles/root.json"));
+    for name in ["root.json", "timestamp.json", "snapshot.json", "targets.json", "content.json", ".lock", ".new"] {
+        let path = desk.path("trusted").join(name);
+        let before = fs::read(&path).ok();
+        let _ = fs::remove_file(&path); // `.new` is not there
+        mkfifo(&path);
+        let output = desk.run(fetch);
+        let told = format!("{}{}", words(&output), String::from_utf8_lossy(&output.stdout));
+        assert_ne!(output.status.code(), Some(0), "{name}: {told}");
+        assert!(told.contains(&format!("trusted/{name} is no regular file: take away")), "{name}: {told}");
+        let _ = fs::remove_file(&path); // what was begun and could not be written is taken away
+        if let Some(before) = before {
+            fs::write(&path, before).expect("our own folder");
+        }
+        desk.done(fetch);
+    }
+    // When it was heard last is written anew by every refresh.
+    fs::remove_file(desk.path("trusted/refreshed")).expect("it was written");
+    mkfifo(&desk.path("trusted/refreshed"));
+    desk.done(fetch);
+    assert!(fs::metadata(desk.path("trusted/refreshed")).expect("it is there").is_file());
+
+    fs::remove_file(desk.path("packs/linux-1.pack")).expect("it was fetched");
+    mkfifo(&desk.path("packs/linux-1.pack"));
+    let output = desk.run(fetch);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+    assert_eq!(output.status.code(), Some(3), "{answer}");
+    assert!(answer["packs"][0]["failed"].to_string().contains("linux-1.pack is no regular file"), "{answer}");
+}
+
+fn mkfifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().expect("mkfifo is there");
+    assert!(made.success(), "{}", path.display());
+}
+
+#[test]
 fn a_web_servers_name_is_looked_up_and_its_files_come_through_both_workers() {
     let desk = Desk::new();
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -5,10 +5,12 @@
 //! below which no repository can take the client. Every step goes through `Disk`, so a test can cut between any two.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::regular;
 
 /// What the store needs of a folder. Names are single file names.
 pub trait Disk: Send + Sync {
@@ -63,8 +65,7 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let folder = Self::unlocked(path)?;
         let failed = |source| StoreError { what: format!("folder {}", path.display()), source };
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
-        let lock = lock.map_err(failed)?;
+        let lock = regular::make_own(&path.join(LOCK)).map_err(failed)?;
         lock.try_lock().map_err(|_| failed(io::Error::other("another update is at work in it: wait for its end")))?;
         Ok(Self { _lock: Some(lock), ..folder })
     }
@@ -93,7 +94,7 @@ fn sync_path(path: &Path) -> io::Result<()> {
 
 impl Disk for Folder {
     fn read(&self, name: &str, size_bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(self.path.join(name)) {
+        let file = match regular::open_own(&self.path.join(name)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -107,11 +108,13 @@ impl Disk for Folder {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        File::create(self.path.join(name))?.write_all(bytes)
+        let mut file = regular::make_own(&self.path.join(name))?;
+        file.set_len(0)?;
+        file.write_all(bytes)
     }
 
     fn sync_file(&self, name: &str) -> io::Result<()> {
-        File::open(self.path.join(name))?.sync_all()
+        regular::open_own(&self.path.join(name))?.sync_all()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

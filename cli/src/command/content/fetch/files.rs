@@ -6,6 +6,7 @@ use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use watertight_content_repo::regular;
 use watertight_content_repo::release::ContentId;
 use watertight_content_repo::source::{FolderSource, HttpLimits, HttpSource, Source as _};
 use watertight_content_repo::store::{Folder, Store, StoreError};
@@ -111,9 +112,13 @@ impl Packs {
 
     /// Whether the pack is there already, by its digest.
     pub(super) fn is_there(&mut self, file: &str, content: ContentId, size_bytes: u64) -> Answered {
-        let present = self.store(file).map(|(store, path)| {
+        let present = self.store(file).and_then(|(store, path)| {
+            // What can't be read is written anew, and so is a link; a pipe or a device is somebody's.
+            if regular::is_taken(&path) {
+                return Err(regular::refused(&path).to_string());
+            }
             let bytes = store.get(file, size_bytes).ok().flatten();
-            bytes.filter(|bytes| ContentId::of(bytes) == content).map(|_| path)
+            Ok(bytes.filter(|bytes| ContentId::of(bytes) == content).map(|_| path))
         });
         match present {
             Ok(Some(path)) => {
