@@ -228,7 +228,10 @@ impl Fetch<'_> {
 fn leave_word(args: &FetchArgs, now: Moment, found: &Answer) {
     let slots = slots_of(args.recall_in.as_deref());
     let Some(folder) = slots.parent().filter(|folder| args.recall_in.is_some() || folder.is_dir()) else { return };
-    let heard = Heard::new(&args.from, now, found.freshness, found.refresh_failed.as_deref());
+    let failed = found.not_taken_out.as_ref().map(|why| format!("what was recalled is not kept out: {why}"));
+    let failed = failed.or_else(|| found.refresh_failed.clone());
+    let heard =
+        Heard::new(&args.from, now, found.freshness, failed.as_deref()).with_recall(found.not_taken_out.is_none());
     if let Err(error) = heard.leave(folder) {
         watertight_host::say!("watertight: `status` is not told: {}", printable(&format!("{error:#}")));
     }

@@ -28,7 +28,7 @@ use anyhow::{bail, Context as _};
 use serde::Serialize;
 use watertight_content_repo::publish::Document;
 use watertight_content_repo::regular;
-use watertight_content_repo::store::{Folder, Store};
+use watertight_content_repo::store::Store;
 use watertight_host::say::not_written;
 
 /// Exit codes as everywhere in this command.
@@ -161,7 +161,7 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         return written.with_context(|| format!("writing to {}", path.display()));
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(Store::new(Folder::unlocked(parent)?).put(name, bytes)?)
+    Ok(Store::shared(parent)?.put(name, bytes)?)
 }
 
 /// Refuses to take the place of a file.

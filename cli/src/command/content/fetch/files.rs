@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use watertight_content_repo::regular;
 use watertight_content_repo::release::ContentId;
 use watertight_content_repo::source::{FolderSource, HttpLimits, HttpSource, Source as _};
-use watertight_content_repo::store::{Folder, Store, StoreError};
+use watertight_content_repo::store::{Store, StoreError};
 use watertight_host::updating::Updater;
 
 use super::super::{read, INPUT_SIZE_BYTES_MAX};
@@ -147,7 +147,7 @@ impl Packs {
     fn store(&self, file: &str) -> Result<(Store, PathBuf), String> {
         checked(file)?;
         let folder = self.folder.as_ref().ok_or("no folder was named for packs")?;
-        let store = Store::new(Folder::unlocked(folder).map_err(|error| error.to_string())?);
+        let store = Store::shared(folder).map_err(|error| error.to_string())?;
         Ok((store, folder.join(file)))
     }
 }
@@ -162,7 +162,7 @@ fn told(done: Result<(), String>) -> Answered {
 /// Whether this is the name of one file of ours: it becomes part of a path, and a worker says it.
 fn checked(name: &str) -> Result<(), String> {
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.~%".contains(letter);
-    let is_taken = matches!(name, "." | ".." | ".new" | ".lock"); // the last two are the store's own
+    let is_taken = name.starts_with('.'); // folders, and what is the store's own
     let is_name = !name.is_empty() && name.len() <= NAME_BYTES_MAX && !is_taken && name.chars().all(is_letter);
     is_name.then_some(()).ok_or_else(|| format!("{name:?} is no name of a file"))
 }
