@@ -8,8 +8,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{geteuid, kill_process, Pid, Signal};
-use serde_json::Value;
+use serde_json::{json, Value};
 use tempfile::TempDir;
+use watertight_content_repo::time::Moment;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
 const PASSPHRASE: &str = "correct horse battery staple\n";
@@ -292,6 +293,45 @@ fn what_is_no_file_in_the_place_of_one_is_named_and_not_waited_for() {
 fn mkfifo(path: &Path) {
     let made = Command::new("mkfifo").arg(path).status().expect("mkfifo is there");
     assert!(made.success(), "{}", path.display());
+}
+
+#[test]
+fn a_director_that_introduces_content_which_nobody_signed_is_told_by_the_exit_code() {
+    let desk = Desk::new();
+    let signed = desk.run("verify linux-1.pack -o json");
+    let signed: Value = serde_json::from_slice(&signed.stdout).expect("an answer");
+    let (signed, other) = (signed["id"].as_str().expect("its id").to_owned(), "a".repeat(64));
+    for (epoch, content, code) in [(1, &signed, 0), (2, &other, 3)] {
+        let plan = json!({
+            "format": 1, "epoch": epoch, "paused": false, "recall": [],
+            "issued": Moment::now(), "lease_until": Moment::now().plus_s(3_600),
+            "entries": [{
+                "content": content,
+                "cohort": { "ranges": [{ "stratum": "debian-12", "from": 0, "to": 1_u64 << 32 }] },
+                "not_before": "2026-01-01T00:00:00Z", "not_after": "2036-01-01T00:00:00Z",
+            }],
+        });
+        fs::write(desk.path("plan.json"), plan.to_string()).expect("our own folder");
+        // Not `--after repository`, which would refuse it: so does nobody who has the director's key.
+        desk.done("draft plan plan.json --out director.json");
+        let mut director: Value =
+            serde_json::from_slice(&fs::read(desk.path("director.json")).expect("drafted")).expect("JSON");
+        director["signed"]["version"] = epoch.into();
+        fs::write(desk.path("director.json"), director.to_string()).expect("our own folder");
+        desk.done("sign director.json --key director.key --passphrase-file passphrase");
+        desk.done(
+            "publish --to repository --director director.json --file plan.json --snapshot-key snapshot.key \
+             --timestamp-key timestamp.key --passphrase-file passphrase",
+        );
+        let output = desk.run(
+            "fetch --from repository --state trusted --root roles/root.json --host web-7 --ring broad --stratum debian-12 -o json",
+        );
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+        assert_eq!(output.status.code(), Some(code), "{answer} {}", words(&output));
+        let refused = &answer["director"]["refused"];
+        assert_eq!(refused.as_array().map(Vec::len), Some(usize::from(code != 0)), "{answer}");
+        assert!(code == 0 || refused[0]["refused"] == "unsigned_content", "{answer}");
+    }
 }
 
 #[test]

@@ -96,7 +96,7 @@ struct HostArgs {
     engine: Option<u32>,
 }
 
-/// Exit code 0; 3 if the refresh failed and what was trusted before still is good, a pack could not be had, the plan is refused, or what
+/// Exit code 0; 3 if the refresh failed and what was trusted before still is good, a pack could not be had, the plan or what it wants of this host is refused, or what
 /// was recalled can't be kept out of the slots; 4 if a name has no pack. An error (1), after the answer, where nothing may be trusted
 /// now: it has expired, or never was.
 pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
