@@ -164,6 +164,13 @@ impl Verdict {
         });
         run.collect()
     }
+
+    /// Whether the plan asks for something of this host that can't be right.
+    #[must_use]
+    pub fn has_refusal(&self) -> bool {
+        let is_refused = |decision: &Decision| matches!(decision, Decision::Refused(_));
+        !self.refused.is_empty() || self.decisions.values().any(is_refused)
+    }
 }
 
 impl fmt::Display for Verdict {
