@@ -48,5 +48,8 @@ fn main() -> anyhow::Result<()> {
     let timeline = Timeline::new(|words| println!("{words}"));
     let played = play(&setting, &timeline);
     picture(&timeline).write(args.svg.as_deref(), args.png.as_deref())?; // also of what went wrong
+    for file in args.svg.iter().chain(&args.png) {
+        println!("what was seen is drawn in {}", file.display());
+    }
     played
 }
