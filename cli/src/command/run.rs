@@ -95,6 +95,10 @@ pub struct RunArgs {
     /// /var/lib/watertight.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Take events from a recording (`run -o json`), over and over, in place of this machine: nothing of it is watched and nothing
+    /// denied. To try content, or a fleet.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mute", "loader"])]
+    pub source: Option<PathBuf>,
     /// End when whoever started this ends: as a part of `watertight agent run`.
     #[arg(long, hide = true)]
     pub with_parent: bool,
@@ -189,7 +193,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         (Form::Json, ViewName::Ecs) => Format::Ecs,
         (Form::Json, ViewName::Ocsf) => Format::Ocsf,
     };
-    if args.resumed.is_none() && !rustix::process::geteuid().is_root() {
+    if args.resumed.is_none() && args.source.is_none() && !rustix::process::geteuid().is_root() {
         watertight_host::say!(
             "watertight: not root: no kernel sensor, no file marks, no policy; run with sudo for these"
         );
@@ -209,6 +213,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         filters: watching.mute.clone(),
         is_observing: args.observe,
         has_records: args.records,
+        recording: args.source.clone(),
         resumed: args.resumed,
     })
 }

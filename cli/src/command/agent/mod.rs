@@ -82,6 +82,9 @@ struct FleetArgs {
     /// Watch only: load no guard.
     #[arg(long)]
     observe: bool,
+    /// Take events from a recording (`run -o json`), over and over, in place of this machine, which then is not watched: to try a fleet.
+    #[arg(long, value_name = "FILE")]
+    source: Option<PathBuf>,
     /// Folder on a bpffs to pin under.
     #[arg(long, value_name = "DIR", default_value = super::run::PINS)]
     pins: PathBuf,

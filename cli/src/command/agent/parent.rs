@@ -109,6 +109,9 @@ fn own_command(arguments: &[&str], args: &FleetArgs) -> Command {
         ["run", ..] => {
             option("--state", args.state.join(RUN).into());
             option("--pins", args.pins.clone().into());
+            if let Some(recording) = &args.source {
+                option("--source", recording.clone().into());
+            }
             if args.observe {
                 command.arg("--observe");
             }
