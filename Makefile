@@ -1,4 +1,4 @@
-# Two commands: `make run` watches this machine, `make test` proves it. Both install what is missing first.
+# Two commands: `make run` is a fleet of this machine, `make test` proves it. Both install what is missing first.
 SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -16,9 +16,9 @@ build: deps          ## build the executables
 	@echo "== build"
 	$(CARGO) build --release -p watertight-cli -p watertight-sensor-loader -p watertight-server
 
-run: build           ## watch this machine until Ctrl-C; ARGS="--for 30s -o json" are passed on
+run: build           ## a server and this machine as its host, until Ctrl-C; ARGS="--for 30s -o json" go to the agent, STATE=DIR is kept
 	@[ "$$(id -u)" = 0 ] || echo "not root: no kernel sensor, no file marks; use sudo make run for these" >&2
-	@$(BIN) run $(ARGS) || { code=$$?; \
+	@STATE='$(STATE)' LISTEN='$(LISTEN)' scripts/run $(dir $(BIN)) rules $(ARGS) || { code=$$?; \
 		[ $$code != 3 ] || echo "exit code 3: this machine is watched in part; the table above says what is missing and the mend" >&2; \
 		exit $$code; }
 

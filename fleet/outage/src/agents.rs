@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -54,7 +54,7 @@ impl Agent {
         );
         let mut command = place.command(&line);
         command.arg("--state").arg(folder.join("state")).arg("--source").arg(recording);
-        command.stdout(File::create(folder.join("out"))?).stderr(File::create(folder.join("log"))?);
+        command.stdout(Stdio::null()).stderr(File::create(folder.join("log"))?);
         let child = command.spawn().context("starting an agent")?;
         Ok(Self { state: folder.join("state"), child })
     }
