@@ -273,12 +273,13 @@ fn stolen(fleet: &mut Fleet<'_>) -> Result<()> {
             "content": release.id, "cohort": { "hosts": hosts }, "not_before": release::AT_ONCE, "not_after": MUCH_LATER,
         })
     };
-    for (epoch, release, what) in [(600, &unsigned, "nobody signed"), (1_200, &later, "may not begin yet")] {
+    let tries = [(600, &unsigned, Some(&unsigned), "nobody signed"), (1_200, &later, None, "may not begin yet")];
+    for (epoch, release, instead, what) in tries {
         let plan = json!({
             "format": 1, "epoch": now_s + epoch, "paused": false, "recall": [], "issued": moment(fleet, "now")?,
-            "lease_until": moment(fleet, "+1 hour")?, "entries": [entry(release)],
+            "lease_until": moment(fleet, "+1 hour")?, "entries": [entry(&later)],
         });
-        release::publish_plan(&fleet.place, &plan)?;
+        release::publish_plan(&fleet.place, &plan, &later, instead)?;
         fleet.timeline.note(&format!("the thief wants all hosts to run content that {what}"));
         fleet.pass(AWAY);
         let tried = fleet.timeline.ever(Run::Bad(release.version));
