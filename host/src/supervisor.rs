@@ -93,6 +93,8 @@ pub struct Options {
     pub filters: Vec<Filter>,
     /// Load no guard: nothing is denied, but by a policy that is in force already.
     pub is_observing: bool,
+    /// Standard input is a pipe that takes what is to be reported, beside the output.
+    pub has_records: bool,
     /// A recording to take events from in place of this machine: nothing of it is watched, nothing denied.
     pub recording: Option<PathBuf>,
     /// Set after this process has started anew: where it left what it knew.

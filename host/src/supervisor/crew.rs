@@ -398,8 +398,18 @@ impl<'r> Crew<'r> {
             Format::Live => format!("  {worker}: {sandbox}\n"),
             _ => format!("{line}\n"),
         };
-        ending::put(&shown).map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
+        self.put(&shown, &line)
     }
+
+    /// A line of ours on standard output, and where what is to be reported goes.
+    fn put(&self, shown: &str, line: &Json) -> Result<()> {
+        let put = ending::put(shown).and_then(|()| match self.ship.options.has_records {
+            true => ending::put_record(&format!("\n{line}\n")),
+            false => Ok(()),
+        });
+        put.map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
+    }
+
     /// For `status` alone: while a detector writes, nobody else does. Gives the line that is left.
     fn leave_sandbox(&self, worker: &str, pid: Option<u32>, sandbox: &Sandbox) -> Json {
         let line = json!({ "kind": "sandbox", "worker": worker, "pid": pid, "sandbox": sandbox });

@@ -3,11 +3,9 @@
 
 use std::sync::atomic::Ordering;
 
-use anyhow::{anyhow, Result};
+use anyhow::Result;
 use watertight_event::{Event, Kind};
 
-use super::super::detector::output_gone;
-use super::super::ending;
 use super::super::ladder::{Active, Limits};
 use super::Crew;
 use crate::actions::InForce;
@@ -121,6 +119,6 @@ impl Crew<'_> {
             Format::Live => format!("  content: {}\n", self.active.in_words()),
             _ => format!("{line}\n"),
         };
-        ending::put(&shown).map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
+        self.put(&shown, &line)
     }
 }
