@@ -90,7 +90,9 @@ fn mend(cause: &io::Error) -> &'static str {
         Some(libc::ENOSPC | libc::EDQUOT) => {
             "make room there, or name a folder with more of it by --state; nothing was changed"
         }
-        Some(libc::ELOOP) => "a link lies there, and is followed nowhere: take it away, or install the pack again, which does",
+        Some(libc::ELOOP) => {
+            "a link lies there, and is followed nowhere: take it away, or install the pack again, which does"
+        }
         _ => "name a folder that you may write by --state",
     }
 }
