@@ -499,7 +499,7 @@ fn a_recall_is_heard_where_nothing_that_is_signed_can_be_run() {
 }
 
 #[test]
-fn a_recall_that_a_full_disk_did_not_take_is_told_by_status_until_there_is_room() {
+fn a_recall_is_in_force_on_a_full_disk_and_status_says_that_it_was_not_told_what_the_fetch_heard() {
     let desk = Desk::new();
     desk.recall();
     fs::create_dir(desk.path("host")).expect("our own folder");
@@ -528,11 +528,11 @@ fn a_recall_that_a_full_disk_did_not_take_is_told_by_status_until_there_is_room(
     let [full, full_code, status, slots, then, then_code, status_then, slots_then] = lines.as_slice() else {
         panic!("{said} {}", words(&output))
     };
-    assert_eq!((full_code, &slots["next"]), (&3.into(), &"candidate".into()), "{full}");
-    assert!(full["not_taken_out"].to_string().contains("No space left"), "{full}");
+    assert_eq!((full_code, full["taken_out"].as_array().map(Vec::len)), (&0.into(), Some(1)), "{full}");
+    assert_eq!((&slots["next"], &slots["quarantine"][0]["cause"]), (&"factory".into(), &"it was recalled".into()));
     let told = status["repository"]["refresh_failed"].to_string();
     assert!(told.contains("a recall perhaps, could not be written: make room"), "{status}");
-    assert_eq!(then["taken_out"].as_array().map(Vec::len), Some(1), "{then} {then_code}");
+    assert_eq!((then_code, &then["taken_out"]), (&0.into(), &serde_json::json!([])), "{then}");
     assert_eq!((&slots_then["next"], &status_then["repository"]["refresh_failed"]), (&"factory".into(), &Value::Null));
 }
 
