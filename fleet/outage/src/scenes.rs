@@ -1,7 +1,7 @@
 //! What is done to the fleet, and what must follow from it.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{ensure, Context as _, Result};
 use serde_json::{json, Value as Json};
@@ -123,9 +123,8 @@ fn bad(fleet: &mut Fleet<'_>, way: &str, meddle: impl FnOnce(&mut Fleet<'_>, &Ro
     fleet.timeline.note(&format!("the rollout of version {version} begins: its rule ends the engine ({way})"));
     fleet.wait("a host runs it", |fleet| Ok(fleet.run(&rollout.release) > 0))?;
     fleet.timeline.note("the first host runs it");
-    let first = Instant::now();
     meddle(fleet, &rollout)?;
-    until_halted(fleet, &rollout, first)?;
+    until_halted(fleet, &rollout)?;
     fleet.until_green()?;
     let hurt = fleet.timeline.ever(Run::Bad(version));
     ensure!((1..=COHORT_MAX).contains(&hurt), "{hurt} hosts ran it: at most the first cohort of {COHORT_MAX} may");
@@ -138,7 +137,7 @@ fn bad(fleet: &mut Fleet<'_>, way: &str, meddle: impl FnOnce(&mut Fleet<'_>, &Ro
     Ok(())
 }
 
-fn until_halted(fleet: &mut Fleet<'_>, rollout: &Rollout, first: Instant) -> Result<()> {
+fn until_halted(fleet: &mut Fleet<'_>, rollout: &Rollout) -> Result<()> {
     let mut halted = Json::Null;
     fleet.wait("the gate halts it", |fleet| {
         halted = fleet.rollout(&rollout.id)?;
@@ -147,10 +146,7 @@ fn until_halted(fleet: &mut Fleet<'_>, rollout: &Rollout, first: Instant) -> Res
     })?;
     let why = halted["why"].as_str().unwrap_or_default();
     let stage = number(&halted, "stage");
-    fleet.timeline.note(&format!(
-        "halted in stage {stage}, {:.1} s after the first host ran it: {why}",
-        first.elapsed().as_secs_f64()
-    ));
+    fleet.timeline.note(&format!("halted in stage {stage}: {why}"));
     let exposed = number(&halted, "exposed");
     ensure!(exposed <= COHORT_MAX as u64, "{exposed} hosts were given it: at most {COHORT_MAX} may be: {halted}");
     Ok(())
@@ -273,12 +269,13 @@ fn stolen(fleet: &mut Fleet<'_>) -> Result<()> {
             "content": release.id, "cohort": { "hosts": hosts }, "not_before": release::AT_ONCE, "not_after": MUCH_LATER,
         })
     };
-    for (epoch, release, what) in [(600, &unsigned, "nobody signed"), (1_200, &later, "may not begin yet")] {
+    let tries = [(600, &unsigned, Some(&unsigned), "nobody signed"), (1_200, &later, None, "may not begin yet")];
+    for (epoch, release, instead, what) in tries {
         let plan = json!({
             "format": 1, "epoch": now_s + epoch, "paused": false, "recall": [], "issued": moment(fleet, "now")?,
-            "lease_until": moment(fleet, "+1 hour")?, "entries": [entry(release)],
+            "lease_until": moment(fleet, "+1 hour")?, "entries": [entry(&later)],
         });
-        release::publish_plan(&fleet.place, &plan)?;
+        release::publish_plan(&fleet.place, &plan, &later, instead)?;
         fleet.timeline.note(&format!("the thief wants all hosts to run content that {what}"));
         fleet.pass(AWAY);
         let tried = fleet.timeline.ever(Run::Bad(release.version));
