@@ -499,6 +499,44 @@ fn a_recall_is_heard_where_nothing_that_is_signed_can_be_run() {
 }
 
 #[test]
+fn a_recall_is_in_force_on_a_full_disk_and_status_says_that_it_was_not_told_what_the_fetch_heard() {
+    let desk = Desk::new();
+    desk.recall();
+    fs::create_dir(desk.path("host")).expect("our own folder");
+    let content = format!("{BINARY} content");
+    let fetch = format!(
+        "{content} fetch --from repository --state trusted --host web-7 --ring broad --stratum debian-12 --recall-in host -o json"
+    );
+    let status = format!("{BINARY} status --state host -o json");
+    let script = format!(
+        "mount -t tmpfs -o size=256k none host || exit 77\n\
+         {content} install linux-2.pack --state host > /dev/null || exit 1\n\
+         cat /dev/zero > host/filled 2>/dev/null\n\
+         {fetch}; echo $?; {status}; {content} slots --state host -o json\n\
+         rm host/filled\n\
+         {fetch}; echo $?; {status}; {content} slots --state host -o json\n"
+    );
+    let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(desk.0.path()).output();
+    let Some(output) =
+        output.ok().filter(|output| !matches!(output.status.code(), Some(77)) && !output.stdout.is_empty())
+    else {
+        println!("skipped: needs a mount namespace");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let [full, full_code, status, slots, then, then_code, status_then, slots_then] = lines.as_slice() else {
+        panic!("{said} {}", words(&output))
+    };
+    assert_eq!((full_code, full["taken_out"].as_array().map(Vec::len)), (&0.into(), Some(1)), "{full}");
+    assert_eq!((&slots["next"], &slots["quarantine"][0]["cause"]), (&"factory".into(), &"it was recalled".into()));
+    let told = status["repository"]["refresh_failed"].to_string();
+    assert!(told.contains("a recall perhaps, could not be written: make room"), "{status}");
+    assert_eq!((then_code, &then["taken_out"]), (&0.into(), &serde_json::json!([])), "{then}");
+    assert_eq!((&slots_then["next"], &status_then["repository"]["refresh_failed"]), (&"factory".into(), &Value::Null));
+}
+
+#[test]
 fn a_mirror_that_holds_a_role_back_is_no_fresh_repository() {
     for role in ["content", "director"] {
         let desk = Desk::new();

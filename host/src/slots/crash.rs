@@ -253,6 +253,9 @@ fn after_a_power_cut_at_any_write_the_host_starts_on_a_valid_slot() {
     next(&mut disk, Event::Begun(held(eighth)));
     next(&mut disk, Event::Recalled(ContentId::of(b"eight")));
     next(&mut disk, Event::Recalled(ContentId::of(b"never was here")));
+    next(&mut disk, Event::Installed { version: 9, bytes: b"nine" });
+    next(&mut disk, Event::Withdrawn(ContentId::of(b"nine")));
+    next(&mut disk, Event::Withdrawn(ContentId::of(b"nor was this")));
     next(&mut disk, Event::Installed { version: 4, bytes: b"four" });
     for _ in 0..2 {
         let tried = candidate(&disk);

@@ -25,7 +25,7 @@ use std::time::Duration;
 use rustix::fs::{flock, inotify, FlockOperation};
 
 pub use content_id::{ContentId, IdError};
-use disk::{carry_out, Disk as _, Folder};
+use disk::{carry_out, Disk as _, Folder, Op};
 pub use entry::{Entry, Held};
 pub use in_force::InForce;
 pub use owner::Exposed;
@@ -84,12 +84,14 @@ pub enum SlotsError {
     Refused(#[from] Refusal),
 }
 
+fn has_no_room(cause: &io::Error) -> bool {
+    matches!(cause.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+}
+
 /// What to do about what the disk says.
 fn mend(cause: &io::Error) -> &'static str {
     match cause.raw_os_error() {
-        Some(libc::ENOSPC | libc::EDQUOT) => {
-            "make room there, or name a folder with more of it by --state; nothing was changed"
-        }
+        _ if has_no_room(cause) => "make room there, or name a folder with more of it by --state; nothing was changed",
         Some(libc::ELOOP) => {
             "a link lies there, and is followed nowhere: take it away, or install the pack again, which does"
         }
@@ -129,9 +131,27 @@ impl Slots {
     /// The disk failed, or it may not be done.
     pub fn after(&mut self, event: Event<'_>) -> Result<State, SlotsError> {
         let _lock = self.lock()?;
-        let plan = planner::plan(&self.state()?, event)?;
-        carry_out(&mut self.folder, &plan).map_err(self.failed())?;
+        let state = self.state()?;
+        let plan = planner::plan(&state, event)?;
+        match (carry_out(&mut self.folder, &plan), event) {
+            (Err(cause), Event::Recalled(id)) if has_no_room(&cause) => self.withdraw(&state, id)?,
+            (done, _) => done.map_err(self.failed())?,
+        }
         self.state()
+    }
+
+    /// What was recalled goes into quarantine on a full disk, too.
+    fn withdraw(&mut self, state: &State, id: ContentId) -> Result<(), SlotsError> {
+        let plan = planner::plan(state, Event::Withdrawn(id))?;
+        carry_out(&mut self.folder, &plan).map_err(self.failed())?;
+        // The bytes that it had make room for the cause; without it there is none to tell.
+        let name = Entry::Quarantine(id).to_string();
+        let place = state.candidates.iter().any(|held| held.id == id).then_some(Slot::Candidate);
+        let place = place.or_else(|| state.goods.iter().any(|held| held.id == id).then_some(Slot::LastKnownGood));
+        let bytes = planner::recall_record(place.map_or(planner::NO_SLOT, Slot::name)).into_bytes();
+        let _ = self.folder.apply(&Op::Write { name: name.clone(), bytes });
+        let _ = self.folder.apply(&Op::SyncFile { name });
+        Ok(())
     }
 
     /// Puts a pack's bytes where a slot of its id holds others, or none that can be read. Returns whether there was one.

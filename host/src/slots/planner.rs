@@ -127,6 +127,8 @@ pub enum Event<'e> {
     Fatal(ContentId, &'e str),
     /// The director has recalled it.
     Recalled(ContentId),
+    /// The same where there is no room left on the disk: by names alone, which need none.
+    Withdrawn(ContentId),
     /// The administrator lets it be tried again.
     Forgotten(ContentId),
 }
@@ -231,6 +233,7 @@ pub fn plan(state: &State, event: Event<'_>) -> Result<Vec<Op>, Refusal> {
         Event::Lived(choice) => Ok(lived(state, choice)),
         Event::Fatal(id, cause) => Ok(fatal(state, id, cause)),
         Event::Recalled(id) => Ok(recalled(state, id)),
+        Event::Withdrawn(id) => Ok(withdrawn(state, id)),
         Event::Forgotten(id) if state.quarantined.contains(&id) => {
             let marker = state.factory_tries.iter().filter(|_| id == state.factory);
             let gone = marker.map(|tries| Entry::Factory(id, *tries)).chain([Entry::Quarantine(id)]);
@@ -362,18 +365,38 @@ fn names_of(state: &State, choice: Choice) -> Vec<String> {
 /// Wherever it is held, and also where it is not yet: it is not to be installed afterwards. What came with the executable goes with that
 /// alone: else whoever has the director's key could leave hosts without any rule.
 fn recalled(state: &State, id: ContentId) -> Vec<Op> {
-    let candidates = state.candidates.iter().map(|held| Choice::Candidate(*held));
-    let held: Vec<Choice> = candidates
-        .chain(state.goods.iter().map(|held| Choice::Good(*held)))
-        .filter(|choice| choice.id() == Some(id))
-        .collect();
+    let held = holding(state, id);
     if held.is_empty() && (id == state.factory || state.quarantined.contains(&id)) {
         return Vec::new();
     }
     let place = held.first().map_or(NO_SLOT, |choice| choice.slot().name());
-    let mut ops = put(&Entry::Quarantine(id), format!("{place}\n{RECALLED}\n").as_bytes());
+    let mut ops = put(&Entry::Quarantine(id), recall_record(place).as_bytes());
     ops.extend(removed(held.into_iter().flat_map(|choice| names_of(state, choice))));
     ops
+}
+
+/// Why recalled content is in quarantine.
+pub(super) fn recall_record(place: &str) -> String {
+    format!("{place}\n{RECALLED}\n")
+}
+
+/// As recalled, but the file that is held gets the name of one in quarantine, and what has none is there without a cause.
+fn withdrawn(state: &State, id: ContentId) -> Vec<Op> {
+    let mut names = holding(state, id).into_iter().flat_map(|choice| names_of(state, choice));
+    let mut ops = match names.next() {
+        Some(from) => vec![Op::Rename { from, to: Entry::Quarantine(id).to_string() }, Op::SyncFolder],
+        None if id == state.factory || state.quarantined.contains(&id) => return Vec::new(),
+        None => put(&Entry::Quarantine(id), b""),
+    };
+    ops.extend(removed(names));
+    ops
+}
+
+/// The slots that this content is in.
+fn holding(state: &State, id: ContentId) -> Vec<Choice> {
+    let candidates = state.candidates.iter().map(|held| Choice::Candidate(*held));
+    let held = candidates.chain(state.goods.iter().map(|held| Choice::Good(*held)));
+    held.filter(|choice| choice.id() == Some(id)).collect()
 }
 
 /// It never got as far as a slot. What is in one has been loaded before, and its slot says how it fares.
