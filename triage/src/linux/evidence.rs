@@ -9,7 +9,7 @@ use super::words::Words;
 const NEAR_BYTES: usize = 128 << 10;
 
 /// Lines of one file that are looked at in search of stacks: some seconds of work.
-const LINES_MAX: usize = 4_000_000;
+const LINES_MAX: usize = 2_000_000;
 
 /// Words that begin a stack.
 pub(super) static TRACES: Words = Words::of(&["Call Trace:", "Call trace:", "Backtrace:"]);

@@ -144,10 +144,11 @@ impl Headlines {
             let start = memchr::memrchr(b'\n', text.get(..place)?.as_bytes()).map_or(0, |end| end.saturating_add(1));
             let line = lines_from(text, start).next()?;
             if let Some(headline) = self.read(&line) {
-                let is_known = self.formats(&headline, &line).next().is_some();
-                if is_known && !self.is_a_program_s(&headline, &line, text)
-                    || !is_known && self.has_stack_below(text, &line, evidence)
-                {
+                let is_headline = match self.formats(&headline, &line).next() {
+                    Some((format, _)) => !(format.is_remnant && self.is_a_program_s(&headline, &line, text)),
+                    None => self.has_stack_below(text, &line, evidence),
+                };
+                if is_headline {
                     return Some(headline);
                 }
             }
@@ -214,7 +215,7 @@ impl Headlines {
     /// headline; programs put `WARNING:` above what they have to say.
     fn is_a_program_s(&self, found: &Found, line: &Line<'_>, text: &str) -> bool {
         line.context == Context::Bare
-            && line.text.trim() == self.anchor(found)
+            && line.text.get(found.at..).is_some_and(|words| words.trim() == self.anchor(found))
             && text.get(line.end..).is_some_and(|rest| rest.bytes().any(|byte| !byte.is_ascii_whitespace()))
     }
 
@@ -281,7 +282,7 @@ mod tests {
     fn words_above_a_program_s_lines_are_no_crash_and_a_log_may_end_in_them() {
         for (text, expected) in [
             ("WARNING:\n the disk is nearly full\n", false),
-            ("1 BUG:\n", false),
+            ("1 BUG:\n2 frob\n", false),
             ("INFO:\n", true),
             ("frob: up\nBUG:\n\n", true),
             ("[    1.000000] INFO:\n[    1.000000] frob: up\n", true),

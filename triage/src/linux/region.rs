@@ -64,18 +64,22 @@ impl<'a> Region<'a> {
             region.looked_at = region.looked_at.saturating_add(1);
             region.bytes_looked_at = region.bytes_looked_at.saturating_add(line.text.len());
             let is_own = line.context == first.context || shows_all_processors && line.context.is_processor();
+            foreign_lines = if is_own { 0 } else { foreign_lines.saturating_add(1) };
+            // What another caller prints is passed over, whatever it is.
+            if !is_own && first.context.is_caller() && foreign_lines <= FOREIGN_LINES_MAX {
+                continue;
+            }
             let is_headline = headlines.is_headline(&line);
             let begins = is_headline && !follows(first.text, line.text);
             // Nearly all lines have none of the words that are asked for below.
             let turns = TURNS.are_in(line.text);
             let intrudes = turns && BYSTANDERS.iter().any(|words| line.text.contains(words));
-            // Callers are told apart: what another one prints is passed over, and what the same one prints before there was a stack
-            // is about this report: a crash while it was printed. Otherwise nothing tells the two apart from here on.
+            // Callers are told apart, and what the same one prints before there was a stack is about this report: a crash while it was
+            // printed. Otherwise nothing tells the two apart from here on.
             if (begins || intrudes) && (is_own && has_stack || !first.context.is_caller()) {
                 region.is_cut = true;
                 break;
             }
-            foreign_lines = if is_own { 0 } else { foreign_lines.saturating_add(1) };
             let is_said = is_own && is_of_a_report(line.text);
             quiet_lines = if is_said { 0 } else { quiet_lines.saturating_add(usize::from(is_own)) };
             if quiet_lines > QUIET_LINES_MAX || foreign_lines > FOREIGN_LINES_MAX {

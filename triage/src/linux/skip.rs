@@ -79,7 +79,7 @@ impl Search {
     }
 }
 
-const GROUPS: &[Group] = &[
+static GROUPS: &[Group] = &[
     Group {
         why: "sanitizers and their instrumentation",
         names: &[
