@@ -71,8 +71,16 @@ fn frames_come_early(lines: &[&str], steps: &[Step]) -> bool {
     let is_simple = matches!(steps, [Step::Trace, Step::Frames] | [Step::Pointer, Step::Trace, Step::Frames]);
     let Some(trace) = lines.iter().position(|line| is_trace(line)).filter(|_| is_simple) else { return false };
     let before = lines.get(1..trace).unwrap_or_default();
-    // What prints where something was used or made has stacks of its own, with words above them.
-    !before.iter().any(|line| starts_stack(line)) && before.iter().filter(|line| is_frame(line)).count() > 0
+    if before.iter().any(|line| starts_stack(line)) {
+        return false;
+    }
+    // What checks locks prints where each was taken, with words above: `state was registered at:`.
+    let mut has_words = false;
+    before.iter().any(|line| {
+        let is_frame = is_frame(line);
+        has_words = if is_frame { has_words } else { line.ends_with(':') && !line.starts_with("Modules linked in:") };
+        is_frame && !has_words
+    })
 }
 
 /// Whether the line is a frame alone: a call, with nothing before it that says more.
@@ -85,6 +93,10 @@ fn frames_go_on(lines: &[&str]) -> bool {
     let Some(start) = lines.iter().position(|line| starts_stack(line)) else { return false };
     let (mut begins, mut has_ended) = (true, false);
     for line in lines.iter().skip(start.saturating_add(1)) {
+        if starts_stack(line) || line.contains("NMI backtrace for cpu ") {
+            (begins, has_ended) = (true, false);
+            continue;
+        }
         has_ended |= AROUND.iter().any(|words| line.starts_with(words));
         if ends_stack(line) {
             (begins, has_ended) = (false, true);
@@ -93,11 +105,13 @@ fn frames_go_on(lines: &[&str]) -> bool {
         if line.contains("<TASK>") || line.contains("<IRQ>") || line.contains("<NMI>") {
             begins = !line.contains('/');
         } else if calls(line).next().is_some() {
-            if has_ended && !begins {
+            // ARM's kernels may print a stack without words before it, two functions a line.
+            let begins_by_itself = calls(line).nth(1).is_some();
+            if has_ended && !begins && !begins_by_itself {
                 return true;
             }
         } else if !line.contains("[inline]") {
-            begins = starts_stack(line) || line.ends_with(':') || OF_PAGES.iter().any(|words| line.contains(words));
+            begins = line.ends_with(':') || OF_PAGES.iter().any(|words| line.contains(words));
         }
     }
     false
