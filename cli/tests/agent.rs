@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic, reason = "a test that can not go on says why")]
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -291,4 +292,59 @@ fn a_rollout_that_is_started_by_command_reaches_a_real_agent_and_says_when_it_wa
     assert_eq!(status.status.code(), Some(7), "{}", String::from_utf8_lossy(&status.stdout));
     place.wait_for("the recall", || !place.has_in_slot(7));
     assert_eq!(agent.end(), Some(0));
+}
+
+#[test]
+fn what_is_to_be_reported_is_told_beside_whatever_a_run_shows() {
+    let place = Place::new();
+    let (from, to) = std::io::pipe().expect("a pipe");
+    let mut command = place.command(
+        &place.dir.path().join("watertight"),
+        "run --records -o live --as ecs --observe --pins nowhere --state run",
+    );
+    let shown = File::create(place.dir.path().join("shown")).expect("a file");
+    let mut run = Running(command.stdin(to).stdout(shown).stderr(place.log()).spawn().expect("it starts"));
+    drop(command);
+    let mut lines = BufReader::new(from).lines().filter_map(|line| {
+        let line = line.expect("text");
+        let is_line = !line.is_empty();
+        is_line.then(|| serde_json::from_str::<Json>(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
+    });
+    let mut next = |kind: &str, of: &str| {
+        let fits = |line: &Json| line["kind"] == kind && (of.is_empty() || line["worker"] == of || line["of"] == of);
+        lines.find(fits).unwrap_or_else(|| panic!("no {kind}"))
+    };
+    assert_eq!(next("content", "")["slot"], "factory");
+    let detector = next("sandbox", "detector")["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
+    let detector = rustix::process::Pid::from_raw(detector).expect("not zero");
+    rustix::process::kill_process(detector, rustix::process::Signal::KILL).expect("it is the run's");
+    next("sandbox", "detector");
+    let gap = next("sensor.gap", "detector");
+    assert!(gap["message"].as_str().is_some_and(|words| words.contains("was killed by signal 9")), "{gap}");
+    run.end();
+    let rest: Vec<String> = lines.map(|line| line["kind"].to_string()).collect();
+    assert!(!rest.iter().any(|kind| kind.contains("process.")), "ordinary events are no records: {rest:?}");
+    let shown = place.read("shown").expect("what it shows");
+    assert!(shown.contains("level: observe") && shown.contains("sensor.gap") && !shown.contains("{\""), "{shown}");
+}
+
+#[test]
+fn an_agent_that_somebody_watches_shows_the_run_and_ends_with_it() {
+    let Some(program) = server() else { return };
+    let place = Place::new();
+    let program = place.bring(&program);
+    let (_server, url) = place.serve(&program, "");
+    let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
+    place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
+    let line = format!(
+        "agent run --server {url} --ca fleet/ca.pem --token-file token --state agent --pins nowhere --observe --for 2s --as sigma"
+    );
+    let done = place.run(&line);
+    let words = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(3), "the run's own, as nobody: {words}");
+    assert!(!words.contains("started again"), "{words}");
+    let shown = String::from_utf8(done.stdout).expect("text");
+    let kinds: Vec<Json> = shown.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(kinds.last().map(|line| &line["kind"]), Some(&"summary".into()));
+    assert!(place.dir.path().join("agent/identity.json").exists());
 }

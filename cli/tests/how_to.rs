@@ -1,5 +1,4 @@
-//! The pages that tell how a rule is rolled out and what to do after a crash, run as they stand: every command in its order, and what each part prints beside what the page
-//! shows.
+//! The pages of `docs/how-to`, run as they stand: every command in its order, and what each part prints beside what the page shows.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -13,6 +12,7 @@ const NOBODY: u32 = 65_534;
 const PATIENCE: Duration = Duration::from_secs(400);
 /// What stands for anything.
 const ANYTHING: &str = "...";
+
 /// A page, and parts of its flow that it must not lose.
 struct Page {
     name: &'static str,
@@ -21,11 +21,21 @@ struct Page {
     steps: &'static [&'static str],
 }
 
-const RULE: Page = Page {
-    name: "docs/how-to/rule.md",
-    text: include_str!("../../docs/how-to/rule.md"),
-    shown_min: 8,
-    steps: &[
+macro_rules! page {
+    ($file:literal, $shown_min:literal, $steps:expr) => {
+        Page {
+            name: concat!("docs/how-to/", $file),
+            text: include_str!(concat!("../../docs/how-to/", $file)),
+            shown_min: $shown_min,
+            steps: &$steps,
+        }
+    };
+}
+
+const RULE: Page = page!(
+    "rule.md",
+    8,
+    [
         "rules check",
         "content explain",
         "content build",
@@ -40,37 +50,18 @@ const RULE: Page = Page {
         "content fetch",
         "content install",
         "status",
-    ],
-};
-
-const CRASH: Page = Page {
-    name: "docs/how-to/crash.md",
-    text: include_str!("../../docs/how-to/crash.md"),
-    shown_min: 4,
-    steps: &["triage one.log", "triage -o json", "crash add", "crash list", "crash show"],
-};
-
-const ROLLOUT: Page = Page {
-    name: "docs/how-to/rollout.md",
-    text: include_str!("../../docs/how-to/rollout.md"),
-    shown_min: 4,
-    steps: &[
-        "server run",
-        "server token",
-        "agent run",
-        "rollout plan",
-        "rollout start",
-        "rollout status",
-        "rollout why",
-    ],
-};
-
-const STOP: Page = Page {
-    name: "docs/how-to/stop-rollout.md",
-    text: include_str!("../../docs/how-to/stop-rollout.md"),
-    shown_min: 3,
-    steps: &["rollout pause", "rollout abort", "rollout status"],
-};
+    ]
+);
+const CRASH: Page = page!("crash.md", 4, ["triage one.log", "triage -o json", "crash add", "crash list", "crash show"]);
+const ENROL: Page = page!("enrol.md", 3, ["server run", "server token", "agent run", "rollout why"]);
+const GONE: Page =
+    page!("server-gone.md", 4, ["kill -9 $server", "watertight pause", "watertight resume", "rm -r moved/ca"]);
+const ROLLOUT: Page = page!(
+    "rollout.md",
+    4,
+    ["server run", "server token", "agent run", "rollout plan", "rollout start", "rollout status", "rollout why"]
+);
+const STOP: Page = page!("stop-rollout.md", 3, ["rollout pause", "rollout abort", "rollout status"]);
 
 /// Commands, and what the page says that they print.
 #[derive(Debug, Default)]
@@ -133,25 +124,31 @@ fn are_shown(shown: &[String], lines: &[&str]) -> bool {
 
 #[test]
 fn every_command_of_the_page_on_rules_runs_in_its_order_and_prints_what_the_page_shows() {
-    run(&RULE);
+    run_all(&[&RULE], false);
 }
 
 #[test]
 fn every_command_of_the_page_on_crashes_runs_in_its_order_and_prints_what_the_page_shows() {
-    run(&CRASH);
+    run_all(&[&CRASH], false);
 }
 
 #[test]
 fn every_command_of_the_pages_on_rollouts_runs_in_its_order_and_prints_what_the_pages_show() {
-    if !Path::new(BINARY).with_file_name("watertight-server").exists() {
-        println!("skipped: no watertight-server beside the command");
-        return;
-    }
-    run_all(&[&ROLLOUT, &STOP], rustix::process::geteuid().is_root());
+    run_fleet(&[&ROLLOUT, &STOP]);
 }
 
-fn run(page: &Page) {
-    run_all(&[page], false);
+#[test]
+fn every_command_of_the_pages_on_hosts_and_a_server_that_is_gone_runs_in_its_order_and_prints_what_the_pages_show() {
+    run_fleet(&[&ENROL, &GONE]);
+}
+
+/// Pages with a server and an agent, which watches this machine.
+fn run_fleet(pages: &[&Page]) {
+    if Path::new(BINARY).with_file_name("watertight-server").exists() {
+        run_all(pages, rustix::process::geteuid().is_root());
+    } else {
+        println!("skipped: no watertight-server beside the command");
+    }
 }
 
 /// The pages one after the other, each where the one before it ended. A page that watches this machine is run as nobody, so that nothing

@@ -95,6 +95,20 @@ fn small_fleets_begin_one_host_at_a_time_and_hold_nobody_back() {
 }
 
 #[test]
+fn a_stage_of_a_fleet_whose_hosts_are_all_different_is_as_large_as_it_says() {
+    for hosts in [40_usize, 300] {
+        let (fleet, _) = fleet(&vec![1; hosts], 7);
+        let plan = standard(&fleet);
+        let mut given = BTreeSet::new();
+        for stage in plan.stages.iter().rev().skip(1).rev() {
+            let Cohort::Hosts(named) = &stage.cohort else { panic!("a small stage names its hosts: {stage:?}") };
+            given.extend(named.iter().cloned());
+            assert_eq!(given.len() as u64, stage.hosts_so_far, "stage {}", stage.number);
+        }
+    }
+}
+
+#[test]
 fn content_that_was_halted_is_not_planned_and_who_left_it_is_not_asked_again() {
     let (fleet, _) = fleet(&[500], 4);
     let halted = Evidence { halted: Some("recalled on Monday".into()), ..Evidence::default() };

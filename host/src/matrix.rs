@@ -1,5 +1,7 @@
 //! One source for each class of events, chosen by what opened, and what is missing with the mend.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 use watertight_sensor_abi::Hook;
 
@@ -104,7 +106,12 @@ pub struct Found {
     pub is_read_back: bool,
     /// With `is_read_back`: a run is at work that reads what the programs collect.
     pub has_reader: bool,
+    /// The recording that events are taken from in place of this machine.
+    pub recording: Option<PathBuf>,
 }
+
+/// Why nothing of this machine is in force.
+pub const RECORDED: &str = "events come from a recording, this machine is not watched";
 
 /// Source of denial while `watertight run` runs. It is not the level `enforce`: it ends with the run.
 const FANOTIFY_DENY: &str = "fanotify permission";
@@ -132,6 +139,9 @@ impl Found {
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, mend: &Mend) -> Matrix {
+        if self.recording.is_some() {
+            return Matrix::of_recording();
+        }
         let mend = &match self.loader_mend.as_str() {
             "" => mend.clone(),
             loader => Mend { lsm: loader.into(), bpf: loader.into(), ..mend.clone() },
@@ -295,6 +305,21 @@ pub(crate) fn row(class: &'static str, source: &str, missing: &str, mend: &str) 
 }
 
 impl Matrix {
+    /// What is in force where a recording is read in place of the machine.
+    fn of_recording() -> Self {
+        let classes = ["process", "file", "network", "module, bpf, ptrace, mount, io_uring"];
+        Self {
+            kind: "matrix",
+            level: Level::None,
+            degraded: RECORDED.into(),
+            rows: classes.map(|class| row(class, "recording", "this machine", "run without --source")).into(),
+            refused: Vec::new(),
+            policy: String::new(),
+            muted: Vec::new(),
+            own_events: RECORDED.into(),
+        }
+    }
+
     /// Whether every class has a source and the enforcement is there.
     #[must_use]
     pub fn is_whole(&self) -> bool {

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod lines;
+mod records;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use watertight_event::{Event, Field, JsonLines, Kind, Outcome, Source, View};
 
 pub use self::lines::clean;
 use self::lines::line;
+pub use self::records::{is_reported, Records};
 pub use self::summary::Summary;
 use crate::live::{Facts, Live};
 use crate::slots::Slot;
@@ -41,6 +43,7 @@ pub struct Output {
     format: Format,
     has_colour: bool,
     live: Option<Live>,
+    records: Option<Records>,
     events: BTreeMap<Kind, u64>,
     alerts: u64,
     told: Told,
@@ -89,6 +92,7 @@ impl Output {
             format,
             has_colour,
             live,
+            records: None,
             events: BTreeMap::new(),
             alerts: 0,
             told: Told::default(),
@@ -104,6 +108,11 @@ impl Output {
     /// Asks for the actions that rules demand.
     pub fn ask_by(&mut self, asks: Asks) {
         self.asks = asks;
+    }
+
+    /// From here on what is to be reported goes there, too.
+    pub fn report_to(&mut self, records: Option<Records>) {
+        self.records = records;
     }
 
     /// Looks at the clocks: once for all events that are read together, because it may be two system calls.
@@ -131,6 +140,9 @@ impl Output {
             (Some(view), _) => writeln!(self.out, "{}", view.render(event))?,
             (None, Some(live)) => live.event(event.kind.class(), || line(event)),
             (None, None) => writeln!(self.out, "{}", line(event))?,
+        }
+        if let Some(records) = self.records.as_mut().filter(|_| is_reported(event.kind)) {
+            records.write(format!("{}\n", View::Native.render(event)).as_bytes());
         }
         self.tally.beat();
         self.tally.evaluated().store(self.tally.evaluated().load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -246,6 +258,7 @@ impl Output {
             }
         }
         self.alerts = tally.alerts().load(Ordering::Relaxed);
+        self.over_budget.resume(tally.over_budget());
     }
 
     /// Leaves the counts to a detector that may have to go on.
@@ -254,6 +267,7 @@ impl Output {
             tally.events(*kind).store(*count, Ordering::Relaxed);
         }
         tally.alerts().store(self.alerts, Ordering::Relaxed);
+        tally.note_over_budget(self.over_budget.events());
     }
 
     /// Whether so much is held back that it should be handed on: it would be lost with this process.

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{anyhow, Context as _, Result};
 use watertight_engine::Action;
 use watertight_event::{Event, Kind};
 
@@ -43,7 +43,7 @@ use crate::guard::{pinned_beside, Shown};
 use crate::live::Saved;
 use crate::loader::{load_or_clear, Loader};
 use crate::lock::{LockError, RunLock, ALIVE};
-use crate::matrix::{Found, Matrix, Mend};
+use crate::matrix::{Found, Matrix, Mend, RECORDED};
 use crate::output::sensor_event;
 use crate::pressure::Pressure;
 use crate::previous::Previous;
@@ -93,6 +93,10 @@ pub struct Options {
     pub filters: Vec<Filter>,
     /// Load no guard: nothing is denied, but by a policy that is in force already.
     pub is_observing: bool,
+    /// Standard input is a pipe that takes what is to be reported, beside the output.
+    pub has_records: bool,
+    /// A recording to take events from in place of this machine: nothing of it is watched, nothing denied.
+    pub recording: Option<PathBuf>,
     /// Set after this process has started anew: where it left what it knew.
     pub resumed: Option<RawFd>,
 }
@@ -104,8 +108,16 @@ pub struct Options {
 /// Nothing could be watched, another run is at work, a worker was given up, or nobody takes the output.
 pub fn run(options: &Options) -> Result<u8> {
     keep_to_ourselves().context("keeping what was open before from our workers")?;
-    let loader = Loader::find(options.loader.as_deref(), &options.pins).map(Loader::sheltered);
+    let loader = match &options.recording {
+        Some(_) => Err(anyhow!("the kernel is left alone: {RECORDED}")),
+        None => Loader::find(options.loader.as_deref(), &options.pins).map(Loader::sheltered),
+    };
     let (_lock, found) = match options.resumed {
+        _ if options.recording.is_some() => {
+            let lock = RunLock::take(&options.state)?;
+            signals::hold().context("holding signals back")?;
+            (lock, Found { recording: options.recording.clone(), ..Found::default() })
+        }
         Some(fd) => {
             let (mut lock, report, guard) = resume::resume(fd)?;
             // Not before: what is opened from here on goes without an event.
@@ -179,7 +191,9 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
     let _ = how.leave_word(&options.state); // without it `status` says that it does not know
     found.processes = how;
     let sources = sources::start(&mut found)?;
-    let mut keeper = Keeper::start(&options.state, loader.map(Loader::executable), found.has_lsm());
+    // Of a policy that is kept for this machine a recording knows nothing.
+    let is_denied_elsewhere = found.has_lsm() || found.recording.is_some();
+    let mut keeper = Keeper::start(&options.state, loader.map(Loader::executable), is_denied_elsewhere);
     found.deny_by_fanotify = keeper.outcome();
     let has_denied = matches!(found.deny_by_fanotify, Some(Ok(_)));
     let matrix = found.matrix(&Mend::of_this_machine());
@@ -200,7 +214,9 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
         deny_pid: keeper.pid(),
     };
     first.extend(said);
-    first.extend(earlier_crashes(options));
+    if options.recording.is_none() {
+        first.extend(earlier_crashes(options));
+    }
     let mut crew = Crew::start(ship, sources, there, first, publisher)?;
     // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));

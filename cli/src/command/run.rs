@@ -1,5 +1,6 @@
 //! `watertight run`: protects and watches this machine until Ctrl-C or the end of `--for`.
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,9 +46,9 @@ pub fn slots_of(named: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Protect and watch this machine: events, alerts, and an account at the end.
-#[derive(Debug, clap::Args)]
-pub struct RunArgs {
+/// What is watched, for how long, and how it is shown.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Watching {
     /// How long: `30s`, `5m`, `2h`. Until Ctrl-C when not given.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
@@ -70,6 +71,14 @@ pub struct RunArgs {
     /// alerts only say what would have been done.
     #[arg(long, value_name = "ACTIONS", value_delimiter = ',', value_enum)]
     pub enforce_actions: Vec<ActionName>,
+}
+
+/// Protect and watch this machine: events, alerts, and an account at the end.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// What is watched, and how it is shown.
+    #[command(flatten)]
+    pub watching: Watching,
     /// Watch only: load no guard. What a policy denies that is in force already stays denied.
     #[arg(long)]
     pub observe: bool,
@@ -86,9 +95,16 @@ pub struct RunArgs {
     /// /var/lib/watertight.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Take events from a recording (`run -o json`), over and over, in place of this machine: nothing of it is watched and nothing
+    /// denied. To try content, or a fleet.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mute", "loader"])]
+    pub source: Option<PathBuf>,
     /// End when whoever started this ends: as a part of `watertight agent run`.
     #[arg(long, hide = true)]
     pub with_parent: bool,
+    /// Standard input is a pipe that takes what is to be reported, beside the output: as a part of `watertight agent run`.
+    #[arg(long, hide = true)]
+    pub records: bool,
     /// Descriptor that this process left itself when it started anew after the load.
     #[arg(long, hide = true, value_name = "FD")]
     pub resumed: Option<i32>,
@@ -127,6 +143,29 @@ pub enum ActionName {
     DenyNext,
 }
 
+impl Watching {
+    /// The same as options, for a run that another process of ours starts.
+    pub(super) fn as_options(&self) -> Vec<OsString> {
+        let mut options: Vec<OsString> = Vec::new();
+        let mut option = |name: &str, value: OsString| options.extend([OsString::from(name), value]);
+        if let Some(duration) = self.duration {
+            option("--for", format!("{}ms", duration.as_millis()).into());
+        }
+        if let Some(form) = self.output {
+            option("--output", name_of(&form));
+        }
+        option("--as", name_of(&self.view));
+        self.rules.iter().for_each(|folder| option("--rules", folder.into()));
+        self.mute.iter().for_each(|filter| option("--mute", filter.to_string().into()));
+        self.enforce_actions.iter().for_each(|action| option("--enforce-actions", name_of(action)));
+        options
+    }
+}
+
+fn name_of(value: &impl clap::ValueEnum) -> OsString {
+    value.to_possible_value().map(|value| value.get_name().into()).unwrap_or_default()
+}
+
 impl ActionName {
     fn action(self) -> Action {
         match self {
@@ -144,34 +183,37 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     if args.with_parent {
         super::agent::end_with_parent(Signal::TERM)?;
     }
+    let watching = &args.watching;
     let is_terminal = std::io::stdout().is_terminal();
-    let form = args.output.unwrap_or(if is_terminal { Form::Live } else { Form::Json });
-    let format = match (form, args.view) {
+    let form = watching.output.unwrap_or(if is_terminal { Form::Live } else { Form::Json });
+    let format = match (form, watching.view) {
         (Form::Live, _) => Format::Live,
         (Form::Json, ViewName::Native) => Format::Native,
         (Form::Json, ViewName::Sigma) => Format::Sigma,
         (Form::Json, ViewName::Ecs) => Format::Ecs,
         (Form::Json, ViewName::Ocsf) => Format::Ocsf,
     };
-    if args.resumed.is_none() && !rustix::process::geteuid().is_root() {
+    if args.resumed.is_none() && args.source.is_none() && !rustix::process::geteuid().is_root() {
         watertight_host::say!(
             "watertight: not root: no kernel sensor, no file marks, no policy; run with sudo for these"
         );
     }
     supervisor::run(&Options {
-        duration: args.duration,
+        duration: watching.duration,
         format,
         has_colour: is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         is_terminal: is_terminal && std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb"),
-        rules: args.rules.clone(),
+        rules: watching.rules.clone(),
         loader: args.loader.clone(),
         pins: args.pins.clone(),
         state: state_of(args.state.as_deref()),
         slots: slots_of(args.state.as_deref()),
         trial: args.trial,
-        actions: args.enforce_actions.iter().map(|action| action.action()).collect(),
-        filters: args.mute.clone(),
+        actions: watching.enforce_actions.iter().map(|action| action.action()).collect(),
+        filters: watching.mute.clone(),
         is_observing: args.observe,
+        has_records: args.records,
+        recording: args.source.clone(),
         resumed: args.resumed,
     })
 }
@@ -196,6 +238,23 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Parsed {
+        #[command(flatten)]
+        watching: Watching,
+    }
+
+    #[test]
+    fn what_another_process_of_ours_is_told_is_what_was_asked_for() {
+        let line = "x --for 30s -o json --as ecs --rules a --rules b --mute file:under=/srv --mute uid=5-9 --enforce-actions kill,deny_next";
+        let parse = |words: Vec<OsString>| <Parsed as clap::Parser>::try_parse_from(words).expect("options");
+        let asked = parse(line.split(' ').map(OsString::from).collect()).watching;
+        let told = parse([vec![OsString::from("x")], asked.as_options()].concat()).watching;
+        assert_eq!(format!("{told:?}"), format!("{asked:?}"));
+        let nothing = parse(vec!["x".into()]).watching;
+        assert_eq!(nothing.as_options(), ["--as", "native"]);
+    }
 
     #[test]
     fn times_are_read_with_their_unit_and_nonsense_is_refused() {

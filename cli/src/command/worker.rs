@@ -85,6 +85,9 @@ enum Worker {
         report: i32,
         #[arg(long = "ignore-pid")]
         ignored_pids: Vec<i32>,
+        /// Events from here, in place of the machine.
+        #[arg(long)]
+        recording: Option<PathBuf>,
         /// Descriptor of the page of beats.
         #[arg(long)]
         page_fd: i32,
@@ -109,12 +112,13 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
         Worker::Dump { report } => dumper::run(*report).map(|()| 0),
         Worker::Deny { page_fd, loader } => listener::run(*page_fd, loader.as_deref()).map(|()| 0),
         Worker::Confined { call } => confined::run(*call).map(|()| 0),
-        Worker::Sources { fanotify, proc_connector, sock_diag, report, ignored_pids, page_fd } => {
+        Worker::Sources { fanotify, proc_connector, sock_diag, report, ignored_pids, recording, page_fd } => {
             let wanted = sources::Wanted {
                 fanotify: *fanotify,
                 proc_connector: *proc_connector,
                 sock_diag: *sock_diag,
                 ignored_pids: ignored_pids.clone(),
+                recording: recording.clone(),
             };
             sources::run(&wanted, *report, *page_fd).map(|()| 0)
         }

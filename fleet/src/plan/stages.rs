@@ -1,6 +1,7 @@
 //! How many hosts have the content after each stage, and which.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use super::diverse::first_cohort;
 use super::fleet::{Candidate, Fleet, HostId, BUCKETS};
@@ -86,28 +87,24 @@ impl Order<'_> {
         Cohort::Hosts(hosts)
     }
 
-    /// New hosts so that there are `size` in all, from each stratum what is missing to its share: largest remainders first.
+    /// New hosts so that there are `size` in all, from each stratum what is missing to its share: largest remainders first, and of
+    /// strata with the same remainder, such as those of one host each, the host with the lowest bucket.
     fn choose_by_share(&mut self, size: u64) -> Cohort {
         let wanted = size.saturating_sub(self.chosen.len() as u64);
         let all = self.fleet.hosts().max(1);
-        let mut wants: Vec<(u128, usize)> = Vec::new();
+        // The k-th host of a stratum is due when the stratum's share of the hosts so far has reached k.
+        let due = |place: usize, taken: usize| {
+            let stratum = self.fleet.strata.get(place)?;
+            let candidate = stratum.first.get(taken)?;
+            let due = (taken as u128 + 1) * u128::from(all) / u128::from(stratum.hosts.max(1));
+            Some((Reverse((due, candidate.bucket, place, taken)), candidate))
+        };
+        let mut open: BinaryHeap<_> = (0..self.fleet.strata.len()).filter_map(|place| Some(due(place, 0)?.0)).collect();
         let mut next: Vec<Candidate> = Vec::new();
-        for (place, stratum) in self.fleet.strata.iter().enumerate() {
-            // The k-th host of a stratum is due when the stratum's share of the hosts so far has reached k.
-            // Twice as many as there are to choose: some are chosen already, some are held back.
-            let due = |place_in: u128| place_in * u128::from(all) / u128::from(stratum.hosts.max(1));
-            let dues = (1..=stratum.first.len() as u128).map(due);
-            wants.extend(dues.take_while(|due| *due <= 2 * u128::from(size)).map(|due| (due, place)));
-        }
-        wants.sort_unstable();
-        let mut taken = vec![0_usize; self.fleet.strata.len()];
-        for (_, place) in wants {
-            if next.len() as u64 >= wanted {
-                break;
-            }
-            let (Some(stratum), Some(taken)) = (self.fleet.strata.get(place), taken.get_mut(place)) else { continue };
-            let Some(candidate) = stratum.first.get(*taken) else { continue };
-            *taken = taken.saturating_add(1);
+        while (next.len() as u64) < wanted {
+            let Some(Reverse((_, _, place, taken))) = open.pop() else { break };
+            open.extend(due(place, taken.saturating_add(1)).map(|(due, _)| due));
+            let Some((_, candidate)) = due(place, taken) else { continue };
             if u64::from(candidate.bucket) < self.holdback_from && !self.chosen.contains(&candidate.host) {
                 next.push(candidate.clone());
             }

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use serde_json::{json, Value as Json};
 use watertight_engine::{Explanation, Rule};
-use watertight_event::{Event, Field, Kind};
+use watertight_event::{Event, Field, Kind, View};
 
 use super::lines::{alert_lines, clean, line};
 use super::{sensor_event, Output};
@@ -24,6 +24,7 @@ impl Output {
         let ancestry = last.number(Field::Pid).map(|pid| tree.ancestry(pid)).unwrap_or_default();
         let answer = self.asks.ask(&last, alert.rule);
         let told = Alert { event: &last, rule: alert.rule, matches: &[], ancestry: &ancestry, answer };
+        self.report(|| told.render_with(View::Native, &stages_json(alert)));
         if let Some(view) = self.view() {
             return writeln!(self.out, "{}", told.render_with(view, &stages_json(alert)));
         }
@@ -56,10 +57,17 @@ impl Output {
             .collect();
         let answer = self.asks.ask(event, rule);
         let alert = Alert { event, rule, matches: &matches, ancestry: &ancestry, answer };
+        self.report(|| alert.render(View::Native));
         if let Some(view) = self.view() {
             return writeln!(self.out, "{}", alert.render(view));
         }
         self.alert_lines(alert_lines(&alert, level_name(rule.level())))
+    }
+
+    fn report(&mut self, line: impl FnOnce() -> Json) {
+        if let Some(records) = &mut self.records {
+            records.write(format!("{}\n", line()).as_bytes());
+        }
     }
 
     fn alert_lines(&mut self, lines: Vec<Line>) -> io::Result<()> {

@@ -86,6 +86,12 @@ impl Detector {
         } else {
             (None, None)
         };
+        // A descriptor of its own: the detector has another standard input.
+        let records = if options.has_records {
+            Some(std::io::stdin().as_fd().try_clone_to_owned().context("sharing the records' pipe")?)
+        } else {
+            None
+        };
         let image = feed.active.content.as_ref().map(|content| content.image.as_fd());
         let mut setup = Setup {
             boot_id: boot_id(),
@@ -93,6 +99,7 @@ impl Detector {
             has_colour: options.has_colour,
             is_terminal: is_live(options),
             quit_fd: quit_end.as_ref().map(|fd| fd.as_raw_fd()),
+            records_fd: records.as_ref().map(|fd| fd.as_raw_fd()),
             content: image.and_then(|image| feed.active.given(image.as_raw_fd())),
             mailbox_fd: feed.mailbox.as_raw_fd(),
             is_adopted: feed.is_adopted,
@@ -112,6 +119,7 @@ impl Detector {
         inherited.extend(feed.asks);
         inherited.extend(there.as_ref().map(|fd| fd.as_fd()));
         inherited.extend(quit_end.as_ref().map(|fd| fd.as_fd()));
+        inherited.extend(records.as_ref().map(|fd| fd.as_fd()));
         for (ring, (fd, bytes)) in feed.pins.iter().flat_map(|pins| pins.rings()).enumerate() {
             setup.rings.push(InheritedRing { ring, fd: fd.as_raw_fd(), bytes: *bytes });
             inherited.push(fd.as_fd());

@@ -1,7 +1,7 @@
 //! How the end of a run is asked for: by a signal, by `--for`, by a `q` at the terminal; and how impatiently.
 
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -114,7 +114,18 @@ fn look_at_reader() {
 /// # Errors
 /// It takes nothing any more, or nobody reads it and the end was asked for.
 pub fn put(line: &str) -> io::Result<()> {
-    let out = Outlet::new(io::stdout());
+    put_to(&Outlet::new(io::stdout()), line)
+}
+
+/// The same to the pipe for what is to be reported, which is at standard input.
+///
+/// # Errors
+/// As [`put`].
+pub fn put_record(line: &str) -> io::Result<()> {
+    put_to(&Outlet::new(io::stdin()), line)
+}
+
+fn put_to(out: &Outlet<impl AsFd>, line: &str) -> io::Result<()> {
     let (mut rest, mut since_ms) = (line.as_bytes(), now_ms());
     while !rest.is_empty() {
         if let Some(length) = out.write_within(rest, LOOK)? {

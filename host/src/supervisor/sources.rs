@@ -41,13 +41,18 @@ pub struct Sources {
 /// Starts what the kernel sensor does not cover, and writes into `found` what opened.
 pub fn start(found: &mut Found) -> Result<Option<Sources>> {
     let mut arguments = Vec::new();
-    if !found.has(Hook::FileOpen) {
+    let recording = found.recording.clone();
+    if let Some(recording) = &recording {
+        let path = recording.to_str().context("the recording's path is no text: give it another name")?;
+        arguments.push(format!("--recording={path}"));
+    }
+    if recording.is_none() && !found.has(Hook::FileOpen) {
         arguments.push("--fanotify".to_owned());
     }
-    if !found.has(Hook::TaskExec) {
+    if recording.is_none() && !found.has(Hook::TaskExec) {
         arguments.push("--proc-connector".to_owned());
     }
-    if !found.has(Hook::SockState) && !found.has(Hook::SockConnect) {
+    if recording.is_none() && !found.has(Hook::SockState) && !found.has(Hook::SockConnect) {
         arguments.push("--sock-diag".to_owned());
     }
     if arguments.is_empty() {

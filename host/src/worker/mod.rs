@@ -14,6 +14,7 @@ pub mod frames;
 pub mod mapping;
 mod preparer;
 pub mod protocol;
+mod recording;
 pub mod report;
 pub mod rules;
 pub mod sandbox;

@@ -90,6 +90,9 @@ pub struct Setup {
     pub own_pids: Vec<u32>,
     /// Pipe that takes one byte when the user asks to quit at the terminal.
     pub quit_fd: Option<i32>,
+    /// Pipe for what is to be reported, beside the output.
+    #[serde(default)]
+    pub records_fd: Option<i32>,
     /// The content to begin with; none where events are only collected.
     pub content: Option<Given>,
     /// Memory through which other content comes.

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write as _};
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -17,6 +18,7 @@ use watertight_sensor_fallback::{
     proc_connector, snapshot, Counts, Error, Fanotify, Observed, ProcConnector, SockDiag,
 };
 
+use super::recording::Recording;
 use super::report::{Report, Reporter};
 use super::sandbox::{self, Profile};
 use super::tally::Tally;
@@ -39,6 +41,8 @@ pub struct Wanted {
     pub sock_diag: bool,
     /// Processes whose own file operations are not reported: the sensor's.
     pub ignored_pids: Vec<i32>,
+    /// A recording, in place of the machine.
+    pub recording: Option<PathBuf>,
 }
 
 /// A source as the worker drives it.
@@ -107,6 +111,7 @@ pub fn run(wanted: &Wanted, report: RawFd, page: RawFd) -> Result<()> {
         let opened = SockDiag::open(SOCKETS_EVERY);
         note(&mut reporter, &mut sources, "sock_diag", opened.map(|source| Box::new(source) as Box<dyn Drain>))?;
     }
+    let recording = wanted.recording.as_deref().map(Recording::open).transpose()?;
     let has = |name| sources.iter().any(|opened| opened.counts.source == name);
     let profile = Profile::Sources { has_fanotify: has("fanotify"), has_proc_connector: has("proc connector") };
     let sandbox = sandbox::enter(profile, reporter.as_fd())
@@ -114,6 +119,9 @@ pub fn run(wanted: &Wanted, report: RawFd, page: RawFd) -> Result<()> {
     reporter.say(&Report::Ready { sandbox }).context("speaking to the supervisor")?;
     let mut out = Beating { out: BufWriter::new(io::stdout().lock()), page: &page };
     resident::give_back_code();
+    if let Some(recording) = recording {
+        return recording.play(&mut out);
+    }
     watch(&mut sources, &page, &mut out)?;
     for Opened { counts, .. } in &sources {
         writeln!(out, "{}", serde_json::json!({ "kind": "source", "counts": counts }))?;

@@ -21,6 +21,7 @@ use rustix::process::{set_parent_process_death_signal, Signal};
 use watertight_fleet_agent::folder::Folder;
 
 pub use self::pause::{PauseArgs, ResumeArgs};
+use super::run::Watching;
 
 /// The agent's state folder unless told otherwise.
 const STATE: &str = "/var/lib/watertight/agent";
@@ -81,12 +82,18 @@ struct FleetArgs {
     /// Watch only: load no guard.
     #[arg(long)]
     observe: bool,
+    /// Take events from a recording (`run -o json`), over and over, in place of this machine, which then is not watched: to try a fleet.
+    #[arg(long, value_name = "FILE")]
+    source: Option<PathBuf>,
     /// Folder on a bpffs to pin under.
     #[arg(long, value_name = "DIR", default_value = super::run::PINS)]
     pins: PathBuf,
     /// How long new content has to live before it is the last known good.
     #[arg(long, value_name = "TIME", default_value = "60s")]
     trial: String,
+    /// As of `watertight run`.
+    #[command(flatten)]
+    watching: Watching,
 }
 
 /// Runs the subcommand and gives its exit code.

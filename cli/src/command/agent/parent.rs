@@ -4,6 +4,7 @@
 //! The pipe between the run and the intake has both of its ends here too: the death of either does not end the other.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use watertight_fleet_agent::pace::BackOff;
 use watertight_host::{signals, supervisor};
 
 use super::{FleetArgs, FORBIDDEN, RUN};
+use crate::command::run::{Form, ViewName, Watching};
 
 /// How often the children are looked after.
 const LOOK: Duration = Duration::from_millis(100);
@@ -33,7 +35,8 @@ struct Part {
     back_off: BackOff,
 }
 
-/// Exit code 0 after a signal; 5 if there is no identity and the server refuses one; the run's own if it does not start at all.
+/// Exit code 0 after a signal; 5 if there is no identity and the server refuses one. Where somebody watches it is the run's own, and
+/// the end of the run (by `--for`, by `q`, by an error) is the end of all.
 ///
 /// # Errors
 /// A child can't be started.
@@ -50,26 +53,45 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
     }
     supervisor::catch_ending()?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
-    let mut run = own_command(&["run", "-o", "json", "--with-parent", "--trial", &args.trial], args);
-    run.stdout(shared(&writer)?);
+    let is_watched = is_watched(&args.watching);
+    let mut run = own_command(&["run", "--with-parent", "--trial", &args.trial], args);
+    if is_watched {
+        run.args(args.watching.as_options()).arg("--records").stdin(shared(&writer)?);
+    } else {
+        let for_the_intake = Watching { output: Some(Form::Json), view: ViewName::Native, ..args.watching.clone() };
+        run.args(for_the_intake.as_options()).stdout(shared(&writer)?);
+    }
     let mut intake = own_command(&["agent", "intake"], args);
     intake.stdin(shared(&reader)?);
     let mut parts = [
         Part::new("intake", intake),
         Part::new("uplink", own_command(&["agent", "uplink"], args)),
-        Part::new("run", run),
+        Part::new(RUN, run),
     ];
-    while !supervisor::is_ending() {
-        parts.iter_mut().try_for_each(Part::look_after)?;
+    let mut code = None;
+    while !supervisor::is_ending() && code.is_none() {
+        for part in &mut parts {
+            match part.look_after()? {
+                // By itself, not by a signal: it has said why.
+                Some(ended) if is_watched && part.name == RUN && ended.code().is_some() => code = ended.code(),
+                Some(ended) => part.died(ended),
+                None => {}
+            }
+        }
         std::thread::sleep(LOOK);
     }
     let [mut intake, mut uplink, mut run] = parts;
-    run.end(Signal::TERM);
+    let code = code.or(run.end(Signal::TERM).and_then(|ended| ended.code()));
     // With the last writer the intake's input ends: what the run said last is in the spool then, and goes with the next start.
     drop((run.command, writer));
     intake.wait();
     uplink.end(Signal::KILL); // whatever it does is done again, or was done whole
-    Ok(0)
+    Ok(code.filter(|_| is_watched).map_or(0, |code| u8::try_from(code).unwrap_or(1)))
+}
+
+/// Whether the run writes for somebody, and not only for the intake: a service's log is no place for every event.
+fn is_watched(watching: &Watching) -> bool {
+    std::io::stdout().is_terminal() || watching.output.is_some() || watching.duration.is_some()
 }
 
 fn shared(end: &OwnedFd) -> anyhow::Result<Stdio> {
@@ -87,6 +109,9 @@ fn own_command(arguments: &[&str], args: &FleetArgs) -> Command {
         ["run", ..] => {
             option("--state", args.state.join(RUN).into());
             option("--pins", args.pins.clone().into());
+            if let Some(recording) = &args.source {
+                option("--source", recording.clone().into());
+            }
             if args.observe {
                 command.arg("--observe");
             }
@@ -117,8 +142,8 @@ impl Part {
         Self { name, command, child: None, started: now, due: now, back_off: BackOff::default() }
     }
 
-    /// Starts it, for the first time or again.
-    fn look_after(&mut self) -> anyhow::Result<()> {
+    /// Starts it, for the first time or again. Gives its end, if that was now.
+    fn look_after(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         let now = Instant::now();
         let ended = match &mut self.child {
             Some(child) => child.try_wait().context("looking after a child")?,
@@ -130,14 +155,15 @@ impl Part {
             }
             None => None,
         };
-        if let Some(status) = ended {
-            self.died(status, now);
+        if ended.is_some() {
+            self.child = None;
         }
-        Ok(())
+        Ok(ended)
     }
 
-    fn died(&mut self, status: ExitStatus, now: Instant) {
-        self.child = None;
+    /// It is to be started again.
+    fn died(&mut self, status: ExitStatus) {
+        let now = Instant::now();
         if now.duration_since(self.started) >= LIVED {
             self.back_off.succeeded();
         }
@@ -151,21 +177,21 @@ impl Part {
     }
 
     /// Ends it, by this signal first.
-    fn end(&mut self, signal: Signal) {
+    fn end(&mut self, signal: Signal) -> Option<ExitStatus> {
         if let Some(child) = &self.child {
             let _ = kill_process(Pid::from_child(child), signal); // it is ours and not waited for: it is it, or it has ended
         }
-        self.wait();
+        self.wait()
     }
 
     /// Waits for its end, and makes one when that takes too long.
-    fn wait(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+    fn wait(&mut self) -> Option<ExitStatus> {
+        let mut child = self.child.take()?;
         let begun = Instant::now();
         while matches!(child.try_wait(), Ok(None)) && begun.elapsed() < END_MAX {
             std::thread::sleep(LOOK);
         }
         let _ = child.kill(); // a failure means that it has ended
-        let _ = child.wait(); // its exit changes nothing here
+        child.wait().ok()
     }
 }

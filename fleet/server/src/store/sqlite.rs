@@ -147,7 +147,16 @@ impl SqliteStore {
 
     /// A change: the whole of it or nothing.
     async fn change(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.to_write().begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+        let begin = || self.to_write().begin_with("BEGIN IMMEDIATE");
+        match begin().await {
+            // SQLite ends a change by itself when the disk is full, and the connection goes on counting it as begun: for good.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let spoilt = self.writer.acquire().await.map_err(failed)?;
+                let _ = spoilt.close().await; // what it says changes nothing: another takes its place
+                begin().await.map_err(failed)
+            }
+            begun => begun.map_err(failed),
+        }
     }
 
     /// What questions go to, counted.

@@ -3,12 +3,10 @@
 
 use std::sync::atomic::Ordering;
 
-use anyhow::{anyhow, Result};
+use anyhow::Result;
 use watertight_event::{Event, Kind};
 
-use super::super::detector::output_gone;
-use super::super::ending;
-use super::super::ladder::Active;
+use super::super::ladder::{Active, Limits};
 use super::Crew;
 use crate::actions::InForce;
 use crate::output::{content, no_content, sensor_event};
@@ -46,7 +44,8 @@ impl Crew<'_> {
             self.tell(vec![event])?;
             return self.offer_policy();
         }
-        if std::mem::replace(&mut self.limits, self.tally.correlation_limits()) != self.limits {
+        let limits = self.counted_limits();
+        if std::mem::replace(&mut self.limits, limits) != self.limits {
             self.leave_word();
         }
         let Some(next) = self.next.take() else {
@@ -95,9 +94,14 @@ impl Crew<'_> {
         Ok(())
     }
 
+    /// What `status` is told of the run.
+    fn counted_limits(&self) -> Limits {
+        (self.tally.correlation_limits(), self.tally.over_budget())
+    }
+
     /// For `status`; without it that says that it does not know.
     pub(super) fn leave_word(&self) {
-        let _ = self.active.in_force(self.tally.correlation_limits()).leave(&self.ship.options.state);
+        let _ = self.active.in_force(self.counted_limits()).leave(&self.ship.options.state);
     }
 
     /// Says which content is in force, as a line of its own before a detector's first event.
@@ -115,6 +119,6 @@ impl Crew<'_> {
             Format::Live => format!("  content: {}\n", self.active.in_words()),
             _ => format!("{line}\n"),
         };
-        ending::put(&shown).map_err(|error| anyhow!("{}", output_gone(&error.to_string())))
+        self.put(&shown, &line)
     }
 }

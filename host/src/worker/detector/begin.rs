@@ -14,7 +14,7 @@ use super::{Changes, Detector, Lines, OutputGone, Unwritten, EXIT_OUTPUT};
 use crate::actions::request::Asker;
 use crate::live::Live;
 use crate::loss::Losses;
-use crate::output::Output;
+use crate::output::{Output, Records};
 use crate::tree::Tree;
 use crate::users::Names;
 use crate::worker::active::Active;
@@ -95,6 +95,9 @@ impl Detector {
         active.rules().leave_trail(trail.rule());
         let mut output = Output::new(setup.format, setup.has_colour, live, active.counts(), Arc::clone(&tally));
         output.resume(&tally);
+        // SAFETY: as above.
+        let records = setup.records_fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        output.report_to(records.map(|to| Records::new(to, Arc::clone(&tally))));
         // SAFETY: as above.
         let asker = setup.asks_fd.map(|fd| unsafe { Asker::inherit(fd) });
         output.ask_by(Asks::new(setup.actions, asker, active.word()));
