@@ -87,9 +87,9 @@ pub fn examine_source(
     });
     match outcome {
         Ok(_) if found > 0 => Examined::Found(found),
-        Ok(warning) => {
+        Ok(warnings) => {
             let none = Report::none(file.to_owned(), None);
-            report(Report { warnings: warning.into_iter().collect(), ..none });
+            report(Report { warnings, ..none });
             Examined::Nothing
         }
         Err(error) => {
@@ -105,7 +105,7 @@ fn read(
     hive: &dyn Fn() -> Option<FileSource>,
     options: &Options,
     report: &mut dyn FnMut(Report),
-) -> Result<Option<String>, Error> {
+) -> Result<Vec<String>, Error> {
     let symbols = options.symbols.as_ref();
     match Format::of(&source.bytes(0, HEAD_BYTES)?) {
         Format::Text => return read_text(source, TEXT_BOUNDS, report),
@@ -119,7 +119,7 @@ fn read(
         Format::ElfCore => report(crate::process::elf_core(source, &options.symbols)?),
         format => return Err(Error::NoReader { format }),
     }
-    Ok(None)
+    Ok(Vec::new())
 }
 
 /// The registry's SYSTEM hive, if whoever collected the dump put it beside it.
@@ -130,8 +130,8 @@ pub fn system_hive(dump: &Path) -> Option<FileSource> {
 }
 
 /// Reads a text and looks for what a Linux kernel printed. A long one is read part by part; of one beyond all bounds the middle is left
-/// out, because a machine's last words stand at the end.
-fn read_text(source: &dyn Source, bounds: TextBounds, report: &mut dyn FnMut(Report)) -> Result<Option<String>, Error> {
+/// out, because a machine's last words stand at the end. Returns what has to be said of the text as a whole.
+fn read_text(source: &dyn Source, bounds: TextBounds, report: &mut dyn FnMut(Report)) -> Result<Vec<String>, Error> {
     let size = source.size_bytes();
     let wide = linux::wide(&source.bytes(0, HEAD_BYTES)?);
     let tail = size.saturating_sub(bounds.part_bytes) & !1; // a letter may have two bytes
@@ -143,6 +143,8 @@ fn read_text(source: &dyn Source, bounds: TextBounds, report: &mut dyn FnMut(Rep
         )
     });
     let mut reader = linux::Reader::default();
+    // The last one waits: what is known of the text when it has been read is told with it.
+    let mut last: Option<Report> = None;
     let mut offset = 0_u64;
     while offset < size {
         let wanted = usize::try_from(bounds.part_bytes).unwrap_or(usize::MAX);
@@ -158,7 +160,7 @@ fn read_text(source: &dyn Source, bounds: TextBounds, report: &mut dyn FnMut(Rep
                 span.end = span.end.saturating_add(offset);
             }
             one.warnings.extend(warning.clone());
-            report(one);
+            last.replace(one).into_iter().for_each(&mut *report);
         });
         let Some(end) = end.filter(|_| !ends_here) else { break };
         offset = offset.saturating_add(u64::try_from(end.max(limit).max(1)).unwrap_or(u64::MAX));
@@ -166,7 +168,12 @@ fn read_text(source: &dyn Source, bounds: TextBounds, report: &mut dyn FnMut(Rep
             offset = tail;
         }
     }
-    Ok(warning)
+    let spent = reader.warning();
+    if let Some(mut one) = last {
+        one.warnings.extend(spent.clone());
+        report(one);
+    }
+    Ok(warning.into_iter().chain(spent).collect())
 }
 
 /// The start of the line that holds that byte.
@@ -203,7 +210,7 @@ mod tests {
 ";
 
     /// Spans and warnings of the reports of a log that has the crash behind so many bytes of other lines, and so many behind it.
-    fn spans(before: usize, behind: usize) -> (Vec<(u64, u64)>, Option<String>) {
+    fn spans(before: usize, behind: usize) -> (Vec<(u64, u64)>, Vec<String>) {
         let line = "[    0.500000] frob0: link up\n";
         let filler = |bytes: usize| line.repeat(bytes.div_ceil(line.len()));
         let text = format!("{}{CRASH}{}", filler(before), filler(behind));
@@ -221,7 +228,7 @@ mod tests {
         for before in (0..2_400).step_by(30) {
             let start = u64::try_from(before).expect("small");
             let length = u64::try_from(CRASH.len() - 1).expect("small");
-            assert_eq!(spans(before, 300), (vec![(start, start + length)], None), "behind {before} bytes");
+            assert_eq!(spans(before, 300), (vec![(start, start + length)], vec![]), "behind {before} bytes");
         }
     }
 
@@ -229,14 +236,14 @@ mod tests {
     fn the_end_of_an_endless_log_is_read_and_what_was_not_is_told() {
         let (found, warning) = spans(30_000, 0);
         assert_eq!(found.len(), 1);
-        assert!(warning.expect("a warning").contains("those from 2000 to "));
+        assert!(warning.concat().contains("those from 2000 to "));
         let (found, warning) = spans(10_020, 20_010);
-        assert!(found.is_empty() && warning.is_some());
+        assert!(found.is_empty() && !warning.is_empty());
     }
 
     #[test]
     fn a_log_without_line_ends_is_read_to_its_end() {
         let warning = read_text(&vec![b'x'; 2_900], BOUNDS, &mut |one| panic!("{one:?}"));
-        assert_eq!(warning.expect("memory"), None);
+        assert!(warning.expect("memory").is_empty());
     }
 }

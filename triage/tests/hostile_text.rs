@@ -1,7 +1,14 @@
 //! Crash texts that were damaged or written to do harm: no panic, no report without end, no work without end.
 
+#[path = "mutants/mod.rs"]
+mod mutants;
+
+use std::time::{Duration, Instant};
+
 use watertight_triage::report::{Kind, Report};
 use watertight_triage::{examine_source, Options};
+
+use mutants::{peak_bytes, Seeded};
 
 /// Mutants of each seed.
 const MUTANTS: u64 = 400;
@@ -43,37 +50,31 @@ const WORDS: [&str; 20] = [
     "_RNv",
 ];
 
-/// A generator whose numbers are the same in every run.
-struct Numbers(u64);
+/// Most memory that all of these tests may take, in bytes.
+const MEMORY_BYTES_MAX: u64 = 512 << 20;
 
-impl Numbers {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(below.max(1)).expect("small")).expect("below a usize")
-    }
-}
+/// How long any text here may take to read. A hang, not a measure: tests are built without optimisation and run side by side.
+const HANG: Duration = Duration::from_secs(60);
 
-fn mutant(seed: &str, numbers: &mut Numbers) -> Vec<u8> {
+fn mutant(seed: &str, numbers: &mut Seeded) -> Vec<u8> {
     let mut bytes = seed.as_bytes().to_vec();
-    for _ in 0..=numbers.next(8) {
-        let at = numbers.next(bytes.len());
-        match numbers.next(6) {
-            0 => bytes[at] = u8::try_from(numbers.next(256)).expect("a byte"),
+    for _ in 0..=numbers.below(8) {
+        let at = numbers.below(bytes.len());
+        match numbers.below(6) {
+            0 => bytes[at] = u8::try_from(numbers.below(256)).expect("a byte"),
             1 => bytes.truncate(at.max(1)),
-            2 => drop(bytes.splice(at..at, WORDS[numbers.next(WORDS.len())].bytes())),
+            2 => drop(bytes.splice(at..at, WORDS[numbers.below(WORDS.len())].bytes())),
             3 => {
-                let end = (at + numbers.next(40)).min(bytes.len());
+                let end = (at + numbers.below(40)).min(bytes.len());
                 drop(bytes.drain(at..end));
             }
             4 => {
-                let end = (at + numbers.next(200)).min(bytes.len());
+                let end = (at + numbers.below(200)).min(bytes.len());
                 let copy = bytes[at..end].to_vec();
                 drop(bytes.splice(at..at, copy));
             }
             _ => {
-                let other = SEEDS[numbers.next(SEEDS.len())];
+                let other = SEEDS[numbers.below(SEEDS.len())];
                 drop(bytes.splice(at..at, other.bytes()));
             }
         }
@@ -87,7 +88,10 @@ fn mutant(seed: &str, numbers: &mut Numbers) -> Vec<u8> {
 /// Reads it as a file is read.
 fn reports(bytes: &[u8]) -> Vec<Report> {
     let mut reports = Vec::new();
+    let begun = Instant::now();
     examine_source("a log", &bytes.to_vec(), &|| None, &Options::default(), &mut |report| reports.push(report));
+    assert!(begun.elapsed() < HANG, "{} bytes take {:?}", bytes.len(), begun.elapsed());
+    assert!(peak_bytes() <= MEMORY_BYTES_MAX, "{} bytes", peak_bytes());
     reports.retain(|report| report.kind != Kind::None);
     for report in &reports {
         let span = report.span.expect("every report has its place");
@@ -102,7 +106,7 @@ fn reports(bytes: &[u8]) -> Vec<Report> {
 
 #[test]
 fn thousands_of_damaged_logs_panic_nowhere() {
-    let mut numbers = Numbers(0x5eed_0c0f_fee0_0001);
+    let mut numbers = Seeded(0x5eed_0c0f_fee0_0001);
     let (mut tried, mut found) = (0_u64, 0_usize);
     for seed in SEEDS {
         for _ in 0..MUTANTS {
@@ -124,6 +128,58 @@ fn a_log_of_headlines_alone_ends_and_says_that_there_is_more() {
     let found = reports(text.as_bytes());
     assert_eq!(found.len(), 1_000);
     assert!(found.last().expect("reports").warnings.iter().any(|warning| warning.contains("more than 1000")));
+}
+
+/// Reads it and gives what is said about the text as a whole.
+fn warnings(text: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
+    examine_source("a log", &text.as_bytes().to_vec(), &|| None, &Options::default(), &mut |report| {
+        warnings.extend(report.warnings);
+    });
+    warnings
+}
+
+#[test]
+fn a_log_of_words_that_no_table_knows_is_read_to_its_end_without_looking_for_stacks_at_each() {
+    // As programs write them. No stack anywhere: one look tells it for all.
+    let mut text = String::new();
+    (0..30_000_u32).for_each(|number| text.push_str(&format!("INFO: request {number} done\nWARNING: slow\n")));
+    assert!(reports(text.as_bytes()).is_empty() && warnings(&text).is_empty());
+    text.push_str("BUG: KASAN: use-after-free in frob_open+0x10/0x20\nRead of size 8 at addr ffff888012345678\nCall Trace:\n frob_open+0x10/0x20\n");
+    assert_eq!(reports(text.as_bytes()).len(), 1);
+}
+
+#[test]
+fn a_log_in_which_stacks_stand_near_many_false_headlines_is_bounded_and_told() {
+    // Every headline has 500 lines of others below it, and a stack of nobody's.
+    let mut text = String::new();
+    for number in 0..4_500_u32 {
+        text.push_str(&format!("[    1.000000][{:>6}] BUG: frob says {number}\n", format!("T{}", number % 997)));
+        if number % 400 == 0 {
+            text.push_str("[    1.000000][ T9999] Call Trace:\n");
+        }
+    }
+    assert!(warnings(&text).concat().contains("too many lines look like a crash's first"));
+}
+
+#[test]
+fn lines_of_nothing_but_headlines_words_cost_no_more_than_their_length() {
+    for words in
+        ["[BUG: ", "[WARNING: ", "BUG: BUG:", "x BUG: ", "INFO: task ", "[Unable to handle kernel[Oops:[kernel BUG at["]
+    {
+        let line = format!("[    1.000000] {}\n", words.repeat(4_000 / words.len()));
+        reports(line.repeat(300).as_bytes());
+    }
+}
+
+#[test]
+fn lines_in_which_a_function_s_name_may_begin_anywhere_cost_no_more_than_their_length() {
+    let head = "[    1.000000] BUG: KASAN: use-after-free in a+0x1/0x2\n[    1.000000] Read of size 8 at addr ffff888012345678\n";
+    for words in ["a", "[", "at: ", "Read of size ", "Comm: PID: ", "RAX: ", "00 ", "+0x"] {
+        let line = format!("[    1.000000] Comm: {}\n", words.repeat(4_000 / words.len()));
+        let found = reports(format!("{head}{}", line.repeat(600)).as_bytes());
+        assert!(found.len() <= 2, "{words}: {}", found.len());
+    }
 }
 
 #[test]

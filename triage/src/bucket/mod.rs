@@ -62,11 +62,26 @@ fn platform(kind: Kind) -> &'static str {
     }
 }
 
-/// Kind of the fault: the type; for dumps that have no type the stop code or the exception.
+/// Classes that name no kind of fault: the message's own words tell it.
+const WITHOUT_KIND: [&str; 2] = ["DoS", "UNKNOWN"];
+
+/// Kind of the fault: the type, with the message's words where the type says little, as of `general protection fault` and `divide error`; for
+/// dumps that have no type the stop code or the exception.
 fn fault(report: &Report) -> String {
+    if let Some(words) = words(report) {
+        return format!("{}: {words}", report.type_.as_deref().unwrap_or_default());
+    }
     let code = || report.bugcheck.as_ref().map(|bugcheck| bugcheck.code.to_string());
     let exception = || report.exception.as_ref().map(|exception| exception.code.to_string());
     report.type_.clone().or_else(code).or_else(exception).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The words of a message of Linux whose type names no kind of fault: its title without the function, which the key has anyway.
+fn words(report: &Report) -> Option<&str> {
+    let class = report.type_.as_deref().filter(|class| WITHOUT_KIND.contains(class))?;
+    let function = report.blamed.as_ref()?.function.as_deref()?;
+    let title = report.title.as_deref().filter(|_| platform(report.kind) == "linux")?;
+    title.strip_suffix(function)?.strip_suffix(" in ").filter(|words| *words != class)
 }
 
 /// What was done to what kind of address. A sanitizer's type says it already, and the address it prints is any.
@@ -196,6 +211,29 @@ mod tests {
             one.exact,
             "a build is told apart by the exact id"
         );
+    }
+
+    #[test]
+    fn two_exceptions_of_one_function_are_two_buckets() {
+        let oops = |words: &str| {
+            format!(
+                "[    1.000000] {words}
+[    1.000000] CPU: 1 PID: 77 Comm: frobd Not tainted 6.1.0-56-cloud-amd64 #1
+[    1.000000] RIP: 0010:frob_open+0x10/0x20 [frob]
+[    1.000000] Call Trace:
+[    1.000000]  vfs_open+0x12/0x34
+"
+            )
+        };
+        let protection =
+            oops("general protection fault, probably for non-canonical address 0xdead000000000122: 0000 [#1] SMP");
+        let one = bucket(&protection);
+        assert_eq!(one.key, "b1 | linux | DoS: general protection fault |  | frob | frob_open");
+        let division = bucket(&oops("divide error: 0000 [#1] PREEMPT SMP"));
+        assert_eq!(division.key, "b1 | linux | DoS: divide error |  | frob | frob_open");
+        assert_ne!((&one.id, &one.family), (&division.id, &division.family));
+        // The same exception with other options of the processor, and of another address.
+        assert_eq!(bucket(&protection.replace("SMP", "PREEMPT SMP KASAN NOPTI").replace("122", "133")).id, one.id);
     }
 
     #[test]

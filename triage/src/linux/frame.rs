@@ -2,6 +2,8 @@
 
 use crate::report::{Frame, Hex, Trust};
 
+use super::words::Words;
+
 /// A call as it was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call<'a> {
@@ -128,8 +130,15 @@ fn call_at_start(text: &str) -> Option<Call<'_>> {
 
 /// The module of a function that some line names: a report may tell of others besides the stack at the fault.
 pub(super) fn module_of(name: &str, lines: &[&str]) -> Option<String> {
-    let mut places =
-        lines.iter().flat_map(|line| line.match_indices(name).filter_map(|(at, _)| symbol(line.get(at..)?)));
+    // Where the name is the end of a longer one it is another function.
+    let begins = |line: &str, at: usize| {
+        at.checked_sub(1)
+            .and_then(|before| line.as_bytes().get(before))
+            .is_none_or(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'))
+    };
+    let mut places = lines.iter().flat_map(|line| {
+        line.match_indices(name).filter(|(at, _)| begins(line, *at)).filter_map(|(at, _)| symbol(line.get(at..)?))
+    });
     places.find(|call| call.name == name).and_then(|call| call.module).map(str::to_owned)
 }
 
@@ -185,8 +194,10 @@ pub(super) enum Pointer<'a> {
 }
 
 /// Names of the instruction pointer, by architecture: x86-64 and older x86, PowerPC, arm64, older ARM, RISC-V.
-const POINTERS: [&str; 11] =
+static POINTERS: [&str; 11] =
     ["RIP:", "EIP:", "EIP is at", "IP:", "NIP", "PC is at", "pc :", "epc :", "epc   :", "ERA:", "Krnl PSW :"];
+
+static POINTER_WORDS: Words = Words::of(&POINTERS);
 
 /// A whole address, of 32 or 64 bits.
 fn is_address(word: &str) -> bool {
@@ -203,6 +214,9 @@ pub(super) fn interrupted(text: &str) -> Option<Call<'_>> {
 pub(super) fn pointer(text: &str) -> Option<Pointer<'_>> {
     if let Some(call) = interrupted(text) {
         return Some(Pointer::At(call));
+    }
+    if !POINTER_WORDS.are_in(text) {
+        return None;
     }
     let (at, name) =
         POINTERS.iter().find_map(|name| Some((memchr::memmem::find(text.as_bytes(), name.as_bytes())?, *name)))?;

@@ -2,21 +2,32 @@
 //!
 //! A headline begins a message. The same words in the middle of one are a program's, a file system's or a mount option's.
 
+use std::cell::OnceCell;
 use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::Regex;
 
+use super::evidence::Evidence;
 use super::format::{self, Format, FOLLOW_UPS, HARMLESS, WITHOUT_WORDS};
-use super::line::{lines_from, Line};
+use super::line::{cut, lines_from, Context, Line};
 use super::region::is_of_a_report;
 use super::subject::is_trace;
+use super::words::Words;
 
 /// Lines below a headline of a format that is not known in which its stack must begin.
 const EVIDENCE_LINES: usize = 30;
 
 /// Lines of any caller that are looked at for it, so that a log of headlines alone costs no more than its length.
 const LOOKED_AT_MAX: usize = 500;
+
+/// Of a line that many bytes are looked at for a headline: the kernel's own records hold no more.
+const HEADLINE_BYTES_MAX: usize = 1024;
+
+/// Words of headlines in one line that are looked at: `watchdog: BUG: soft lockup` has two, a line of nothing else is none of the kernel's.
+const CANDIDATES_MAX: usize = 3;
+
+static HARMLESS_WORDS: Words = Words::of(HARMLESS);
 
 /// Lines in a row below it that say nothing about a crash; what tells of other things meanwhile has no stack of this message.
 const QUIET_LINES_MAX: usize = 12;
@@ -51,10 +62,20 @@ pub(super) struct Headlines {
 #[derive(Debug)]
 struct Expression {
     format: &'static Format,
+    /// Words that such a headline begins with: nearly all others are told by them.
+    words: &'static str,
     compiled: OnceLock<Regex>,
 }
 
 impl Expression {
+    fn of(format: &'static Format) -> Self {
+        Self { format, words: words_at_start(format.headline), compiled: OnceLock::new() }
+    }
+
+    fn fits(&self, text: &str) -> bool {
+        text.starts_with(self.words) && self.regex().is_match(text)
+    }
+
     fn regex(&self) -> &Regex {
         self.compiled.get_or_init(|| {
             let source = self
@@ -63,9 +84,23 @@ impl Expression {
                 .replace("{F}", "(?P<f>[a-zA-Z0-9_]+)[.+]")
                 .replace("{SRC}", "[a-zA-Z0-9_/.-]+\\.[a-z]+:[0-9]+");
             #[allow(clippy::expect_used)] // a test compiles them all
-            Regex::new(&source).expect("every headline of the tables is a regular expression")
+            Regex::new(&format!("\\A(?:{source})")).expect("every headline of the tables is a regular expression")
         })
     }
+}
+
+/// What an expression begins with before anything that may be different.
+fn words_at_start(expression: &'static str) -> &'static str {
+    if expression.contains('|') && !expression.contains('(') {
+        return "";
+    }
+    let plain = |letter: char| {
+        letter.is_ascii_alphanumeric() || matches!(letter, ' ' | ':' | '-' | '_' | '/' | ',' | '#' | '\'' | '!')
+    };
+    let end = expression.find(|letter| !plain(letter)).unwrap_or(expression.len());
+    // The letter before such a mark may be there or not.
+    let may_miss = expression.get(end..).is_some_and(|rest| rest.starts_with(['?', '*', '{']));
+    expression.get(..end.saturating_sub(usize::from(may_miss))).unwrap_or_default()
 }
 
 static HEADLINES: LazyLock<Headlines> = LazyLock::new(Headlines::new);
@@ -79,7 +114,7 @@ impl Headlines {
     fn new() -> Self {
         let mut anchors: Vec<(&'static str, Vec<Expression>)> = Vec::new();
         for format in format::all() {
-            let expression = Expression { format, compiled: OnceLock::new() };
+            let expression = Expression::of(format);
             match anchors.iter_mut().find(|(anchor, _)| *anchor == format.anchor) {
                 Some((_, formats)) => formats.push(expression),
                 None => anchors.push((format.anchor, vec![expression])),
@@ -95,15 +130,25 @@ impl Headlines {
     }
 
     /// The next headline from a line's start on.
-    pub(super) fn next(&self, text: &str, from: usize) -> Option<Found> {
+    pub(super) fn next(&self, text: &str, from: usize, evidence: &mut Evidence) -> Option<Found> {
         let mut from = from;
         loop {
             let found = self.search.find(text.get(from..)?.as_bytes())?;
             let place = from.saturating_add(found.start());
+            // `DEBUG:` is no `BUG:`: headlines begin words. Most of what a program's log has is passed over here.
+            if place.checked_sub(1).and_then(|before| text.as_bytes().get(before)).is_some_and(u8::is_ascii_alphabetic)
+            {
+                from = from.saturating_add(found.end());
+                continue;
+            }
             let start = memchr::memrchr(b'\n', text.get(..place)?.as_bytes()).map_or(0, |end| end.saturating_add(1));
             let line = lines_from(text, start).next()?;
             if let Some(headline) = self.read(&line) {
-                if self.formats(&headline, &line).next().is_some() || self.has_stack_below(text, &line) {
+                let is_headline = match self.formats(&headline, &line).next() {
+                    Some((format, _)) => !(format.is_remnant && self.is_a_program_s(&headline, &line, text)),
+                    None => self.has_stack_below(text, &line, evidence),
+                };
+                if is_headline {
                     return Some(headline);
                 }
             }
@@ -133,9 +178,11 @@ impl Headlines {
 
     /// Words of anchors that stand where a headline does.
     fn candidates<'l>(&'l self, line: &'l Line<'l>) -> impl Iterator<Item = Found> + use<'l> {
-        let found = self.search.find_iter(line.text.as_bytes()).filter_map(|found| {
+        let is_harmless = OnceCell::new();
+        let text = cut(line.text, HEADLINE_BYTES_MAX);
+        let found = self.search.find_iter(text.as_bytes()).take(CANDIDATES_MAX).filter_map(move |found| {
             let is_there = line.text.get(..found.start()).is_some_and(is_front)
-                && !HARMLESS.iter().any(|harmless| line.text.contains(harmless));
+                && !is_harmless.get_or_init(|| HARMLESS_WORDS.are_in(line.text));
             is_there.then(|| Found { start: line.start, at: found.start(), anchor: found.pattern().as_usize() })
         });
         found.filter(|found| !WITHOUT_WORDS.contains(&self.anchor(found)) || self.formats(found, line).next().is_some())
@@ -143,10 +190,14 @@ impl Headlines {
 
     /// Whether a stack begins soon below, printed by the same caller and before another headline. Only then are words of an unknown
     /// format taken for a report; those of a line that was cut off are not.
-    fn has_stack_below(&self, text: &str, line: &Line<'_>) -> bool {
+    fn has_stack_below(&self, text: &str, line: &Line<'_>, evidence: &mut Evidence) -> bool {
+        if !evidence.is_near(text, line.start) {
+            return false;
+        }
         let below = lines_from(text, line.start)
             .skip(1)
             .take(LOOKED_AT_MAX)
+            .take_while(|_| evidence.may_look_on())
             .filter(|below| below.context == line.context)
             .take(EVIDENCE_LINES);
         let mut quiet_lines = 0_usize;
@@ -160,6 +211,14 @@ impl Headlines {
             .any(|below| is_trace(below.text))
     }
 
+    /// Whether it is the words of an anchor alone in a line that no kernel has stamped, with other lines behind it. A log may end in the middle of a
+    /// headline; programs put `WARNING:` above what they have to say.
+    fn is_a_program_s(&self, found: &Found, line: &Line<'_>, text: &str) -> bool {
+        line.context == Context::Bare
+            && line.text.get(found.at..).is_some_and(|words| words.trim() == self.anchor(found))
+            && text.get(line.end..).is_some_and(|rest| rest.bytes().any(|byte| !byte.is_ascii_whitespace()))
+    }
+
     /// The words of the headline's anchor.
     pub(super) fn anchor(&self, found: &Found) -> &'static str {
         self.anchors.get(found.anchor).map_or("", |(anchor, _)| anchor)
@@ -171,9 +230,13 @@ impl Headlines {
         found: &Found,
         line: &Line<'t>,
     ) -> impl Iterator<Item = (&'static Format, regex::Captures<'t>)> + use<'_, 't> {
-        let text = line.text.get(found.at..).unwrap_or_default();
+        let text = cut(line.text.get(found.at..).unwrap_or_default(), HEADLINE_BYTES_MAX);
         let formats = self.anchors.get(found.anchor).map(|(_, formats)| formats.as_slice()).unwrap_or_default();
-        formats.iter().filter_map(move |one| Some((one.format, one.regex().captures(text)?)))
+        // Nearly all do not fit, and to say so costs less than to look for groups.
+        formats
+            .iter()
+            .filter(move |one| one.fits(text))
+            .filter_map(move |one| Some((one.format, one.regex().captures(text)?)))
     }
 }
 
@@ -206,13 +269,45 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> bool {
-        headlines().next(text, 0).is_some()
+        headlines().next(text, 0, &mut Evidence::default()).is_some()
     }
 
     #[test]
     fn every_headline_of_the_tables_compiles() {
         let all = headlines().anchors.iter().flat_map(|(_, formats)| formats);
         assert!(all.map(|one| one.regex().captures_len()).sum::<usize>() > 80);
+    }
+
+    #[test]
+    fn words_above_a_program_s_lines_are_no_crash_and_a_log_may_end_in_them() {
+        for (text, expected) in [
+            ("WARNING:\n the disk is nearly full\n", false),
+            ("1 BUG:\n2 frob\n", false),
+            ("INFO:\n", true),
+            ("frob: up\nBUG:\n\n", true),
+            ("[    1.000000] INFO:\n[    1.000000] frob: up\n", true),
+        ] {
+            assert_eq!(found(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_words_before_anything_that_may_differ_are_told() {
+        for (expression, expected) in [
+            ("BUG: soft lockup", "BUG: soft lockup"),
+            ("BUG: KASAN: ([a-z-]+) in {F}", "BUG: KASAN: "),
+            ("BUG: frobs? in", "BUG: frob"),
+            ("BUG: fro{F}", "BUG: fr"),
+            ("^Hard LOCKUP", ""),
+            ("BUG: (?:a|b)", "BUG: "),
+            ("BUG: a|INFO: b", ""),
+            ("a.b", "a"),
+        ] {
+            assert_eq!(words_at_start(expression), expected);
+        }
+        for format in format::all() {
+            assert!(!format.headline.replace("(?:", "").contains('|') || format.headline.contains('('), "{format:?}");
+        }
     }
 
     #[test]

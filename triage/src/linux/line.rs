@@ -66,7 +66,7 @@ fn line(start: usize, raw: &str) -> Line<'_> {
 }
 
 /// At most so many bytes, and no letter is cut in two.
-fn cut(text: &str, bytes_max: usize) -> &str {
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
     let mut length = text.len().min(bytes_max);
     while !text.is_char_boundary(length) {
         length = length.saturating_sub(1);

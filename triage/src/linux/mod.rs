@@ -11,6 +11,7 @@ mod class;
 mod code;
 mod console;
 mod dispatch;
+mod evidence;
 mod facts;
 mod format;
 mod frame;
@@ -27,6 +28,7 @@ mod stack;
 mod subject;
 mod title;
 mod who;
+mod words;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -36,14 +38,16 @@ use crate::report::{Blamed, Kind, Report, Span};
 pub(crate) use console::{clean, narrow, wide, ByteOrder};
 pub(crate) use packed::unpack;
 
+use evidence::Evidence;
 use headline::{headlines, Found};
 use region::Region;
 
 /// Reports of one text, at most; a kernel that warns in a loop prints thousands of the same.
 const REPORTS_MAX: usize = 1_000;
 
-/// Lines of all reports of one text that are looked at: some seconds of work, whatever the text.
-const LINES_TOTAL_MAX: usize = 500_000;
+/// Lines of all reports of one text that are looked at, and their bytes: some seconds of work, whatever the text.
+const LINES_TOTAL_MAX: usize = 2_000_000;
+const BYTES_TOTAL_MAX: usize = 128 << 20;
 
 /// Finds every crash in a text, in its order.
 pub fn read(text: &str, report: &mut dyn FnMut(Report)) {
@@ -56,7 +60,9 @@ pub struct Reader {
     /// Whether something was found of which a machine may have died.
     has_cause: bool,
     looked_at: usize,
+    bytes_looked_at: usize,
     reports: usize,
+    evidence: Evidence,
 }
 
 impl Reader {
@@ -64,10 +70,11 @@ impl Reader {
     /// when no more are told.
     pub fn read(&mut self, text: &str, range: Range<usize>, report: &mut dyn FnMut(Report)) -> Option<usize> {
         let headlines = headlines();
+        self.evidence.begin_part();
         let (mut from, mut end) = (range.start, range.start);
         // Of callers that are mixed: headlines that are parts of reports already told.
         let mut told = BTreeSet::new();
-        while let Some(found) = headlines.next(text, from).filter(|found| found.start < range.end) {
+        while let Some(found) = headlines.next(text, from, &mut self.evidence).filter(|found| found.start < range.end) {
             if told.remove(&found.start) {
                 from = next_line(text, found.start);
                 continue;
@@ -86,7 +93,10 @@ impl Reader {
             told.extend(region.followed_by.into_iter().filter(|start| *start >= from));
             self.reports = self.reports.saturating_add(1);
             self.looked_at = self.looked_at.saturating_add(region.looked_at);
-            let is_last = self.reports >= REPORTS_MAX || self.looked_at >= LINES_TOTAL_MAX;
+            self.bytes_looked_at = self.bytes_looked_at.saturating_add(region.bytes_looked_at);
+            let is_last = self.reports >= REPORTS_MAX
+                || self.looked_at >= LINES_TOTAL_MAX
+                || self.bytes_looked_at >= BYTES_TOTAL_MAX;
             if is_last {
                 one.warnings.push(format!("the file has more than {} reports: the rest is left out", self.reports));
             }
@@ -96,6 +106,15 @@ impl Reader {
             }
         }
         Some(end)
+    }
+
+    /// What was left out of the text as a whole, when it has been read.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.evidence.is_spent().then(|| {
+            "too many lines look like a crash's first: behind them only messages of known form were looked for"
+                .to_owned()
+        })
     }
 }
 
@@ -178,5 +197,5 @@ pub(crate) fn is_plumbing(name: &str) -> bool {
 /// Whether the text has a crash at all, without naming it.
 #[must_use]
 pub fn has_crash(text: &str) -> bool {
-    headlines().next(text, 0).is_some()
+    headlines().next(text, 0, &mut Evidence::default()).is_some()
 }

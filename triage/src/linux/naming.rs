@@ -98,7 +98,7 @@ fn named(
             if is_called {
                 None
             } else {
-                mixed(lines, format.pick, region.is_cut)
+                mixed(lines, format, region.is_cut)
             }
         })
     };

@@ -1,14 +1,11 @@
 //! The lines of one report: from the headline to where another begins, without what others printed in between.
 
-use std::sync::LazyLock;
-
-use aho_corasick::AhoCorasick;
-
 use super::format::{BYSTANDERS, FOLLOW_UPS, FOLLOW_UPS_OF};
 use super::frame::calls;
 use super::headline::Headlines;
 use super::line::{lines_from, Context, Line};
 use super::subject::is_trace;
+use super::words::Words;
 
 /// Lines of a report, at most: a stack of every task of a large machine fits.
 const LINES_MAX: usize = 20_000;
@@ -36,6 +33,8 @@ pub(super) struct Region<'a> {
     pub(super) followed_by: Vec<usize>,
     /// Lines that were looked at, those of others too.
     pub(super) looked_at: usize,
+    /// Their bytes.
+    pub(super) bytes_looked_at: usize,
     /// Another report's headline ended it, and nothing tells the two apart.
     pub(super) is_cut: bool,
     /// The byte behind the last line.
@@ -50,6 +49,7 @@ impl<'a> Region<'a> {
             whole: Vec::new(),
             followed_by: Vec::new(),
             looked_at: 0,
+            bytes_looked_at: 0,
             is_cut: false,
             end: start,
         };
@@ -62,29 +62,35 @@ impl<'a> Region<'a> {
         let (mut quiet_lines, mut foreign_lines) = (0_usize, 0_usize);
         for line in lines.take(LINES_MAX) {
             region.looked_at = region.looked_at.saturating_add(1);
+            region.bytes_looked_at = region.bytes_looked_at.saturating_add(line.text.len());
             let is_own = line.context == first.context || shows_all_processors && line.context.is_processor();
+            foreign_lines = if is_own { 0 } else { foreign_lines.saturating_add(1) };
+            // What another caller prints is passed over, whatever it is.
+            if !is_own && first.context.is_caller() && foreign_lines <= FOREIGN_LINES_MAX {
+                continue;
+            }
             let is_headline = headlines.is_headline(&line);
             let begins = is_headline && !follows(first.text, line.text);
-            let intrudes = BYSTANDERS.iter().any(|words| line.text.contains(words));
-            // Callers are told apart: what another one prints is passed over, and what the same one prints before there was a stack
-            // is about this report: a crash while it was printed. Otherwise nothing tells the two apart from here on.
+            // Nearly all lines have none of the words that are asked for below.
+            let turns = TURNS.are_in(line.text);
+            let intrudes = turns && BYSTANDERS.iter().any(|words| line.text.contains(words));
+            // Callers are told apart, and what the same one prints before there was a stack is about this report: a crash while it was
+            // printed. Otherwise nothing tells the two apart from here on.
             if (begins || intrudes) && (is_own && has_stack || !first.context.is_caller()) {
                 region.is_cut = true;
                 break;
             }
-            foreign_lines = if is_own { 0 } else { foreign_lines.saturating_add(1) };
             let is_said = is_own && is_of_a_report(line.text);
             quiet_lines = if is_said { 0 } else { quiet_lines.saturating_add(usize::from(is_own)) };
             if quiet_lines > QUIET_LINES_MAX || foreign_lines > FOREIGN_LINES_MAX {
                 break;
             }
-            if !is_own || line.text.contains("Disabling lock debugging due to kernel taint") {
+            if !is_own || turns && line.text.contains(NO_MORE_LOCKS) {
                 continue;
             }
-            shows_all_processors |= line.text.contains("Sending NMI from CPU");
+            shows_all_processors |= turns && line.text.contains(ALL_PROCESSORS);
             has_stack |= is_trace(line.text);
-            let is_about = line.text.contains("Kernel panic - not syncing")
-                || line.text.contains("WARNING: possible circular locking dependency detected");
+            let is_about = turns && (line.text.contains(PANIC) || line.text.contains(CIRCULAR));
             if is_said {
                 region.end = line.end;
             }
@@ -118,79 +124,92 @@ fn follows(first: &str, text: &str) -> bool {
         || FOLLOW_UPS_OF.iter().any(|(words, second)| first.contains(words) && text.contains(second))
 }
 
+const NO_MORE_LOCKS: &str = "Disabling lock debugging due to kernel taint";
+const ALL_PROCESSORS: &str = "Sending NMI from CPU";
+const PANIC: &str = "Kernel panic - not syncing";
+const CIRCULAR: &str = "WARNING: possible circular locking dependency detected";
+
+/// Words of lines at which a report takes a turn: those above, and the bystanders.
+static TURNS: Words = Words::of(&[
+    NO_MORE_LOCKS,
+    ALL_PROCESSORS,
+    PANIC,
+    CIRCULAR,
+    "vmalloc: allocation failure:",
+    "FAULT_INJECTION: forcing a failure",
+    "FAULT_FLAG_ALLOW_RETRY missing",
+]);
+
 /// Words that lines of reports hold, and lines of ordinary work seldom.
-static SAID: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
-    const WORDS: &[&str] = &[
-        "+0x",
-        "Call Trace",
-        "Call trace",
-        "Backtrace:",
-        "backtrace:",
-        "Modules linked in",
-        "Hardware name",
-        "CPU: ",
-        "Code: ",
-        "RIP",
-        "RSP",
-        "EFLAGS",
-        "EIP",
-        "CR2",
-        "CR3",
-        "DR0",
-        "DR3",
-        "R13",
-        "R10",
-        "RAX",
-        "RDX",
-        "RBP",
-        "FS: ",
-        "CS: ",
-        "pc :",
-        "lr :",
-        "sp :",
-        "x29",
-        "x27",
-        "---[",
-        "====",
-        "----",
-        "<TASK>",
-        "</TASK>",
-        "<IRQ>",
-        "</IRQ>",
-        "<NMI>",
-        "<EOI>",
-        "Tainted",
-        "tainted",
-        " lock",
-        "suspicious rcu_",
-        "Allocated",
-        "Freed by",
-        " at addr ",
-        " of size ",
-        "buggy address",
-        "Memory state",
-        ">ff",
-        "page:",
-        "raw:",
-        "flags:",
-        "Kernel panic",
-        "Kernel Offset",
-        "Oops",
-        "#0:",
-        "stack",
-        "Stack",
-        "Workqueue:",
-        "Comm: ",
-        "created at:",
-        "stored to memory at",
-        "task:",
-    ];
-    AhoCorasick::new(WORDS).ok()
-});
+static SAID: Words = Words::of(&[
+    "+0x",
+    "Call Trace",
+    "Call trace",
+    "Backtrace:",
+    "backtrace:",
+    "Modules linked in",
+    "Hardware name",
+    "CPU: ",
+    "Code: ",
+    "RIP",
+    "RSP",
+    "EFLAGS",
+    "EIP",
+    "CR2",
+    "CR3",
+    "DR0",
+    "DR3",
+    "R13",
+    "R10",
+    "RAX",
+    "RDX",
+    "RBP",
+    "FS: ",
+    "CS: ",
+    "pc :",
+    "lr :",
+    "sp :",
+    "x29",
+    "x27",
+    "---[",
+    "====",
+    "----",
+    "<TASK>",
+    "</TASK>",
+    "<IRQ>",
+    "</IRQ>",
+    "<NMI>",
+    "<EOI>",
+    "Tainted",
+    "tainted",
+    " lock",
+    "suspicious rcu_",
+    "Allocated",
+    "Freed by",
+    " at addr ",
+    " of size ",
+    "buggy address",
+    "Memory state",
+    ">ff",
+    "page:",
+    "raw:",
+    "flags:",
+    "Kernel panic",
+    "Kernel Offset",
+    "Oops",
+    "#0:",
+    "stack",
+    "Stack",
+    "Workqueue:",
+    "Comm: ",
+    "created at:",
+    "stored to memory at",
+    "task:",
+]);
 
 /// Whether a line belongs to a report by its words.
 pub(super) fn is_of_a_report(text: &str) -> bool {
-    SAID.as_ref().is_none_or(|words| words.is_match(text))
+    SAID.are_in(text)
 }
 
 /// Whether it is a frame that the kernel itself does not trust. A program may print ` ? ` too, so of a line without a timestamp the whole
@@ -203,4 +222,14 @@ fn is_leftover(line: &Line<'_>) -> bool {
         return calls(line.text).next().is_some_and(|call| call.is_leftover);
     }
     line.text.ends_with(" (unreliable)") || line.text.contains(" ? ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bystander_is_a_turn() {
+        assert!(BYSTANDERS.iter().all(|words| TURNS.are_in(words)));
+    }
 }

@@ -3,6 +3,10 @@
 //! A use after free inside `memcpy` is the bug of whoever called `memcpy`. So the subject is the first function that is in none of
 //! these groups; each group says why its functions are transparent.
 
+use std::sync::OnceLock;
+
+use aho_corasick::AhoCorasick;
+
 /// How a name is recognised.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Skip {
@@ -17,6 +21,13 @@ pub(super) enum Skip {
 use Skip::{Ends, Has, HasThen, Is, Starts};
 
 impl Skip {
+    /// A word that every name has that fits.
+    fn word(self) -> &'static str {
+        match self {
+            Is(word) | Starts(word) | Ends(word) | Has(word) | HasThen(word, _) => word,
+        }
+    }
+
     pub(super) fn fits(self, name: &str) -> bool {
         match self {
             Is(word) => name == word,
@@ -38,10 +49,37 @@ pub(super) struct Group {
 
 /// The group that a function is in.
 pub(super) fn group(name: &str) -> Option<&'static Group> {
-    GROUPS.iter().find(|group| group.names.iter().any(|skip| skip.fits(name)))
+    let search = SEARCH.get_or_init(Search::new).as_ref()?;
+    let fits = search.words.find_overlapping_iter(name.as_bytes()).filter_map(|found| {
+        let (group, skip) = search.rules.get(found.pattern().as_usize())?;
+        skip.fits(name).then_some(*group)
+    });
+    GROUPS.get(fits.min()?)
 }
 
-const GROUPS: &[Group] = &[
+/// All groups' words at once: there are hundreds, and a stack has dozens of names.
+#[derive(Debug)]
+struct Search {
+    words: AhoCorasick,
+    /// By word: its group's number, and the rule that it is the first word of.
+    rules: Vec<(usize, Skip)>,
+}
+
+static SEARCH: OnceLock<Option<Search>> = OnceLock::new();
+
+impl Search {
+    fn new() -> Option<Self> {
+        let rules: Vec<(usize, Skip)> = GROUPS
+            .iter()
+            .enumerate()
+            .flat_map(|(number, group)| group.names.iter().map(move |skip| (number, *skip)))
+            .collect();
+        let words = AhoCorasick::new(rules.iter().map(|(_, skip)| skip.word())).ok()?;
+        Some(Self { words, rules })
+    }
+}
+
+static GROUPS: &[Group] = &[
     Group {
         why: "sanitizers and their instrumentation",
         names: &[
@@ -404,6 +442,22 @@ const GROUPS: &[Group] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_rule_is_found_by_its_word_and_the_first_group_is_told() {
+        for (number, group) in GROUPS.iter().enumerate() {
+            for skip in group.names {
+                let name = match *skip {
+                    HasThen(first, second) => format!("{first}{second}"),
+                    other => other.word().to_owned(),
+                };
+                let slow = GROUPS.iter().position(|group| group.names.iter().any(|skip| skip.fits(&name)));
+                let found =
+                    super::group(&name).and_then(|group| GROUPS.iter().position(|one| std::ptr::eq(one, group)));
+                assert!(found == slow && found.is_some_and(|found| found <= number), "{name}: {found:?}");
+            }
+        }
+    }
 
     #[test]
     fn plumbing_is_passed_over_and_own_code_is_not() {

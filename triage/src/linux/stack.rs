@@ -36,7 +36,8 @@ pub(super) fn frames(region: &Region<'_>) -> Vec<Frame> {
         if is_other && has_frames(&frames) || frames.len() >= FRAMES_MAX {
             break;
         }
-        for (open, close, name) in STACKS {
+        let marks = if text.contains('<') { STACKS } else { &[] };
+        for (open, close, name) in marks {
             if text.contains(open) {
                 stack = Some(name);
             } else if text.contains(close) && stack == Some(name) {

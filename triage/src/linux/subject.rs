@@ -1,9 +1,11 @@
 //! Finds the subject of a report: the function that it is about.
 
 use super::dispatch::{is_dispatcher, is_waiting, joined, without_call_prefix};
+use super::evidence::TRACES;
 use super::format::{Format, Pick, Step, INTERRUPTS};
 use super::frame::{calls, demangled, pointer, symbol, Pointer};
 use super::skip::{self, Skip};
+use super::words::Words;
 
 /// What a report calls a subject that could not be found.
 pub(super) const UNKNOWN: &str = "corrupted";
@@ -84,6 +86,10 @@ fn walk(format: &Format, steps: &[Step], first: &str, lines: &[&str]) -> Subject
     let mut keep = |name: &str, names: &mut Vec<String>| {
         looked_at = looked_at.saturating_add(1);
         if looked_at > FUNCTIONS_MAX {
+            return;
+        }
+        // Only the innermost is asked for: what is further out is neither passed over nor taken.
+        if format.pick == Pick::First && !names.is_empty() {
             return;
         }
         let name = demangled(name);
@@ -182,11 +188,18 @@ pub(super) fn bracketed_symbol(line: &str) -> Option<&str> {
 
 /// `Call Trace:`, and what arm calls it.
 pub(super) fn is_trace(line: &str) -> bool {
-    line.contains("Call Trace:") || line.contains("Call trace:") || line.contains("Backtrace:")
+    TRACES.are_in(line)
 }
+
+/// Words without which no stack begins behind a line.
+static STACK_WORDS: Words = Words::of(&["Call Trace", "trace", "Allocated", "Freed", "Uninit was stored", "status: "]);
 
 /// Whether a stack begins behind the line.
 pub(super) fn starts_stack(line: &str) -> bool {
+    STACK_WORDS.are_in(line) && begins_stack(line)
+}
+
+fn begins_stack(line: &str) -> bool {
     is_trace(line)
         || line.contains("Call Trace")
         || ["Allocated", "Freed"].iter().any(|words| {

@@ -10,6 +10,9 @@ const TITLE_BYTES_MAX: usize = 120;
 /// Values that touch each other share a letter: one pass takes every other of them, the second the rest. One more, to be sure.
 const PASSES_MAX: usize = 3;
 
+/// Letters of the shortest address; the table says the same.
+const ADDRESS_LETTERS_MIN: usize = 6;
+
 /// Words that a title is made of; what is longer is cut before anything is looked for in it.
 const WORDS_BYTES_MAX: usize = 8 * TITLE_BYTES_MAX;
 
@@ -42,7 +45,8 @@ static VALUES: LazyLock<Vec<Value>> = LazyLock::new(|| {
 /// The title with a word in place of each value, of printable letters, and not too long.
 pub(super) fn steady(title: &str) -> String {
     let mut title: String = title.chars().take(WORDS_BYTES_MAX).collect();
-    for value in VALUES.iter() {
+    let values = if may_have_values(&title) { VALUES.as_slice() } else { &[] };
+    for value in values {
         for _ in 0..PASSES_MAX {
             let replaced = value.found.replace_all(&title, value.word);
             if replaced == title {
@@ -59,6 +63,15 @@ pub(super) fn steady(title: &str) -> String {
         }
     }
     steady.trim().to_owned()
+}
+
+/// Whether it has a digit, or as many letters in a row as the shortest address, all of which digits of one may be. Most titles have neither.
+fn may_have_values(title: &str) -> bool {
+    let mut row = 0_usize;
+    title.bytes().any(|byte| {
+        row = if matches!(byte, b'a'..=b'f') { row.saturating_add(1) } else { 0 };
+        byte.is_ascii_digit() || row >= ADDRESS_LETTERS_MIN
+    })
 }
 
 /// A format's words with `{name}` filled in; a name that has no value is left out.
@@ -89,6 +102,8 @@ mod tests {
             ("x in frob_open+0x12/0x34 0,1,2", "x in frob_open NUM,NUM,NUM"),
             ("CPU#3 frob802154_open", "CPU frob802154_open"),
             ("a\tb   c\u{7}", "a b c"),
+            ("x at deadbe in frob", "x at ADDR in frob"),
+            ("x at deadb in frob", "x at deadb in frob"),
         ] {
             assert_eq!(steady(title), expected);
         }

@@ -1,5 +1,7 @@
 //! Numbers and names out of bytes. Every read is checked: an offset from a dump is whatever its writer wanted it to be.
 
+use crate::printable::is_unsafe;
+
 /// `N` bytes at an offset.
 pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
@@ -23,7 +25,7 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 /// A name in UTF-16, up to its NUL. A name is shown on a terminal, so characters that steer one become `?`.
 pub(crate) fn utf16(bytes: &[u8]) -> String {
     let units = bytes.chunks_exact(2).filter_map(|unit| u16_at(unit, 0)).take_while(|unit| *unit != 0);
-    char::decode_utf16(units).map(|decoded| shown(decoded.unwrap_or('?'))).collect()
+    char::decode_utf16(units).map(|decoded| decoded.ok().filter(|letter| !is_unsafe(*letter)).unwrap_or('?')).collect()
 }
 
 /// A name in ASCII, up to its NUL; `None` if it holds anything else.
@@ -31,16 +33,6 @@ pub(crate) fn ascii(bytes: &[u8]) -> Option<String> {
     let name: Vec<u8> = bytes.iter().copied().take_while(|byte| *byte != 0).collect();
     let is_plain = name.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     is_plain.then(|| name.iter().map(|byte| char::from(*byte)).collect())
-}
-
-fn shown(letter: char) -> char {
-    /// Letters that change the direction of what follows can make a name look like another.
-    const DIRECTIONS: [std::ops::RangeInclusive<char>; 2] = ['\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
-    if letter.is_control() || DIRECTIONS.iter().any(|range| range.contains(&letter)) {
-        '?'
-    } else {
-        letter
-    }
 }
 
 /// Bytes in hexadecimal without spaces.

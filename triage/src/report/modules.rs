@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::text::printable;
 use super::{Module, Report, Trust};
+use crate::printable::printable;
 
 /// Modules that are shown beside those of the fault and of the stack; JSON has all of them.
 const SHOWN_MAX: usize = 12;

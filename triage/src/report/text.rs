@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::printable::printable;
+
 use super::{Frame, Kind, Listed, Operation, Report, Task};
 
 /// Tasks of the text form.
@@ -24,7 +26,8 @@ impl fmt::Display for Report {
             return line("ERROR", error);
         }
         if self.kind == Kind::None {
-            return line("TITLE", "no crash found");
+            line("TITLE", "no crash found")?;
+            return self.warnings.iter().try_for_each(|warning| line("WARNING", warning));
         }
         let texts = [("TITLE", &self.title), ("TYPE", &self.type_), ("CAUSE", &self.cause)];
         for (name, value) in texts.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
@@ -239,21 +242,6 @@ fn write_tasks(f: &mut fmt::Formatter<'_>, tasks: &[Task]) -> fmt::Result {
     Ok(())
 }
 
-/// A dump's words on a terminal: control characters and direction marks are made visible, it stays one line.
-pub(super) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        let is_direction =
-            matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if letter.is_control() || is_direction {
-            shown.extend(letter.escape_default());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use crate::report::{Access, Frame, Hex, Kind, Operation, Report, Trust};
@@ -287,6 +275,14 @@ mod tests {
         ] {
             assert!(text.contains(expected), "no {expected:?} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_text_without_a_crash_says_what_was_not_read_of_it() {
+        let mut none = Report::none("a.log".to_owned(), None);
+        none.warnings.push("of 9 bytes those from 2 to 3 were not read".to_owned());
+        let text = none.to_string();
+        assert!(text.contains("no crash found\nWARNING:          of 9 bytes"), "{text}");
     }
 
     #[test]

@@ -62,6 +62,46 @@ fn no_report_joins_one_crash_s_headline_with_another_s_function_unmarked() {
     }
 }
 
+/// The same two crashes as kernels print them that put no marks around a task's stack.
+fn without_marks(text: &str) -> String {
+    text.lines().filter(|line| !line.contains("TASK>")).map(|line| format!("{line}\n")).collect()
+}
+
+const OLDER: &str = "Unable to handle kernel paging request at virtual address ffff800081234560
+Internal error: Oops: 000000009600004f [#1] PREEMPT SMP
+CPU: 2 PID: 79 Comm: frobd Not tainted 6.1.0 #1
+pc : frob_show+0x1a/0x60 [frob]
+lr : frob_read+0x19/0x40 [frob]
+Call trace:
+ frob_show+0x1a/0x60 [frob]
+ frob_read+0x19/0x40 [frob]
+ vfs_read+0x201/0x2e0
+ ksys_read+0x6f/0xf0
+ el0t_64_sync+0x1ac/0x1b0
+---[ end trace 0000000000000000 ]---
+";
+
+#[test]
+fn no_report_joins_two_crashes_unmarked_where_stacks_have_no_marks() {
+    let other = without_marks(OTHER);
+    for one in [without_marks(ONE), OLDER.to_owned()] {
+        assert!(!reports(&stamped(&one.lines().collect::<Vec<_>>()))[0].corrupted, "{one}");
+        for (of_one, of_other) in [(1, 1), (1, 2), (2, 1), (2, 3), (3, 2), (4, 4), (6, 1), (1, 6), (7, 9), (8, 8)] {
+            for (first, second) in [(&one, &other), (&other, &one)] {
+                let text = in_turns(first, second, of_one, of_other);
+                for report in reports(&text).iter().filter(|report| !report.corrupted) {
+                    let is_ones = report.title.as_deref().is_some_and(|title| title.starts_with("BUG:"));
+                    let names = ["frob_show", "frob_read", "vfs_read", "ksys_read", "el0t_64_sync"];
+                    let own = |name: &str| names.contains(&name) == is_ones;
+                    let functions = report.frames.iter().filter_map(|frame| frame.function.as_deref());
+                    let subject = report.guilty.as_deref().unwrap_or_default();
+                    assert!(own(subject) && functions.clone().all(own), "{of_one} and {of_other}: {report:?}\n{text}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn one_report_inside_another_s_stack_marks_both() {
     let one: Vec<&str> = ONE.lines().collect();

@@ -15,6 +15,7 @@ impl Seeded {
         usize::try_from(self.next() % end.max(1) as u64).expect("below a usize")
     }
 
+    #[allow(dead_code, reason = "texts are damaged by words")]
     /// Writes a value there, or one, four or eight bytes of it, as far as the file goes.
     pub fn put(&mut self, file: &mut [u8], at: usize, value: u64) {
         let size = [1, 4, 8][self.below(3)];

@@ -91,6 +91,18 @@ fn an_elf_core_tells_the_same() {
 }
 
 #[test]
+fn a_core_of_gdb_which_leaves_code_out_has_its_modules_and_no_files_of_data() {
+    let modules =
+        |core: &[u8]| -> Vec<String> { report_of(core).modules.into_iter().map(|module| module.name).collect() };
+    assert_eq!(modules(&writer::core()), ["agent"]);
+    let core = writer::core_of_gdb();
+    assert_eq!(modules(&core), ["agent"]);
+    let report = report_of(&core);
+    assert_eq!(report.frames.first().and_then(|frame| frame.module.as_deref()), Some("agent"));
+    assert_eq!(report.blamed.and_then(|blamed| blamed.module).as_deref(), Some("agent"));
+}
+
+#[test]
 fn functions_get_names_from_symbol_files_of_this_build_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut options = Options::default();

@@ -5,6 +5,8 @@
 /// Where the program lies, and its name.
 pub const BASE: u64 = 0x40_0000;
 pub const MODULE: &str = "/opt/agent/agent";
+/// Where a file of data is mapped.
+const DATA: u64 = 0x7f00_0000_0000;
 /// The instruction that faults, and what its two callers return to.
 pub const FAULT: u64 = BASE + 0x1105;
 pub const CALLER: u64 = BASE + 0x1210;
@@ -255,6 +257,15 @@ fn note(kind: u32, payload: &[u8]) -> Vec<u8> {
 
 /// The same crash as the kernel's core of x86-64.
 pub fn core() -> Vec<u8> {
+    core_with(true)
+}
+
+/// As gdb writes it: without the program's code, which the program's file has, and beside it a file of data.
+pub fn core_of_gdb() -> Vec<u8> {
+    core_with(false)
+}
+
+fn core_with(has_code: bool) -> Vec<u8> {
     let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, rip] = registers();
     let mut status = Bytes::default();
     [11, 0, 0, 11].into_iter().for_each(|value| status.u32(value));
@@ -274,9 +285,14 @@ pub fn core() -> Vec<u8> {
     signal.u64(ADDRESS);
     signal.0.resize(128, 0);
     let mut files = Bytes::default();
-    [1, 4096, BASE, BASE + 0x2000, 0].into_iter().for_each(|value| files.u64(value));
-    files.0.extend(MODULE.as_bytes());
-    files.0.push(0);
+    let parts = [[BASE, BASE + 0x1000, 0], [BASE + 0x1000, BASE + 0x2000, 1], [DATA, DATA + 0x1000, 0]];
+    files.u64(3);
+    files.u64(4096);
+    parts.into_iter().flatten().for_each(|value| files.u64(value));
+    for path in [MODULE, MODULE, "/usr/lib/locale/locale-archive"] {
+        files.0.extend(path.as_bytes());
+        files.0.push(0);
+    }
     let notes = [note(1, &status.0), note(3, &process), note(0x5349_4749, &signal.0), note(0x4649_4c45, &files.0)];
     let notes = notes.concat();
 
@@ -291,9 +307,11 @@ pub fn core() -> Vec<u8> {
 
     let mut core = elf_header(3, 64);
     let stack = stack();
+    let flags = if has_code { 5 } else { 4 };
+    image.truncate(if has_code { 0x2000 } else { 0x1000 });
     let sizes = [notes.len(), image.len(), stack.len()].map(|size| size as u64);
     let mut at = 64 + 3 * 56;
-    for (kind, flags, address, size) in [(4, 4, 0, sizes[0]), (1, 5, BASE, sizes[1]), (1, 6, STACK, sizes[2])] {
+    for (kind, flags, address, size) in [(4, 4, 0, sizes[0]), (1, flags, BASE, sizes[1]), (1, 6, STACK, sizes[2])] {
         header(&mut core, kind, flags, at, address, size);
         at += size;
     }

@@ -11,6 +11,15 @@ const INTERRUPTED_ELSEWHERE: &[Step] = &[Step::Line(INTERRUPTS), Step::Frames];
 /// Lines of the timer's interrupt, on x86, ARM and arm64.
 pub(in crate::linux) const INTERRUPTS: &[&str] = &["apic_timer_interrupt", "Exception stack", "el1h_64_irq"];
 
+const HARD_LOCKUP: Format = Format {
+    title: "hard lockup in {s}",
+    others: &["stall in {s}"],
+    steps: POINTER_THEN_TRACE,
+    pick: Pick::Stall,
+    class: HANG,
+    ..PLAIN
+};
+
 pub(super) const FORMATS: &[Format] = &[
     Format {
         anchor: "BUG:",
@@ -22,27 +31,9 @@ pub(super) const FORMATS: &[Format] = &[
         class: HANG,
         ..PLAIN
     },
-    Format {
-        anchor: "Watchdog detected hard LOCKUP",
-        headline: "Watchdog detected hard LOCKUP",
-        title: "hard lockup in {s}",
-        others: &["stall in {s}"],
-        steps: POINTER_THEN_TRACE,
-        pick: Pick::Stall,
-        class: HANG,
-        ..PLAIN
-    },
+    Format { anchor: "Watchdog detected hard LOCKUP", headline: "Watchdog detected hard LOCKUP", ..HARD_LOCKUP },
     // PowerPC's own watchdog: `watchdog: CPU 1 Hard LOCKUP`.
-    Format {
-        anchor: "Hard LOCKUP",
-        headline: "^Hard LOCKUP",
-        title: "hard lockup in {s}",
-        others: &["stall in {s}"],
-        steps: POINTER_THEN_TRACE,
-        pick: Pick::Stall,
-        class: HANG,
-        ..PLAIN
-    },
+    Format { anchor: "Hard LOCKUP", headline: "Hard LOCKUP", ..HARD_LOCKUP },
     Format {
         anchor: "BUG:",
         headline: "BUG: workqueue lockup",

@@ -13,6 +13,8 @@ const BUILD_ID_RECORD: u32 = 0x4270_454c;
 /// Longest build id, and how much of a module's start is looked at for it.
 const BUILD_ID_BYTES_MAX: usize = 64;
 const HEAD_BYTES: usize = 4_096;
+/// What a program or a library begins with.
+const ELF: &[u8] = b"\x7fELF";
 const PT_NOTE: u32 = 4;
 const NT_GNU_BUILD_ID: u32 = 3;
 /// The kernel's shared object has at most that many bytes.
@@ -30,7 +32,19 @@ pub(super) fn list(notes: &Notes, segments: &Segments<'_>) -> MinidumpModuleList
     let has_code = |module: &Mapped| {
         segments.loads.iter().any(|load| load.is_code && (module.start..module.end).contains(&load.address))
     };
-    modules.retain(has_code);
+    // gdb leaves out of a core what a file has unchanged, without a header for it: code more than anything.
+    let is_left_out = |file: &&Mapped| {
+        !segments
+            .loads
+            .iter()
+            .any(|load| load.address < file.end && file.start < load.address.saturating_add(load.memory_bytes))
+    };
+    let left_out: Vec<&Mapped> = notes.files.iter().filter(is_left_out).collect();
+    let lacks_code = |module: &Mapped| {
+        left_out.iter().any(|file| file.path == module.path && (module.start..module.end).contains(&file.start))
+            && segments.some(module.start, ELF.len()) == ELF
+    };
+    modules.retain(|module| has_code(module) || lacks_code(module));
     modules.extend(notes.vdso.map(|start| Mapped {
         start,
         end: start.saturating_add(VDSO_BYTES),
@@ -63,7 +77,7 @@ fn made(module: &Mapped, segments: &Segments<'_>) -> Option<MinidumpModule> {
 /// The build id in the notes of a module, as far as they are in its first page.
 fn build_id(base: u64, segments: &Segments<'_>) -> Option<Vec<u8>> {
     let head = segments.some(base, HEAD_BYTES);
-    if !head.starts_with(b"\x7fELF") {
+    if !head.starts_with(ELF) {
         return None;
     }
     let is_64 = segments.is_64;

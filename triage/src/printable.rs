@@ -1,0 +1,40 @@
+//! Which letters of others may not reach a terminal as they are: names in dumps and logs are whatever their writers wanted.
+
+/// Whether a terminal obeys the letter, does not show it, or shows others differently because of it: control characters, the soft hyphen,
+/// marks of direction, spaces and joiners without width, ends of lines and paragraphs, annotations, tags (Unicode, general categories
+/// Cc, Cf, Zl and Zp).
+pub(crate) fn is_unsafe(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// The text with such letters made visible. It stays one line.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_unsafe(letter) {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_or_hides_passes() {
+        let evil = "a\u{1b}]0;owned\u{7}\r\n\u{9b}2J\u{202e}\u{200b}\u{ad}\u{feff}\u{e0041}b";
+        let shown = printable(evil);
+        assert!(!shown.chars().any(is_unsafe), "{shown:?}");
+        assert!(shown.contains("\\u{1b}") && shown.contains("\\u{e0041}"), "{shown}");
+        assert_eq!(printable("frob é 漢 [x]"), "frob é 漢 [x]");
+    }
+}
