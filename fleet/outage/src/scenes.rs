@@ -18,8 +18,6 @@ const YEAR_S: i64 = 365 * 24 * 3_600;
 const AWAY: Duration = Duration::from_secs(8);
 /// Until hosts of which nothing is heard are silent for the gate: 30 s after the check-in that they promised.
 const SILENCE: Duration = Duration::from_secs(36);
-/// Hosts of the first cohort of 40.
-const COHORT_MAX: usize = 4;
 
 /// Something that is done to the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -127,7 +125,8 @@ fn bad(fleet: &mut Fleet<'_>, way: &str, meddle: impl FnOnce(&mut Fleet<'_>, &Ro
     until_halted(fleet, &rollout)?;
     fleet.until_green()?;
     let hurt = fleet.timeline.ever(Run::Bad(version));
-    ensure!((1..=COHORT_MAX).contains(&hurt), "{hurt} hosts ran it: at most the first cohort of {COHORT_MAX} may");
+    let cohort = first_cohort(fleet);
+    ensure!((1..=cohort).contains(&hurt), "{hurt} hosts ran it: at most the first cohort of {cohort} may");
     recalled(fleet, &rollout)?;
     fleet.timeline.note(&format!(
         "green: {hurt} of {} hosts had run it, all run version {} again as their last-known-good, it is recalled",
@@ -135,6 +134,11 @@ fn bad(fleet: &mut Fleet<'_>, way: &str, meddle: impl FnOnce(&mut Fleet<'_>, &Ro
         fleet.good.version
     ));
     Ok(())
+}
+
+/// How many hosts have it first, one at a time: a tenth of them.
+fn first_cohort(fleet: &Fleet<'_>) -> usize {
+    fleet.agents.len().div_ceil(10)
 }
 
 fn until_halted(fleet: &mut Fleet<'_>, rollout: &Rollout) -> Result<()> {
@@ -148,7 +152,8 @@ fn until_halted(fleet: &mut Fleet<'_>, rollout: &Rollout) -> Result<()> {
     let stage = number(&halted, "stage");
     fleet.timeline.note(&format!("halted in stage {stage}: {why}"));
     let exposed = number(&halted, "exposed");
-    ensure!(exposed <= COHORT_MAX as u64, "{exposed} hosts were given it: at most {COHORT_MAX} may be: {halted}");
+    let cohort = first_cohort(fleet);
+    ensure!(exposed <= cohort as u64, "{exposed} hosts were given it: at most {cohort} may be: {halted}");
     Ok(())
 }
 
