@@ -3,7 +3,7 @@
 //! What is here and not yet on disk may be lost with the server; nothing of it is a promise. The next check-in brings it back: a host
 //! whose state digest the server does not have is asked for all of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use watertight_fleet_wire::checkin::State;
@@ -18,9 +18,13 @@ use crate::tls::Shown;
 pub const WRITE_EVERY_MS: u64 = 60_000;
 /// Rows of one change.
 pub const WRITE_ROWS_MAX: usize = 500;
-/// A start of the agent that was followed by another and speaks again so often: two agents with one identity. Once can be a message
-/// that was on its way when the agent was started anew.
-const TURNS_OF_A_CLONE: u8 = 2;
+/// So often a start of the agent speaks again that another had followed: several agents with one identity. Twice can be one message that
+/// was on its way when the agent was started anew.
+const TURNS_OF_A_CLONE: u8 = 3;
+/// Within this time: two check-ins of the slowest fleet are within it.
+const TURNS_WITHIN_MS: u64 = 3_600_000;
+/// So many machines of one image take turns at most before the first comes back.
+const INSTANCES_KEPT: usize = 16;
 
 /// A host whose word is wanted comes back no sooner than this, and within so much after its time.
 const WANTED_MS_MIN: u64 = 100;
@@ -34,10 +38,11 @@ const HOST_AT_ONCE_MAX: f64 = 200.0;
 pub struct Host {
     /// As it is stored.
     pub row: HostRow,
-    /// The start of the agent before this one.
-    instance_before: String,
-    /// How often a start came back that another had followed.
+    /// Starts of the agent before this one, the newest last.
+    instances_before: VecDeque<String>,
+    /// How often a start came back that another had followed, and when the last did.
     turns: u8,
+    turned_ms: u64,
     /// When its word is wanted, because a watch ends then: it is asked to come no later.
     pub wanted_ms: u64,
     is_to_write: bool,
@@ -143,14 +148,23 @@ impl Host {
         }
     }
 
-    /// Whether two agents take turns.
+    /// Whether agents take turns, two or more: each of their starts comes back after another.
     fn note_instance(&mut self, instance: &str, now_ms: u64) -> bool {
         let now = &self.row.seen.instance;
         if instance == now || now.is_empty() {
             return false;
         }
-        self.turns = if instance == self.instance_before { self.turns.saturating_add(1) } else { 0 };
-        self.instance_before.clone_from(now);
+        if let Some(at) = self.instances_before.iter().position(|before| before == instance) {
+            self.instances_before.remove(at);
+            // A message that was overtaken now and then adds up to nothing.
+            let is_long_ago = now_ms.abs_diff(self.turned_ms) > TURNS_WITHIN_MS;
+            self.turns = if is_long_ago { 1 } else { self.turns.saturating_add(1) };
+            self.turned_ms = now_ms;
+        }
+        self.instances_before.push_back(now.clone());
+        if self.instances_before.len() > INSTANCES_KEPT {
+            self.instances_before.pop_front();
+        }
         let is_newly_cloned = self.turns >= TURNS_OF_A_CLONE && self.row.cloned_ms.is_none();
         if is_newly_cloned {
             self.row.cloned_ms = Some(now_ms);
