@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/release/watertight
 
-.PHONY: run test deps build lint unit lab bench demo fuzz help
+.PHONY: run test deps build lint unit lab bench demo demo-outage fuzz help
 
 help:                ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ fuzz:                ## fuzz every parser for a while; needs cargo-fuzz (cargo i
 bench: build         ## measure what the product costs, in guests and here (as root); writes docs/benchmarks.md
 	@echo "== benchmarks: some 25 minutes"
 	$(CARGO) run --release --quiet -p watertight-lab -- bench --page docs/benchmarks.md $(ARGS)
+
+demo-outage: deps    ## six minutes: a real fleet of forty agents is given content that kills; draws what was seen
+	@# Content does what its name says in builds with debug assertions alone.
+	$(CARGO) build -p watertight-cli -p watertight-server
+	$(CARGO) run --quiet -p watertight-outage -- --watertight $(TARGET)/debug/watertight --recording rules/recordings/cron-night.jsonl \
+		--svg $(TARGET)/outage.svg --png $(TARGET)/outage.png $(ARGS)
 
 demo: build          ## two minutes in a guest: events, a detection, a denial that outlives our processes
 	$(CARGO) run --release --quiet -p watertight-lab -- demo $(ARGS)

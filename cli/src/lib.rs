@@ -3,4 +3,3 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)] // they panic where the words go nowhere: see `watertight_host::say`
 
 pub mod command;
-mod picture;

@@ -124,6 +124,72 @@ fn a_wrong_passphrase_signs_nothing() {
 }
 
 #[test]
+fn a_key_file_that_others_may_read_or_that_is_none_signs_nothing() {
+    let desk = Desk::new();
+    let sign = "sign content.json --key release-a.key --passphrase-file passphrase";
+    let mode = |mode| fs::set_permissions(desk.path("release-a.key"), fs::Permissions::from_mode(mode)).expect("ours");
+    mode(0o640);
+    let output = desk.run(sign);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        words(&output).contains("(mode 0640)") && words(&output).contains("`chmod 600 release-a.key`"),
+        "{}",
+        words(&output)
+    );
+    mode(0o600);
+    assert_eq!(desk.code(sign), Some(0));
+    fs::remove_file(desk.path("release-a.key")).expect("our own folder");
+    assert!(Command::new("mkfifo").arg(desk.path("release-a.key")).status().expect("it is there").success());
+    let output = desk.run(sign);
+    assert_eq!(output.status.code(), Some(1), "it does not wait");
+    assert!(
+        words(&output).contains("no regular file") || words(&output).contains("read by others"),
+        "{}",
+        words(&output)
+    );
+}
+
+#[test]
+fn a_key_that_may_not_sign_a_document_is_refused_where_that_is_known_and_else_told() {
+    let desk = Desk::new();
+    let by = |key: &str, file: &str, more: &str| {
+        let output = desk.run(&format!("sign {file} --key {key}.key --passphrase-file passphrase {more}"));
+        (output.status.code(), words(&output))
+    };
+    let refused = |(code, words): (Option<i32>, String), role: &str| {
+        assert_eq!(code, Some(1), "{words}");
+        assert!(words.contains(&format!("none of those that may sign this {role}: sign with one of them")), "{words}");
+    };
+    refused(by("snapshot", "roles/root.json", ""), "root");
+    refused(by("snapshot", "roles/targets.json", ""), "targets");
+    assert_eq!(by("alice", "roles/targets.json", ""), (Some(0), String::new()), "the root beside it says so");
+    refused(by("alice", "content.json", "--after repository"), "content");
+    refused(by("release-a", "director.json", "--after repository"), "director");
+    assert_eq!(by("release-a", "content.json", "--after repository"), (Some(0), String::new()));
+    let (code, told) = by("release-a", "content.json", "");
+    assert!(code == Some(0) && told.contains("not known here: name the published repository by --after"), "{told}");
+}
+
+#[test]
+fn one_key_is_not_both_with_people_and_on_a_server() {
+    let desk = Desk::new();
+    let draft = |content: &str, director: &str| {
+        desk.run(&format!(
+            "draft roles --out apart --key root=alice.key --key targets=alice.key --key content={content}.key \
+             --key director={director}.key --key snapshot=snapshot.key --key timestamp=snapshot.key"
+        ))
+    };
+    let output = draft("snapshot", "director");
+    assert_eq!(output.status.code(), Some(1));
+    for told in ["role content", "role snapshot", "make another one with"] {
+        assert!(words(&output).contains(told), "{told}: {}", words(&output));
+    }
+    assert_eq!(draft("release-a", "alice").status.code(), Some(1));
+    assert!(!desk.path("apart").exists(), "nothing is drafted");
+    assert_eq!(draft("alice", "snapshot").status.code(), Some(0), "among people, and among servers, it may be one");
+}
+
+#[test]
 fn without_a_terminal_a_passphrase_must_be_named_and_there_is_no_option_for_the_secret_itself() {
     let desk = Desk::new();
     // A session of its own has no terminal to ask.
@@ -233,11 +299,11 @@ fn what_no_host_would_take_is_not_even_drafted() {
 fn a_root_that_is_not_the_repositorys_fetches_nothing() {
     let desk = Desk::new();
     let draft = desk.run(
-        "draft roles --out other --key root=snapshot.key --key targets=snapshot.key --key content=snapshot.key \
+        "draft roles --out other --key root=release-a.key --key targets=release-a.key --key content=release-a.key \
          --key director=snapshot.key --key snapshot=snapshot.key --key timestamp=snapshot.key",
     );
     assert!(draft.status.success(), "{}", words(&draft));
-    assert_eq!(desk.code("sign other/root.json --key snapshot.key --passphrase-file passphrase"), Some(0));
+    assert_eq!(desk.code("sign other/root.json --key release-a.key --passphrase-file passphrase"), Some(0));
     let output = desk.run("fetch --from repository --state elsewhere --root other/root.json --to packs");
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).contains("signatures"), "{}", words(&output));

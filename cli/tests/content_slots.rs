@@ -329,6 +329,34 @@ fn what_correlations_had_begun_is_told_where_it_is_dropped_by_a_death_and_by_oth
 }
 
 #[test]
+fn what_the_sensor_cuts_of_a_command_line_is_told_and_counted_for_rules_that_ask_for_it() {
+    if !sees() {
+        return;
+    }
+    let host = Host::new();
+    let run = host.run(&[]);
+    run.detector();
+    let padded = "x".repeat(100_000);
+    // Long enough for a source that looks at a process when it has begun.
+    let processes: Vec<_> = (0..5)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            Command::new("sleep").arg0(&padded).arg("3").spawn().expect("it starts")
+        })
+        .collect();
+    let told = run.until(|line| line["kind"] == "content.over_budget" && line["of"] == "source");
+    assert!(told["count"].as_u64() >= Some(1), "{told}");
+    for mut process in processes {
+        process.wait().expect("it is ours");
+    }
+    let output = Command::new(BINARY).args(["status", "-o", "json", "--state"]).arg(host.state.path()).output();
+    let status: Value = serde_json::from_slice(&output.expect("it starts").stdout).expect("JSON");
+    assert!(status["content"]["over_budget"]["source"].as_u64() >= Some(1), "{}", status["content"]);
+    let (summary, _) = run.end();
+    assert!(summary["over_budget"]["source"].as_u64() >= Some(1), "{}", summary["over_budget"]);
+}
+
+#[test]
 fn a_second_pack_takes_the_place_of_one_that_is_on_trial() {
     let host = Host::new();
     let run = host.run(&["--trial", "1h"]);

@@ -5,10 +5,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{geteuid, kill_process, Pid, Signal};
-use serde_json::Value;
+use serde_json::{json, Value};
 use tempfile::TempDir;
+use watertight_content_repo::time::Moment;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
 const PASSPHRASE: &str = "correct horse battery staple\n";
@@ -23,11 +25,15 @@ struct Desk(TempDir);
 
 impl Desk {
     fn new() -> Self {
+        Self::with_rule(RULE)
+    }
+
+    fn with_rule(rule: &str) -> Self {
         let desk = Self(tempfile::tempdir().expect("a folder"));
         fs::create_dir(desk.path("linux")).expect("a folder");
         let files = [
             ("linux/pack.yml", "name: linux\nversion: 1\n"),
-            ("linux/rule.yml", RULE),
+            ("linux/rule.yml", rule),
             ("linux/rule.tests.yml", TESTS),
         ];
         for (name, text) in files.into_iter().chain([("passphrase", PASSPHRASE)]) {
@@ -106,15 +112,24 @@ fn worker(of: &Child, name: &str) -> Pid {
 
 /// A server that takes a connection and says nothing, and a fetch that waits for it.
 fn waiting(desk: &Desk) -> (Child, TcpStream) {
+    waiting_with(desk, "")
+}
+
+fn waiting_with(desk: &Desk, options: &str) -> (Child, TcpStream) {
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = server.local_addr().expect("it has one").port();
-    let child = desk.start(&format!("fetch --from http://127.0.0.1:{port} --state trusted -o json"));
+    let child = desk.start(&format!("fetch --from http://127.0.0.1:{port} --state trusted -o json {options}"));
     let (connection, _) = server.accept().expect("the fetch comes");
     (child, connection)
 }
 
 /// Gives the files below a folder, each connection one.
 fn serve(server: &TcpListener, folder: &Path) {
+    serve_slowly(server, folder, usize::MAX, Duration::ZERO);
+}
+
+/// The same; packs come in pieces, with a pause before each.
+fn serve_slowly(server: &TcpListener, folder: &Path, piece_bytes: usize, pause: Duration) {
     while let Ok((mut connection, _)) = server.accept() {
         let (mut request, mut piece) = (Vec::new(), [0; 1_024]);
         while !request.ends_with(b"\r\n\r\n") {
@@ -129,8 +144,15 @@ fn serve(server: &TcpListener, folder: &Path) {
         let head = if body.is_ok() { "200 OK" } else { "404 Not Found" };
         let body = body.unwrap_or_default();
         let head = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-        let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(&body));
-        // or it is gone
+        let piece_bytes = if path.ends_with(".pack") { piece_bytes } else { usize::MAX };
+        let mut sent = connection.write_all(head.as_bytes());
+        for piece in body.chunks(piece_bytes) {
+            std::thread::sleep(pause);
+            sent = sent.and_then(|()| connection.write_all(piece));
+            if sent.is_err() {
+                break; // it is gone
+            }
+        }
     }
 }
 
@@ -181,6 +203,135 @@ fn what_strangers_send_is_read_by_workers_without_rights_whose_death_is_an_ordin
     assert!(words(&output).contains("the update worker was killed by signal 9"), "{}", words(&output));
     assert_eq!(answer["health"]["state"], "fresh", "what was trusted is as it was: {answer}");
     desk.done("fetch --from repository --state trusted");
+}
+
+#[test]
+fn a_download_worker_that_hangs_is_ended_when_it_was_silent_for_longer_than_any_server_may_be() {
+    let desk = Desk::new();
+    desk.done("fetch --from repository --state trusted --root roles/root.json");
+    let (child, _connection) = waiting_with(&desk, "--wait 1s");
+    kill_process(worker(&child, "download"), Signal::STOP).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    let failed = answer["refresh_failed"].to_string();
+    assert!(failed.contains("the download worker gave no answer for 3 s and was ended"), "{answer}");
+    assert_eq!(answer["health"]["state"], "fresh", "what was trusted is as it was: {answer}");
+
+    // A server that is silent is told as that: the worker's own word comes first.
+    let (child, _connection) = waiting_with(&desk, "--wait 1s");
+    let output = child.wait_with_output().expect("it ends");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+    assert!(answer["refresh_failed"].to_string().contains("sends too slowly: waited 1000 ms"), "{answer}");
+    desk.done("fetch --from repository --state trusted");
+}
+
+#[test]
+fn a_pack_that_comes_slowly_comes_and_one_that_drips_does_not() {
+    let names: Vec<String> =
+        (0..8_000_u64).map(|number| format!("{:032x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let desk = Desk::with_rule(&RULE.replace("/x}", &format!("[/x, {}]}}", names.join(", "))));
+    let pack = fs::read(desk.path("linux-1.pack")).expect("a pack");
+    // Longer in all than silence is borne, but it is told meanwhile that something comes.
+    let output = slowly(&desk, "slow", pack.len() / 24, 150);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+    assert_eq!(output.status.code(), Some(0), "{answer} {}", words(&output));
+    assert_eq!(fs::read(desk.path("slow-packs/linux-1.pack")).ok(), Some(pack));
+    let output = slowly(&desk, "drips", 1, 200);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+    assert_eq!(output.status.code(), Some(3), "{answer} {}", words(&output));
+    let failed = answer["packs"][0]["failed"].to_string();
+    assert!(failed.contains("sends too slowly") && failed.contains("bytes a second"), "{answer}");
+    assert!(!desk.path("drips-packs/linux-1.pack").exists());
+}
+
+/// A fetch, into folders of its own, from a server that gives packs in pieces.
+fn slowly(desk: &Desk, name: &str, piece_bytes: usize, pause_ms: u64) -> Output {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("it has one").port();
+    let folder = desk.path("repository");
+    std::thread::spawn(move || serve_slowly(&server, &folder, piece_bytes, Duration::from_millis(pause_ms)));
+    desk.run(&format!(
+        "fetch --from http://127.0.0.1:{port} --state {name} --root roles/root.json --to {name}-packs --wait 1s -o json"
+    ))
+}
+
+#[test]
+fn what_is_no_file_in_the_place_of_one_is_named_and_not_waited_for() {
+    let desk = Desk::new();
+    let fetch = "fetch --from repository --state trusted --to packs -o json";
+    desk.done(&format!("{fetch} --root roles/root.json"));
+    for name in ["root.json", "timestamp.json", "snapshot.json", "targets.json", "content.json", ".lock", ".new"] {
+        let path = desk.path("trusted").join(name);
+        let before = fs::read(&path).ok();
+        let _ = fs::remove_file(&path); // `.new` is not there
+        mkfifo(&path);
+        let output = desk.run(fetch);
+        let told = format!("{}{}", words(&output), String::from_utf8_lossy(&output.stdout));
+        assert_ne!(output.status.code(), Some(0), "{name}: {told}");
+        assert!(told.contains(&format!("trusted/{name} is no regular file: take away")), "{name}: {told}");
+        let _ = fs::remove_file(&path); // what was begun and could not be written is taken away
+        if let Some(before) = before {
+            fs::write(&path, before).expect("our own folder");
+        }
+        desk.done(fetch);
+    }
+    // When it was heard last is written anew by every refresh.
+    fs::remove_file(desk.path("trusted/refreshed")).expect("it was written");
+    mkfifo(&desk.path("trusted/refreshed"));
+    desk.done(fetch);
+    assert!(fs::metadata(desk.path("trusted/refreshed")).expect("it is there").is_file());
+
+    fs::remove_file(desk.path("packs/linux-1.pack")).expect("it was fetched");
+    mkfifo(&desk.path("packs/linux-1.pack"));
+    let output = desk.run(fetch);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+    assert_eq!(output.status.code(), Some(3), "{answer}");
+    assert!(answer["packs"][0]["failed"].to_string().contains("linux-1.pack is no regular file"), "{answer}");
+}
+
+fn mkfifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().expect("mkfifo is there");
+    assert!(made.success(), "{}", path.display());
+}
+
+#[test]
+fn a_director_that_introduces_content_which_nobody_signed_is_told_by_the_exit_code() {
+    let desk = Desk::new();
+    let signed = desk.run("verify linux-1.pack -o json");
+    let signed: Value = serde_json::from_slice(&signed.stdout).expect("an answer");
+    let (signed, other) = (signed["id"].as_str().expect("its id").to_owned(), "a".repeat(64));
+    for (epoch, content, code) in [(1, &signed, 0), (2, &other, 3)] {
+        let plan = json!({
+            "format": 1, "epoch": epoch, "paused": false, "recall": [],
+            "issued": Moment::now(), "lease_until": Moment::now().plus_s(3_600),
+            "entries": [{
+                "content": content,
+                "cohort": { "ranges": [{ "stratum": "debian-12", "from": 0, "to": 1_u64 << 32 }] },
+                "not_before": "2026-01-01T00:00:00Z", "not_after": "2036-01-01T00:00:00Z",
+            }],
+        });
+        fs::write(desk.path("plan.json"), plan.to_string()).expect("our own folder");
+        // Not `--after repository`, which would refuse it: so does nobody who has the director's key.
+        desk.done("draft plan plan.json --out director.json");
+        let mut director: Value =
+            serde_json::from_slice(&fs::read(desk.path("director.json")).expect("drafted")).expect("JSON");
+        director["signed"]["version"] = epoch.into();
+        fs::write(desk.path("director.json"), director.to_string()).expect("our own folder");
+        desk.done("sign director.json --key director.key --passphrase-file passphrase");
+        desk.done(
+            "publish --to repository --director director.json --file plan.json --snapshot-key snapshot.key \
+             --timestamp-key timestamp.key --passphrase-file passphrase",
+        );
+        let output = desk.run(
+            "fetch --from repository --state trusted --root roles/root.json --host web-7 --ring broad --stratum debian-12 -o json",
+        );
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+        assert_eq!(output.status.code(), Some(code), "{answer} {}", words(&output));
+        let refused = &answer["director"]["refused"];
+        assert_eq!(refused.as_array().map(Vec::len), Some(usize::from(code != 0)), "{answer}");
+        assert!(code == 0 || refused[0]["refused"] == "unsigned_content", "{answer}");
+    }
 }
 
 #[test]

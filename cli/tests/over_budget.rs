@@ -59,6 +59,22 @@ fn detect_and_replay_end_with_the_events_that_were_read_in_part() {
 }
 
 #[test]
+fn detect_ends_with_the_events_that_the_sensor_had_cut() {
+    let native = |is_cut: bool| {
+        let mut event = json!({"kind": "process.exec", "boot_ns": 1, "outcome": "done", "source": "tp_btf",
+            "process": {"pid": 7, "command_line": "true xxx"}});
+        if is_cut {
+            event["truncated"] = json!(["process.command_line"]);
+        }
+        event
+    };
+    let folder = folder(&[native(false), native(true), native(true)]);
+    let output = run(&folder, &["detect", "--rules", "rules", "--input", "events.jsonl"]);
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("2 events, the first in line 2, were cut by the sensor"), "{words}");
+}
+
+#[test]
 fn a_correlation_whose_state_is_full_is_named_at_the_end() {
     let events: Vec<Value> = (0..400).map(|user| event("foo", &format!("user-{user}"))).collect();
     let folder = folder(&events);

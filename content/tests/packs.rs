@@ -77,7 +77,9 @@ fn a_pack_that_proves_nothing_is_no_pack_and_a_rule_that_is_not_tried_both_ways_
     let release = release();
     let rules = vec![Source { file: "a/rules.yml", text: RULES }];
     let none = build(&Sources { release: &release, rules, tests: Vec::new(), policy: None });
-    assert!(matches!(none, Err(BuildError::Pack(PackError::NothingProven))));
+    let Err(BuildError::File(wrong)) = none else { panic!("{none:?}") };
+    assert_eq!((wrong.file.as_str(), wrong.span.line), ("a/rules.yml", 1), "{wrong}");
+    assert!(wrong.to_string().contains("no event must fire rule"), "{wrong}");
     let (fires, silent) = TESTS.split_once("silent:").expect("both lists");
     let of_first = fires.split("  - rule: 00000000-0000-4000-8000-00000000000A").next().expect("the first case");
     for (tests, line, words) in [

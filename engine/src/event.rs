@@ -59,4 +59,9 @@ pub trait Fields {
     fn texts(&self) -> Option<Texts<'_>> {
         None
     }
+
+    /// Whether something that was asked for is not all that there was: what made the event took less of it.
+    fn is_cut(&self) -> bool {
+        false
+    }
 }

@@ -90,6 +90,8 @@ impl<'i> Sought<'i> {
 pub struct Limits {
     /// Values of which only the beginning and the end were read, or that were not read at all.
     pub cut_values: u32,
+    /// The event has less of a value that was asked for than there was: see [`Fields::is_cut`].
+    pub is_cut_at_source: bool,
     /// Rules that were given up, because finding out would have cost too much.
     pub undecided_rules: u32,
     /// The position of the first of them.
@@ -140,6 +142,7 @@ impl<'i> Plan<'i> {
         self.begin(scratch);
         Evaluation { plan: self, image: &self.image, event, scratch, limits: &mut limits }.run(hit);
         limits.cut_values = scratch.cuts;
+        limits.is_cut_at_source = event.is_cut();
         limits
     }
 

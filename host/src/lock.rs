@@ -43,7 +43,7 @@ pub enum LockError {
         path: PathBuf,
     },
     /// The file can't be made or locked.
-    #[error("locking {path}: {cause} (name a folder that you may write by --state)")]
+    #[error("locking {path}: {cause} ({})", mend(.cause))]
     File {
         /// The lock's file.
         path: PathBuf,
@@ -68,11 +68,29 @@ impl RunLock {
         if state.exists() && !state.is_dir() {
             return Err(LockError::NoFolder { path: state.to_owned() });
         }
-        let lock = Self { files: vec![lock_file(state, LOCK)?] };
-        let pid = state.join(PID);
-        let failed = |cause| LockError::File { path: pid.clone(), cause };
-        fs::write(&pid, std::process::id().to_string()).map_err(failed)?;
-        Ok(lock)
+        // That of a run which found no room in the folder is not seen there.
+        if let Some(holder) = holder_elsewhere(state) {
+            return Err(LockError::Held { holder: holder.to_string() });
+        }
+        let mut files = Vec::new();
+        match held_in(state, &mut files) {
+            Err(LockError::File { path, cause }) if has_no_room(&cause) => {
+                match name_of_state(state).map(|name| lock_file(Path::new(FOLDER), &name)) {
+                    Some(Ok(elsewhere)) => files.push(elsewhere),
+                    Some(Err(held @ LockError::Held { .. })) => return Err(held),
+                    // It is held all the same, and nobody is told by whom.
+                    _ if !files.is_empty() => {}
+                    _ => return Err(LockError::File { path, cause }),
+                }
+                let state = crate::printable::printable(&state.display().to_string());
+                crate::say!(
+                    "watertight: {state} can't be written: {cause}; what can be read of it is used ({})",
+                    mend(&cause)
+                );
+            }
+            taken => taken?,
+        }
+        Ok(Self { files })
     }
 
     /// Takes the lock of what is pinned under `pins`, unless it is held by this already.
@@ -107,13 +125,13 @@ impl RunLock {
     #[must_use]
     pub fn holder(state: &Path) -> Option<u32> {
         match File::open(state.join(LOCK)) {
-            Ok(file) => holder_of(file),
+            Ok(file) => holder_of(file).or_else(|| holder_elsewhere(state)),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 let beat = fs::metadata(state.join(ALIVE)).and_then(|found| found.modified()).ok()?;
                 beat.elapsed().is_ok_and(|age| age < BEAT_MAX).then_some(())?;
                 fs::read_to_string(state.join(PID)).ok()?.trim().parse().ok()
             }
-            Err(_) => None,
+            Err(_) => holder_elsewhere(state),
         }
     }
 
@@ -133,7 +151,50 @@ fn holder_of(mut file: File) -> Option<u32> {
     holder.trim().parse().ok()
 }
 
+/// Whose lock of this state folder lies where those of pins do; only root can tell.
+fn holder_elsewhere(state: &Path) -> Option<u32> {
+    holder_of(File::open(Path::new(FOLDER).join(name_of_state(state)?)).ok()?)
+}
+
+/// Takes the lock in the state folder, which goes to `files` as soon as it is held, and leaves this process's number there.
+fn held_in(state: &Path, files: &mut Vec<File>) -> Result<(), LockError> {
+    files.push(open_locked(state, LOCK)?);
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| LockError::File { path, cause }
+    };
+    files.iter().try_for_each(sign).map_err(failed(&state.join(LOCK)))?;
+    let pid = state.join(PID);
+    fs::write(&pid, std::process::id().to_string()).map_err(failed(&pid))
+}
+
+/// Whether a disk takes nothing more, for the time being or at all.
+fn has_no_room(cause: &std::io::Error) -> bool {
+    matches!(cause.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS))
+}
+
+fn mend(cause: &std::io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => "make room there, or name a folder with more of it by --state",
+        _ => "name a folder that you may write by --state",
+    }
+}
+
 fn lock_file(folder: &Path, name: &str) -> Result<File, LockError> {
+    let file = open_locked(folder, name)?;
+    sign(&file).map_err(|cause| LockError::File { path: folder.join(name), cause })?;
+    Ok(file)
+}
+
+/// Leaves this process's number in its lock.
+fn sign(mut file: &File) -> std::io::Result<()> {
+    // One of an earlier version was everybody's to open.
+    file.set_permissions(Permissions::from_mode(MODE))?;
+    file.set_len(0).and_then(|()| file.rewind())?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn open_locked(folder: &Path, name: &str) -> Result<File, LockError> {
     let path = folder.join(name);
     let failed = |cause| LockError::File { path: path.clone(), cause };
     fs::create_dir_all(folder).map_err(failed)?;
@@ -150,11 +211,13 @@ fn lock_file(folder: &Path, name: &str) -> Result<File, LockError> {
         let _ = file.read_to_string(&mut holder); // without it the message only lacks the number
         return Err(LockError::Held { holder: holder.trim().to_owned() });
     }
-    // One of an earlier version was everybody's to open.
-    file.set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
-    file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-    writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(file)
+}
+
+/// By what the folder is, so that it is the same by whatever path it is named.
+fn name_of_state(state: &Path) -> Option<String> {
+    let found = fs::metadata(state).ok()?;
+    Some(format!("state-{:x}-{:x}.lock", found.dev(), found.ino()))
 }
 
 /// By the file system that the pins are in and their place in it, so that it is the same wherever that is mounted.
@@ -215,6 +278,25 @@ mod tests {
             fs::remove_dir_all(&folder).expect("our own folder");
         }
         fs::remove_file(Path::new(FOLDER).join(name_for(&pins))).expect("our own file");
+    }
+
+    #[test]
+    fn a_run_that_found_no_room_for_its_lock_is_seen_by_the_next_all_the_same() {
+        if !rustix::process::geteuid().is_root() {
+            return; // nobody else writes where such locks lie
+        }
+        let state = folder("no-room");
+        fs::create_dir(&state).expect("our own folder");
+        let name = name_of_state(&state).expect("it is there");
+        let first = lock_file(Path::new(FOLDER), &name).expect("nobody else");
+        assert_eq!(RunLock::holder(&state), Some(std::process::id()));
+        let refused = RunLock::take(&state).expect_err("the first holds it");
+        assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
+        drop(first);
+        assert_eq!(RunLock::holder(&state), None);
+        RunLock::take(&state).expect("the first is gone");
+        fs::remove_dir_all(&state).expect("our own folder");
+        fs::remove_file(Path::new(FOLDER).join(name)).expect("our own file");
     }
 
     #[test]

@@ -258,6 +258,7 @@ impl Output {
             }
         }
         self.alerts = tally.alerts().load(Ordering::Relaxed);
+        self.over_budget.resume(tally.over_budget());
     }
 
     /// Leaves the counts to a detector that may have to go on.
@@ -266,6 +267,7 @@ impl Output {
             tally.events(*kind).store(*count, Ordering::Relaxed);
         }
         tally.alerts().store(self.alerts, Ordering::Relaxed);
+        tally.note_over_budget(self.over_budget.events());
     }
 
     /// Whether so much is held back that it should be handed on: it would be lost with this process.

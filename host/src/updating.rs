@@ -58,7 +58,7 @@ impl Updater {
     /// It does not take it, in words: what became of the worker.
     pub fn send(&mut self, head: &impl Serialize, body: &[u8]) -> Result<(), String> {
         let sent = frames::send(&mut Sink { to: &self.to, until: Instant::now() + TAKEN_MAX }, head, body);
-        sent.map_err(|error| self.end(&error))
+        sent.map_err(|error| self.end(&error, TAKEN_MAX))
     }
 
     /// Its next message, waited for as long as it may take.
@@ -68,11 +68,11 @@ impl Updater {
     pub fn receive<H: DeserializeOwned>(&mut self, most: Duration) -> Result<(H, Vec<u8>), String> {
         let received = frames::receive(&mut Spring { from: &self.from, until: Instant::now() + most });
         let received = received.and_then(|received| received.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
-        received.map_err(|error| self.end(&error))
+        received.map_err(|error| self.end(&error, most))
     }
 
     /// It is no good any more: ends it, and says what became of it.
-    fn end(&mut self, error: &io::Error) -> String {
+    fn end(&mut self, error: &io::Error, waited: Duration) -> String {
         let until = Instant::now() + END_MAX;
         let mut ended = self.worker.child.try_wait().ok().flatten();
         while ended.is_none() && error.kind() != io::ErrorKind::TimedOut && Instant::now() < until {
@@ -84,7 +84,7 @@ impl Updater {
         match ended {
             Some(status) => format!("the {} worker {}", self.name, self.worker.death_by(status).words()),
             None if error.kind() == io::ErrorKind::TimedOut => {
-                format!("the {} worker gave no answer in time and was ended", self.name)
+                format!("the {} worker gave no answer for {} s and was ended", self.name, waited.as_secs())
             }
             None => format!("the {} worker makes no sense and was ended: {error}", self.name),
         }

@@ -324,6 +324,13 @@ impl<'i> Recorded<'i> {
                     over.cut_events
                 ));
             }
+            if let Some(first) = over.first_source_cut {
+                words.push(format!(
+                    "{} events, the first in line {first}, were cut by the sensor that took them (`truncated` names the fields): rules \
+                     did not see the rest",
+                    over.source_cut_events
+                ));
+            }
             let given_up = over.given_up.iter();
             words.extend(given_up.map(|(position, count)| {
                 format!("rule {}: given up on {count} events: finding out would have cost too much", id(*position))

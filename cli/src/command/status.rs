@@ -54,6 +54,6 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     }
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(not_written("the status"))?;
-    let is_fresh = heard.is_none_or(|heard| heard.health().is_fresh());
+    let is_fresh = heard.is_none_or(|heard| heard.is_well());
     Ok(if status.is_whole() && is_fresh { 0 } else { 3 })
 }

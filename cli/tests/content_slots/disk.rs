@@ -75,6 +75,47 @@ fn where_the_slots_can_not_be_written_what_has_lived_is_in_force_as_is_told() {
     assert!(host.words().contains("used as they are"), "{}", host.words());
 }
 
+/// `sh` with a state folder on a disk of its own, which it fills; in a mount namespace that ends with it.
+fn on_a_full_disk(host: &Host, before: &str, then: &str) -> Command {
+    let state = host.state.path().display();
+    let script = format!(
+        "mount -t tmpfs -o size=128k none {state} && cd {state} && {before} && \
+         {{ cat /dev/zero > filled 2>/dev/null; [ -s filled ]; }} && {then}"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script]);
+    command
+}
+
+/// Whether a test may have a mount namespace; says so where it may not.
+fn may_mount() -> bool {
+    let may = Command::new("unshare").args(["-m", "true"]).output().is_ok_and(|output| output.status.success());
+    if !may {
+        println!("skipped: needs a mount namespace");
+    }
+    may
+}
+
+#[test]
+fn a_run_on_a_full_disk_uses_what_can_be_read_of_it_and_says_so() {
+    if !may_mount() {
+        return;
+    }
+    let (host, good, beside) = (Host::new(), pack("good", 7, "Quiet"), tempfile::tempdir().expect("a folder"));
+    let name = format!("good-1-v7-{}+2-0", id_of(&good));
+    std::fs::write(beside.path().join(&name), &good).expect("our own folder");
+    let before = format!("mkdir -m700 slots && cp {}/{name} slots/", beside.path().display());
+    let then = format!("exec {BINARY} {} {}", live::RUN.join(" "), host.state.path().display());
+    let run = Run::of(on_a_full_disk(&host, &before, &then), host.state.path());
+    let (_, content) = run.detector();
+    assert_eq!((&content["slot"], &content["id"]), (&"last-known-good".into(), &id_of(&good).into()), "{content}");
+    run.end();
+    let words = host.words();
+    for told in ["can't be written: No space left", "what can be read of it is used", "make room there"] {
+        assert!(words.contains(told), "{told}: {words}");
+    }
+}
+
 #[test]
 fn a_link_in_the_place_of_a_pack_is_followed_nowhere_and_what_a_start_does_is_told() {
     let host = Host::new();

@@ -22,7 +22,7 @@ fn the_compiler_alone_refuses_it_by_its_rule_and_what_it_would_stop() {
         let desk = Desk::new(&rule("Image|endswith: /museum"), "{Image: /museum}");
         let policy = format!("version: 1\nrules:\n  - {{ id: too-much, action: deny, on: {denied}, mode: enforce }}\n");
         desk.write("policy.yml", &policy);
-        desk.refuses(&["rule too-much would stop", told]);
+        desk.refuses(&["policy.yml:3:", "rule too-much: this would stop", "= mend: take the rule out", told]);
         desk.write("policy.yml", &policy.replace("enforce", "audit"));
         assert_eq!(desk.build().code, Some(0), "what only counts stops nothing");
     }

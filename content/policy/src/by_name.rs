@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::vital::{candidates, BOOK_FOLDERS, LINKERS, PROGRAMS, PROGRAM_FOLDERS, RUN_FOLDERS};
-use crate::vital::{WRITTEN_FILES, WRITTEN_FOLDERS};
+use crate::vital::{Place, WRITTEN_FILES, WRITTEN_FOLDERS};
 use crate::{Mode, Operation, Policy, Rule, Target};
 
 /// A deny rule that machines could not be started or mended with.
@@ -40,6 +40,12 @@ const LIBRARY_FOLDERS: [&str; 9] = [
 const WAYS_IN: [&str; 11] =
     ["sshd", "sshd-session", "sshd-auth", "sudo", "su", "doas", "systemctl", "mount", "umount", "reboot", "shutdown"];
 
+/// Folders of settings that things are started from, too.
+const STARTED_FROM_ETC: [Place; 2] = [
+    Place { path: "/etc/kernel", why: "what makes a new kernel bootable is started from it" },
+    Place { path: "/etc/init.d", why: "services are started from it where there is no systemd" },
+];
+
 /// Networks with fewer leading bits than this are most of what there is: the internet of today is in `2000::/3`.
 const NETWORK_BITS_MIN: u8 = 4;
 
@@ -51,9 +57,15 @@ const MENDING_PORTS: [u16; 3] = [53, 80, 443];
 /// # Errors
 /// The first rule that does.
 pub fn refuse_vital_by_name(policy: &Policy) -> Result<(), StopsByName> {
-    policy.rules.iter().filter(|rule| rule.mode == Mode::Enforce).try_for_each(|rule| match stopped_by(rule) {
-        Some((what, why)) => Err(StopsByName { rule: rule.id.clone(), what, why }),
-        None => Ok(()),
+    vital_by_name(policy).next().map_or(Ok(()), |(_, stops)| Err(stops))
+}
+
+/// Every rule that does, by its position.
+pub(crate) fn vital_by_name(policy: &Policy) -> impl Iterator<Item = (usize, StopsByName)> + '_ {
+    let enforced = policy.rules.iter().enumerate().filter(|(_, rule)| rule.mode == Mode::Enforce);
+    enforced.filter_map(|(at, rule)| {
+        let (what, why) = stopped_by(rule)?;
+        Some((at, StopsByName { rule: rule.id.clone(), what, why }))
     })
 }
 
@@ -133,7 +145,10 @@ fn is_of_every_program(path: &Path) -> bool {
 fn needed_to_start(path: &Path, target: &Target) -> Option<&'static str> {
     if matches!(target, Target::Under(_)) {
         let is_above = |place: &str| Path::new(place).starts_with(path);
-        let run = RUN_FOLDERS.iter().find(|place| is_above(place.path) || path.starts_with(place.path));
+        let run = RUN_FOLDERS
+            .iter()
+            .chain(&STARTED_FROM_ETC)
+            .find(|place| is_above(place.path) || path.starts_with(place.path));
         let has_programs = PROGRAM_FOLDERS.into_iter().chain(LINKERS).chain(LIBRARY_FOLDERS).any(is_above);
         return run
             .map(|place| place.why)
@@ -202,9 +217,16 @@ mod tests {
         for folder in ["/usr/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/libexec"] {
             assert!(refused(&[Operation::Exec], Target::Under(folder.into()), Mode::Enforce).is_some(), "{folder}");
         }
-        for under in
-            ["/usr", "/usr/bin", "/bin", "/var/lib/dpkg", "/var/lib/dpkg/info", "/usr/lib/apt/methods", "/lib64"]
-        {
+        for under in [
+            "/usr",
+            "/usr/bin",
+            "/bin",
+            "/etc",
+            "/etc/kernel/postinst.d",
+            "/var/lib/dpkg",
+            "/usr/lib/apt/methods",
+            "/lib64",
+        ] {
             assert!(refused(&[Operation::Exec], Target::Under(under.into()), Mode::Enforce).is_some(), "{under}");
         }
         for under in ["/etc", "/var/lib/dpkg/updates", "/var", "/usr/share"] {

@@ -11,6 +11,7 @@ pub mod director;
 pub mod key;
 pub mod path;
 pub mod publish;
+pub mod regular;
 pub mod release;
 pub mod source;
 pub mod store;

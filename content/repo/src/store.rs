@@ -5,10 +5,13 @@
 //! below which no repository can take the client. Every step goes through `Disk`, so a test can cut between any two.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::regular;
 
 /// What the store needs of a folder. Names are single file names.
 pub trait Disk: Send + Sync {
@@ -62,9 +65,8 @@ impl Folder {
     /// The folder can't be made, or another client has it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let folder = Self::unlocked(path)?;
-        let failed = |source| StoreError { what: format!("folder {}", path.display()), source };
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
-        let lock = lock.map_err(failed)?;
+        let failed = |source| StoreError { what: format!("folder {}", path.display()), source, before: TRUSTED };
+        let lock = regular::make_own(&path.join(LOCK)).map_err(failed)?;
         lock.try_lock().map_err(|_| failed(io::Error::other("another update is at work in it: wait for its end")))?;
         Ok(Self { _lock: Some(lock), ..folder })
     }
@@ -74,7 +76,7 @@ impl Folder {
     /// # Errors
     /// The folder can't be made.
     pub fn unlocked(path: &Path) -> Result<Self, StoreError> {
-        let failed = |source| StoreError { what: format!("folder {}", path.display()), source };
+        let failed = |source| StoreError { what: format!("folder {}", path.display()), source, before: TRUSTED };
         let has_been = path.ancestors().position(|folder| folder.as_os_str().is_empty() || folder.is_dir());
         fs::create_dir_all(path).map_err(failed)?;
         // The name of each folder that is new stands in the one above it.
@@ -93,7 +95,7 @@ fn sync_path(path: &Path) -> io::Result<()> {
 
 impl Disk for Folder {
     fn read(&self, name: &str, size_bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(self.path.join(name)) {
+        let file = match regular::open_own(&self.path.join(name)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -107,11 +109,13 @@ impl Disk for Folder {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        File::create(self.path.join(name))?.write_all(bytes)
+        let mut file = regular::make_own(&self.path.join(name))?;
+        file.set_len(0)?;
+        file.write_all(bytes)
     }
 
     fn sync_file(&self, name: &str) -> io::Result<()> {
-        File::open(self.path.join(name))?.sync_all()
+        regular::open_own(&self.path.join(name))?.sync_all()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -199,17 +203,27 @@ impl<D: Disk + ?Sized> Disk for Arc<D> {
     }
 }
 
-/// The disk failed. Whatever was trusted before still is.
+/// The disk failed. Whatever was there before still is.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}: {source}; what was trusted before still is")]
+#[error("{what}: {source}; {before}")]
 pub struct StoreError {
     what: String,
     source: io::Error,
+    /// What of that matters.
+    before: &'static str,
 }
+
+/// Of a store that one client has for itself.
+const TRUSTED: &str = "what was trusted before still is";
+/// Of others.
+const THERE: &str = "what was there before still is";
 
 /// Files that are whole at any time.
 pub struct Store {
     disk: Box<dyn Disk>,
+    /// Where a file is written before it has its name.
+    beside: String,
+    before: &'static str,
 }
 
 impl std::fmt::Debug for Store {
@@ -218,14 +232,26 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Where a file is written before it has its name. One is enough: the folder has one client.
+/// Where a file is written before it has its name. One is enough where the folder has one client.
 const BESIDE: &str = ".new";
+/// Those of one process that shares a folder with others.
+static SHARED: AtomicU64 = AtomicU64::new(0);
 
 impl Store {
     /// A store on this disk.
     #[must_use]
     pub fn new(disk: impl Disk + 'static) -> Self {
-        Self { disk: Box::new(disk) }
+        Self { disk: Box::new(disk), beside: BESIDE.to_owned(), before: TRUSTED }
+    }
+
+    /// A store in a folder that others write to at the same time, which is made if it is missing.
+    ///
+    /// # Errors
+    /// As `Folder::unlocked`.
+    pub fn shared(path: &Path) -> Result<Self, StoreError> {
+        let folder = Folder::unlocked(path).map_err(|error| StoreError { before: THERE, ..error })?;
+        let beside = format!("{BESIDE}-{}-{}", std::process::id(), SHARED.fetch_add(1, Ordering::Relaxed));
+        Ok(Self { beside, before: THERE, ..Self::new(folder) })
     }
 
     /// A store in this folder.
@@ -241,7 +267,8 @@ impl Store {
     /// # Errors
     /// It can't be read, or is too large.
     pub fn get(&self, name: &str, size_bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.disk.read(name, size_bytes_max).map_err(|source| StoreError { what: format!("reading {name}"), source })
+        let failed = |source| StoreError { what: format!("reading {name}"), source, before: self.before };
+        self.disk.read(name, size_bytes_max).map_err(failed)
     }
 
     /// As `put`, unless the file has these bytes already.
@@ -260,16 +287,51 @@ impl Store {
     /// # Errors
     /// The disk failed; the file is as before, or after a failed last step as it will be.
     pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let beside = &self.beside;
         let written = self
             .disk
-            .write(BESIDE, bytes)
-            .and_then(|()| self.disk.sync_file(BESIDE))
-            .and_then(|()| self.disk.rename(BESIDE, name))
+            .write(beside, bytes)
+            .and_then(|()| self.disk.sync_file(beside))
+            .and_then(|()| self.disk.rename(beside, name))
             .and_then(|()| self.disk.sync_folder());
         written.map_err(|source| {
             // What was begun is of no use; if even this fails, the next write takes its place.
-            let _ = self.disk.remove(BESIDE);
-            StoreError { what: format!("writing {name}"), source }
+            let _ = self.disk.remove(beside);
+            StoreError { what: format!("writing {name}"), source, before: self.before }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_at_once_write_one_name_and_each_time_it_is_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::thread::scope(|scope| {
+            for writer in 0..8_u8 {
+                let path = folder.path();
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        let put = Store::shared(path).and_then(|store| store.put("word", &[writer; 5_000]));
+                        put.expect("nobody takes what it writes beside");
+                    }
+                });
+            }
+        });
+        let word = Store::shared(folder.path()).and_then(|store| store.get("word", 5_000));
+        let word = word.expect("a disk").expect("it was written");
+        assert!(word.len() == 5_000 && word.iter().all(|byte| Some(byte) == word.first()));
+        assert_eq!(fs::read_dir(folder.path()).expect("our own folder").count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn only_what_is_trusted_is_told_to_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("word")).expect("our own folder");
+        let store = Store::shared(folder.path()).expect("a folder");
+        let words = store.put("word", b"").expect_err("a folder is there").to_string();
+        assert!(words.contains("what was there before still is"), "{words}");
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -199,6 +199,39 @@ fn slow_retrieval_a_server_that_drips_is_left() {
         Ok(())
     });
     assert!(matches!(server.refused(), SourceError::TooSlow { .. }));
+}
+
+#[test]
+fn slow_retrieval_a_server_that_drips_after_a_good_beginning_is_left() {
+    let drips = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&drips);
+    let server = Server::new(move |_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 40000000\r\n\r\n")?;
+        // Spread over the whole, this would do for half a minute.
+        stream.write_all(&vec![b' '; 32 * 1024 * 1024])?;
+        for _ in 0..1_000 {
+            stream.write_all(b"x")?;
+            stream.flush()?;
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    });
+    let fetched = server.source().fetch(Tree::Targets, "linux.pack", 64 << 20);
+    let refused = fetched.map(|bytes| bytes.map(|bytes| bytes.len())).expect_err("a bad server");
+    assert!(matches!(refused, SourceError::TooSlow { .. }), "{refused}");
+    assert!(refused.to_string().contains("bytes a second"), "{refused}");
+    assert!(drips.load(Ordering::Relaxed) < 500, "the end of the stretch is the end of it");
+}
+
+#[test]
+fn what_comes_is_told_while_it_comes() {
+    let server = Server::new(|_, stream| whole(stream, "200 OK", &[b' '; 100_000]));
+    let mut told = Vec::new();
+    let fetched = server.source().fetch_telling(Tree::Targets, "x", 100_000, &mut |bytes| told.push(bytes));
+    assert_eq!(fetched.expect("a good server").map(|bytes| bytes.len()), Some(100_000));
+    assert!(told.is_sorted() && told.len() > 2, "{told:?}");
+    assert_eq!((told.first(), told.last()), (Some(&0), Some(&100_000)), "the head, then the bytes");
 }
 
 fn wait_for(is_over: &AtomicBool) {

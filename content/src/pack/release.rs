@@ -66,15 +66,15 @@ fn parsed(text: &str) -> Result<Release, At> {
         Some(other) => return Err(wrong("urgent", "true or false", other)),
     };
     let engines = document.get("engine").map_or(Ok(Engines::OF_THIS), engines)?;
-    Ok(Release { name: text.to_owned(), version: number("version", need("version")?)?, engines, is_urgent })
+    let version = need("version")?;
+    let version = number(version).ok_or_else(|| wrong("version", VERSIONS, version))?;
+    Ok(Release { name: text.to_owned(), version, engines, is_urgent })
 }
 
 fn engines(node: &Node) -> Result<Engines, At> {
     let engine = |key: &str, node: &Node| {
-        let number = number(key, node)?;
-        let what = format!("{key} {number} is no engine that there can be");
-        let mend = format!("write a number up to {}", u32::MAX);
-        u32::try_from(number).map_err(|_| node.at(Reason::Engines { what, mend }))
+        let number = number(node).and_then(|number| u32::try_from(number).ok());
+        number.ok_or_else(|| wrong(key, ENGINES, node))
     };
     let engines = match (node.get("min"), node.get("max"), node.map().map(<[_]>::len)) {
         (Some(min), Some(max), Some(2)) => Engines { min: engine("min", min)?, max: engine("max", max)? },
@@ -90,16 +90,30 @@ fn engines(node: &Node) -> Result<Engines, At> {
         let at = node.get("min").unwrap_or(node);
         return Err(at.at(Reason::Engines { what, mend: format!("write {needed} or a later one") }));
     }
+    if min > needed {
+        let what =
+            format!("min {min} is newer than engine {needed}, which this program compiles for and tries the pack with");
+        let at = node.get("min").unwrap_or(node);
+        return Err(at.at(Reason::Engines {
+            what,
+            mend: format!("write {needed}, or build it by a program with engine {min}"),
+        }));
+    }
     Ok(engines)
 }
 
-fn number(key: &str, node: &Node) -> Result<u64, At> {
-    let number = match node.content {
+/// From 1.
+fn number(node: &Node) -> Option<u64> {
+    match node.content {
         Content::Int(number) if number >= 1 => u64::try_from(number).ok(),
         _ => None,
-    };
-    number.ok_or_else(|| wrong(key, "a whole number from 1", node))
+    }
 }
+
+/// What a version may be: the reader of YAML has no larger numbers.
+const VERSIONS: &str = "a whole number from 1 to 9223372036854775807";
+/// What an engine's number may be.
+const ENGINES: &str = "a whole number from 1 to 4294967295";
 
 fn wrong(field: &str, wanted: &'static str, node: &Node) -> At {
     node.at(Reason::BadValue { field: field.to_owned(), wanted, found: shown(node) })
@@ -108,6 +122,7 @@ fn wrong(field: &str, wanted: &'static str, node: &Node) -> At {
 fn shown(node: &Node) -> String {
     match &node.content {
         Content::Int(number) => number.to_string(),
+        Content::Real(_, written) => written.clone(),
         Content::Text(text) => format!("{text:?}"),
         _ => node.kind().to_owned(),
     }
@@ -145,7 +160,17 @@ mod tests {
             ("name: ' '\nversion: 7\n", "pack.yml:1", "text"),
             ("name: linux\nversion: 7\nurgent: yes\n", "pack.yml:3", "true or false"),
             ("name: linux\nversion: 7\nengine: 1\n", "pack.yml:3", "min: NUMBER"),
-            ("name: linux\nversion: 7\nengine: {min: 1, max: 4294967296}\n", "pack.yml:3", "no engine"),
+            ("name: linux\nversion: 7\nengine: {min: 1, max: 4294967296}\n", "pack.yml:3", "to 4294967295"),
+            (
+                "name: linux\nversion: 99999999999999999999\n",
+                "pack.yml:2",
+                "99999999999999999999 as value, where a whole number from 1 to 9223372036854775807",
+            ),
+            (
+                "name: linux\nversion: 7\nengine: {min: 4294967295, max: 4294967295}\n",
+                "pack.yml:3",
+                "is newer than engine",
+            ),
             ("name: linux\nversion: 7\nfloor: 1\n", "pack.yml:3", "unknown"),
             ("name: linux\nversion: 7\nengine: {min: 2, max: 1}\n", "pack.yml:3", "greater than max 1"),
             ("name: linux\nversion: 7\nengine: {min: 1, max: 9}\n", "pack.yml:3", "could not load what this program"),

@@ -45,6 +45,10 @@ pub struct OverBudget {
     pub cut_events: u64,
     /// The first of them.
     pub first_cut: Option<u64>,
+    /// Events of which the sensor had not taken all that rules ask for.
+    pub source_cut_events: u64,
+    /// The first of them.
+    pub first_source_cut: Option<u64>,
     /// By the position of the first rule that was given up: events.
     pub given_up: BTreeMap<u32, u64>,
 }
@@ -55,6 +59,10 @@ impl OverBudget {
         if limits.cut_values > 0 {
             self.cut_events = self.cut_events.saturating_add(1);
             self.first_cut.get_or_insert(number);
+        }
+        if limits.is_cut_at_source {
+            self.source_cut_events = self.source_cut_events.saturating_add(1);
+            self.first_source_cut.get_or_insert(number);
         }
         if let Some(rule) = limits.first_undecided {
             let count = self.given_up.entry(rule).or_insert(0);

@@ -73,14 +73,17 @@ fn check_in(sequence: u64) -> CheckIn {
     serde_json::from_value(support::check_in("i", sequence)).expect("a check-in")
 }
 
+/// In which number a server was asked, and what it was told of `mood`; `None` where it refused.
+type Heard = Vec<(u32, Option<String>)>;
+
 /// A server of another version than this one's, which answers check-ins.
 struct Double {
     address: SocketAddr,
     anchors_pem: String,
     /// The newest that it speaks, from now on.
     newest: Arc<AtomicU32>,
-    /// In which number it was asked, and what it was told of `mood`; `None` where it refused.
-    heard: Arc<Mutex<Vec<(u32, Option<String>)>>>,
+    /// Since it was looked at last.
+    heard: Arc<Mutex<Heard>>,
 }
 
 impl Double {
@@ -119,7 +122,7 @@ impl Double {
         Exchange::new(&self.url(), Credentials { anchors_pem: &self.anchors_pem, own_pem: None }).expect("a client")
     }
 
-    fn heard(&self) -> Vec<(u32, Option<String>)> {
+    fn heard(&self) -> Heard {
         std::mem::take(&mut *self.heard.lock().expect("no panic there"))
     }
 }
@@ -128,7 +131,7 @@ impl Double {
 fn answer(
     stream: &mut (impl std::io::Read + std::io::Write),
     newest: u32,
-    heard: &Mutex<Vec<(u32, Option<String>)>>,
+    heard: &Mutex<Heard>,
 ) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

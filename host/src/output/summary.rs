@@ -12,6 +12,7 @@ use crate::account::{guard_rows, hook_rows, HookCounts, Receipts, SourceCounts};
 use crate::loss;
 use crate::patience;
 use crate::whole_lines::NOT_READ;
+use crate::worker::budget;
 use crate::worker::correlation_loss::{self, LIMITS};
 use crate::worker::protocol::{Format, Given};
 use crate::worker::rules::rules_in_words;
@@ -104,6 +105,7 @@ impl Output {
             "content_changes": summary.changes,
             "content_pause_ns_max": summary.pause_ns_max,
             "correlations": correlation_loss::named(summary.correlation_limits),
+            "over_budget": budget::named(self.over_budget.events()),
         });
         if let Some(live) = &mut self.live {
             if !live.close(&|since_ms| patience::wait(&self.tally, since_ms))? {
@@ -173,6 +175,11 @@ impl Output {
         for (name, count) in line.get("correlations").and_then(Json::as_object).into_iter().flatten() {
             if count.as_u64() > Some(0) {
                 writeln!(self.out, "  correlations: {count} {}", name.replace('_', " "))?;
+            }
+        }
+        for (name, count) in line.get("over_budget").and_then(Json::as_object).into_iter().flatten() {
+            if count.as_u64() > Some(0) {
+                writeln!(self.out, "  over budget: {count} {}", budget::in_words(name))?;
             }
         }
         Ok(())

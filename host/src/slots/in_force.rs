@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::planner::Slot;
+use crate::worker::budget;
 
 const WORD: &str = "content.json";
 
@@ -31,6 +32,9 @@ pub struct InForce {
     /// What correlations could not do within their bounds since the run began.
     #[serde(default)]
     pub correlations: BTreeMap<String, u64>,
+    /// Events since the run began of which rules saw less than all, by cause.
+    #[serde(default)]
+    pub over_budget: BTreeMap<String, u64>,
 }
 
 impl InForce {
@@ -63,16 +67,45 @@ impl fmt::Display for InForce {
             return write!(f, "{slot}: no rules are evaluated, events are collected and handed on");
         };
         write!(f, "{slot}: {name} version {version}, {rules} rules, {rejected} rejected ({id})")?;
-        let limits = self.correlations.iter().filter(|(_, count)| **count > 0);
-        limits
-            .into_iter()
-            .try_for_each(|(name, count)| write!(f, ", {count} {} of correlations", name.replace('_', " ")))
+        // Of the run, not of this content alone.
+        let is_some = |(_, count): &(&String, &u64)| **count > 0;
+        let of_correlations = self.correlations.iter().filter(is_some);
+        let of_correlations =
+            of_correlations.map(|(name, count)| format!("{count} {} of correlations", name.replace('_', " ")));
+        let of_events = self.over_budget.iter().filter(is_some);
+        let of_events = of_events.map(|(name, count)| format!("{count} {}", budget::in_words(name)));
+        let since: Vec<String> = of_correlations.chain(of_events).collect();
+        if since.is_empty() {
+            return Ok(());
+        }
+        write!(f, "; since the run began, whatever was in force: {}", since.join(", "))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_lost_in_a_run_is_not_told_as_if_this_content_had_lost_it() {
+        let counts = |name: &str, count| BTreeMap::from([(name.to_owned(), count)]);
+        let mut word = InForce {
+            id: Some("1234".into()),
+            name: Some("linux".into()),
+            version: Some(1),
+            correlations: counts("hurried_hits", 0),
+            ..InForce::default()
+        };
+        assert!(word.to_string().ends_with("(1234)"), "{word}");
+        word.correlations = counts("hurried_hits", 12);
+        word.over_budget = counts("source", 3);
+        let (_, since) = word
+            .to_string()
+            .split_once("; since the run began, ")
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .expect("told");
+        assert!(since.contains("12 hurried hits of correlations, 3 events of which the sensor"), "{since}");
+    }
 
     #[test]
     fn the_word_of_another_run_is_not_believed() {

@@ -90,6 +90,9 @@ fn mend(cause: &io::Error) -> &'static str {
         Some(libc::ENOSPC | libc::EDQUOT) => {
             "make room there, or name a folder with more of it by --state; nothing was changed"
         }
+        Some(libc::ELOOP) => {
+            "a link lies there, and is followed nowhere: take it away, or install the pack again, which does"
+        }
         _ => "name a folder that you may write by --state",
     }
 }
@@ -242,5 +245,6 @@ mod tests {
             assert!(told(errno).starts_with("/slots: ") && told(errno).contains("make room"), "{}", told(errno));
         }
         assert!(told(libc::EACCES).contains("that you may write by --state"));
+        assert!(told(libc::ELOOP).contains("a link lies there") && !told(libc::ELOOP).contains("--state"));
     }
 }

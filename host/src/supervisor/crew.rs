@@ -18,7 +18,7 @@ use super::detector::{output_gone, Detector, Feed};
 use super::dumps;
 use super::guard::GuardMaps;
 use super::hang::{Beats, STILL_MAX};
-use super::ladder::{Active, Ladder};
+use super::ladder::{Active, Ladder, Limits};
 use super::pins::Pins;
 use super::process::Death;
 use super::restarts::Restarts;
@@ -35,7 +35,6 @@ use crate::printable::{printable, printable_lines};
 use crate::publisher::plan::Standing;
 use crate::publisher::Publisher;
 use crate::whole_lines::line_end;
-use crate::worker::correlation_loss::LIMITS;
 use crate::worker::protocol::{Format, Message};
 use crate::worker::rules::rules_in_words;
 use crate::worker::sandbox::Sandbox;
@@ -94,8 +93,8 @@ pub struct Crew<'r> {
     untold: VecDeque<Event>,
     /// How many of them were written and are no longer kept.
     written: u64,
-    /// What correlations could not do, as `status` was told last.
-    limits: [u64; LIMITS.len()],
+    /// What correlations could not do and how many events were over budget, as `status` was told last.
+    limits: Limits,
 }
 
 impl<'r> Crew<'r> {
@@ -139,7 +138,7 @@ impl<'r> Crew<'r> {
             requests: None,
             untold: first.into(),
             written: 0,
-            limits: [0; LIMITS.len()],
+            limits: Limits::default(),
         };
         if let Some(sources) = &crew.sources {
             crew.tell_sandbox("sources", sources.pid(), &sources.sandbox)?;

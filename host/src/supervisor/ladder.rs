@@ -18,10 +18,14 @@ use crate::publisher::plan::Standing;
 use crate::publisher::word::Release;
 use crate::publisher::Offer;
 use crate::slots::{Choice, ContentId, Event, InForce, Slot, Slots, SlotsError, State, Tries, Watch};
+use crate::worker::budget::OF_EVENTS;
 use crate::worker::content::Header;
 use crate::worker::correlation_loss::LIMITS;
 use crate::worker::mapping::let_go_of_factory_pack;
 use crate::worker::protocol::Given;
+
+/// What correlations could not do, and how many events were over budget, in a run: see [`LIMITS`] and [`OF_EVENTS`].
+pub type Limits = ([u64; LIMITS.len()], [u64; OF_EVENTS.len()]);
 
 /// The content of this executable.
 #[must_use]
@@ -73,9 +77,9 @@ impl Active {
         })
     }
 
-    /// For `status`, with what correlations could not do.
+    /// For `status`, with what correlations could not do, and how many events were over budget.
     #[must_use]
-    pub fn in_force(&self, limits: [u64; LIMITS.len()]) -> InForce {
+    pub fn in_force(&self, (limits, over): Limits) -> InForce {
         let header = self.content.as_ref().map(|content| &content.header);
         InForce {
             run: std::process::id(),
@@ -86,6 +90,7 @@ impl Active {
             rules: header.map_or(0, |header| header.rule_count),
             rejected: header.map_or(0, |header| header.refused.len()),
             correlations: LIMITS.into_iter().map(str::to_owned).zip(limits).collect(),
+            over_budget: OF_EVENTS.into_iter().map(str::to_owned).zip(over).collect(),
         }
     }
 

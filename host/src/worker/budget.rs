@@ -15,17 +15,38 @@ const APART_NS: u64 = 1_000_000_000;
 enum Cause {
     CutValue,
     GivenUp,
+    CutAtSource,
     FullState,
+}
+
+/// What of events is counted, as it is told everywhere, in the order of `Cause::OF_EVENT`.
+pub const OF_EVENTS: [&str; Cause::OF_EVENT.len()] = ["value", "rule", "source"];
+
+/// The counts with their names.
+#[must_use]
+pub fn named(counts: [u64; OF_EVENTS.len()]) -> serde_json::Value {
+    OF_EVENTS.into_iter().zip(counts).map(|(name, count)| (name.to_owned(), serde_json::Value::from(count))).collect()
+}
+
+/// What a count of this name is of.
+#[must_use]
+pub fn in_words(name: &str) -> &'static str {
+    match name {
+        "value" => "events whose values were too long to be read whole",
+        "rule" => "events for which rules were given up",
+        _ => "events of which the sensor had not taken all that rules ask for",
+    }
 }
 
 impl Cause {
     /// Those of one evaluation.
-    const OF_EVENT: [Self; 2] = [Self::CutValue, Self::GivenUp];
+    const OF_EVENT: [Self; 3] = [Self::CutValue, Self::GivenUp, Self::CutAtSource];
 
     fn name(self) -> &'static str {
         match self {
             Self::CutValue => "value",
             Self::GivenUp => "rule",
+            Self::CutAtSource => "source",
             Self::FullState => "state",
         }
     }
@@ -34,6 +55,7 @@ impl Cause {
         match self {
             Self::CutValue => "values were too long to be read whole: rules saw their beginning and end, or less",
             Self::GivenUp => "rules were given up: to find out whether they are true would have cost too much",
+            Self::CutAtSource => "the sensor takes less of values than there was (`truncated` names them): rules did not see the rest",
             Self::FullState => {
                 "a correlation's state was full and it let its oldest groups or events go: give it more `state`, or group by less"
             }
@@ -46,6 +68,8 @@ impl Cause {
 pub struct OverBudget {
     of_event: [Pending; Cause::OF_EVENT.len()],
     of_state: BTreeMap<u32, FullState>,
+    /// Events since the run began, by cause.
+    events: [u64; OF_EVENTS.len()],
 }
 
 /// What was told of a correlation.
@@ -65,12 +89,24 @@ struct Pending {
 impl OverBudget {
     /// Notes what an evaluation could not do, `rule` being the first that was given up; what is to be told now.
     pub fn note(&mut self, limits: &Limits, rule: Option<&str>, now_ns: u64) -> Vec<Event> {
-        let over = [limits.cut_values > 0, limits.undecided_rules > 0];
-        if over == [false, false] {
+        let over = [limits.cut_values > 0, limits.undecided_rules > 0, limits.is_cut_at_source];
+        if over == [false; OF_EVENTS.len()] {
             return Vec::new();
         }
+        self.events.iter_mut().zip(over).for_each(|(events, is_over)| *events = events.saturating_add(is_over.into()));
         let causes = Cause::OF_EVENT.into_iter().zip(over).zip(&mut self.of_event).filter(|((_, is_over), _)| *is_over);
         causes.filter_map(|((cause, _), pending)| pending.note(cause, rule, now_ns)).collect()
+    }
+
+    /// Events since the run began, in the order of [`OF_EVENTS`].
+    #[must_use]
+    pub fn events(&self) -> [u64; OF_EVENTS.len()] {
+        self.events
+    }
+
+    /// Goes on with the counts of detectors that died.
+    pub fn resume(&mut self, events: [u64; OF_EVENTS.len()]) {
+        self.events = events;
     }
 
     /// What is to be told now of correlations that let groups or events go: position and id of the rule, and how many so far.
@@ -162,6 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_sensor_had_not_taken_is_told_and_every_cause_is_counted_by_its_own_name() {
+        let mut over = OverBudget::default();
+        let cut = Limits { is_cut_at_source: true, ..limits(0, 0) };
+        let told = over.note(&cut, None, 7);
+        assert_eq!(
+            told.iter().map(|event| event.text(Field::Of).expect("set").into_owned()).collect::<Vec<_>>(),
+            ["source"]
+        );
+        assert!(over.note(&cut, None, 8).is_empty(), "the same second");
+        over.note(&Limits { is_cut_at_source: true, ..limits(1, 1) }, Some("rule"), 9);
+        let named = named(over.events());
+        assert_eq!(named, serde_json::json!({"value": 1, "rule": 1, "source": 3}));
+        assert_eq!(OF_EVENTS, Cause::OF_EVENT.map(Cause::name));
+    }
+
+    #[test]
     fn a_state_that_is_full_is_told_by_its_rule_once_a_second_and_no_count_is_lost_or_told_twice() {
         let mut over = OverBudget::default();
         let mut told = Vec::new();
@@ -181,7 +233,7 @@ mod tests {
 
     #[test]
     fn every_field_of_it_is_one_that_the_table_gives_it() {
-        for event in OverBudget::default().note(&limits(1, 1), Some("rule"), 7) {
+        for event in OverBudget::default().note(&Limits { is_cut_at_source: true, ..limits(1, 1) }, Some("rule"), 7) {
             assert_eq!(event.foreign_fields().next(), None, "{event:?}");
         }
     }

@@ -21,7 +21,7 @@ const BYTES_MAX: u64 = 64 << 20;
 /// A longer pause between two events is as long as this.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// From the last event to the first again.
-const PAUSE_AT_END: Duration = Duration::from_secs(5);
+const PAUSE_AT_END: Duration = Duration::from_secs(1);
 
 /// What is played.
 #[derive(Debug)]

@@ -281,6 +281,24 @@ pub(in crate::worker::rules) mod tests {
         rules.evaluate(&event, &mut |alert| panic!("{} fired", alert.rule.title()));
     }
 
+    #[test]
+    fn what_the_sensor_cut_of_a_field_that_rules_ask_for_is_told_and_of_another_is_not() {
+        let rule = "title: T\nid: 11111111-2222-4333-8444-555555555555\n\
+             logsource: {category: process_creation, product: linux}\n\
+             detection: {s: {CommandLine|contains: needle}, condition: s}\n";
+        let image = load_texts([RuleSource { file: "rule.yml", text: rule }]).host_image().expect("a rule");
+        let mut rules = ready(&image);
+        let cut = |is_truncated| watertight_event::Text { bytes: b"/bin/true xxx"[..].into(), is_truncated };
+        let event = |field, is_cut| {
+            let event = Event::new(Kind::ProcessExec, Outcome::Done, Source::TpBtf, 1).with(Field::CommandLine, "true");
+            event.with(field, cut(is_cut))
+        };
+        let mut is_told = |field, is_cut| rules.evaluate(&event(field, is_cut), &mut |_| {}).is_cut_at_source;
+        assert!(is_told(Field::CommandLine, true));
+        assert!(!is_told(Field::CommandLine, false));
+        assert!(!is_told(Field::Cwd, true), "no rule asks for it");
+    }
+
     /// A rule with the id of a shipped one, which fires on every program.
     pub fn instead_of(id: &str, title: &str) -> String {
         format!(

@@ -11,7 +11,7 @@ use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 use watertight_event::Kind;
 use watertight_sensor_abi::{Hook, HOOKS};
 
-use super::correlation_loss;
+use super::{budget, correlation_loss};
 use crate::account::SourceCounts;
 
 /// Counts by hook: read from a ring; of these, written out; and lost with a detector that died in between. Then operations
@@ -22,10 +22,11 @@ const WRITTEN: usize = 1;
 const LOST: usize = 2;
 const AGGREGATED: usize = 3;
 /// Words beside those by hook and by kind: how standard output stands, alerts, events of the supervisor that were written, how
-/// long the reader of the output is waited for, what the detector does with which content, what correlations lose, and the counts of
-/// sources.
+/// long the reader of the output is waited for, what the detector does with which content, what correlations lose, what of events
+/// was over budget, and the counts of sources.
 const OTHERS: usize = SOURCES_FROM + SOURCES.len() * BY_SOURCE;
-const SOURCES_FROM: usize = 16 + correlation_loss::LIMITS.len();
+const SOURCES_FROM: usize = OVER_BUDGET_FROM + budget::OF_EVENTS.len();
+const OVER_BUDGET_FROM: usize = 16 + correlation_loss::LIMITS.len();
 /// Received, filtered, malformed, overflows.
 const BY_SOURCE: usize = 4;
 /// What the memory is called in /proc.
@@ -297,6 +298,19 @@ impl Tally {
         }
     }
 
+    /// Events of all detectors of this run that were over budget: see [`budget::OF_EVENTS`].
+    #[must_use]
+    pub fn over_budget(&self) -> [u64; budget::OF_EVENTS.len()] {
+        std::array::from_fn(|at| self.other(at.saturating_add(OVER_BUDGET_FROM)).load(Ordering::Relaxed))
+    }
+
+    /// The detector alone counts them.
+    pub fn note_over_budget(&self, events: [u64; budget::OF_EVENTS.len()]) {
+        for (at, events) in (OVER_BUDGET_FROM..).zip(events) {
+            self.other(at).store(events, Ordering::Relaxed);
+        }
+    }
+
     /// Adds to what a source has delivered in this run.
     pub fn note_source(&self, more: &SourceCounts) {
         let Some(from) = SOURCES.iter().position(|name| *name == more.source) else { return };
@@ -411,6 +425,7 @@ mod tests {
         waits.iter().zip(5..).for_each(|(word, count)| word.store(count, Ordering::Relaxed));
         HOOKS.iter().for_each(|hook| tally.note_aggregated(*hook, 2));
         tally.note_correlation_limits([9, 10, 11, 12, 13, 14]);
+        tally.note_over_budget([15, 16, 17]);
         assert!(Kind::ALL.iter().all(|kind| tally.events(*kind).load(Ordering::Relaxed) == 1));
         assert_eq!(tally.by_hook(), (vec![1; HOOKS.len()], vec![0; HOOKS.len()]));
         assert_eq!(tally.aggregated(), vec![2; HOOKS.len()]);
@@ -418,6 +433,7 @@ mod tests {
         assert_eq!(others, [1, 3, 4]);
         assert_eq!(waits.map(|word| word.load(Ordering::Relaxed)), [5, 6, 7, 8]);
         assert_eq!(tally.correlation_limits(), [9, 10, 11, 12, 13, 14]);
+        assert_eq!(tally.over_budget(), [15, 16, 17]);
         for (name, count) in SOURCES.iter().zip(20..) {
             let own = |count| SourceCounts {
                 source: (*name).to_owned(),

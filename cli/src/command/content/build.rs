@@ -65,7 +65,7 @@ pub(super) fn run(args: &BuildArgs) -> anyhow::Result<u8> {
 
 /// The policy, or every problem that it has, on lines of their own.
 fn read_policy(path: &Path) -> anyhow::Result<Policy> {
-    watertight_policy::yaml::load(path).map_err(|error| match error {
+    watertight_policy::yaml::load_for_fleet(path).map_err(|error| match error {
         watertight_policy::yaml::LoadError::Refused(refusal) => {
             watertight_host::say!("{}", printable_lines(&refusal.to_string()));
             anyhow::anyhow!("the policy was refused: no pack was written, mend {}", path.display())

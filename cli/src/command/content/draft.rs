@@ -8,7 +8,9 @@ use serde_json::json;
 use watertight_content_pack::Pack;
 use watertight_content_repo::director::{Entry, Plan, PLAN_PATH, PLAN_SIZE_BYTES_MAX};
 use watertight_content_repo::key::public_of;
-use watertight_content_repo::publish::{published_document, Authority, Document, DELEGATED_ROLES, ROOT_ROLES};
+use watertight_content_repo::publish::{
+    keep_apart, published_document, Authority, Document, DELEGATED_ROLES, ROOT_ROLES,
+};
 use watertight_content_repo::release::{ContentId, EngineRange, Release, Ring, Step};
 use watertight_content_repo::time::Moment;
 
@@ -153,6 +155,7 @@ fn roles(args: &RolesArgs) -> anyhow::Result<u8> {
         let threshold = number.parse().with_context(|| format!("--threshold {argument}: no number"))?;
         authorities.entry(role.to_owned()).or_default().threshold = threshold;
     }
+    keep_apart(&authorities)?;
     let expires = args.common.expires();
     for (what, document) in [
         ("root", Document::root(root_version, expires, &authorities)?),

@@ -58,6 +58,9 @@ pub struct FetchArgs {
     /// Wait a part of this time first, each host its own (`10m`): hosts that were started together then don't ask together.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     spread: Option<Duration>,
+    /// Longest that the web server may say nothing, from `1s` to `10m`.
+    #[arg(long, value_name = "TIME", value_parser = wait, default_value = "20s")]
+    wait: Duration,
     #[command(flatten)]
     host: Option<HostArgs>,
     /// State folder of the run, if it was given one: what was recalled goes into its quarantine, and its `status` says how fresh the
@@ -67,6 +70,12 @@ pub struct FetchArgs {
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,
+}
+
+fn wait(text: &str) -> Result<Duration, String> {
+    let wait = duration(text)?;
+    let is_wait = (Duration::from_secs(1)..=Duration::from_secs(600)).contains(&wait);
+    is_wait.then_some(wait).ok_or_else(|| "a wait is from 1s to 10m".to_owned())
 }
 
 /// Who asks the director.
@@ -87,7 +96,7 @@ struct HostArgs {
     engine: Option<u32>,
 }
 
-/// Exit code 0; 3 if the refresh failed and what was trusted before still is good, a pack could not be had, the plan is refused, or what
+/// Exit code 0; 3 if the refresh failed and what was trusted before still is good, a pack could not be had, the plan or what it wants of this host is refused, or what
 /// was recalled can't be kept out of the slots; 4 if a name has no pack. An error (1), after the answer, where nothing may be trusted
 /// now: it has expired, or never was.
 pub(super) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
@@ -219,7 +228,10 @@ impl Fetch<'_> {
 fn leave_word(args: &FetchArgs, now: Moment, found: &Answer) {
     let slots = slots_of(args.recall_in.as_deref());
     let Some(folder) = slots.parent().filter(|folder| args.recall_in.is_some() || folder.is_dir()) else { return };
-    let heard = Heard::new(&args.from, now, found.freshness, found.refresh_failed.as_deref());
+    let failed = found.not_taken_out.as_ref().map(|why| format!("what was recalled is not kept out: {why}"));
+    let failed = failed.or_else(|| found.refresh_failed.clone());
+    let heard =
+        Heard::new(&args.from, now, found.freshness, failed.as_deref()).with_recall(found.not_taken_out.is_none());
     if let Err(error) = heard.leave(folder) {
         watertight_host::say!("watertight: `status` is not told: {}", printable(&format!("{error:#}")));
     }

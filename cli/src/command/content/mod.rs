@@ -22,13 +22,13 @@ mod verify;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{bail, Context as _};
 use serde::Serialize;
 use watertight_content_repo::publish::Document;
-use watertight_content_repo::store::{Folder, Store};
+use watertight_content_repo::regular;
+use watertight_content_repo::store::Store;
 use watertight_host::say::not_written;
 
 /// Exit codes as everywhere in this command.
@@ -122,11 +122,7 @@ fn answer(form: Form, json: &impl Serialize, text: &str) -> anyhow::Result<()> {
 
 /// A file's bytes, if they are not too many. What is no file is not waited for: a pipe may never say anything.
 fn read_file(path: &Path, size_bytes_max: u64) -> anyhow::Result<Vec<u8>> {
-    let place = || path.display().to_string();
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(place)?;
-    if !file.metadata().with_context(place)?.is_file() {
-        bail!("{}: this is no regular file: copy what is in it to one", path.display());
-    }
+    let file = regular::open(path).with_context(|| path.display().to_string())?;
     read_open(file, path, size_bytes_max)
 }
 
@@ -165,7 +161,7 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         return written.with_context(|| format!("writing to {}", path.display()));
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(Store::new(Folder::unlocked(parent)?).put(name, bytes)?)
+    Ok(Store::shared(parent)?.put(name, bytes)?)
 }
 
 /// Refuses to take the place of a file.

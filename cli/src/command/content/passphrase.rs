@@ -3,15 +3,19 @@
 
 use std::fs::File;
 use std::io::{Read, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context as _};
-use rustix::process::{getpid, kill_process, Signal};
+use rustix::process::{geteuid, getpid, kill_process, Signal};
 use rustix::termios::{tcgetattr, tcsetattr, LocalModes, OptionalActions, Termios};
-use watertight_content_repo::key::SigningKey;
+use watertight_content_repo::key::{SigningKey, KEY_FILE_SIZE_BYTES_MAX};
 
 /// A passphrase with its end of line.
 const SIZE_BYTES_MAX: u64 = 4096;
+
+/// Bits that let the group or everybody do something with a file.
+const OTHERS: u32 = 0o077;
 
 /// How keys are opened.
 #[derive(Debug, clap::Args)]
@@ -90,10 +94,23 @@ impl Passphrases {
     /// # Errors
     /// It is none, or the passphrase does not open it.
     pub fn open_key(&mut self, path: &Path) -> anyhow::Result<SigningKey> {
-        let text = super::read_text(path)?;
+        refuse_exposed(path)?;
+        let text = super::read_file(path, KEY_FILE_SIZE_BYTES_MAX)?;
+        let text = String::from_utf8(text).with_context(|| format!("{}: no text", path.display()))?;
         let passphrase = self.next(path)?;
         SigningKey::open(&text, &passphrase).with_context(|| path.display().to_string())
     }
+}
+
+/// As ssh: a key file of ours that others may read is theirs to try passphrases on.
+fn refuse_exposed(path: &Path) -> anyhow::Result<()> {
+    let Ok(found) = std::fs::metadata(path) else { return Ok(()) }; // whoever opens it says why
+    let mode = found.mode() & 0o7777;
+    if found.is_file() && found.uid() == geteuid().as_raw() && mode & OTHERS != 0 {
+        let path = path.display();
+        bail!("{path} may be read by others (mode {mode:04o}), who could try passphrases on it: `chmod 600 {path}`");
+    }
+    Ok(())
 }
 
 fn read(file: impl Read) -> anyhow::Result<String> {

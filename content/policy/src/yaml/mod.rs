@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use problem::{Problem, Refusal};
 
+use crate::by_name::{vital_by_name, StopsByName};
 use crate::Policy;
 
 /// Largest file read: 4,096 rules of 256 bytes, which is twice what they need.
@@ -48,6 +49,18 @@ pub enum LoadError {
 /// # Errors
 /// The file can't be read, is too large, or has problems: then all of them are told.
 pub fn load(path: &Path) -> Result<Policy, LoadError> {
+    parse(&path.to_string_lossy(), &read(path)?).map_err(LoadError::Refused)
+}
+
+/// Reads a policy that is for a fleet: it may name nothing that machines are started and mended with.
+///
+/// # Errors
+/// As [`load`], or rules would stop such things: then all of them are told.
+pub fn load_for_fleet(path: &Path) -> Result<Policy, LoadError> {
+    parse_for_fleet(&path.to_string_lossy(), &read(path)?).map_err(LoadError::Refused)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |cause| LoadError::Io { path: path.to_owned(), cause };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
@@ -55,7 +68,7 @@ pub fn load(path: &Path) -> Result<Policy, LoadError> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(LoadError::TooLarge { path: path.to_owned() });
     }
-    parse(&path.to_string_lossy(), &bytes).map_err(LoadError::Refused)
+    Ok(bytes)
 }
 
 /// Reads a policy from memory; `file` names it in problems.
@@ -75,6 +88,28 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Policy, Box<Refusal>> {
         Some(policy) if problems.is_empty() => Ok(policy),
         _ => Err(Box::new(problems.refusal(file, bytes))),
     }
+}
+
+/// As [`parse`], of a policy for a fleet.
+///
+/// # Errors
+/// Every problem that it has.
+pub fn parse_for_fleet(file: &str, bytes: &[u8]) -> Result<Policy, Box<Refusal>> {
+    let policy = parse(file, bytes)?;
+    let mut problems = problem::Problems::default();
+    // It was text, and had a rule at each of these positions.
+    let root = std::str::from_utf8(bytes).ok().and_then(|text| tree::read(text, &mut problem::Problems::default()));
+    for (at, StopsByName { rule, what, why }) in vital_by_name(&policy) {
+        problems.in_rule(Some(rule));
+        let place = root.as_ref().and_then(|root| rules::place_of_match(root, at)).unwrap_or(problem::START);
+        let mend =
+            "take the rule out, or narrow what it matches; a machine's owner may deny more by a policy of its own";
+        problems.add(place, format!("this would stop {what}: {why}"), "too much for a fleet", mend);
+    }
+    if problems.is_empty() {
+        return Ok(policy);
+    }
+    Err(Box::new(problems.refusal(file, bytes)))
 }
 
 const UTF8: &str = "save the file as UTF-8; a path with other bytes can't be named, name its folder with under";

@@ -18,6 +18,9 @@ pub(super) struct Place {
     pub(super) width: usize,
 }
 
+/// Where a file begins.
+pub(super) const START: Place = Place { line: 1, column: 1, width: 1 };
+
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {

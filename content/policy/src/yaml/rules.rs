@@ -92,6 +92,20 @@ fn rule(at: usize, node: &Node, line_of_id: &mut HashMap<String, usize>, problem
     Some(Rule { id: id?, action: action?, on: on?, target: target?, mode: mode? })
 }
 
+/// Where the rule at this position says what it matches.
+pub(super) fn place_of_match(root: &Node, at: usize) -> Option<Place> {
+    let value = |node: &'_ Node, key: &str| match &node.content {
+        Content::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.clone()),
+        _ => None,
+    };
+    let Content::List(rules) = value(root, "rules")?.content else { return None };
+    let found = value(rules.get(at)?, "match")?;
+    match &found.content {
+        Content::Map(entries) => entries.first().map(|entry| entry.value.place),
+        _ => Some(found.place),
+    }
+}
+
 /// What a person finds the rule by: its id where it has one.
 fn name_in_problems(at: usize, node: &Node) -> String {
     let id = match &node.content {

@@ -254,6 +254,25 @@ fn what_is_not_yaml_or_not_text_is_refused_with_a_place() {
     assert_eq!((bytes.problems[0].line, bytes.problems[0].column), (2, 8));
 }
 
+#[test]
+fn what_a_fleet_could_not_be_started_or_mended_with_is_told_of_every_rule_at_its_place() {
+    let text = "version: 1\nrules:\n\
+        - { id: a, action: deny, on: exec, match: { file: /sbin/init }, mode: enforce }\n\
+        - { id: b, action: deny, on: exec, match: { under: /opt }, mode: enforce }\n\
+        - id: c\n  action: deny\n  on: exec\n  match: { under: /etc }\n  mode: enforce\n\
+        - { id: d, action: deny, on: exec, match: { under: /usr }, mode: audit }\n";
+    assert_eq!(parse("p", text.as_bytes()).expect("a machine is asked itself").rules.len(), 4);
+    let refused = parse_for_fleet("p", text.as_bytes()).expect_err("two of them");
+    let told = |at: usize| {
+        let Problem { line, column, width, rule, .. } = &refused.problems[at];
+        (*line, *column, *width, rule.as_deref())
+    };
+    assert_eq!((told(0), told(1)), ((3, 51, 10, Some("a")), (8, 19, 4, Some("c"))), "{refused}");
+    assert!(refused.problems.len() == 2 && refused.problems[1].what.contains("would stop /etc: "), "{refused}");
+    let audited = text.replace("enforce", "audit");
+    assert_eq!(parse_for_fleet("p", audited.as_bytes()).expect("it stops nothing").rules.len(), 4);
+}
+
 fn many_rules(count: usize) -> String {
     let rule = |at| format!("  - {{ id: r{at}, action: deny, on: exec, match: {{ file: /x{at} }}, mode: audit }}\n");
     format!("version: 1\nrules:\n{}", (0..count).map(rule).collect::<String>())

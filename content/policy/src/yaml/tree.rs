@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::problem::{quoted, Place, Problems};
+use super::problem::{quoted, Place, Problems, START};
 
 /// Deepest nesting. A policy needs five: file, rules, rule, match or on, item.
 const DEPTH_MAX: usize = 16;
@@ -85,9 +85,8 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
             return None;
         }
     }
-    let start = Place { line: 1, column: 1, width: 1 };
     if reader.documents == 0 {
-        problems.add(start, "the file is empty", "no policy here", "begin with `version: 1` and `rules: []`");
+        problems.add(START, "the file is empty", "no policy here", "begin with `version: 1` and `rules: []`");
         return None;
     }
     reader.root

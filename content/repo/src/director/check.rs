@@ -164,6 +164,16 @@ impl Verdict {
         });
         run.collect()
     }
+
+    /// Whether the plan asks for something of this host that can't be right. What the director recalled itself is held back as it asked.
+    #[must_use]
+    pub fn has_refusal(&self) -> bool {
+        let is_refused = |decision: &Decision| match decision {
+            Decision::Refused(refusal) => !matches!(refusal, Refusal::Recalled { .. }),
+            Decision::Run { .. } => false,
+        };
+        !self.refused.is_empty() || self.decisions.values().any(is_refused)
+    }
 }
 
 impl fmt::Display for Verdict {

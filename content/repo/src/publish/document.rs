@@ -56,12 +56,28 @@ pub enum DocumentError {
         threshold: u32,
     },
     /// The key may not sign this.
-    #[error("key {key} is none of those that may sign this {kind}")]
+    #[error(
+        "key {key} is none of those that may sign this {kind}: sign with one of them, or draft roles that name this one (an old root's key \
+         signs a new root by --old-root-key)"
+    )]
     ForeignKey {
         /// The key's id.
         key: String,
         /// The document's type.
         kind: String,
+    },
+    /// One key that is to lie in a drawer and to be at hand.
+    #[error(
+        "role {offline}, which stays offline, and role {online} have the key {key} in common: whoever takes the server could sign what may \
+         run; make another one with `watertight content keys new`"
+    )]
+    OfflineKeyOnline {
+        /// The role of people.
+        offline: String,
+        /// The role of a server.
+        online: String,
+        /// The key's id.
+        key: String,
     },
     /// What is said of a pack is wrong.
     #[error(transparent)]
@@ -87,6 +103,30 @@ impl Authority {
             Err(DocumentError::Threshold { role: role.into(), keys: keys.len(), threshold: self.threshold })
         }
     }
+}
+
+/// Roles whose keys people have, and those whose keys servers have.
+const OFFLINE_AND_ONLINE: [[&str; 3]; 2] =
+    [["root", "targets", CONTENT_ROLE], [DIRECTOR_ROLE, "snapshot", "timestamp"]];
+
+/// Refuses roles that one key would have both offline and online: who may sign what runs and who chooses among it would be one.
+///
+/// # Errors
+/// The first two such roles.
+pub fn keep_apart(authorities: &BTreeMap<String, Authority>) -> Result<(), DocumentError> {
+    let [offline, online] = OFFLINE_AND_ONLINE.map(|roles| {
+        let keys = |role: &str| authorities.get(role).map(|authority| authority.keys.clone()).unwrap_or_default();
+        roles
+            .into_iter()
+            .flat_map(move |role| keys(role).into_iter().map(move |key| (key.id(), role)))
+            .collect::<Vec<_>>()
+    });
+    let shared = offline.iter().find_map(|(key, offline)| {
+        let (_, online) = online.iter().find(|(other, _)| other == key)?;
+        let (offline, online) = ((*offline).to_owned(), (*online).to_owned());
+        Some(DocumentError::OfflineKeyOnline { offline, online, key: key.clone() })
+    });
+    shared.map_or(Ok(()), Err)
 }
 
 /// The roles that a root names.
@@ -253,6 +293,16 @@ impl Document {
     #[must_use]
     pub fn kind(&self) -> &str {
         self.signed.get("_type").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Whose document it is: its kind, but of delegated roles by what they name. `None` where it names nothing.
+    #[must_use]
+    pub fn role(&self) -> Option<&str> {
+        if self.kind() != "targets" || self.signed.get("delegations").is_some() {
+            return Some(self.kind());
+        }
+        let first = self.signed.get("targets").and_then(Value::as_object)?.keys().next()?;
+        DELEGATED_ROLES.into_iter().find(|role| first.split('/').next() == Some(role))
     }
 
     /// Its version.

@@ -4,6 +4,6 @@ mod document;
 mod error;
 mod folder;
 
-pub use document::{Authority, Document, DocumentError, DELEGATED_ROLES, ROOT_ROLES};
+pub use document::{keep_apart, Authority, Document, DocumentError, DELEGATED_ROLES, ROOT_ROLES};
 pub use error::PublishError;
 pub use folder::{publish, published_document, OnlineKeys, Publication, Published};

@@ -1,12 +1,11 @@
 //! A repository in a local folder: `metadata/` and `targets/` below it, as `watertight content publish` writes them.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Source, SourceError, Tree};
 use crate::path::unsafe_reason;
+use crate::regular;
 
 /// Files from a folder.
 #[derive(Debug)]
@@ -56,16 +55,12 @@ impl Source for FolderSource {
         };
         let path = self.folder.join(tree).join(path);
         let place = path.display().to_string();
-        // Not waiting: a pipe put there would else hold the client before it can be told from a file.
-        let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path) {
+        // Whoever can write the folder could have put a pipe or a device there.
+        let file = match regular::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(SourceError::Failed { place, why: error.to_string() }),
         };
-        // Whoever can write the folder could have put a pipe or a device there, which never ends or never begins.
-        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return Err(SourceError::Failed { place, why: "no regular file".into() });
-        }
         let mut bytes = Vec::new();
         match file.take(size_bytes_max.saturating_add(1)).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() as u64 > size_bytes_max => Err(SourceError::TooLarge { place, size_bytes_max }),

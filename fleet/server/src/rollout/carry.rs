@@ -47,9 +47,11 @@ impl Rollouts {
         let mut awake = Awake::new(now_ms());
         while !*stopping.borrow() {
             awake.note(now_ms());
-            if self.moment(server, &awake).await.is_err() {
-                self.heard(); // what the store refused is noted where it is refused; the next moment tries again
+            let moved = self.moment(server, &awake).await;
+            if moved.is_err() {
+                self.heard(); // the next moment tries again
             }
+            self.set_standstill(moved.err().map(|error| format!("rollouts stand still: {error}")).unwrap_or_default());
             let moment = if server.hosts.len() > MANY_HOSTS { MOMENT_OF_MANY } else { MOMENT };
             tokio::select! {
                 () = sleep(moment) => {}

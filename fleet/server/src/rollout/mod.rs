@@ -60,6 +60,8 @@ pub struct Rollouts {
     has_news: AtomicBool,
     /// Why the director's document is not what it should be; empty if it is.
     trouble: Mutex<String>,
+    /// Why rollouts are not carried out; empty if they are.
+    standstill: Mutex<String>,
 }
 
 /// The rollouts, as they were read and moved on.
@@ -99,6 +101,17 @@ impl Rollouts {
 
     fn set_trouble(&self, why: String) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why rollouts are not carried out.
+    #[must_use]
+    pub fn standstill(&self) -> Option<String> {
+        let why = self.standstill.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (!why.is_empty()).then_some(why)
+    }
+
+    fn set_standstill(&self, why: String) {
+        *self.standstill.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// What a person asks of a rollout. `reason` goes into the audit log with `audit`.

@@ -95,7 +95,7 @@ impl Rollouts {
 
     /// What of the rollouts speaks against leaving the fleet alone, each with the mend.
     pub async fn because(&self, server: &Server) -> Vec<String> {
-        let mut because: Vec<String> = self.trouble().into_iter().collect();
+        let mut because: Vec<String> = self.standstill().into_iter().chain(self.trouble()).collect();
         let mut held = self.held.lock().await;
         if let Err(error) = self.read(server, &mut held).await {
             because.push(format!("rollouts can't be read: {error}"));

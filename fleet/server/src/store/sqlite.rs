@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection as _, Row as _, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction};
 
 use super::rows::AuditEntry;
 use super::StoreError;
@@ -130,10 +130,7 @@ impl SqliteStore {
         let pool = |count| {
             SqlitePoolOptions::new().max_connections(count).min_connections(1).idle_timeout(None).max_lifetime(None)
         };
-        // A disk that is full ends a change by itself. The connection then takes itself for within one still, and would refuse every
-        // other for as long as it lives: another takes its place.
-        let writer = pool(1).before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }));
-        let writer = writer.connect_with(options.clone()).await.map_err(failed)?;
+        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
         let readers = pool(READERS).connect_lazy_with(options);
         Ok(Self { writer, readers, reads: AtomicU64::new(0), changes: AtomicU64::new(0) })
     }
@@ -150,7 +147,16 @@ impl SqliteStore {
 
     /// A change: the whole of it or nothing.
     async fn change(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.to_write().begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+        let begin = || self.to_write().begin_with("BEGIN IMMEDIATE");
+        match begin().await {
+            // SQLite ends a change by itself when the disk is full, and the connection goes on counting it as begun: for good.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let spoilt = self.writer.acquire().await.map_err(failed)?;
+                let _ = spoilt.close().await; // what it says changes nothing: another takes its place
+                begin().await.map_err(failed)
+            }
+            begun => begun.map_err(failed),
+        }
     }
 
     /// What questions go to, counted.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 use watertight_event::{Event, Kind};
 
-use super::super::ladder::Active;
+use super::super::ladder::{Active, Limits};
 use super::Crew;
 use crate::actions::InForce;
 use crate::output::{content, no_content, sensor_event};
@@ -44,7 +44,8 @@ impl Crew<'_> {
             self.tell(vec![event])?;
             return self.offer_policy();
         }
-        if std::mem::replace(&mut self.limits, self.tally.correlation_limits()) != self.limits {
+        let limits = self.counted_limits();
+        if std::mem::replace(&mut self.limits, limits) != self.limits {
             self.leave_word();
         }
         let Some(next) = self.next.take() else {
@@ -93,9 +94,14 @@ impl Crew<'_> {
         Ok(())
     }
 
+    /// What `status` is told of the run.
+    fn counted_limits(&self) -> Limits {
+        (self.tally.correlation_limits(), self.tally.over_budget())
+    }
+
     /// For `status`; without it that says that it does not know.
     pub(super) fn leave_word(&self) {
-        let _ = self.active.in_force(self.tally.correlation_limits()).leave(&self.ship.options.state);
+        let _ = self.active.in_force(self.counted_limits()).leave(&self.ship.options.state);
     }
 
     /// Says which content is in force, as a line of its own before a detector's first event.

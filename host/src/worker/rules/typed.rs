@@ -1,5 +1,6 @@
 //! A typed event as rules see it: it answers from its own fields, nothing is copied but addresses.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use watertight_engine::{Field as RuleField, Fields, Value as RuleValue};
@@ -14,6 +15,8 @@ pub struct TypedEvent<'e> {
     field_by_slot: &'e [Option<Field>],
     /// Addresses as text; only network events have any.
     addresses: Vec<(Field, String)>,
+    /// Rules have asked for a value of which the sensor had not taken all.
+    is_cut: Cell<bool>,
 }
 
 impl<'e> TypedEvent<'e> {
@@ -23,10 +26,18 @@ impl<'e> TypedEvent<'e> {
             Value::Address(address) => Some((*field, shown(*address))),
             _ => None,
         };
-        Self { event, field_by_slot, addresses: ADDRESSES.iter().filter_map(address).collect() }
+        Self {
+            event,
+            field_by_slot,
+            addresses: ADDRESSES.iter().filter_map(address).collect(),
+            is_cut: Cell::new(false),
+        }
     }
 
     fn values<'s>(&'s self, field: Field, value: &'s Value, each: &mut dyn FnMut(RuleValue<'s>)) {
+        if value.is_truncated() {
+            self.is_cut.set(true);
+        }
         match value {
             Value::Bool(is) => each(RuleValue::Bool(*is)),
             Value::Number(number) => each(RuleValue::Int(i64::try_from(*number).unwrap_or(i64::MAX))),
@@ -54,6 +65,10 @@ impl Fields for TypedEvent<'_> {
         if let Some(value) = self.event.get(*name) {
             self.values(*name, value, each);
         }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.is_cut.get()
     }
 
     fn all<'s>(&'s self, each: &mut dyn FnMut(Option<u16>, &'s str, RuleValue<'s>)) {

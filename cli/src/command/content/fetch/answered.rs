@@ -97,6 +97,7 @@ impl Answer {
     pub(super) fn is_partial(&self) -> bool {
         self.refresh_failed.is_some()
             || self.director_refused.is_some()
+            || self.director.as_ref().is_some_and(Verdict::has_refusal)
             || self.not_taken_out.is_some()
             || self.packs.iter().any(|row| row.failed.is_some())
     }

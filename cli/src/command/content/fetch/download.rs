@@ -1,10 +1,15 @@
 //! `watertight worker download`: gets files from a web server, and reads none of them.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context as _;
-use watertight_content_repo::source::{HttpLimits, HttpSource, Source as _};
+use watertight_content_repo::source::HttpSource;
 use watertight_host::worker::updater::Link;
 
 use super::words::{Reply, Server, Wanted};
+
+/// How often it is told that something comes, so that who waits for the file can tell a slow server from a worker that hangs.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the worker until nothing more is wanted.
 ///
@@ -12,12 +17,19 @@ use super::words::{Reply, Server, Wanted};
 /// It can't be confined, or nobody takes what it got.
 pub fn run(report: i32) -> anyhow::Result<u8> {
     let mut link = Link::inherit(report)?;
-    let (Server { url, has_authorities }, authorities) = link.receive()?.context("there is no task")?;
-    link.confine_with_names(host_of(&url))?;
-    let authorities = has_authorities.then_some(authorities.as_slice());
-    let source = HttpSource::new(&url, authorities, HttpLimits::default())?;
+    let (server, authorities): (Server, Vec<u8>) = link.receive()?.context("there is no task")?;
+    link.confine_with_names(host_of(&server.url))?;
+    let authorities = server.has_authorities.then_some(authorities.as_slice());
+    let source = HttpSource::new(&server.url, authorities, server.limits())?;
     while let Some((wanted, _)) = link.receive::<Wanted>()? {
-        match source.fetch(wanted.tree(), &wanted.path, wanted.size_bytes_max) {
+        let mut told = Instant::now();
+        let mut tell = |bytes| {
+            if told.elapsed() >= TOLD_EVERY {
+                told = Instant::now();
+                let _ = link.send(&Reply::Going { bytes }, &[]); // if nobody listens, the answer will say so
+            }
+        };
+        match source.fetch_telling(wanted.tree(), &wanted.path, wanted.size_bytes_max, &mut tell) {
             Ok(Some(bytes)) => link.send(&Reply::Done, &bytes)?,
             Ok(None) => link.send(&Reply::None, &[])?,
             Err(error) => link.send(&Reply::Failed { why: error.to_string() }, &[])?,

@@ -4,19 +4,18 @@
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use watertight_content_repo::regular;
 use watertight_content_repo::release::ContentId;
 use watertight_content_repo::source::{FolderSource, HttpLimits, HttpSource, Source as _};
-use watertight_content_repo::store::{Folder, Store, StoreError};
+use watertight_content_repo::store::{Store, StoreError};
 use watertight_host::updating::Updater;
 
 use super::super::{read, INPUT_SIZE_BYTES_MAX};
 use super::words::{Reply, Server, Wanted};
 use super::FetchArgs;
 
-/// The head of an answer may take four waits, and each of three redirects too.
-const HEADS_MAX: u64 = 16;
 /// Longest name of a file.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -26,7 +25,7 @@ pub(super) type Answered = (Reply, Vec<u8>);
 /// Where the repository is.
 pub(super) enum Place {
     Folder(FolderSource),
-    Web(Box<Updater>),
+    Web(Box<Updater>, HttpLimits),
 }
 
 impl Place {
@@ -39,10 +38,12 @@ impl Place {
             return Ok(Self::Folder(FolderSource::at(Path::new(&args.from))));
         }
         let authorities = args.ca.as_deref().map(|path| read(path, INPUT_SIZE_BYTES_MAX)).transpose()?;
+        let wait_ms_max = u64::try_from(args.wait.as_millis()).unwrap_or(u64::MAX);
+        let server = Server { url: args.from.clone(), has_authorities: authorities.is_some(), wait_ms_max };
         // Refused here what is no place: the worker would say it later.
-        HttpSource::new(&args.from, authorities.as_deref(), HttpLimits::default())?;
-        let server = Server { url: args.from.clone(), has_authorities: authorities.is_some() };
-        Ok(Self::Web(Box::new(Updater::start("download", &server, &authorities.unwrap_or_default())?)))
+        HttpSource::new(&args.from, authorities.as_deref(), server.limits())?;
+        let worker = Updater::start("download", &server, &authorities.unwrap_or_default())?;
+        Ok(Self::Web(Box::new(worker), server.limits()))
     }
 
     /// A file of it, unread.
@@ -54,19 +55,26 @@ impl Place {
                 Ok(None) => (Reply::None, Vec::new()),
                 Err(error) => failed(error.to_string()),
             },
-            Self::Web(worker) => {
-                let answered = worker.send(wanted, &[]).and_then(|()| worker.receive(longest(wanted.size_bytes_max)));
-                answered.unwrap_or_else(failed)
+            Self::Web(worker, limits) => {
+                let asked = worker.send(wanted, &[]);
+                asked.and_then(|()| answer_of(worker, *limits, wanted.size_bytes_max)).unwrap_or_else(failed)
             }
         }
     }
 }
 
-/// How long a file of this size may take by the limits of who gets it.
-fn longest(size_bytes: u64) -> Duration {
-    let HttpLimits { wait_ms_max, speed_bytes_per_s_min } = HttpLimits::default();
-    let body_s = size_bytes.checked_div(speed_bytes_per_s_min).unwrap_or(size_bytes);
-    Duration::from_secs(body_s).saturating_add(Duration::from_millis(wait_ms_max.saturating_mul(HEADS_MAX)))
+/// The answer of who gets a file. While bytes come, that is told; a worker that says nothing for longer than its own waits hangs, and one
+/// that says so for longer than the least speed allows lies.
+fn answer_of(worker: &mut Updater, limits: HttpLimits, size_bytes_max: u64) -> Result<Answered, String> {
+    let silence = Duration::from_millis(limits.silence_ms_max());
+    let until = Instant::now() + Duration::from_millis(limits.longest_ms(size_bytes_max));
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match worker.receive(silence.min(left))? {
+            (Reply::Going { .. }, _) => {}
+            answered => return Ok(answered),
+        }
+    }
 }
 
 /// What is trusted.
@@ -104,9 +112,13 @@ impl Packs {
 
     /// Whether the pack is there already, by its digest.
     pub(super) fn is_there(&mut self, file: &str, content: ContentId, size_bytes: u64) -> Answered {
-        let present = self.store(file).map(|(store, path)| {
+        let present = self.store(file).and_then(|(store, path)| {
+            // What can't be read is written anew, and so is a link; a pipe or a device is somebody's.
+            if regular::is_taken(&path) {
+                return Err(regular::refused(&path).to_string());
+            }
             let bytes = store.get(file, size_bytes).ok().flatten();
-            bytes.filter(|bytes| ContentId::of(bytes) == content).map(|_| path)
+            Ok(bytes.filter(|bytes| ContentId::of(bytes) == content).map(|_| path))
         });
         match present {
             Ok(Some(path)) => {
@@ -135,7 +147,7 @@ impl Packs {
     fn store(&self, file: &str) -> Result<(Store, PathBuf), String> {
         checked(file)?;
         let folder = self.folder.as_ref().ok_or("no folder was named for packs")?;
-        let store = Store::new(Folder::unlocked(folder).map_err(|error| error.to_string())?);
+        let store = Store::shared(folder).map_err(|error| error.to_string())?;
         Ok((store, folder.join(file)))
     }
 }
@@ -150,7 +162,7 @@ fn told(done: Result<(), String>) -> Answered {
 /// Whether this is the name of one file of ours: it becomes part of a path, and a worker says it.
 fn checked(name: &str) -> Result<(), String> {
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.~%".contains(letter);
-    let is_taken = matches!(name, "." | ".." | ".new" | ".lock"); // the last two are the store's own
+    let is_taken = name.starts_with('.'); // folders, and what is the store's own
     let is_name = !name.is_empty() && name.len() <= NAME_BYTES_MAX && !is_taken && name.chars().all(is_letter);
     is_name.then_some(()).ok_or_else(|| format!("{name:?} is no name of a file"))
 }

@@ -60,12 +60,14 @@ fn update(task: &Task, asker: &Asker, client: &mut Client, found: &mut Answer) -
         Unheard::Plan(error) => error.to_string(),
     });
     found.director_refused = found.director_refused.take().or_else(|| unheard.clone());
+    let mut is_noted = Ok(());
     if let Some(why) = packs.as_ref().err().map(ToString::to_string).or(unheard) {
         found.refresh_failed.get_or_insert(why);
-        client.was_not_whole()?;
+        is_noted = client.was_not_whole();
     }
     stands(asker, client, found);
     let _ = asker.ask(&Ask::KeepOut { recalled: found.recalled.clone() }, &[]); // who is asked tells what becomes of it
+    is_noted?; // not before: what can't be noted must be kept out all the same
     let packs = packs?;
     // Where it is not known what was recalled, nothing is handed out.
     let wanted = if is_known && task.hands_out { wanted(task, &packs, found) } else { Vec::new() };
@@ -172,7 +174,7 @@ impl Asker {
             Ok(Some((Reply::Done, bytes))) => Ok(Some(bytes)),
             Ok(Some((Reply::None, _))) => Ok(None),
             Ok(Some((Reply::Failed { why }, _))) => Err(why),
-            Ok(None) => Err("nobody answers".to_owned()),
+            Ok(Some((Reply::Going { .. }, _)) | None) => Err("nobody answers".to_owned()),
             Err(error) => Err(error.to_string()),
         }
     }

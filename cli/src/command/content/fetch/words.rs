@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use watertight_content_repo::director::Host;
 use watertight_content_repo::release::ContentId;
-use watertight_content_repo::source::Tree;
+use watertight_content_repo::source::{HttpLimits, Tree};
 use watertight_content_repo::time::Moment;
 
 use super::answered::Answer;
@@ -55,6 +55,8 @@ pub(super) enum Reply {
     None,
     /// It could not be done, or had.
     Failed { why: String },
+    /// So many bytes have come of it; more is said.
+    Going { bytes: u64 },
 }
 
 /// What the `download` worker is to do; behind it the authorities, if some were named.
@@ -62,6 +64,14 @@ pub(super) enum Reply {
 pub(super) struct Server {
     pub(super) url: String,
     pub(super) has_authorities: bool,
+    /// How long it may say nothing.
+    pub(super) wait_ms_max: u64,
+}
+
+impl Server {
+    pub(super) fn limits(&self) -> HttpLimits {
+        HttpLimits { wait_ms_max: self.wait_ms_max, ..HttpLimits::default() }
+    }
 }
 
 /// A file of a repository.

@@ -165,7 +165,7 @@ mod tests {
         let mut pixels = vec![0; reader.output_buffer_size().expect("a small picture")];
         let frame = reader.next_frame(&mut pixels).expect("its pixels");
         let count = |colour: [u8; 3]| pixels.chunks_exact(3).filter(|pixel| *pixel == colour).count();
-        assert_eq!((frame.width, frame.height), (crate::picture::WIDTH, crate::picture::HEIGHT));
+        assert_eq!((frame.width, frame.height), (watertight_picture::WIDTH, watertight_picture::HEIGHT));
         // A bar of 40 by 224 pixels, a quarter of it dark.
         assert_eq!((count([0xc9, 0xa2, 0x27]), count([0x8c, 0x2f, 0x1b])), (40 * 168, 40 * 56));
         assert!(count([0, 0, 0]) > 100, "there are words");

@@ -3,7 +3,7 @@
 use watertight_triage::store::Slot;
 
 use super::time;
-use crate::picture::{Picture, Shape, DARK, GREY, HEIGHT, LIGHT, WIDTH};
+use watertight_picture::{Picture, Shape, DARK, GREY, HEIGHT, LIGHT, WIDTH};
 
 /// Room around the bars, for the words.
 const MARGIN: u32 = 48;
@@ -43,7 +43,7 @@ pub(super) fn picture(bars: &[Slot], length: &str) -> Picture {
     for (bar, x, is_at_end) in [(bars.first(), MARGIN, false), (bars.last(), WIDTH - MARGIN, true)] {
         shapes.push(Shape::words(x, bottom + 20, is_at_end, bar.map(|bar| time(bar.at_s)).unwrap_or_default()));
     }
-    Picture { title: "Crashes over time", shapes }
+    Picture { title: "Crashes over time", size: (WIDTH, HEIGHT), shapes }
 }
 
 fn pixels(value: u64) -> u32 {

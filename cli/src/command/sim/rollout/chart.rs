@@ -2,7 +2,7 @@
 
 use super::compare::Compared;
 use super::text::count;
-use crate::picture::{Picture, Shape, DARK, GREY, HEIGHT, LIGHT, WIDTH};
+use watertight_picture::{Picture, Shape, DARK, GREY, HEIGHT, LIGHT, WIDTH};
 
 /// Room for the names.
 const LEFT: u32 = 290;
@@ -44,5 +44,5 @@ pub(super) fn picture(compared: &Compared) -> Picture {
     }
     let title = format!("Of {} hosts: failed (dark) and had the content (light), p95", compared.case.hosts);
     shapes.push(Shape::words(LEFT, TOP - 14, false, title));
-    Picture { title: "What a bad content costs", shapes }
+    Picture { title: "What a bad content costs", size: (WIDTH, HEIGHT), shapes }
 }

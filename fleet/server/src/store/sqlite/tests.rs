@@ -157,3 +157,17 @@ async fn a_disk_without_room_for_the_new_tables_leaves_the_old_ones_whole() {
     let (store, version) = SqliteStore::look_through(&path).await.expect("the same");
     assert_eq!((version, store.hosts().await.expect("hosts").len()), (1, 2));
 }
+
+#[tokio::test]
+async fn a_change_that_the_database_has_ended_by_itself_is_not_the_last_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::create(&dir.path().join("state.db")).await.expect("a store");
+    let mut change = store.change().await.expect("a change");
+    // As SQLite does when the disk is full.
+    sqlx::raw_sql("ROLLBACK").execute(&mut *change).await.expect("ended");
+    drop(change);
+    for _ in 0..2 {
+        store.set_generation(7, "a").await.expect("the next change");
+    }
+    assert_eq!(store.generation().await.expect("kept"), 7);
+}

@@ -12,17 +12,20 @@ use embedded_graphics::primitives::{Primitive as _, PrimitiveStyle, Rectangle};
 use embedded_graphics::text::{Alignment, Text};
 use embedded_graphics::{Drawable as _, Pixel};
 
-use super::{Shape, BLACK, HEIGHT, WHITE, WIDTH};
+use super::{Picture, Shape, BLACK, WHITE};
 
 /// Bytes of a pixel.
 const PIXEL_BYTES: usize = 3;
 
 /// The pixels, row by row.
-struct Canvas(Vec<u8>);
+struct Canvas {
+    size: (u32, u32),
+    pixels: Vec<u8>,
+}
 
 impl OriginDimensions for Canvas {
     fn size(&self) -> Size {
-        Size::new(WIDTH, HEIGHT)
+        Size::new(self.size.0, self.size.1)
     }
 }
 
@@ -31,10 +34,11 @@ impl DrawTarget for Canvas {
     type Error = Infallible;
 
     fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(&mut self, pixels: I) -> Result<(), Infallible> {
+        let width = self.size.0 as usize;
         for Pixel(point, colour) in pixels {
             let (Ok(x), Ok(y)) = (usize::try_from(point.x), usize::try_from(point.y)) else { continue };
-            let at = (y * WIDTH as usize + x) * PIXEL_BYTES;
-            let pixel = self.0.get_mut(at..at + PIXEL_BYTES).filter(|_| x < WIDTH as usize);
+            let at = (y * width + x) * PIXEL_BYTES;
+            let pixel = self.pixels.get_mut(at..at + PIXEL_BYTES).filter(|_| x < width);
             if let (Some(pixel), [_, colour @ ..]) = (pixel, colour.into_storage().to_be_bytes()) {
                 pixel.copy_from_slice(&colour);
             }
@@ -45,16 +49,17 @@ impl DrawTarget for Canvas {
 
 /// # Errors
 /// When the picture can't be encoded, which memory alone could cause.
-pub(super) fn png(shapes: &[Shape]) -> Result<Vec<u8>, png::EncodingError> {
-    let mut canvas = Canvas(vec![0; (WIDTH * HEIGHT) as usize * PIXEL_BYTES]);
+pub(super) fn png(of: &Picture) -> Result<Vec<u8>, png::EncodingError> {
+    let (width, height) = of.size;
+    let mut canvas = Canvas { size: of.size, pixels: vec![0; (width * height) as usize * PIXEL_BYTES] };
     let Ok(()) = canvas.clear(colour(WHITE));
-    for shape in shapes {
+    for shape in &of.shapes {
         let Ok(()) = draw(shape, &mut canvas);
     }
     let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, WIDTH, HEIGHT);
+    let mut encoder = png::Encoder::new(&mut file, width, height);
     encoder.set_color(png::ColorType::Rgb);
-    encoder.write_header()?.write_image_data(&canvas.0)?;
+    encoder.write_header()?.write_image_data(&canvas.pixels)?;
     Ok(file)
 }
 
