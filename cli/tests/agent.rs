@@ -348,3 +348,47 @@ fn an_agent_that_somebody_watches_shows_the_run_and_ends_with_it() {
     assert_eq!(kinds.last().map(|line| &line["kind"]), Some(&"summary".into()));
     assert!(place.dir.path().join("agent/identity.json").exists());
 }
+
+/// Children of a process, by what they were started as.
+fn child(of: u32, words: &str) -> Option<rustix::process::Pid> {
+    std::fs::read_dir("/proc").expect("/proc").find_map(|entry| {
+        let entry = entry.ok()?;
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse::<u32>().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let is_it = parent == of && String::from_utf8_lossy(&line).replace('\0', " ").contains(words);
+        is_it.then(|| rustix::process::Pid::from_raw(pid)).flatten()
+    })
+}
+
+#[test]
+fn an_uplink_or_an_intake_that_is_killed_comes_back_and_the_run_does_not_notice() {
+    let Some(program) = server() else { return };
+    let place = Place::new();
+    let program = place.bring(&program);
+    let (_server, url) = place.serve(&program, "");
+    let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
+    place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
+    let mut agent = place.agent(&url, "");
+    let parent = agent.0.id();
+    let has_run = || {
+        child(parent, " run --with-parent")
+            .and_then(|run| child(run.as_raw_nonzero().get().unsigned_abs(), "worker detector"))
+    };
+    place.wait_for("the detector", || has_run().is_some());
+    let detector = has_run();
+    place.wait_for("a check-in", || place.read("agent/sequence.json").is_some());
+    let sequence = place.read("agent/sequence.json"); // each start sets numbers aside
+    for words in ["agent uplink", "agent intake"] {
+        place.wait_for(words, || child(parent, words).is_some());
+        let before = child(parent, words).expect("it is there");
+        rustix::process::kill_process(before, rustix::process::Signal::KILL).expect("it is the agent's");
+        place.wait_for("another one", || child(parent, words).is_some_and(|now| now != before));
+    }
+    place.wait_for("another check-in", || place.read("agent/sequence.json") != sequence);
+    assert_eq!(has_run(), detector, "sensor and detector went on");
+    let log = place.read("log").unwrap_or_default();
+    assert!(log.contains("the uplink ended") && log.contains("the intake ended"), "{log}");
+    assert_eq!(agent.end(), Some(0));
+}

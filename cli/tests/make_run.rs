@@ -192,7 +192,11 @@ fn one_machine_is_a_whole_fleet_until_ctrl_c_and_goes_on_in_the_next_run() {
     session.wait_for("the rules on this host", is_complete);
     let status = place.rollout(&["status", "-o", "json"]);
     let status: Json = serde_json::from_slice(&status.stdout).expect("JSON");
-    assert_eq!((&status["id"], &status["hosts"]), (&"r1".into(), &1.into()), "{status}");
+    assert_eq!(
+        (&status["id"], &status["hosts"], &status["statistics"]),
+        (&"r1".into(), &1.into(), &"too_few_hosts".into()),
+        "{status}"
+    );
     let identity = place.identity();
 
     let during = tcgetattr(&session.terminal).expect("a terminal");

@@ -10,7 +10,7 @@ use rustls::CertificateError;
 use ureq::tls::{parse_pem, Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
 use ureq::Agent;
 use watertight_fleet_wire::limits::WAIT_S_MAX;
-use watertight_fleet_wire::protocol::{read, to_speak, write, Message};
+use watertight_fleet_wire::protocol::{read, write, Message, Speaks, OURS};
 use watertight_fleet_wire::{Code, Problem, PROTOCOL_HEADER};
 
 /// An answer of the server is smaller: an identity with its certificates is the largest.
@@ -111,6 +111,7 @@ pub struct Exchange {
     url: String,
     /// The newest protocol that the server said it speaks; 0 before its first answer.
     server_newest: AtomicU32,
+    speaks: Speaks,
 }
 
 impl Exchange {
@@ -147,7 +148,13 @@ impl Exchange {
             .tls_config(tls.build())
             .build()
             .new_agent();
-        Ok(Self { agent, url, server_newest: AtomicU32::new(0) })
+        Ok(Self { agent, url, server_newest: AtomicU32::new(0), speaks: OURS })
+    }
+
+    /// The same by an agent that speaks other numbers than this build.
+    #[must_use]
+    pub fn speaking(self, speaks: Speaks) -> Self {
+        Self { speaks, ..self }
     }
 
     /// Sends a message, and reads the answer.
@@ -155,8 +162,7 @@ impl Exchange {
     /// # Errors
     /// See `Failure`.
     pub fn post<Q: Message, A: Message>(&self, path: &str, message: &Q) -> Result<A, Failure> {
-        let protocol = self.protocol();
-        self.post_bytes(protocol, path, "application/json", &write(protocol, message))
+        self.asked(|protocol| self.post_bytes(protocol, path, "application/json", &write(protocol, message)))
     }
 
     /// Sends a batch.
@@ -164,7 +170,7 @@ impl Exchange {
     /// # Errors
     /// See `Failure`.
     pub fn post_batch<A: Message>(&self, path: &str, packed: &[u8]) -> Result<A, Failure> {
-        self.post_bytes(self.protocol(), path, "application/zstd", packed)
+        self.asked(|protocol| self.post_bytes(protocol, path, "application/zstd", packed))
     }
 
     /// Asks, and waits as long as the server holds a doorbell.
@@ -172,11 +178,25 @@ impl Exchange {
     /// # Errors
     /// See `Failure`.
     pub fn wait<A: Message>(&self, path: &str) -> Result<A, Failure> {
-        let (protocol, url) = (self.protocol(), format!("{}{path}", self.url));
         let held = Duration::from_secs(WAIT_S_MAX.saturating_add(WAIT_LONGER_S));
-        let request = self.agent.get(&url).config().timeout_recv_response(Some(held)).build();
-        let answer = request.header(PROTOCOL_HEADER, protocol.to_string()).call();
-        self.answer(protocol, url, answer)
+        self.asked(|protocol| {
+            let url = format!("{}{path}", self.url);
+            let request = self.agent.get(&url).config().timeout_recv_response(Some(held)).build();
+            let answer = request.header(PROTOCOL_HEADER, protocol.to_string()).call();
+            self.answer(protocol, url, answer)
+        })
+    }
+
+    /// Asks, and once more in the server's number where it turned ours away: nothing was done then, and its answer said what it speaks.
+    /// Without that a host could not enrol with a server that is older by one.
+    fn asked<A>(&self, ask: impl Fn(u32) -> Result<A, Failure>) -> Result<A, Failure> {
+        let protocol = self.protocol();
+        match ask(protocol) {
+            Err(refused) if refused.code() == Some(Code::Protocol) && self.protocol() != protocol => {
+                ask(self.protocol())
+            }
+            answered => answered,
+        }
     }
 
     fn post_bytes<A: Message>(&self, protocol: u32, path: &str, kind: &str, body: &[u8]) -> Result<A, Failure> {
@@ -188,7 +208,7 @@ impl Exchange {
     }
 
     fn protocol(&self) -> u32 {
-        to_speak(Some(self.server_newest.load(Relaxed)).filter(|newest| *newest > 0))
+        self.speaks.to_speak(Some(self.server_newest.load(Relaxed)).filter(|newest| *newest > 0))
     }
 
     fn answer<A: Message>(
@@ -214,7 +234,7 @@ impl Exchange {
             return read(protocol, &bytes, ANSWER_BYTES_MAX).map_err(unreadable);
         }
         // A refusal may be of the protocol itself: it is in the server's own.
-        Err(Failure::Refused(read(to_speak(Some(newest)), &bytes, ANSWER_BYTES_MAX).map_err(unreadable)?))
+        Err(Failure::Refused(read(self.speaks.to_speak(Some(newest)), &bytes, ANSWER_BYTES_MAX).map_err(unreadable)?))
     }
 }
 

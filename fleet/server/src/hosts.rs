@@ -32,6 +32,10 @@ const WANTED_JITTER_MS: u64 = 2_000;
 /// Requests a second of one host, and at once: far more than an agent makes, and a small part of what the server can do.
 const HOST_PER_S_MAX: f64 = 100.0;
 const HOST_AT_ONCE_MAX: f64 = 200.0;
+/// Bytes of records of one host that are stored: at once all that an agent's three spools hold, and more than once over; in a day ten times
+/// what an ordinary one has. One that runs wild fills nobody's disk; its spool counts what it drops.
+const RECORDS_AT_ONCE_BYTES_MAX: f64 = 64.0 * 1024.0 * 1024.0;
+const RECORDS_PER_S_BYTES_MAX: f64 = 64.0 * 1024.0 * 1024.0 / 86_400.0;
 
 /// A host, and what is only known since the server runs.
 #[derive(Debug, Default)]
@@ -48,6 +52,7 @@ pub struct Host {
     is_to_write: bool,
     written_ms: u64,
     turns_left: Option<Admission>,
+    records_left: Option<Admission>,
 }
 
 /// A host that is shared by its connections.
@@ -86,6 +91,11 @@ impl Host {
     /// There is none: come again after this time, in milliseconds.
     pub fn take_turn(&mut self, now_ms: u64) -> Result<(), u64> {
         self.turns_left.get_or_insert_with(|| Admission::new(HOST_PER_S_MAX, HOST_AT_ONCE_MAX)).take(now_ms)
+    }
+
+    /// What the host may still deliver: to be asked before a batch, and told of it afterwards.
+    pub fn records_left(&mut self) -> &Admission {
+        self.records_left.get_or_insert_with(|| Admission::new(RECORDS_PER_S_BYTES_MAX, RECORDS_AT_ONCE_BYTES_MAX))
     }
 
     /// Whether the certificate that was shown still counts.

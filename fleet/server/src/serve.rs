@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
@@ -43,6 +44,7 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let router = router(Arc::clone(&server));
     let room = Arc::new(Semaphore::new(server.settings.connections_max));
+    let turns = Arc::new(Semaphore::new(server.settings.handshakes_max));
     let mut stopping = server.stopping();
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
@@ -54,9 +56,10 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig
             tokio::time::sleep(AFTER_REFUSAL).await;
             continue;
         };
-        let (server, acceptor, router) = (Arc::clone(&server), acceptor.clone(), router.clone());
+        let (server, acceptor, router, turns) =
+            (Arc::clone(&server), acceptor.clone(), router.clone(), Arc::clone(&turns));
         tokio::spawn(async move {
-            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, handshake(&acceptor, stream)).await {
+            if let Some(stream) = handshake(&acceptor, stream, &turns).await {
                 connection(&server, stream, address, router).await;
             }
             drop(place);
@@ -64,15 +67,19 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig
     }
     drop(listener);
     let all = u32::try_from(server.settings.connections_max).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(LAST_REQUEST * 2, room.acquire_many(all)).await;
+    let _ = timeout(LAST_REQUEST * 2, room.acquire_many(all)).await;
 }
 
 /// Boxed: by value it would lie four times in the task of each agent that waits.
 type Stream = Box<TlsStream<TcpStream>>;
 
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> std::io::Result<Stream> {
-    stream.set_nodelay(true)?;
-    acceptor.accept(stream).await.map(Box::new)
+/// So many at a time, in their order: when a fleet comes back at once, those that were begun end in time, instead of all of them too late.
+/// Who has not said a word yet keeps nobody from a turn.
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, turns: &Semaphore) -> Option<Stream> {
+    stream.set_nodelay(true).ok()?;
+    timeout(HANDSHAKE, stream.peek(&mut [0])).await.ok()?.ok()?;
+    let _turn = turns.acquire().await.ok()?;
+    timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok().map(Box::new)
 }
 
 async fn connection(server: &Arc<Server>, stream: Stream, address: SocketAddr, router: Router) {
@@ -103,6 +110,6 @@ async fn connection(server: &Arc<Server>, stream: Stream, address: SocketAddr, r
     };
     if is_stopped {
         connection.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(LAST_REQUEST, connection).await;
+        let _ = timeout(LAST_REQUEST, connection).await;
     }
 }

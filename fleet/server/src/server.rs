@@ -34,6 +34,8 @@ pub struct Settings {
     pub enrolments_per_s_max: u32,
     /// Connections at a time.
     pub connections_max: usize,
+    /// TLS handshakes at a time: each costs a fraction of a millisecond of a processor and some memory.
+    pub handshakes_max: usize,
     /// Records are kept so long.
     pub keep_records_ms: u64,
     /// With less room on the disk nothing more is accepted: what is left is for what the fleet needs to go on.
@@ -48,6 +50,7 @@ impl Default for Settings {
             check_ins_per_s_max: 25_000,
             enrolments_per_s_max: 300,
             connections_max: 18_000,
+            handshakes_max: 1_024,
             keep_records_ms: 30 * 24 * 3_600_000,
             free_bytes_min: 64 * 1024 * 1024,
         }

@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::json;
-use support::Fleet;
+use support::{reissued, Fleet};
 use watertight_fleet_agent::folder::Folder;
 use watertight_fleet_agent::identity::IdentityError;
 use watertight_fleet_agent::machine::{boot_id, this_host, Asker, Fetched, Machine};
@@ -208,6 +208,37 @@ fn a_revoked_host_says_so_and_keeps_what_it_has() {
     let refused = service.send();
     assert!(refused.is_ok(), "nothing was spooled: nothing is asked");
     assert_eq!(machine.fetches.len(), looked);
+}
+
+#[test]
+fn a_certificate_is_renewed_at_half_of_its_life_and_also_when_it_has_run_out() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&dir.path().join("fleet"));
+    let state = dir.path().join("agent");
+    let first = service(&options(&fleet, &state, Some(fleet.token(&[]))));
+    let key = std::fs::read_to_string(state.join("host.key")).expect("a key");
+    let key = rcgen::KeyPair::from_pem(&key).expect("a key");
+    let kept = || -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(state.join("identity.json")).expect("an identity")).expect("JSON")
+    };
+    let chain = |kept: &serde_json::Value| kept["certificates_pem"].as_str().expect("a chain").to_owned();
+    let fresh = chain(&kept());
+    // Of its seven days three and a half are over with a day left; with ten minutes less than none it has run out.
+    for ends_in_s in [86_400, -600] {
+        let mut old = kept();
+        old["certificates_pem"] = reissued(&fleet, &chain(&old), &key, ends_in_s).into();
+        std::fs::write(state.join("identity.json"), old.to_string()).expect("written");
+        let mut service = service(&options(&fleet, &state, None));
+        let mut machine = Pretended::default();
+        while chain(&kept()) == chain(&old) {
+            assert!(service.turn(&mut machine).as_secs() <= 900);
+        }
+        assert_ne!(chain(&kept()), fresh);
+        service.turn(&mut machine);
+        let seen = host(&fleet, &service);
+        assert_eq!(seen["id"], first.own().identity.host.as_str(), "the same host, by the new one: {seen}");
+        assert!(seen["cloned_ms"].is_null() && seen["seen"]["state"]["protection"]["level"] == "observe", "{seen}");
+    }
 }
 
 #[test]

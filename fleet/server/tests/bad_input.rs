@@ -7,6 +7,7 @@ use std::io::Write as _;
 use rcgen::KeyPair;
 use serde_json::{json, Value};
 use support::{check_in, csr, enrolment, server, Client, Fleet};
+use watertight_fleet_wire::limits::{BATCH_BYTES_MAX, ENROL_BYTES_MAX, OPERATOR_BYTES_MAX};
 use watertight_fleet_wire::records::{pack, Batch, Body, Crash, Record, Stream};
 
 fn refused(fleet: &Fleet, token: &str) -> (u16, String) {
@@ -82,6 +83,48 @@ fn unknown_fields_large_bodies_and_other_protocols_are_refused_by_name() {
     }
     assert_eq!(client.get("/v1/none").status, 404);
     assert_eq!(client.post("/v1/agent/checkin", &check_in("i", 2)).status, 200, "and the connection goes on");
+}
+
+#[test]
+fn every_body_has_its_limit_and_every_form_its_fields() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let agent = fleet.enrol();
+    let reason = json!({ "reason": "r", "colour": "red" });
+    let key = KeyPair::generate().expect("a key");
+    let mut enrol = enrolment(&fleet.token(&[]), &key);
+    enrol["colour"] = json!("red");
+    let of_agents = [
+        ("/v1/agent/enrol", enrol),
+        ("/v1/agent/renew", json!({ "csr_pem": csr(&key), "colour": "red" })),
+        ("/v1/agent/checkin", {
+            let mut told = check_in("i", 1);
+            told["colour"] = json!("red");
+            told
+        }),
+    ];
+    let of_operators = [
+        ("/v1/enrol-tokens".to_owned(), json!({ "ring": "early", "reason": "r", "colour": "red" })),
+        ("/v1/operator-tokens".to_owned(), json!({ "name": "n", "role": "viewer", "reason": "r", "colour": "red" })),
+        ("/v1/operator-tokens/admin/revoke".to_owned(), reason.clone()),
+        ("/v1/rollouts".to_owned(), json!({ "content": "c", "reason": "r", "colour": "red" })),
+        (format!("/v1/hosts/{}/revoke", agent.host), reason),
+    ];
+    let (host, admin) = (|| fleet.agent(&agent), || fleet.admin());
+    let agents = of_agents.iter().map(|(path, body)| (host(), (*path).to_owned(), body));
+    let operators = of_operators.iter().map(|(path, body)| (admin(), path.clone(), body));
+    for (mut client, path, body) in agents.chain(operators) {
+        let answer = client.post(&path, body);
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("form")), "{path}: {}", answer.text());
+        assert!(answer.text().contains("unknown field `colour`"), "{path}: {}", answer.text());
+        let limit = if path.starts_with("/v1/agent/") { ENROL_BYTES_MAX } else { OPERATOR_BYTES_MAX };
+        let answer = client.post_bytes(&path, &vec![b' '; limit + 1]);
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (413, Some("too_large")), "{path}");
+    }
+    let answer = host().post_bytes("/v1/agent/records", &vec![0; BATCH_BYTES_MAX + 1]);
+    assert_eq!(answer.status, 413, "a batch: {}", answer.text());
+    assert_eq!(fleet.admin().get("/v1/hosts").json().as_array().map(Vec::len), Some(1), "nothing came of it");
+    assert_eq!(host().post("/v1/agent/checkin", &check_in("i", 1)).status, 200, "nor was the host put out");
 }
 
 #[test]
@@ -223,6 +266,14 @@ fn a_state_folder_that_is_damaged_or_in_use_starts_no_server() {
     };
     let mut torn = whole.clone();
     torn[..64].fill(0x5a);
+    damage(&torn);
+    run("backups");
+    // Whole at its head, and cut or overwritten behind it: it is looked through before anything is served from it.
+    damage(&whole[..whole.len() / 2]);
+    run("backups");
+    let mut torn = whole.clone();
+    let middle = torn.len() / 2 / 4096 * 4096;
+    torn[middle..middle + 4096].fill(0x5a);
     damage(&torn);
     run("backups");
     damage(b"");

@@ -4,9 +4,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use rcgen::{Issuer, KeyPair};
+use rcgen::KeyPair;
 use serde_json::{json, Value};
-use support::{check_in, csr, enrolment, now_ms, Agent, Client, Fleet};
+use support::{check_in, csr, enrolment, now_ms, reissued, Agent, Client, Fleet};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
@@ -85,39 +85,12 @@ fn a_certificate_is_renewed_and_the_one_before_ends_when_the_new_one_is_used() {
     assert!(host["cloned_ms"].is_u64(), "two that show different certificates are noticed: {host}");
 }
 
-/// The same host's certificate, as it will be when its time is over.
-fn run_out(fleet: &Fleet, agent: &Agent) -> String {
-    use rustls::pki_types::{pem::PemObject as _, CertificateDer};
-    let ca = fleet.state.join("ca");
-    let read = |name: &str| std::fs::read_to_string(ca.join(name)).expect("the authority");
-    let key = KeyPair::from_pem(&read("intermediate.key")).expect("a key");
-    let issuer = Issuer::from_ca_cert_pem(&read("intermediate.pem"), key).expect("an authority");
-    let leaf = CertificateDer::from_pem_slice(agent.chain_pem.as_bytes()).expect("a certificate");
-    let shown = watertight_server::tls::Shown::read(&leaf).expect("a host's");
-    let serial: Vec<u8> = (0..shown.serial.len() / 2)
-        .map(|i| u8::from_str_radix(&shown.serial[2 * i..2 * i + 2], 16).expect("hex"))
-        .collect();
-    let mut params = rcgen::CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, &agent.host);
-    params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial));
-    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-    let moment = |ago_s: i64| {
-        let now_s = i64::try_from(now_ms() / 1000).expect("a time");
-        time::OffsetDateTime::from_unix_timestamp(now_s - ago_s).expect("a time")
-    };
-    // Within the hour before the authority was made, for which its own certificate is good too.
-    (params.not_before, params.not_after) = (moment(3_000), moment(600));
-    let signed = params.signed_by(&agent.key, &issuer).expect("signed");
-    format!("{}{}", signed.pem(), read("intermediate.pem"))
-}
-
 #[test]
 fn a_certificate_that_has_run_out_gets_the_next_one_and_nothing_else() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(dir.path());
     let agent = fleet.enrol();
-    let chain = run_out(&fleet, &agent);
+    let chain = reissued(&fleet, &agent.chain_pem, &agent.key, -600);
     let mut client = Client::new(fleet.address, &fleet.anchors(), Some((&chain, &agent.key)));
     for answer in [client.post("/v1/agent/checkin", &check_in("i", 1)), client.get("/v1/agent/wait?generation=0")] {
         assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("expired")), "{}", answer.text());

@@ -16,8 +16,37 @@ use serde_json::Value;
 pub const NEWEST: u32 = 1;
 /// The oldest that it still understands: the one before, once there is one.
 pub const OLDEST: u32 = 1;
+/// What this build speaks, as a range.
+pub const OURS: Speaks = Speaks { oldest: OLDEST, newest: NEWEST };
 /// Names the number, in requests and answers.
 pub const PROTOCOL_HEADER: &str = "watertight-protocol";
+
+/// The numbers that a side speaks. Those of this build are [`OURS`]; with others it is tried how the next number comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaks {
+    /// The oldest.
+    pub oldest: u32,
+    /// The newest.
+    pub newest: u32,
+}
+
+impl Speaks {
+    /// The number that a header says.
+    ///
+    /// # Errors
+    /// It is missing, no number, or not spoken.
+    pub fn spoken(self, header: Option<&str>) -> Result<u32, Refused> {
+        let asked = header.unwrap_or("(none)");
+        let number = asked.parse::<u32>().ok().filter(|number| (self.oldest..=self.newest).contains(number));
+        number.ok_or_else(|| Refused::Protocol { asked: asked.chars().take(16).collect() })
+    }
+
+    /// In which number an agent writes to a server whose newest is known, or not yet.
+    #[must_use]
+    pub fn to_speak(self, server_newest: Option<u32>) -> u32 {
+        server_newest.map_or(self.newest, |newest| newest.clamp(self.oldest, self.newest))
+    }
+}
 
 /// A message in JSON.
 pub trait Message: Serialize + DeserializeOwned {
@@ -61,15 +90,7 @@ impl Refused {
 /// # Errors
 /// It is missing, no number, or not spoken.
 pub fn spoken(header: Option<&str>) -> Result<u32, Refused> {
-    let asked = header.unwrap_or("(none)");
-    let number = asked.parse::<u32>().ok().filter(|number| (OLDEST..=NEWEST).contains(number));
-    number.ok_or_else(|| Refused::Protocol { asked: asked.chars().take(16).collect() })
-}
-
-/// In which number an agent writes to a server whose newest is known, or not yet.
-#[must_use]
-pub fn to_speak(server_newest: Option<u32>) -> u32 {
-    server_newest.map_or(NEWEST, |newest| newest.clamp(OLDEST, NEWEST))
+    OURS.spoken(header)
 }
 
 /// Reads a message that is written in a protocol.
@@ -155,7 +176,10 @@ mod tests {
         for bad in [None, Some(""), Some("0"), Some("2"), Some("one"), Some("99999999999999")] {
             assert!(matches!(spoken(bad), Err(Refused::Protocol { .. })), "{bad:?}");
         }
-        assert_eq!([to_speak(None), to_speak(Some(1)), to_speak(Some(9))], [NEWEST, 1, NEWEST]);
+        let next = Speaks { oldest: 1, newest: 2 };
+        assert_eq!([next.to_speak(None), next.to_speak(Some(1)), next.to_speak(Some(9))], [2, 1, 2]);
+        assert_eq!(OURS.to_speak(Some(9)), NEWEST);
+        assert_eq!((next.spoken(Some("2")), next.spoken(Some("1"))), (Ok(2), Ok(1)));
     }
 
     #[test]

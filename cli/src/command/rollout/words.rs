@@ -6,6 +6,9 @@ use serde_json::Value;
 use watertight_content_repo::time::Moment;
 use watertight_host::printable::printable;
 
+/// Of a plan and of a rollout.
+const TOO_FEW: &str = "too few hosts for statistics: the breaker on each host decides\n";
+
 fn text(value: &Value, name: &str) -> String {
     printable(value.get(name).and_then(Value::as_str).unwrap_or_default())
 }
@@ -29,7 +32,7 @@ pub(super) fn plan(plan: &Value) -> String {
         number(plan, "seconds")
     );
     match text(plan, "statistics").as_str() {
-        "too_few_hosts" => words.push_str("too few hosts for statistics: the breaker on each host decides\n"),
+        "too_few_hosts" => words.push_str(TOO_FEW),
         "no_holdback" => {
             words.push_str("too few hosts to hold any back: after the last stage there is nobody to compare with\n")
         }
@@ -134,6 +137,9 @@ pub(super) fn line(status: &Value) -> String {
 /// The same with what was decided.
 pub(super) fn status(status: &Value) -> String {
     let mut words = line(status);
+    if text(status, "statistics") == "too_few_hosts" {
+        let _ = write!(words, "  {TOO_FEW}");
+    }
     for row in list(status, "decisions") {
         let Some(decision) = row.get("decision") else { continue };
         let _ = writeln!(

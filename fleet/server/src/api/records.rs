@@ -26,7 +26,11 @@ pub(super) async fn take(
     sent: Body,
 ) -> Result<Response, Refusal> {
     let protocol = spoken(&headers)?;
-    let (_, shown) = admit(&server, &peer, false).await?;
+    let (cell, shown) = admit(&server, &peer, false).await?;
+    let quota = cell.lock().records_left().look(now_ms());
+    quota.map_err(|wait_ms| {
+        Refusal::later(Code::Busy, "this host delivers more than one may: come again later", wait_ms)
+    })?;
     if let Some(why) = server.refusing() {
         return Err(Refusal::later(Code::NotDurable, why, 15_000 + random_part_ms(15_000)));
     }
@@ -42,6 +46,8 @@ pub(super) async fn take(
     let batch = batch.map_err(|error| Refusal::new(Code::Internal, error.to_string()))??;
     let acknowledged = batch.records.last().map_or(0, |record| record.sequence);
     let new = server.noted(server.store.put_records(&shown.host, now_ms(), &batch).await)?;
+    // Of what was there already too: it has cost the same.
+    cell.lock().records_left().spend(batch.size_bytes() as f64, now_ms());
     server.rollouts.heard();
     Ok(json(protocol, &RecordsAnswer { acknowledged, new }))
 }

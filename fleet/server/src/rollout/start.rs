@@ -91,16 +91,20 @@ pub struct PlannedStage {
     pub named: Vec<String>,
 }
 
+/// How much the gate can tell, as answers name it.
+pub(super) const fn statistics_name(statistics: Statistics) -> &'static str {
+    match statistics {
+        Statistics::Full => "full",
+        Statistics::NoHoldback => "no_holdback",
+        Statistics::TooFewHosts => "too_few_hosts",
+    }
+}
+
 impl PlanAnswer {
     fn of(spec: &Spec, left_out: Vec<LeftOut>) -> Self {
         let plan = &spec.plan;
         let share =
             u128::from(plan.hosts) * u128::from(plan.holdback_from) / u128::from(watertight_fleet::plan::BUCKETS);
-        let statistics = match plan.statistics {
-            Statistics::Full => "full",
-            Statistics::NoHoldback => "no_holdback",
-            Statistics::TooFewHosts => "too_few_hosts",
-        };
         let (opens_ms, now_ms) = (spec.opens_ms(), now_ms());
         let stage = |(stage, opens_ms): (&watertight_fleet::plan::Stage, &u64)| PlannedStage {
             number: stage.number,
@@ -118,7 +122,7 @@ impl PlanAnswer {
             version: spec.version,
             hosts: plan.hosts,
             held_back: plan.hosts.saturating_sub(u64::try_from(share).unwrap_or(plan.hosts)),
-            statistics: statistics.to_owned(),
+            statistics: statistics_name(plan.statistics).to_owned(),
             left_out,
             seconds: (plan.policy.lane.stage_ms() / 1000).saturating_mul(stages.len() as u64),
             stages,

@@ -6,6 +6,7 @@ use watertight_content_repo::time::Moment;
 use watertight_fleet::rollout::{Place, State};
 
 use super::live::Live;
+use super::start::statistics_name;
 use super::{live_of, Held, RolloutError, Rollouts};
 use crate::server::Server;
 
@@ -39,6 +40,9 @@ pub struct RolloutAnswer {
     pub version: u64,
     /// Hosts that it is for.
     pub hosts: u64,
+    /// `full`, `no_holdback` or `too_few_hosts`: how much the gate can tell.
+    #[serde(default)]
+    pub statistics: String,
     /// Hosts that reported after the watch that they run it.
     pub healthy: u64,
     /// Hosts that have it now, as far as they have said.
@@ -195,6 +199,7 @@ fn answer(live: &Live) -> RolloutAnswer {
         name: spec.name.clone(),
         version: spec.version,
         hosts: counts.hosts,
+        statistics: statistics_name(spec.plan.statistics).to_owned(),
         healthy: counts.healthy,
         has: counts.has,
         started_ms: live.started_ms,

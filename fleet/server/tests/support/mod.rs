@@ -24,6 +24,9 @@ pub struct Fleet {
     child: Child,
     pub address: SocketAddr,
     pub state: PathBuf,
+    /// The program and its folder, as they were named.
+    program: Vec<String>,
+    named: PathBuf,
 }
 
 impl Fleet {
@@ -33,9 +36,16 @@ impl Fleet {
     }
 
     pub fn start_with(state: &Path, options: &[&str]) -> Self {
-        let mut child = Command::new(BINARY)
+        Self::start_by(&[], state, state, options)
+    }
+
+    /// The same by another program, with a folder that this process knows by another path.
+    pub fn start_by(by: &[String], named: &Path, state: &Path, options: &[&str]) -> Self {
+        let program = [by, &[BINARY.to_owned()]].concat();
+        let mut child = Command::new(&program[0])
+            .args(&program[1..])
             .args(["run", "--listen", "127.0.0.1:0", "--state"])
-            .arg(state)
+            .arg(named)
             .args(options)
             .stdout(Stdio::piped())
             .spawn()
@@ -46,7 +56,7 @@ impl Fleet {
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
         assert_eq!(ready["ready"], true);
         let address = ready["listen"].as_str().expect("an address").parse().expect("an address");
-        Self { child, address, state: state.to_owned() }
+        Self { child, address, state: state.to_owned(), program, named: named.to_owned() }
     }
 
     /// `kill -9`.
@@ -68,7 +78,9 @@ impl Fleet {
     }
 
     pub fn token(&self, options: &[&str]) -> String {
-        let done = server(&["token", "--ring", "early", "--state"], &self.state, options);
+        let mut command = Command::new(&self.program[0]);
+        command.args(&self.program[1..]).args(["token", "--ring", "early", "--state"]).arg(&self.named).args(options);
+        let done = command.output().expect("the server's command");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).expect("text").trim().to_owned()
     }
@@ -144,6 +156,32 @@ pub fn enrolment(token: &str, key: &KeyPair) -> Value {
         "workload": "web"
     });
     json!({ "token": token, "csr_pem": csr(key), "host": host })
+}
+
+/// A host's certificate with another end, so many seconds from now. It begins within the hour before the authority was made, for which the
+/// authority's own certificate is good too.
+pub fn reissued(fleet: &Fleet, chain_pem: &str, key: &KeyPair, ends_in_s: i64) -> String {
+    let ca = fleet.state.join("ca");
+    let read = |name: &str| std::fs::read_to_string(ca.join(name)).expect("the authority");
+    let own = KeyPair::from_pem(&read("intermediate.key")).expect("a key");
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("intermediate.pem"), own).expect("an authority");
+    let leaf = CertificateDer::from_pem_slice(chain_pem.as_bytes()).expect("a certificate");
+    let shown = watertight_server::tls::Shown::read(&leaf).expect("a host's");
+    let serial: Vec<u8> = (0..shown.serial.len() / 2)
+        .map(|i| u8::from_str_radix(&shown.serial[2 * i..2 * i + 2], 16).expect("hex"))
+        .collect();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, &shown.host);
+    params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial));
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let moment = |in_s: i64| {
+        let now_s = i64::try_from(now_ms() / 1000).expect("a time");
+        time::OffsetDateTime::from_unix_timestamp(now_s + in_s).expect("a time")
+    };
+    (params.not_before, params.not_after) = (moment(-3_000), moment(ends_in_s));
+    let signed = params.signed_by(key, &issuer).expect("signed");
+    format!("{}{}", signed.pem(), read("intermediate.pem"))
 }
 
 pub fn check_in(instance: &str, sequence: u64) -> Value {

@@ -171,6 +171,12 @@ pub struct RecordsAnswer {
 impl crate::protocol::Message for RecordsAnswer {}
 
 impl Batch {
+    /// What it is without the frame.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.encoded_len()
+    }
+
     /// Reads a batch that is written in a protocol.
     ///
     /// # Errors

@@ -25,10 +25,11 @@ pub(super) fn table(page: &mut String, rollouts: &[RolloutAnswer]) {
             "complete" | "open" => "good",
             _ => "gone",
         };
+        let few = if row.statistics == "too_few_hosts" { "; too few hosts for statistics" } else { "" };
         let _ = writeln!(
             page,
             "<tr class=\"{class}\"><td>{}</td><td>{}</td><td>{} version {} ({})</td><td>{}</td><td>{} of {}</td><td>{}</td><td>{}</td>\
-             <td>{}</td><td>{}</td><td>{}</td></tr>",
+             <td>{}</td><td>{}</td><td>{}{few}</td></tr>",
             escaped(&row.state),
             escaped(&row.id),
             escaped(&row.name),
@@ -45,4 +46,24 @@ pub(super) fn table(page: &mut String, rollouts: &[RolloutAnswer]) {
         );
     }
     page.push_str("</table>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_that_is_too_small_for_statistics_is_told_so() {
+        let shown = |statistics: &str| {
+            let row = serde_json::json!({
+                "id": "r1", "state": "complete", "stage": 1, "stages": 1, "exposed": 1, "failed": 0, "why": "all is well", "content": "c",
+                "name": "linux", "version": 1, "hosts": 1, "statistics": statistics, "healthy": 1, "has": 1, "started_ms": 1
+            });
+            let mut page = String::new();
+            table(&mut page, &[serde_json::from_value(row).expect("an answer")]);
+            page
+        };
+        assert!(shown("too_few_hosts").contains("all is well; too few hosts for statistics"));
+        assert!(!shown("full").contains("too few"));
+    }
 }
