@@ -30,6 +30,8 @@ const ACTED: &str = "acted.json";
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// How often the spool is looked at.
 const SPOOL_EVERY: Duration = Duration::from_secs(1);
+/// A server holds the doorbell for minutes before it says that there is no news.
+const NO_NEWS_MIN: Duration = Duration::from_secs(5);
 /// Crashes first: they are few, and the gate waits for them.
 const STREAMS: [Stream; 3] = [Stream::Crash, Stream::Health, Stream::Alert];
 
@@ -339,7 +341,12 @@ fn doorbell(shared: &Shared, ring: &Sender<()>) {
             std::thread::sleep(SPOOL_EVERY); // no check-in went through yet
             continue;
         }
+        let asked = Instant::now();
         match shared.exchange().wait::<WaitAnswer>(&format!("/v1/agent/wait?generation={heard}")) {
+            // A server that says at once that there is no news, or something between that does, is not asked again and again.
+            Ok(answer) if answer.generation == heard && asked.elapsed() < NO_NEWS_MIN => {
+                std::thread::sleep(back_off.failed(None));
+            }
             Ok(answer) => {
                 back_off.succeeded();
                 if answer.generation != heard {

@@ -15,9 +15,7 @@ use crate::timeline::Run;
 /// A year.
 const YEAR_S: i64 = 365 * 24 * 3_600;
 /// How long something is away or wrong.
-const AWAY: Duration = Duration::from_secs(8);
-/// Until hosts of which nothing is heard are silent for the gate: 30 s after the check-in that they promised.
-const SILENCE: Duration = Duration::from_secs(36);
+const AWAY: Duration = Duration::from_secs(6);
 
 /// Something that is done to the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -26,7 +24,7 @@ pub enum Scene {
     Good,
     /// Content that kills the engine.
     Bad,
-    /// The same, and the server is killed meanwhile.
+    /// Both again, and the server is killed meanwhile.
     ServerKilled,
     /// The same, and the server's disk is full.
     DiskFull,
@@ -65,7 +63,7 @@ impl Scene {
         match self {
             Self::Good => "Good content",
             Self::Bad => "Content that kills the engine",
-            Self::ServerKilled => "The same, and the server is killed with SIGKILL meanwhile",
+            Self::ServerKilled => "Both again, and the server is killed with SIGKILL meanwhile",
             Self::DiskFull => "The same, and the server's disk is full",
             Self::Replayed => "The same, and old check-ins are replayed, the last first",
             Self::StolenKey => "The same, and a thief has the director's key and the online key",
@@ -76,9 +74,12 @@ impl Scene {
 
     pub(crate) fn play(self, fleet: &mut Fleet<'_>) -> Result<()> {
         match self {
-            Self::Good => good(fleet),
+            Self::Good => good(fleet, false),
             Self::Bad => bad(fleet, "abort", |_, _| Ok(())),
-            Self::ServerKilled => bad(fleet, "touch", |fleet, _| killed(fleet)),
+            Self::ServerKilled => {
+                good(fleet, true)?;
+                bad(fleet, "touch", |fleet, _| killed(fleet))
+            }
             Self::DiskFull => bad(fleet, "overflow", full),
             Self::Replayed => bad(fleet, "call", replayed),
             Self::StolenKey => bad(fleet, "memory", |fleet, _| stolen(fleet)),
@@ -89,12 +90,17 @@ impl Scene {
     }
 }
 
-fn good(fleet: &mut Fleet<'_>) -> Result<()> {
+/// Good content, and the server is killed where that is wanted: just after the first host has it, which its last written word denies.
+fn good(fleet: &mut Fleet<'_>, is_killed: bool) -> Result<()> {
     let (release, rollout) = match fleet.agents.iter().all(|agent| agent.runs().slot == "factory") {
         true => (fleet.good.clone(), fleet.begin_rollout(&fleet.good.clone())?),
         false => fleet.roll_out("A shell was started", true)?,
     };
     fleet.timeline.note(&format!("the rollout of version {} begins, stage by stage", release.version));
+    if is_killed {
+        fleet.wait("a host runs it", |fleet| Ok(number(&fleet.rollout(&rollout)?, "exposed") > 0))?;
+        killed(fleet)?;
+    }
     let mut stage = 0;
     fleet.wait("the rollout is complete", |fleet| {
         let now = fleet.rollout(&rollout)?;
@@ -299,7 +305,7 @@ fn moment(fleet: &Fleet<'_>, offset: &str) -> Result<String> {
 fn partition(fleet: &mut Fleet<'_>) -> Result<()> {
     fleet.proxy.cut();
     fleet.timeline.note("half of the hosts do not reach the server");
-    fleet.pass(SILENCE);
+    fleet.pass(AWAY);
     fleet.proxy.mend();
     fleet.timeline.note("all hosts reach the server again");
     Ok(())

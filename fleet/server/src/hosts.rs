@@ -42,6 +42,8 @@ const RECORDS_PER_S_BYTES_MAX: f64 = 64.0 * 1024.0 * 1024.0 / 86_400.0;
 pub struct Host {
     /// As it is stored.
     pub row: HostRow,
+    /// What is stored of its state is what it last said. Not after a start of the server, until the host says so: the row may be a minute old.
+    pub is_state_known: bool,
     /// Starts of the agent before this one, the newest last.
     instances_before: VecDeque<String>,
     /// How often a start came back that another had followed, and when the last did.
@@ -137,7 +139,8 @@ impl Host {
             answer.need_full_state = told.state_hash != seen.state_hash;
             return Heard { answer, is_newly_cloned };
         }
-        answer.need_full_state = !take_state(seen, &told);
+        self.is_state_known = take_state(seen, &told);
+        answer.need_full_state = !self.is_state_known;
         seen.sequence = told.sequence;
         seen.instance = told.instance;
         seen.boot = told.boot;

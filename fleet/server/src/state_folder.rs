@@ -9,7 +9,7 @@
 //! ```
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -41,6 +41,9 @@ impl StateFolder {
             .mode(0o700)
             .create(path)
             .with_context(|| format!("making {}", path.display()))?;
+        // One that was made before, by whoever published content into it, may be open to everybody.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("keeping {} to its owner", path.display()))?;
         let lock_path = path.join("server.lock");
         let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
         let lock = lock.with_context(|| lock_path.display().to_string())?;
@@ -69,7 +72,8 @@ impl StateFolder {
     pub async fn open(&self) -> anyhow::Result<(SqliteStore, Authority)> {
         let (database, authority) = (self.path.join("state.db"), self.path.join("ca"));
         let is_begun = authority.exists();
-        let store = if is_begun || has_tables(&database) {
+        let was_begun = ["ca.pem", "backups"].iter().any(|name| self.path.join(name).exists());
+        let store = if is_begun || was_begun || has_tables(&database) {
             SqliteStore::open(&database).await?
         } else {
             SqliteStore::create(&database).await.with_context(|| format!("making {}", database.display()))?

@@ -14,6 +14,8 @@ use crate::store::StoreError;
 
 /// A body takes no longer to arrive: whoever drips one keeps no memory.
 const BODY_WAIT: Duration = Duration::from_secs(20);
+/// Of a body that is too large no more than this is taken, and thrown away.
+const DRAINED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// After what can't be made durable.
 const NOT_DURABLE_MS: u64 = 15_000;
 
@@ -68,7 +70,7 @@ impl IntoResponse for Refusal {
         let mut response = json(NEWEST, &self.0);
         *response.status_mut() = status;
         if self.0.code == Code::TooLarge {
-            // The rest of the body is not read, so nothing can follow it.
+            // More of the body may come than was taken, so nothing can follow it.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(wait_ms) = self.0.retry_after_ms {
@@ -96,16 +98,32 @@ pub(super) async fn told<M: Message>(protocol: u32, sent: Body, size_bytes_max: 
     Ok(protocol::read(protocol, &body(sent, size_bytes_max).await?, size_bytes_max)?)
 }
 
+/// Takes what still comes and keeps none of it: a connection that is closed before would break in the sender's hands, and the refusal
+/// with it.
+async fn drain(body: &mut Body) {
+    let mut left = DRAINED_BYTES_MAX;
+    let drained = async {
+        while let (1.., Some(Ok(frame))) = (left, body.frame().await) {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        }
+    };
+    let _ = tokio::time::timeout(BODY_WAIT, drained).await; // who sends for longer hears of a broken connection
+}
+
 /// The body, if it is small enough and comes soon enough.
-pub(super) async fn body(body: Body, size_bytes_max: usize) -> Result<Bytes, Refusal> {
+pub(super) async fn body(mut body: Body, size_bytes_max: usize) -> Result<Bytes, Refusal> {
     let too_large = || Refusal::new(Code::TooLarge, format!("the body: at most {size_bytes_max} bytes are read"));
     let announced = http_body::Body::size_hint(&body).lower();
     if announced > size_bytes_max as u64 {
-        return Err(too_large()); // not a byte of it is read
+        drain(&mut body).await;
+        return Err(too_large());
     }
-    match tokio::time::timeout(BODY_WAIT, Limited::new(body, size_bytes_max).collect()).await {
+    match tokio::time::timeout(BODY_WAIT, Limited::new(&mut body, size_bytes_max).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            drain(&mut body).await;
+            Err(too_large())
+        }
         Ok(Err(_)) => Err(Refusal::new(Code::Form, "the body ended before its end")),
         Err(_) => Err(Refusal::new(Code::Form, format!("the body took longer than {} s", BODY_WAIT.as_secs()))),
     }

@@ -154,3 +154,20 @@ fn a_host_whose_watch_ends_is_asked_to_come_then_and_one_whose_watch_is_over_com
     host.wanted_ms = NOW + 90_000;
     assert_eq!(pace(&mut host, 5), (60_000, 6_000), "no later than usual");
 }
+
+#[test]
+fn after_a_start_nothing_is_known_of_what_a_host_runs_until_it_says_so() {
+    let whole =
+        |id: &str| State { content: Some(ContentPart { id: id.into(), ..ContentPart::default() }), ..State::default() };
+    let say = |hash: &str, changed, sequence| CheckIn { state_hash: hash.into(), changed, ..told("a", sequence) };
+    let mut host = host();
+    hear(&mut host, say("1", Some(whole("old")), 1));
+    assert!(host.is_state_known);
+    // What it said since is lost with a server that was killed: rows are written once a minute.
+    let mut restarted = Host { row: host.row.clone(), ..Host::default() };
+    assert!(!restarted.is_state_known);
+    assert!(hear(&mut restarted, say("2", None, 3)).answer.need_full_state);
+    assert!(!restarted.is_state_known, "its row is of before");
+    hear(&mut restarted, say("2", Some(whole("new")), 4));
+    assert!(restarted.is_state_known && restarted.row.seen.state == whole("new"));
+}

@@ -266,7 +266,8 @@ fn look_at_hosts(live: &Live, pace: Pace, awake: &Awake, now_ms: u64, inputs: &m
         let seen = &host.row.seen;
         let due_ms = awake.due_ms(seen.last_seen_ms, seen.promised_ms, pace);
         let is_silent = now_ms > due_ms.saturating_add(late_ms);
-        let content = seen.state.content.as_ref().map_or("", |content| content.id.as_str());
+        let content = seen.state.content.as_ref().filter(|_| host.is_state_known);
+        let content = content.map_or("", |content| content.id.as_str());
         let look = Look {
             content,
             heard_ms: live.on_clock(seen.last_seen_ms),

@@ -191,15 +191,14 @@ impl Rollouts {
         let (policy, content) = (policy(wish)?, pack.id.to_string());
         check(held, pack, &packs)?;
         let since_ms = now_ms().saturating_sub(WEEK_MS);
-        let known = server.store.buckets(since_ms, BUCKETS_MAX).await?;
-        let known = known.iter().filter(|row| row.content != content);
+        let known = server.store.buckets_without(&content, since_ms, BUCKETS_MAX).await?;
         let start = Start {
             name: pack.release.name.clone(),
             version: pack.release.version,
             policy,
             rules: Rules::default(),
             evidence: found(held, pack.id, &recalled),
-            known: known.map(|row| (evidence::bucket(&row.bucket), row.last_ms)).collect(),
+            known: known.iter().map(|(bucket, last_ms)| (evidence::bucket(bucket), *last_ms)).collect(),
             content,
         };
         let (rings, left_out) = admitted(held, &packs, pack, now)?;

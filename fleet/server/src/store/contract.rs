@@ -126,6 +126,11 @@ async fn records_are_taken_once(store: &impl StateStore) {
     let [bucket] = buckets.as_slice() else { panic!("{buckets:?}") };
     assert_eq!((bucket.hosts, bucket.crashes, bucket.first_ms, bucket.last_ms), (2, 5, 10, 13));
     assert!(bucket.is_ours && bucket.rule == "r", "{bucket:?}");
+    // A bucket that hosts had with other content is theirs, whatever its newest crash was with.
+    for (content, known) in [("nobody's", Some(13)), (bucket.content.as_str(), None)] {
+        let without = store.buckets_without(content, 0, 10).await.expect("buckets");
+        assert_eq!(without.first().map(|(_, last_ms)| *last_ms), known, "{content}: {without:?}");
+    }
     let slots = store.crash_slots(11, 2).await.expect("slots");
     let slots: Vec<_> = slots.iter().map(|slot| (slot.at_ms, slot.crashes, slot.hosts)).collect();
     assert_eq!(slots, [(10, 1, 1), (12, 2, 2)]);

@@ -96,6 +96,10 @@ pub trait StateStore: Send + Sync + 'static {
     /// Crash buckets with crashes since a time, those of most hosts first.
     async fn buckets(&self, since_ms: u64, limit: u32) -> Result<Vec<BucketRow>, StoreError>;
 
+    /// Crash buckets that hosts had since a time with other content than this, and when last, the newest first.
+    async fn buckets_without(&self, content: &str, since_ms: u64, limit: u32)
+        -> Result<Vec<(String, u64)>, StoreError>;
+
     /// Crashes since a time, by slots of a length.
     async fn crash_slots(&self, since_ms: u64, slot_ms: u64) -> Result<Vec<CrashSlot>, StoreError>;
 

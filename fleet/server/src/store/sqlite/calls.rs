@@ -98,6 +98,15 @@ impl StateStore for SqliteStore {
         records::buckets(self.to_read(), since_ms, limit).await
     }
 
+    async fn buckets_without(
+        &self,
+        content: &str,
+        since_ms: u64,
+        limit: u32,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        records::buckets_without(self.to_read(), content, since_ms, limit).await
+    }
+
     async fn crash_slots(&self, since_ms: u64, slot_ms: u64) -> Result<Vec<CrashSlot>, StoreError> {
         records::crash_slots(self.to_read(), since_ms, slot_ms).await
     }

@@ -106,6 +106,24 @@ pub(super) async fn buckets(pool: &SqlitePool, since_ms: u64, limit: u32) -> Res
         .collect()
 }
 
+pub(super) async fn buckets_without(
+    pool: &SqlitePool,
+    content: &str,
+    since_ms: u64,
+    limit: u32,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT bucket, max(received_ms) FROM crash WHERE received_ms >= ?1 AND content != ?2 GROUP BY bucket ORDER BY 2 DESC, 1 LIMIT ?3",
+    )
+    .bind(stored(since_ms))
+    .bind(content)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await
+    .map_err(failed)?;
+    rows.iter().map(|row| Ok((row.try_get(0).map_err(failed)?, told(row.try_get(1).map_err(failed)?)))).collect()
+}
+
 pub(super) async fn crash_slots(pool: &SqlitePool, since_ms: u64, slot_ms: u64) -> Result<Vec<CrashSlot>, StoreError> {
     let rows = sqlx::query(
         "SELECT received_ms / ?2 * ?2, count(*), count(DISTINCT host) FROM crash WHERE received_ms >= ?1 GROUP BY 1 ORDER BY 1",
