@@ -71,12 +71,13 @@ impl Rollouts {
         held.rollouts.values_mut().for_each(|live| live.look(now_ms));
         for (number, id) in followed(&held) {
             self.follow_policies(server, &mut held, number, now_ms).await?;
+            let later = later(&held, number);
             let Some(live) = held.rollouts.get_mut(&number) else { continue };
             let mut inputs = Vec::new();
             if has_news {
                 hear(server, live, &mut inputs).await?;
             }
-            look_at_hosts(live, server.pace(), awake, now_ms, &mut inputs);
+            look_at_hosts(live, &later, server.pace(), awake, now_ms, &mut inputs);
             let clock_ms = live.clock_ms();
             if live.running.is_due(clock_ms, !inputs.is_empty()) {
                 inputs.push(Input::Tick);
@@ -202,6 +203,15 @@ fn followed(held: &Held) -> Vec<(u64, String)> {
     followed
 }
 
+/// What rollouts after this one give in its place. A host that went over to it has not fallen back: it comes back when that is recalled.
+fn later(held: &Held, number: u64) -> BTreeSet<String> {
+    let Some(name) = held.rollouts.get(&number).map(|live| live.running.spec().name.as_str()) else {
+        return BTreeSet::new();
+    };
+    let after = held.rollouts.range(number.saturating_add(1)..).map(|(_, live)| live.running.spec());
+    after.filter(|spec| spec.name == name).map(|spec| spec.content.clone()).collect()
+}
+
 /// Records that came since this rollout heard the last.
 async fn hear(server: &Server, live: &mut Live, inputs: &mut Vec<Input>) -> Result<(), RolloutError> {
     loop {
@@ -254,7 +264,14 @@ impl Awake {
 
 /// What is new of the hosts. Silences come in the order of their promises: many at once must not come by stratum and bucket, by which
 /// those who have the content would be the first.
-fn look_at_hosts(live: &Live, pace: Pace, awake: &Awake, now_ms: u64, inputs: &mut Vec<Input>) {
+fn look_at_hosts(
+    live: &Live,
+    later: &BTreeSet<String>,
+    pace: Pace,
+    awake: &Awake,
+    now_ms: u64,
+    inputs: &mut Vec<Input>,
+) {
     let late_ms = live.running.spec().rules.thresholds.silence_after_promise_ms;
     let mut silent: Vec<(u64, String, HostIndex)> = Vec::new();
     for (number, cell) in live.cells() {
@@ -268,6 +285,7 @@ fn look_at_hosts(live: &Live, pace: Pace, awake: &Awake, now_ms: u64, inputs: &m
         let is_silent = now_ms > due_ms.saturating_add(late_ms);
         let content = seen.state.content.as_ref().filter(|_| host.is_state_known);
         let content = content.map_or("", |content| content.id.as_str());
+        let content = if later.contains(content) { "" } else { content };
         let look = Look {
             content,
             heard_ms: live.on_clock(seen.last_seen_ms),

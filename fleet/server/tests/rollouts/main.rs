@@ -142,6 +142,37 @@ fn a_rollout_goes_on_where_it_was_after_the_server_was_killed() {
 }
 
 #[test]
+fn hosts_that_went_over_to_the_next_release_and_come_back_from_it_have_not_left_the_one_before() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let before = desk.publish(1, b"pack one");
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
+    online(&fleet, 12);
+    let first = begin(&fleet, "linux");
+    wait_for_state(&fleet, &first, "complete");
+    let next = desk.publish(2, b"pack two");
+    wait_for("the next release is there", || {
+        fleet.admin().post("/v1/rollouts/plan", &json!({ "content": "linux@2" })).status == 200
+    });
+    let second = begin(&fleet, "linux@2");
+    wait_for_state(&fleet, &second, "complete");
+    wait_for("all run it", || hosts.run(&next) == 12);
+    let answer = fleet.admin().post(&format!("/v1/rollouts/{second}/abort"), &json!({ "reason": "a test" }));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    wait_for("all are back", || hosts.run(&before) == 12);
+    // Whatever was to follow from it has followed by now.
+    std::thread::sleep(Duration::from_secs(5));
+    let one = status(&fleet, &first);
+    assert_eq!((one["state"].as_str(), one["failed"].as_u64()), (Some("complete"), Some(0)), "{one}");
+    for host in hosts.shared.runs.lock().expect("whole").keys() {
+        let why = fleet.admin().get(&format!("/v1/hosts/{host}/why")).json();
+        assert!(why["why"].to_string().contains("and has it"), "{why}");
+    }
+    assert_eq!(hosts.run(&before), 12, "nothing took it from them");
+}
+
+#[test]
 fn a_person_pauses_resumes_and_aborts_and_each_is_in_the_log() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut desk = Desk::new(dir.path());
