@@ -51,6 +51,14 @@ fn server() -> Option<PathBuf> {
     Some(beside)
 }
 
+/// A place with a server's executable in it.
+fn with_server() -> Option<(Place, PathBuf)> {
+    let program = server()?;
+    let place = Place::new();
+    let program = place.bring(&program);
+    Some((place, program))
+}
+
 impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
@@ -111,6 +119,12 @@ impl Place {
         let running = Running(child);
         let ready: Json = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
         (running, ready["url"].as_str().expect("its URL").to_owned())
+    }
+
+    /// Makes the token that agents enrol with.
+    fn give_token(&self, program: &Path) {
+        let token = self.command(program, "token --state fleet --ring early").output().expect("a token");
+        self.write("token", std::str::from_utf8(&token.stdout).expect("text"));
     }
 
     fn agent(&self, url: &str, more: &str) -> Running {
@@ -207,12 +221,9 @@ impl Place {
 
 #[test]
 fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_it() {
-    let Some(program) = server() else { return };
-    let place = Place::new();
-    let program = place.bring(&program);
+    let Some((place, program)) = with_server() else { return };
     let (_server, url) = place.serve(&program, "");
-    let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
-    place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
+    place.give_token(&program);
     place.publish_release();
 
     let mut agent = place.agent(&url, "--content-root roles/root.json --stratum test");
@@ -241,9 +252,7 @@ fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_i
 
 #[test]
 fn a_token_that_is_none_is_refused_at_the_start() {
-    let Some(program) = server() else { return };
-    let place = Place::new();
-    let program = place.bring(&program);
+    let Some((place, program)) = with_server() else { return };
     let (_server, url) = place.serve(&program, "");
     place.write("token", "nonsense");
     let mut agent = place.agent(&url, "");
@@ -255,15 +264,12 @@ fn a_token_that_is_none_is_refused_at_the_start() {
 
 #[test]
 fn a_rollout_that_is_started_by_command_reaches_a_real_agent_and_says_when_it_was_halted() {
-    let Some(program) = server() else { return };
-    let place = Place::new();
-    let program = place.bring(&program);
+    let Some((place, program)) = with_server() else { return };
     place.publish_release();
     let keys =
         "--director-key director.key --snapshot-key online.key --timestamp-key online.key --passphrase-file passphrase";
     let (_server, url) = place.serve(&program, keys);
-    let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
-    place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
+    place.give_token(&program);
     let api = format!("--server {url} --ca fleet/ca.pem --token-file fleet/admin.token");
     assert_eq!(place.run(&format!("rollout status {api}")).status.code(), Some(4), "none was begun");
     assert_eq!(
@@ -330,12 +336,9 @@ fn what_is_to_be_reported_is_told_beside_whatever_a_run_shows() {
 
 #[test]
 fn an_agent_that_somebody_watches_shows_the_run_and_ends_with_it() {
-    let Some(program) = server() else { return };
-    let place = Place::new();
-    let program = place.bring(&program);
+    let Some((place, program)) = with_server() else { return };
     let (_server, url) = place.serve(&program, "");
-    let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
-    place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
+    place.give_token(&program);
     let line = format!(
         "agent run --server {url} --ca fleet/ca.pem --token-file token --state agent --pins nowhere --observe --for 2s --as sigma"
     );
@@ -364,12 +367,9 @@ fn child(of: u32, words: &str) -> Option<rustix::process::Pid> {
 
 #[test]
 fn an_uplink_or_an_intake_that_is_killed_comes_back_and_the_run_does_not_notice() {
-    let Some(program) = server() else { return };
-    let place = Place::new();
-    let program = place.bring(&program);
+    let Some((place, program)) = with_server() else { return };
     let (_server, url) = place.serve(&program, "");
-    let token = place.command(&program, "token --state fleet --ring early").output().expect("a token");
-    place.write("token", std::str::from_utf8(&token.stdout).expect("text"));
+    place.give_token(&program);
     let mut agent = place.agent(&url, "");
     let parent = agent.0.id();
     let has_run = || {

@@ -1,15 +1,8 @@
 //! Text of others made safe for a terminal: names of files, programs and rules may hold escapes that move the cursor, change
 //! the title or hide what stands beside them.
 
-/// The text with control characters, escapes and direction marks made visible. It stays one line.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        push(&mut shown, letter);
-    }
-    shown
-}
+pub use watertight_triage::printable::printable;
+use watertight_triage::printable::push;
 
 /// The same, cut after so many characters, with `…` where something is missing.
 #[must_use]
@@ -29,24 +22,6 @@ pub fn printable_start(text: &str, chars_max: usize) -> String {
 #[must_use]
 pub fn printable_lines(text: &str) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
-}
-
-/// Letters that a terminal does not show, or that change how it shows others: the soft hyphen, marks of direction, spaces and joiners
-/// without width, ends of lines and paragraphs, annotations, tags (Unicode, general category Cf, Zl and Zp).
-fn is_unseen(letter: char) -> bool {
-    matches!(
-        letter,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-    )
-}
-
-fn push(shown: &mut String, letter: char) {
-    if letter.is_control() || is_unseen(letter) {
-        shown.extend(letter.escape_default());
-    } else {
-        shown.push(letter);
-    }
 }
 
 #[cfg(test)]

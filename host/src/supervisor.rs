@@ -214,9 +214,7 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
         deny_pid: keeper.pid(),
     };
     first.extend(said);
-    if options.recording.is_none() {
-        first.extend(earlier_crashes(options));
-    }
+    first.extend(earlier_crashes(options));
     let mut crew = Crew::start(ship, sources, there, first, publisher)?;
     // Their descriptors are held: the pins can go. The kernel may take seconds for that; nobody has to wait.
     let forgetting = loader.and_then(|loader| previous.forget(loader, found.kernel.as_ref()));
@@ -251,6 +249,9 @@ fn watch(options: &Options, loader: Option<&Loader>, mut found: Found) -> Result
 
 /// What kernels of earlier boots saved while they died.
 fn earlier_crashes(options: &Options) -> Vec<Event> {
+    if options.recording.is_some() {
+        return Vec::new(); // they are this machine's
+    }
     let kept = options.slots.with_file_name(pstore::KEPT);
     pstore::pick_up(Path::new(pstore::FOLDER), &kept, &|file: &Path| triaged(file, pstore::TRIAGE_MAX))
 }

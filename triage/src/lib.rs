@@ -22,7 +22,7 @@ mod examine;
 mod format;
 pub mod linux;
 mod machine;
-mod printable;
+pub mod printable;
 pub mod process;
 pub mod report;
 pub mod source;

@@ -3,7 +3,8 @@
 /// Whether a terminal obeys the letter, does not show it, or shows others differently because of it: control characters, the soft hyphen,
 /// marks of direction, spaces and joiners without width, ends of lines and paragraphs, annotations, tags (Unicode, general categories
 /// Cc, Cf, Zl and Zp).
-pub(crate) fn is_unsafe(letter: char) -> bool {
+#[must_use]
+pub fn is_unsafe(letter: char) -> bool {
     letter.is_control()
         || matches!(
             letter,
@@ -13,16 +14,20 @@ pub(crate) fn is_unsafe(letter: char) -> bool {
 }
 
 /// The text with such letters made visible. It stays one line.
-pub(crate) fn printable(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if is_unsafe(letter) {
-            shown.extend(letter.escape_default());
-        } else {
-            shown.push(letter);
-        }
-    }
+    text.chars().for_each(|letter| push(&mut shown, letter));
     shown
+}
+
+/// Appends a letter, made visible if it is such a one.
+pub fn push(shown: &mut String, letter: char) {
+    if is_unsafe(letter) {
+        shown.extend(letter.escape_default());
+    } else {
+        shown.push(letter);
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context as _, Result};
@@ -38,30 +37,15 @@ pub(crate) struct Fleet<'t> {
     pub(crate) api: Api,
     /// What all hosts run unless something is tried.
     pub(crate) good: Release,
-    known: &'t Known,
+    /// What each content is, by its id.
+    known: BTreeMap<String, Run>,
     version: u64,
-}
-
-/// Content by its id, for whoever looks at hosts.
-#[derive(Debug, Default)]
-pub(crate) struct Known(Mutex<BTreeMap<String, Run>>);
-
-impl Known {
-    fn add(&self, release: &Release, run: Run) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(release.id.clone(), run);
-    }
-
-    fn of(&self, runs: &Runs) -> Run {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&runs.id).copied();
-        known.unwrap_or(if runs.slot == "factory" { Run::Factory } else { Run::Unknown })
-    }
 }
 
 /// See [`crate::play`].
 pub(crate) fn play(setting: &Setting, timeline: &Timeline) -> Result<()> {
     ensure!((10..100).contains(&setting.hosts), "{} hosts: 10 to 99 are possible", setting.hosts);
-    let known = Known::default();
-    let mut fleet = Fleet::begin(setting, timeline, &known)?;
+    let mut fleet = Fleet::begin(setting, timeline)?;
     let played = setting.scenes.iter().try_for_each(|scene| {
         timeline.begin(scene.title());
         scene.play(&mut fleet).with_context(|| scene.title())
@@ -74,7 +58,7 @@ pub(crate) fn play(setting: &Setting, timeline: &Timeline) -> Result<()> {
 }
 
 impl<'t> Fleet<'t> {
-    fn begin(setting: &Setting, timeline: &'t Timeline, known: &'t Known) -> Result<Self> {
+    fn begin(setting: &Setting, timeline: &'t Timeline) -> Result<Self> {
         let place = Place { folder: setting.folder.clone(), watertight: setting.watertight.clone() };
         timeline.begin("A fleet is made");
         let disk = Disk::mount(&place.path("fleet"))
@@ -82,7 +66,7 @@ impl<'t> Fleet<'t> {
             .ok();
         release::keys(&place)?;
         let good = release::publish(&place, 1, "A shell was started", release::AT_ONCE)?;
-        known.add(&good, Run::Good(1));
+        let known = BTreeMap::from([(good.id.clone(), Run::Good(good.version))]);
         let server = Server::start(&place, CHECK_IN)?;
         let token = place.run(&format!("server token --state fleet --ring {RING} --uses {}", setting.hosts))?;
         place.write("token", &token)?;
@@ -139,7 +123,9 @@ impl<'t> Fleet<'t> {
 
     fn look(&self) {
         for (number, agent) in self.agents.iter().enumerate() {
-            self.timeline.see(number, self.known.of(&agent.runs()));
+            let runs = agent.runs();
+            let unnamed = if runs.slot == "factory" { Run::Factory } else { Run::Unknown };
+            self.timeline.see(number, self.known.get(&runs.id).copied().unwrap_or(unnamed));
         }
     }
 
@@ -155,9 +141,9 @@ impl<'t> Fleet<'t> {
 
     /// Publishes the next release and begins its rollout. Gives the release and the rollout's id.
     pub(crate) fn roll_out(&mut self, title: &str, is_good: bool) -> Result<(Release, String)> {
-        self.version += 1;
-        let release = release::publish(&self.place, self.version, title, release::AT_ONCE)?;
-        self.known.add(&release, if is_good { Run::Good(self.version) } else { Run::Bad(self.version) });
+        let version = self.next_version();
+        let release = release::publish(&self.place, version, title, release::AT_ONCE)?;
+        self.known.insert(release.id.clone(), if is_good { Run::Good(version) } else { Run::Bad(version) });
         let rollout = self.begin_rollout(&release)?;
         Ok((release, rollout))
     }
@@ -202,8 +188,8 @@ impl<'t> Fleet<'t> {
     }
 
     /// Content that no host may ever run.
-    pub(crate) fn know_bad(&self, release: &Release) {
-        self.known.add(release, Run::Bad(release.version));
+    pub(crate) fn know_bad(&mut self, release: &Release) {
+        self.known.insert(release.id.clone(), Run::Bad(release.version));
     }
 
     /// A version that no release has.

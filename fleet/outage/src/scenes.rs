@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context as _, Result};
 use serde_json::{json, Value as Json};
+use watertight_content_repo::time::Moment;
+use watertight_fleet_agent::clock::now_ms;
 use watertight_fleet_wire::checkin::{CheckIn, ContentPart, State};
 use watertight_fleet_wire::CheckInAnswer;
 
@@ -273,18 +275,16 @@ fn stolen(fleet: &mut Fleet<'_>) -> Result<()> {
     let version = fleet.next_version();
     let later = release::publish(&fleet.place, version, "A release of a later day", MUCH_LATER)?;
     fleet.know_bad(&later);
-    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     let hosts: BTreeSet<String> = fleet.agents.iter().filter_map(|agent| agent.host()).collect();
-    let entry = |release: &Release| {
-        json!({
-            "content": release.id, "cohort": { "hosts": hosts }, "not_before": release::AT_ONCE, "not_after": MUCH_LATER,
-        })
-    };
-    let tries = [(600, &unsigned, Some(&unsigned), "nobody signed"), (1_200, &later, None, "may not begin yet")];
-    for (epoch, release, instead, what) in tries {
+    let entry = json!({
+        "content": later.id, "cohort": { "hosts": hosts }, "not_before": release::AT_ONCE, "not_after": MUCH_LATER,
+    });
+    let tries = [(&unsigned, Some(&unsigned), "nobody signed"), (&later, None, "may not begin yet")];
+    for (more, (release, instead, what)) in (1..).zip(tries) {
+        let now = Moment::now();
         let plan = json!({
-            "format": 1, "epoch": now_s + epoch, "paused": false, "recall": [], "issued": moment(fleet, "now")?,
-            "lease_until": moment(fleet, "+1 hour")?, "entries": [entry(&later)],
+            "format": 1, "epoch": now_ms() / 1000 + 600 * more, "paused": false, "recall": [], "issued": now,
+            "lease_until": now.plus_s(3_600), "entries": [entry],
         });
         release::publish_plan(&fleet.place, &plan, &later, instead)?;
         fleet.timeline.note(&format!("the thief wants all hosts to run content that {what}"));
@@ -294,12 +294,6 @@ fn stolen(fleet: &mut Fleet<'_>) -> Result<()> {
     }
     fleet.timeline.note("no host took either");
     Ok(())
-}
-
-fn moment(fleet: &Fleet<'_>, offset: &str) -> Result<String> {
-    let mut date = std::process::Command::new("date");
-    let told = crate::place::output(date.args(["-u", "-d", offset, "+%FT%TZ"]).current_dir(&fleet.place.folder))?;
-    Ok(told.trim().to_owned())
 }
 
 fn partition(fleet: &mut Fleet<'_>) -> Result<()> {

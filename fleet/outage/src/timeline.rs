@@ -1,6 +1,6 @@
 //! What happened when: what was done and seen, in words, and what each host ran at each moment.
 
-use std::sync::{Mutex, PoisonError};
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 /// A sentence at a time.
@@ -35,7 +35,7 @@ pub(crate) type Track = Vec<(Duration, Run)>;
 pub struct Timeline {
     begun: Instant,
     say: fn(&str),
-    state: Mutex<State>,
+    state: RefCell<State>,
 }
 
 #[derive(Debug, Default)]
@@ -49,22 +49,18 @@ impl Timeline {
     /// Begins now. What is noted is said, too.
     #[must_use]
     pub fn new(say: fn(&str)) -> Self {
-        Self { begun: Instant::now(), say, state: Mutex::default() }
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { begun: Instant::now(), say, state: RefCell::default() }
     }
 
     pub(crate) fn begin(&self, scene: &str) {
-        scene.clone_into(&mut self.state().scene);
+        scene.clone_into(&mut self.state.borrow_mut().scene);
         (self.say)(&format!("\n== {scene}"));
     }
 
     pub(crate) fn note(&self, words: &str) {
         let at = self.begun.elapsed();
         (self.say)(&format!("{:7.1} s  {words}", at.as_secs_f64()));
-        let mut state = self.state();
+        let mut state = self.state.borrow_mut();
         let scene = state.scene.clone();
         state.notes.push(Note { at, scene, words: words.to_owned() });
     }
@@ -72,7 +68,7 @@ impl Timeline {
     /// This host is seen to run this.
     pub(crate) fn see(&self, host: usize, runs: Run) {
         let at = self.begun.elapsed();
-        let mut state = self.state();
+        let mut state = self.state.borrow_mut();
         if state.tracks.len() <= host {
             state.tracks.resize(host + 1, Track::new());
         }
@@ -83,17 +79,17 @@ impl Timeline {
 
     /// How many hosts have ever run this.
     pub(crate) fn ever(&self, runs: Run) -> usize {
-        self.state().tracks.iter().filter(|track| track.iter().any(|(_, ran)| *ran == runs)).count()
+        self.state.borrow().tracks.iter().filter(|track| track.iter().any(|(_, ran)| *ran == runs)).count()
     }
 
     /// What was noted so far.
     #[must_use]
     pub fn notes(&self) -> Vec<Note> {
-        self.state().notes.clone()
+        self.state.borrow().notes.clone()
     }
 
     pub(crate) fn tracks(&self) -> Vec<Track> {
-        self.state().tracks.clone()
+        self.state.borrow().tracks.clone()
     }
 
     pub(crate) fn elapsed(&self) -> Duration {

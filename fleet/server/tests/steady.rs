@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,13 @@ fn alert() -> Vec<u8> {
     let record = Record { sequence: 1, at_ms: 1, body: Some(Of::Alert(Alert::default())) };
     let batch = Batch { boot: "b".into(), stream: Stream::Alert as i32, records: vec![record], dropped: 0 };
     pack(&batch).expect("a batch")
+}
+
+/// A store and an authority in an empty folder.
+async fn begun(folder: &Path) -> (Arc<SqliteStore>, Authority) {
+    let store = Arc::new(SqliteStore::create(&folder.join("state.db")).await.expect("a store"));
+    Authority::make(&folder.join("ca"), now_ms()).expect("an authority");
+    (store, Authority::open(&folder.join("ca")).expect("the authority"))
 }
 
 async fn ask(server: &Arc<Server>, path: &str, body: Vec<u8>) -> Asked {
@@ -79,9 +87,7 @@ async fn a_disk_with_little_room_is_left_alone_before_it_is_full() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_delivers_without_end_is_told_to_wait_and_others_are_not() {
     let dir = tempfile::tempdir().expect("a folder");
-    let store = Arc::new(SqliteStore::create(&dir.path().join("state.db")).await.expect("a store"));
-    Authority::make(&dir.path().join("ca"), now_ms()).expect("an authority");
-    let authority = Authority::open(&dir.path().join("ca")).expect("the authority");
+    let (store, authority) = begun(dir.path()).await;
     let server = Server::new(store, authority, dir.path().to_owned(), Settings::default()).await.expect("a server");
     server.hosts.put(HostRow { id: "h".into(), serial: "s".into(), ..HostRow::default() });
     let server = Arc::new(server);
@@ -115,9 +121,7 @@ async fn a_host_that_delivers_without_end_is_told_to_wait_and_others_are_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_have_their_turns_and_who_says_nothing_takes_none() {
     let dir = tempfile::tempdir().expect("a folder");
-    let store = Arc::new(SqliteStore::create(&dir.path().join("state.db")).await.expect("a store"));
-    Authority::make(&dir.path().join("ca"), now_ms()).expect("an authority");
-    let authority = Authority::open(&dir.path().join("ca")).expect("the authority");
+    let (store, authority) = begun(dir.path()).await;
     let name = rcgen::SanType::DnsName("localhost".try_into().expect("a name"));
     let own = Arc::new(OwnCertificate::new(&authority, &[name], now_ms()).expect("a certificate"));
     let (tls, anchors) = (server_config(&authority, own).expect("TLS"), authority.anchors_pem().to_owned());
@@ -153,9 +157,7 @@ async fn handshakes_have_their_turns_and_who_says_nothing_takes_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_ins_read_no_database_and_what_is_not_durable_is_not_acknowledged() {
     let dir = tempfile::tempdir().expect("a folder");
-    let store = Arc::new(SqliteStore::create(&dir.path().join("state.db")).await.expect("a store"));
-    Authority::make(&dir.path().join("ca"), now_ms()).expect("an authority");
-    let authority = Authority::open(&dir.path().join("ca")).expect("the authority");
+    let (store, authority) = begun(dir.path()).await;
     let shared: Arc<dyn watertight_server::store::StateStore> = store.clone();
     let server = Server::new(shared, authority, dir.path().to_owned(), Settings::default()).await.expect("a server");
     server.hosts.put(HostRow { id: "h".into(), serial: "s".into(), ..HostRow::default() });

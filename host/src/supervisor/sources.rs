@@ -40,21 +40,13 @@ pub struct Sources {
 
 /// Starts what the kernel sensor does not cover, and writes into `found` what opened.
 pub fn start(found: &mut Found) -> Result<Option<Sources>> {
-    let mut arguments = Vec::new();
-    let recording = found.recording.clone();
-    if let Some(recording) = &recording {
-        let path = recording.to_str().context("the recording's path is no text: give it another name")?;
-        arguments.push(format!("--recording={path}"));
-    }
-    if recording.is_none() && !found.has(Hook::FileOpen) {
-        arguments.push("--fanotify".to_owned());
-    }
-    if recording.is_none() && !found.has(Hook::TaskExec) {
-        arguments.push("--proc-connector".to_owned());
-    }
-    if recording.is_none() && !found.has(Hook::SockState) && !found.has(Hook::SockConnect) {
-        arguments.push("--sock-diag".to_owned());
-    }
+    let mut arguments = match &found.recording {
+        Some(recording) => {
+            let path = recording.to_str().context("the recording's path is no text: give it another name")?;
+            vec![format!("--recording={path}")]
+        }
+        None => uncovered(found),
+    };
     if arguments.is_empty() {
         return Ok(None);
     }
@@ -67,6 +59,17 @@ pub fn start(found: &mut Found) -> Result<Option<Sources>> {
     let mut sources = Sources { worker: None, arguments, events, writer, page, beats, sandbox: Sandbox::default() };
     found.fallbacks = sources.launch().context("the sources worker")?;
     Ok(Some(sources))
+}
+
+/// What to open on this machine beside the kernel sensor, or in its place.
+fn uncovered(found: &Found) -> Vec<String> {
+    let has_network = found.has(Hook::SockState) || found.has(Hook::SockConnect);
+    let sources = [
+        ("--fanotify", found.has(Hook::FileOpen)),
+        ("--proc-connector", found.has(Hook::TaskExec)),
+        ("--sock-diag", has_network),
+    ];
+    sources.into_iter().filter(|(_, is_covered)| !is_covered).map(|(name, _)| name.to_owned()).collect()
 }
 
 impl Sources {

@@ -12,6 +12,7 @@ use desk::{all_in_s, everybody, Desk};
 use hosts::VirtualHosts;
 use serde_json::{json, Value};
 use support::Fleet;
+use tempfile::TempDir;
 use watertight_content_repo::director::{Cohort, Entry, HashRange, BUCKETS};
 use watertight_content_repo::release::ContentId;
 use watertight_content_repo::time::Moment;
@@ -33,6 +34,17 @@ fn start(state: &std::path::Path, desk: &Desk) -> Fleet {
     options.extend(["--check-in-ms".to_owned(), "1000".to_owned()]);
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     Fleet::start_with(state, &options)
+}
+
+/// A server whose first release is published, and hosts that are online. What is named first lives longest.
+fn with_hosts(count: usize) -> (TempDir, Desk, String, Fleet, VirtualHosts) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let content = desk.publish(1, b"pack one");
+    let fleet = start(dir.path(), &desk);
+    let hosts = VirtualHosts::start(&fleet, count, desk.root());
+    online(&fleet, count as u64);
+    (dir, desk, content, fleet, hosts)
 }
 
 fn wish(content: &str) -> Value {
@@ -67,12 +79,7 @@ fn wait_for_state(fleet: &Fleet, id: &str, state: &str) -> Value {
 
 #[test]
 fn good_content_reaches_all_but_the_holdback_and_bad_content_is_recalled_from_the_first_cohort() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let mut desk = Desk::new(dir.path());
-    let good = desk.publish(1, b"pack one");
-    let fleet = start(dir.path(), &desk);
-    let hosts = VirtualHosts::start(&fleet, 100, desk.root());
-    online(&fleet, 100);
+    let (_dir, mut desk, good, fleet, hosts) = with_hosts(100);
 
     let plan = fleet.admin().post("/v1/rollouts/plan", &json!({ "content": "linux" })).json();
     assert_eq!((plan["hosts"].as_u64(), plan["statistics"].as_str()), (Some(100), Some("full")), "{plan}");
@@ -114,12 +121,7 @@ fn good_content_reaches_all_but_the_holdback_and_bad_content_is_recalled_from_th
 
 #[test]
 fn a_rollout_goes_on_where_it_was_after_the_server_was_killed() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let mut desk = Desk::new(dir.path());
-    let content = desk.publish(1, b"pack one");
-    let fleet = start(dir.path(), &desk);
-    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
-    online(&fleet, 12);
+    let (dir, desk, content, fleet, hosts) = with_hosts(12);
     let id = begin(&fleet, "linux@1");
     wait_for("the second stage", || status(&fleet, &id)["stage"].as_u64().is_some_and(|stage| stage >= 2));
     fleet.kill();
@@ -143,12 +145,7 @@ fn a_rollout_goes_on_where_it_was_after_the_server_was_killed() {
 
 #[test]
 fn hosts_that_went_over_to_the_next_release_and_come_back_from_it_have_not_left_the_one_before() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let mut desk = Desk::new(dir.path());
-    let before = desk.publish(1, b"pack one");
-    let fleet = start(dir.path(), &desk);
-    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
-    online(&fleet, 12);
+    let (_dir, mut desk, before, fleet, hosts) = with_hosts(12);
     let first = begin(&fleet, "linux");
     wait_for_state(&fleet, &first, "complete");
     let next = desk.publish(2, b"pack two");
@@ -219,12 +216,7 @@ fn a_person_pauses_resumes_and_aborts_and_each_is_in_the_log() {
 
 #[test]
 fn a_stage_whose_host_falls_silent_holds_and_another_of_its_kind_takes_its_place() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let mut desk = Desk::new(dir.path());
-    let content = desk.publish(1, b"pack one");
-    let fleet = start(dir.path(), &desk);
-    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
-    online(&fleet, 12);
+    let (_dir, _desk, content, fleet, hosts) = with_hosts(12);
     let plan = fleet.admin().post("/v1/rollouts/plan", &wish("linux")).json();
     let first = plan["stages"][0]["named"][0].as_str().expect("the first host").to_owned();
     hosts.shared.mute.write().expect("whole").insert(first.clone());
@@ -250,12 +242,7 @@ fn a_stage_whose_host_falls_silent_holds_and_another_of_its_kind_takes_its_place
 
 #[test]
 fn what_is_said_of_a_ring_holds_at_once_also_for_what_is_under_way_and_ends_by_itself() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let mut desk = Desk::new(dir.path());
-    let content = desk.publish(1, b"pack one");
-    let fleet = start(dir.path(), &desk);
-    let hosts = VirtualHosts::start(&fleet, 12, desk.root());
-    online(&fleet, 12);
+    let (_dir, mut desk, content, fleet, hosts) = with_hosts(12);
     let mut admin = fleet.admin();
     let mut say = |policy: Value| {
         let answer = admin.post("/v1/rings/early", &json!({ "policy": policy, "reason": "the customer asks" }));
