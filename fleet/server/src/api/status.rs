@@ -4,11 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::now_ms;
+use crate::hosts::Absence;
 use crate::server::Server;
 use crate::store::{BucketRow, StoreError};
 
-/// A host is silent when it is so late with the check-in that it promised: the gate's threshold.
-const SILENCE_AFTER_PROMISE_MS: u64 = 30_000;
 /// New buckets of the last day speak against leaving.
 const DAY_MS: u64 = 24 * 3_600_000;
 /// A clock that is so wrong makes certificates and leases fail.
@@ -27,8 +26,10 @@ pub(super) struct Status {
     pub(super) hosts: u64,
     /// Those that checked in as promised.
     pub(super) online: u64,
-    /// Those that did not, or never have.
+    /// Those that did not, or never have, or are not back after a reboot.
     pub(super) silent: u64,
+    /// Those that said that they go down: they reboot, or were shut down.
+    pub(super) down: u64,
     /// Those that run what should not be there twice.
     pub(super) cloned: u64,
     /// Those whose certificates were taken away.
@@ -54,6 +55,7 @@ impl Status {
             hosts: 0,
             online: 0,
             silent: 0,
+            down: 0,
             cloned: 0,
             revoked: 0,
             at_newest_generation: 0,
@@ -62,23 +64,26 @@ impl Status {
             clock_ms: now_ms,
             started_ms: server.started_ms,
         };
-        let mut wrong_clocks = 0_u64;
+        let (mut wrong_clocks, mut not_back) = (0_u64, 0_u64);
         for cell in server.hosts.all() {
             let host = cell.lock();
             if host.row.revoked_ms.is_some() {
                 status.revoked += 1;
                 continue;
             }
-            let is_silent = host.is_silent(now_ms, SILENCE_AFTER_PROMISE_MS);
             status.hosts += 1;
-            status.silent += u64::from(is_silent);
-            status.online += u64::from(!is_silent);
+            match host.absence_by_its_promise(now_ms) {
+                None => status.online += 1,
+                Some(Absence::Silent) => status.silent += 1,
+                Some(Absence::NotBack) => (status.silent, not_back) = (status.silent + 1, not_back + 1),
+                Some(Absence::Reboots | Absence::Off) => status.down += 1,
+            }
             status.cloned += u64::from(host.row.cloned_ms.is_some());
             status.at_newest_generation += u64::from(host.row.seen.generation == status.generation);
             wrong_clocks += u64::from(host.row.seen.clock_ahead_ms.unsigned_abs() > CLOCK_AHEAD_MS_MAX);
         }
         let buckets = server.store.buckets(now_ms.saturating_sub(7 * DAY_MS), BUCKETS_MAX).await?;
-        status.because = because(&status, server.refusing(), wrong_clocks, &buckets, now_ms);
+        status.because = because(&status, server.refusing(), wrong_clocks, not_back, &buckets, now_ms);
         let of_rollouts = server.rollouts.because(server).await;
         status.because.extend(of_rollouts);
         status.is_safe_to_leave = status.because.is_empty();
@@ -91,6 +96,7 @@ fn because(
     status: &Status,
     refusing: Option<String>,
     wrong_clocks: u64,
+    not_back: u64,
     buckets: &[BucketRow],
     now_ms: u64,
 ) -> Vec<String> {
@@ -100,6 +106,9 @@ fn because(
     }
     if status.silent > 0 {
         because.push(format!("{} of {} hosts are silent: look after them", status.silent, status.hosts));
+    }
+    if not_back > 0 {
+        because.push(format!("{not_back} of these said that they reboot, and are not back"));
     }
     if status.cloned > 0 {
         because.push(format!("{} hosts have a clone: revoke them and enrol both anew", status.cloned));
