@@ -12,33 +12,37 @@ pub struct Fetched {
     pub installed: Vec<String>,
     /// Content that the host refused, and why.
     pub refused: Vec<(String, String)>,
-    /// Why it was not looked at, or not to its end: it is tried again at the next check-in.
+    /// Nothing was installed, because somebody paused this host; what was recalled was taken out all the same.
+    pub is_paused: bool,
+    /// Why it was not looked at, or not to its end: it is tried again later.
     pub failed: Option<String>,
 }
 
 /// Who asks the director.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asker<'a> {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asker {
     /// The host's id.
-    pub host: &'a str,
+    pub host: String,
     /// Its ring.
-    pub ring: &'a str,
+    pub ring: String,
     /// Hosts like it.
-    pub stratum: &'a str,
-    /// Nothing is to be installed; what was recalled is taken out all the same.
-    pub is_paused: bool,
+    pub stratum: String,
 }
 
-/// A host.
-pub trait Machine: Send {
-    /// Which content runs. `is_paused` is not looked at.
+/// A host, as every check-in asks it: it answers soon, and says that it does not know rather than late.
+pub trait Machine {
+    /// Which content runs, and whether somebody paused the host.
     fn content(&mut self) -> ContentPart;
     /// How well it is protected.
     fn protection(&mut self) -> ProtectionPart;
     /// Why content is in quarantine; `None` if it is not there.
     fn quarantined(&mut self, content: &str) -> Option<String>;
-    /// Fetches what the director wants, from the repository of the server, and installs it.
-    fn fetch(&mut self, asker: &Asker<'_>) -> Fetched;
+}
+
+/// What brings content onto a host. It may take minutes: it is asked beside the check-ins.
+pub trait Fetcher: Send {
+    /// Fetches what the director wants, from the repository of the server, and installs it unless the host is paused.
+    fn fetch(&mut self, asker: &Asker) -> Fetched;
 }
 
 /// What this host is; `kernel`, `distribution` and `workload` may be declared.

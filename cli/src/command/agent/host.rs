@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context as _};
-use watertight_fleet_agent::machine::{Asker, Fetched, Machine};
+use watertight_fleet_agent::clock::now_ms;
+use watertight_fleet_agent::machine::{Asker, Fetched, Fetcher, Machine};
+use watertight_fleet_agent::pause;
 use watertight_fleet_wire::checkin::{ContentPart, ProtectionPart};
 use watertight_fleet_wire::limits::NAME_BYTES_MAX;
 use watertight_host::slots::{Overview, Slots};
@@ -20,7 +22,7 @@ use crate::command::run::SLOTS_NAME;
 const MISSING_MAX: usize = 16;
 
 /// This host.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Host {
     /// The agent's state folder.
     pub(super) state: PathBuf,
@@ -47,6 +49,11 @@ impl Host {
         Status::read(&self.pins, &self.run_state(), &self.slots()).ok()
     }
 
+    /// By a file of its own, so that neither a server nor its loss ends it.
+    fn is_paused(&self) -> bool {
+        super::folder(&self.state).map_or(true, |folder| pause::is_paused(&folder, now_ms()))
+    }
+
     fn overview(&self) -> Overview {
         Overview::of(&Slots::at(&self.slots(), factory()))
     }
@@ -63,7 +70,7 @@ impl Host {
         Ok((done.status.code(), done.stdout, words))
     }
 
-    fn fetch_wanted(&self, asker: &Asker<'_>, found: &mut Fetched) -> anyhow::Result<()> {
+    fn fetch_wanted(&self, asker: &Asker, found: &mut Fetched) -> anyhow::Result<()> {
         let trusted = self.state.join("trusted");
         if self.root.is_none() && !trusted.is_dir() {
             return Ok(()); // no root, no content: said once, at the start
@@ -73,15 +80,18 @@ impl Host {
             vec![("--state", &trusted), ("--ca", &self.ca), ("--recall-in", &run), ("--to", &packs)];
         paths.extend(self.root.as_deref().map(|root| ("--root", root)));
         std::fs::create_dir_all(&packs).with_context(|| packs.display().to_string())?;
-        let Asker { host, ring, stratum, .. } = asker;
+        let Asker { host, ring, stratum } = asker;
         let asked = ["content", "fetch", "-o", "json", "--from", &self.from];
         let asked = [&asked[..], &["--host", host, "--ring", ring, "--stratum", stratum]].concat();
         let (_, answer, words) = self.command(&asked, &paths)?;
         let wanted = fetched::wanted(&answer).with_context(|| words.clone())?;
-        if !asker.is_paused {
-            for pack in &wanted.packs {
-                self.install(pack, found)?;
+        for pack in &wanted.packs {
+            // Somebody may say it while others are fetched and installed.
+            found.is_paused = self.is_paused();
+            if found.is_paused {
+                break;
             }
+            self.install(pack, found)?;
         }
         match wanted.failed {
             Some(why) => bail!("{why}"),
@@ -110,7 +120,10 @@ impl Host {
 impl Machine for Host {
     fn content(&mut self) -> ContentPart {
         let said = self.status().and_then(|status| status.content);
-        let Some(content) = said else { return ContentPart { slot: "none".into(), ..ContentPart::default() } };
+        let is_paused = self.is_paused();
+        let Some(content) = said else {
+            return ContentPart { slot: "none".into(), is_paused, ..ContentPart::default() };
+        };
         let slot = match content.slot.as_str() {
             known @ ("candidate" | "last-known-good" | "factory") => known,
             _ => "none",
@@ -119,7 +132,7 @@ impl Machine for Host {
             id: content.id.unwrap_or_default(),
             version: content.version.unwrap_or(0),
             slot: slot.to_owned(),
-            is_paused: false,
+            is_paused,
         }
     }
 
@@ -140,9 +153,11 @@ impl Machine for Host {
     fn quarantined(&mut self, content: &str) -> Option<String> {
         self.overview().quarantine.into_iter().find(|row| row.id == content).map(|row| row.cause)
     }
+}
 
-    fn fetch(&mut self, asker: &Asker<'_>) -> Fetched {
-        let mut found = Fetched::default();
+impl Fetcher for Host {
+    fn fetch(&mut self, asker: &Asker) -> Fetched {
+        let mut found = Fetched { is_paused: self.is_paused(), ..Fetched::default() };
         if let Err(error) = self.fetch_wanted(asker, &mut found) {
             found.failed = Some(format!("{error:#}"));
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
+use watertight_fleet_agent::crew::Crew;
 use watertight_fleet_agent::identity::IdentityError;
 use watertight_fleet_agent::machine::this_host;
 use watertight_fleet_agent::service::{self, Options};
@@ -38,8 +39,9 @@ pub(super) fn run(args: &UplinkArgs) -> anyhow::Result<u8> {
     } else if let Some(down) = args.leave {
         service::leave(&options, down == Down::Reboot).map(|_| ())
     } else {
-        let mut host = host(&args.fleet);
-        service::run(&options, &mut host)
+        let host = host(&args.fleet);
+        let crew = Crew::start(service::THREADS).context("starting threads")?;
+        service::run(&options, &mut host.clone(), Box::new(host), crew)
     };
     match outcome {
         Ok(()) => Ok(0),
