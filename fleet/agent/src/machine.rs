@@ -1,12 +1,15 @@
 //! What the agent asks of the host that it is on. The command gives the real one; tests give others.
 
 use std::fs;
+use std::sync::OnceLock;
 
+use serde::{Deserialize, Serialize};
 use watertight_fleet_wire::checkin::{ContentPart, HostPart, ProtectionPart};
 use watertight_fleet_wire::limits::NAME_BYTES_MAX;
 
 /// What became of a look at the content repository.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fetched {
     /// Content that was put on trial.
     pub installed: Vec<String>,
@@ -19,7 +22,8 @@ pub struct Fetched {
 }
 
 /// Who asks the director.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Asker {
     /// The host's id.
     pub host: String,
@@ -65,7 +69,9 @@ pub fn this_host(kernel: Option<&str>, distribution: Option<&str>, workload: Opt
 /// The kernel's boot id.
 #[must_use]
 pub fn boot_id() -> String {
-    let told = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    static TOLD: OnceLock<String> = OnceLock::new();
+    // Once, because who gives up its rights can't read it again.
+    let told = TOLD.get_or_init(|| fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default());
     match told.trim() {
         "" => "unknown".to_owned(),
         id => id.to_owned(),
