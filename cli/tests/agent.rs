@@ -314,7 +314,9 @@ fn a_machine_that_reboots_says_so_before_its_agent_ends_and_one_whose_agent_is_s
     place.give_token(&program);
     let plan = format!("rollout plan linux --server {url} --ca fleet/ca.pem --token-file fleet/admin.token");
     // What systemd answers on a machine where only the agent is stopped, and on one that reboots.
-    for (jobs, is_planned_for) in [("7 watertight.service stop running", true), ("9 reboot.target start waiting", false)] {
+    for (jobs, is_planned_for) in
+        [("7 watertight.service stop running", true), ("9 reboot.target start waiting", false)]
+    {
         place.write("bin/systemctl", &format!("#!/bin/sh\necho '{jobs}'\n"));
         let program = place.dir.path().join("bin/systemctl");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a program");

@@ -9,9 +9,9 @@ use axum::extract::{Extension, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
-use watertight_fleet_wire::limits::{CHECK_IN_BYTES_MAX, ENROL_BYTES_MAX, WAIT_S_MAX};
 use watertight_fleet::gate::Thresholds;
 use watertight_fleet_wire::checkin::{Leave, LeaveAnswer};
+use watertight_fleet_wire::limits::{CHECK_IN_BYTES_MAX, ENROL_BYTES_MAX, WAIT_S_MAX};
 use watertight_fleet_wire::{checkin, CheckIn, CheckInAnswer, Code, EnrolRequest, Identity, RenewRequest, WaitAnswer};
 
 use super::answer::{json, spoken, told, Refusal};
