@@ -154,7 +154,7 @@ impl Place {
 
     /// The generation that the agent has acted on.
     fn acted(&self) -> u64 {
-        self.read("agent/acted.json").and_then(|text| text.parse().ok()).unwrap_or(0)
+        self.read("agent/uplink/acted.json").and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
     fn slots(&self) -> Json {
@@ -248,8 +248,8 @@ fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_i
     std::fs::remove_file(place.dir.path().join("token")).expect("the token is not needed any more");
     let acted = place.acted();
     let mut agent = place.agent(&url, "--stratum test");
-    let first = place.read("agent/sequence.json");
-    place.wait_for("the identity of before", || place.read("agent/sequence.json") != first);
+    let first = place.read("agent/uplink/sequence.json");
+    place.wait_for("the identity of before", || place.read("agent/uplink/sequence.json") != first);
     assert!(place.acted() >= acted);
     assert_eq!(agent.end(), Some(0));
 }
@@ -293,7 +293,7 @@ fn a_rollout_that_is_started_by_command_reaches_a_real_agent_and_says_when_it_wa
     );
     place.wait_for("the content", || place.has_in_slot(7));
 
-    let identity: Json = serde_json::from_str(&place.read("agent/identity.json").expect("an identity")).expect("JSON");
+    let identity: Json = serde_json::from_str(&place.read("agent/uplink/identity.json").expect("an identity")).expect("JSON");
     let host = identity["host"].as_str().expect("its id");
     assert!(place.good(&format!("rollout why {host} {api}")).contains("rollout r1 of linux version 7"));
     let halted = place.good(&format!("rollout abort r1 --reason enough -o json {api}"));
@@ -380,7 +380,7 @@ fn an_agent_that_somebody_watches_shows_the_run_and_ends_with_it() {
     let shown = String::from_utf8(done.stdout).expect("text");
     let kinds: Vec<Json> = shown.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(kinds.last().map(|line| &line["kind"]), Some(&"summary".into()));
-    assert!(place.dir.path().join("agent/identity.json").exists());
+    assert!(place.dir.path().join("agent/uplink/identity.json").exists());
 }
 
 /// Children of a process, by what they were started as.
@@ -409,15 +409,15 @@ fn an_uplink_or_an_intake_that_is_killed_comes_back_and_the_run_does_not_notice(
     };
     place.wait_for("the detector", || has_run().is_some());
     let detector = has_run();
-    place.wait_for("a check-in", || place.read("agent/sequence.json").is_some());
-    let sequence = place.read("agent/sequence.json"); // each start sets numbers aside
+    place.wait_for("a check-in", || place.read("agent/uplink/sequence.json").is_some());
+    let sequence = place.read("agent/uplink/sequence.json"); // each start sets numbers aside
     for words in ["agent uplink", "agent intake"] {
         place.wait_for(words, || child(parent, words).is_some());
         let before = child(parent, words).expect("it is there");
         rustix::process::kill_process(before, rustix::process::Signal::KILL).expect("it is the agent's");
         place.wait_for("another one", || child(parent, words).is_some_and(|now| now != before));
     }
-    place.wait_for("another check-in", || place.read("agent/sequence.json") != sequence);
+    place.wait_for("another check-in", || place.read("agent/uplink/sequence.json") != sequence);
     assert_eq!(has_run(), detector, "sensor and detector went on");
     let log = place.read("log").unwrap_or_default();
     assert!(log.contains("the uplink ended") && log.contains("the intake ended"), "{log}");
