@@ -28,6 +28,8 @@ pub(super) struct Status {
     pub(super) online: u64,
     /// Those that did not, or never have, or are not back after a reboot.
     pub(super) silent: u64,
+    /// Of these, those that said that they reboot.
+    pub(super) not_back: u64,
     /// Those that said that they go down: they reboot, or were shut down.
     pub(super) down: u64,
     /// Those that run what should not be there twice.
@@ -55,6 +57,7 @@ impl Status {
             hosts: 0,
             online: 0,
             silent: 0,
+            not_back: 0,
             down: 0,
             cloned: 0,
             revoked: 0,
@@ -64,7 +67,7 @@ impl Status {
             clock_ms: now_ms,
             started_ms: server.started_ms,
         };
-        let (mut wrong_clocks, mut not_back) = (0_u64, 0_u64);
+        let mut wrong_clocks = 0_u64;
         for cell in server.hosts.all() {
             let host = cell.lock();
             if host.row.revoked_ms.is_some() {
@@ -75,7 +78,10 @@ impl Status {
             match host.absence_by_its_promise(now_ms) {
                 None => status.online += 1,
                 Some(Absence::Silent) => status.silent += 1,
-                Some(Absence::NotBack) => (status.silent, not_back) = (status.silent + 1, not_back + 1),
+                Some(Absence::NotBack) => {
+                    status.silent += 1;
+                    status.not_back += 1;
+                }
                 Some(Absence::Reboots | Absence::Off) => status.down += 1,
             }
             status.cloned += u64::from(host.row.cloned_ms.is_some());
@@ -83,7 +89,7 @@ impl Status {
             wrong_clocks += u64::from(host.row.seen.clock_ahead_ms.unsigned_abs() > CLOCK_AHEAD_MS_MAX);
         }
         let buckets = server.store.buckets(now_ms.saturating_sub(7 * DAY_MS), BUCKETS_MAX).await?;
-        status.because = because(&status, server.refusing(), wrong_clocks, not_back, &buckets, now_ms);
+        status.because = because(&status, server.refusing(), wrong_clocks, &buckets, now_ms);
         let of_rollouts = server.rollouts.because(server).await;
         status.because.extend(of_rollouts);
         status.is_safe_to_leave = status.because.is_empty();
@@ -96,7 +102,6 @@ fn because(
     status: &Status,
     refusing: Option<String>,
     wrong_clocks: u64,
-    not_back: u64,
     buckets: &[BucketRow],
     now_ms: u64,
 ) -> Vec<String> {
@@ -107,8 +112,8 @@ fn because(
     if status.silent > 0 {
         because.push(format!("{} of {} hosts are silent: look after them", status.silent, status.hosts));
     }
-    if not_back > 0 {
-        because.push(format!("{not_back} of these said that they reboot, and are not back"));
+    if status.not_back > 0 {
+        because.push(format!("{} of these said that they reboot, and are not back", status.not_back));
     }
     if status.cloned > 0 {
         because.push(format!("{} hosts have a clone: revoke them and enrol both anew", status.cloned));
@@ -133,6 +138,8 @@ mod tests {
             because: Vec::new(),
             hosts,
             online: hosts - silent,
+            not_back: 0,
+            down: 0,
             silent,
             cloned,
             revoked: 0,
