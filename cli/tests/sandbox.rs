@@ -89,7 +89,7 @@ fn uplink(folder: &Path, call: &[&str]) -> Output {
 }
 
 fn sandbox(output: &Output) -> Sandbox {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    serde_json::from_slice(&output.stdout).expect("the sandbox as JSON")
 }
 
 #[test]

@@ -397,6 +397,33 @@ mod tests {
     }
 
     #[test]
+    fn an_uplink_starts_nothing_signals_nobody_takes_no_connection_and_makes_nothing_but_files_and_folders() {
+        let uplink = rules(Profile::Uplink).expect("the conditions are sound");
+        for forbidden in [
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_kill,
+            libc::SYS_pidfd_send_signal,
+            libc::SYS_bpf,
+            libc::SYS_listen,
+            libc::SYS_accept4,
+            libc::SYS_linkat,
+            libc::SYS_symlinkat,
+            libc::SYS_mknodat,
+            libc::SYS_fchmodat,
+            libc::SYS_fchownat,
+            libc::SYS_mount,
+            libc::SYS_prctl,
+        ] {
+            assert!(!uplink.contains_key(&forbidden), "call {forbidden}");
+        }
+    }
+
+    #[test]
     fn neither_the_detector_nor_who_reads_dumps_or_updates_may_open_start_or_talk() {
         let all = [Profile::Detector, Profile::Triage, Profile::Updater]
             .map(|profile| rules(profile).expect("the conditions are sound"));
