@@ -12,10 +12,8 @@ use super::host::Host;
 use super::words::{bounded, checked, is_content, short, Answer, End, Progress, Question};
 use super::FleetArgs;
 
-/// Between two answers: however much is asked, this takes no processor for itself.
+/// Between two answers, or two fetches: however much nonsense is asked, this takes no processor for itself.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Between two fetches.
-const FETCH_PAUSE: Duration = Duration::from_millis(300);
 /// How often who waits for a fetch is told that it goes on.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
@@ -79,6 +77,6 @@ fn fetch(host: &Host, fetches: &End) {
             };
             let _ = fetches.send(packet.number, Progress::Ended(bounded(found)));
         }
-        std::thread::sleep(FETCH_PAUSE);
+        std::thread::sleep(PAUSE);
     }
 }
