@@ -473,7 +473,7 @@ fn an_uplink_is_a_user_without_rights_and_content_comes_by_an_updater_that_faces
         // What the intake writes there as root is the uplink's, who reads it and takes it away.
         let run = child(agent.0.id(), " run --with-parent").expect("it is there");
         let detector = || child(run.as_raw_pid().unsigned_abs(), "worker detector");
-        place.wait_for("the detector", || detector().is_some());
+        place.wait_for("content in force", || place.read("agent/run/content.json").is_some() && detector().is_some());
         rustix::process::kill_process(detector().expect("it is there"), rustix::process::Signal::SEGV).expect("ours");
         let crashes = place.dir.path().join("agent/uplink/spool/crash");
         place.wait_for("a crash that is reported", || crashes.join("counts.json").exists());
