@@ -175,7 +175,7 @@ impl Rollouts {
             }
             stored => stored?,
         }
-        held.rollouts.insert(number, Live::read(&row, &[first], &server.hosts)?);
+        held.rollouts.insert(number, Live::read(&row, &[first], None, &server.hosts)?);
         self.follow(server, &mut held).await;
         self.answer(server, &mut held, &id(number)).await
     }
@@ -276,7 +276,7 @@ fn found(held: &Held, content: ContentId, recalled: &BTreeSet<ContentId>) -> Evi
     let halted =
         |live: &&Live| live.running.state() == State::Halted && live.running.spec().content == content.to_string();
     if let Some(live) = held.rollouts.values().find(halted) {
-        let why = live.running.last().map_or_else(String::new, |decision| decision.why.clone());
+        let why = live.why().unwrap_or_default();
         evidence.halted = Some(format!("rollout {} of it was halted: {why}", live.id()));
     } else if recalled.contains(&content) {
         evidence.halted = Some("it was recalled".to_owned());

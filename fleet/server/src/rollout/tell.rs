@@ -210,7 +210,7 @@ fn answer(live: &Live) -> RolloutAnswer {
 
 fn why(live: &Live) -> String {
     let running = &live.running;
-    let decided = running.last().map(|decision| decision.why.clone());
+    let decided = live.why().map(str::to_owned);
     match (running.state(), &live.word, decided) {
         (State::Paused, Some(word), _) => format!("paused by {word}"),
         (State::Holding, ..) if running.waits_until_ms().is_some() => {

@@ -106,17 +106,21 @@ fn good_content_reaches_all_but_the_holdback_and_bad_content_is_recalled_from_th
     assert!(halted["failed"].as_u64().is_some_and(|failed| (2..=10).contains(&failed)), "{halted}");
     let decision = &halted["decisions"][0]["decision"];
     assert_eq!(decision["verdict"], "halt", "{halted}");
-    assert!(decision["why"].as_str().is_some_and(|why| why.len() > 20), "{decision}");
+    let named = "bucket a-new-bucket (engine: index out of range)";
+    let names = |words: &Value| words.as_str().is_some_and(|words| words.ends_with(named));
+    assert!(names(&decision["why"]) && names(&halted["why"]), "{halted}");
+    assert_eq!(decision["evidence"]["bucket"], fleet.admin().get("/v1/buckets").json()[0]["bucket"], "{decision}");
     wait_for("everything runs the good content again", || hosts.run(&good) >= exposed && hosts.run(&bad) == 0);
     let again = fleet.admin().post("/v1/rollouts", &wish(&bad));
     assert_eq!(again.status, 409, "what was halted is not begun again: {}", again.text());
     let page = fleet.admin().get("/").text();
-    assert!(page.contains("halted") && page.contains("a-new-bucket"), "{page}");
+    assert!(page.contains("halted") && page.contains(named), "{page}");
     let log = fleet.admin().get("/v1/audit").json();
     let has = |action: &str, actor: &str| {
         log.as_array().expect("a log").iter().any(|entry| entry["action"] == action && entry["actor"] == actor)
     };
     assert!(has("rollout_start", "admin") && has("rollout_halt", "gate"), "{log}");
+    assert!(log.as_array().expect("a log").iter().any(|entry| names(&entry["reason"])), "{log}");
 }
 
 #[test]
