@@ -14,6 +14,8 @@ pub struct Fetched {
     pub refused: Vec<(String, String)>,
     /// Why it was not looked at, or not to its end: it is tried again at the next check-in.
     pub failed: Option<String>,
+    /// Why the host refuses the director's document as a whole; the server is told.
+    pub director_refused: Option<String>,
 }
 
 /// Who asks the director.
@@ -31,7 +33,7 @@ pub struct Asker<'a> {
 
 /// A host.
 pub trait Machine: Send {
-    /// Which content runs. `is_paused` is not looked at.
+    /// Which content runs. What is not the run's to say (`is_paused`, `director_refused`) is not looked at.
     fn content(&mut self) -> ContentPart;
     /// How well it is protected.
     fn protection(&mut self) -> ProtectionPart;
@@ -90,8 +92,8 @@ fn distribution_of(release: &str) -> String {
     }
 }
 
-/// What may be in a name.
-fn plain(text: &str) -> String {
+/// What may be in a name, and in a sentence that the server is told.
+pub(crate) fn plain(text: &str) -> String {
     let mut name: String = text.chars().filter(|letter| !letter.is_control()).collect();
     while name.len() > NAME_BYTES_MAX {
         name.pop();

@@ -19,7 +19,7 @@ use crate::clock::now_ms;
 use crate::exchange::{Exchange, Failure};
 use crate::folder::{Folder, FolderError};
 use crate::identity::{IdentityError, Own};
-use crate::machine::{boot_id, Asker, Machine};
+use crate::machine::{boot_id, plain, Asker, Fetched, Machine};
 use crate::pace::{after_answer, BackOff, WAIT_MS_MIN};
 use crate::pause;
 use crate::report::Reporter;
@@ -84,6 +84,8 @@ pub struct Service {
     /// The one that was looked at while new content was paused: for what is recalled.
     acted_paused: u64,
     looked: Option<Instant>,
+    /// Why the director's document was refused when it was looked at last; empty if it was not.
+    director_refused: String,
     fetch_back_off: BackOff,
     not_before: Option<Instant>,
     back_off: BackOff,
@@ -157,6 +159,7 @@ impl Service {
             acted,
             acted_paused: 0,
             looked: None,
+            director_refused: String::new(),
             fetch_back_off: BackOff::default(),
             not_before: None,
             back_off: BackOff::default(),
@@ -182,6 +185,7 @@ impl Service {
         let is_paused = pause::is_paused(&self.options.state, now_ms());
         let mut content = machine.content();
         content.is_paused = is_paused;
+        content.director_refused.clone_from(&self.director_refused);
         self.note(&content, machine);
         let state = State {
             host: Some(self.options.host.clone()),
@@ -237,7 +241,8 @@ impl Service {
         }
     }
 
-    /// Looks at the repository where there is something new or the host's turn may have come. Says whether content was installed.
+    /// Looks at the repository where there is something new or the host's turn may have come. Says whether there is
+    /// something to tell at once: content was installed, or the director's document is refused from now on or no more.
     fn act(&mut self, generation: u64, is_paused: bool, machine: &mut dyn Machine) -> bool {
         let is_new = generation != self.acted && !(is_paused && generation == self.acted_paused);
         let is_time = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
@@ -255,10 +260,12 @@ impl Service {
         if let Err(error) = self.watch.refused(&fetched.refused) {
             (self.options.say)(&format!("a refusal is not reported: {error}"));
         }
+        let is_new_refusal = self.is_new_refusal(&fetched);
+        let is_news = is_new_refusal || !fetched.installed.is_empty();
         if let Some(why) = &fetched.failed {
             (self.options.say)(&format!("content is not fetched: {why}"));
             self.not_before = Instant::now().checked_add(self.fetch_back_off.failed(None));
-            return !fetched.installed.is_empty();
+            return is_news;
         }
         self.fetch_back_off.succeeded();
         (self.not_before, self.looked) = (None, Some(Instant::now()));
@@ -270,7 +277,19 @@ impl Service {
                 (self.options.say)(&format!("{error}: after a restart this generation is fetched again"));
             }
         }
-        !fetched.installed.is_empty()
+        is_news
+    }
+
+    /// Keeps why the director's document is refused, for the next check-in. Says whether that is another word than before.
+    fn is_new_refusal(&mut self, fetched: &Fetched) -> bool {
+        let refused = match (&fetched.director_refused, &fetched.failed) {
+            (Some(why), _) => plain(why),
+            (None, None) => String::new(),
+            (None, Some(_)) => return false, // nothing was heard of it
+        };
+        let is_new = refused != self.director_refused;
+        self.director_refused = refused;
+        is_new
     }
 
     fn note(&mut self, content: &watertight_fleet_wire::checkin::ContentPart, machine: &mut dyn Machine) {

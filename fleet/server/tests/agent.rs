@@ -20,6 +20,8 @@ use watertight_fleet_wire::records::{Alert, Body, Stream};
 struct Pretended {
     content: ContentPart,
     fetches: Vec<(String, bool)>,
+    /// Why it refuses the director's document.
+    refuses: Option<String>,
 }
 
 impl Machine for Pretended {
@@ -34,7 +36,7 @@ impl Machine for Pretended {
     }
     fn fetch(&mut self, asker: &Asker<'_>) -> Fetched {
         self.fetches.push((asker.host.to_owned(), asker.is_paused));
-        Fetched::default()
+        Fetched { failed: self.refuses.clone(), director_refused: self.refuses.clone(), ..Fetched::default() }
     }
 }
 
@@ -81,7 +83,7 @@ fn a_check_in_tells_what_runs_and_then_only_what_changed() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(&dir.path().join("fleet"));
     let mut service = service(&options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[]))));
-    let content = ContentPart { id: "a".repeat(64), version: 3, slot: "factory".into(), is_paused: false };
+    let content = ContentPart { id: "a".repeat(64), version: 3, slot: "factory".into(), ..ContentPart::default() };
     let mut machine = Pretended { content, ..Pretended::default() };
     let wait = service.turn(&mut machine);
     assert!((60..=900).contains(&wait.as_secs()), "the server's interval: {wait:?}");
@@ -94,6 +96,30 @@ fn a_check_in_tells_what_runs_and_then_only_what_changed() {
     assert_eq!(seen["seen"]["state"]["content"]["version"], 4, "{seen}");
     assert_eq!(seen["seen"]["state"]["host"]["distribution"], "debian-12", "what was not sent again stays: {seen}");
     assert_eq!(seen["seen"]["state"]["protection"]["level"], "observe", "{seen}");
+}
+
+#[test]
+fn a_host_that_refuses_the_directors_document_tells_why_and_the_fleet_needs_a_look() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&dir.path().join("fleet"));
+    let options = options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[])));
+    let why = "epoch 7 was seen with other words: the director contradicts itself";
+    let mut machine = Pretended { refuses: Some(format!("{why}\u{1b}[2J")), ..Pretended::default() };
+    let mut refusing = service(&options);
+    assert!(refusing.turn(&mut machine).as_secs() < 10, "it is told at once");
+    assert!(refusing.turn(&mut machine).as_secs() >= 60, "and once");
+    let status = fleet.admin().get("/v1/status").json();
+    assert_eq!((status["refusing_director"].as_u64(), &status["is_safe_to_leave"]), (Some(1), &false.into()), "{status}");
+    let told = format!("1 hosts refuse the director's document: {why}");
+    assert!(status["because"].to_string().contains(&told), "{status}");
+    assert!(fleet.admin().get("/").text().contains("refuses the director"));
+    let of_host = fleet.admin().get(&format!("/v1/hosts/{}/why", refusing.own().identity.host)).text();
+    assert!(of_host.contains(why), "{of_host}");
+
+    let mut heard = service(&options);
+    heard.turn(&mut Pretended::default());
+    let status = fleet.admin().get("/v1/status").json();
+    assert_eq!(status["refusing_director"], 0, "it takes the document again: {status}");
 }
 
 #[test]

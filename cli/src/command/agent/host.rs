@@ -78,6 +78,7 @@ impl Host {
         let asked = [&asked[..], &["--host", host, "--ring", ring, "--stratum", stratum]].concat();
         let (_, answer, words) = self.command(&asked, &paths)?;
         let wanted = fetched::wanted(&answer).with_context(|| words.clone())?;
+        found.director_refused = wanted.director_refused;
         if !asker.is_paused {
             for pack in &wanted.packs {
                 self.install(pack, found)?;
@@ -119,7 +120,7 @@ impl Machine for Host {
             id: content.id.unwrap_or_default(),
             version: content.version.unwrap_or(0),
             slot: slot.to_owned(),
-            is_paused: false,
+            ..ContentPart::default()
         }
     }
 

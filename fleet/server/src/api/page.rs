@@ -201,6 +201,7 @@ fn host_table(page: &mut String, hosts: &[Line]) {
 enum HostState {
     Cloned,
     Silent,
+    RefusesDirector,
     WrongClock,
     Online,
     Revoked,
@@ -211,6 +212,7 @@ impl HostState {
         match self {
             Self::Cloned => "cloned",
             Self::Silent => "silent",
+            Self::RefusesDirector => "refuses the director",
             Self::WrongClock => "clock is wrong",
             Self::Online => "online",
             Self::Revoked => "revoked",
@@ -221,7 +223,7 @@ impl HostState {
         match self {
             Self::Online => "good",
             Self::Revoked => "gone",
-            Self::Cloned | Self::Silent | Self::WrongClock => "bad",
+            Self::Cloned | Self::Silent | Self::RefusesDirector | Self::WrongClock => "bad",
         }
     }
 }
@@ -236,24 +238,28 @@ struct Line {
 impl Line {
     fn of(host: &Host, now_ms: u64) -> Self {
         let row = &host.row;
+        let told = &row.seen.state;
+        let refused = told.content.as_ref().map_or("", |content| &content.director_refused);
         let state = if row.revoked_ms.is_some() {
             HostState::Revoked
         } else if row.cloned_ms.is_some() {
             HostState::Cloned
         } else if host.is_silent(now_ms, 30_000) {
             HostState::Silent
+        } else if !refused.is_empty() {
+            HostState::RefusesDirector
         } else if row.seen.clock_ahead_ms.unsigned_abs() > super::status::CLOCK_AHEAD_MS_MAX {
             HostState::WrongClock
         } else {
             HostState::Online
         };
-        let told = &row.seen.state;
         let moment = |at_ms: u64| if at_ms == 0 { "never".to_owned() } else { words(at_ms) };
         let content = told.content.as_ref().map_or_else(
             || "unknown".to_owned(),
             |content| {
                 let paused = if content.is_paused { ", paused" } else { "" };
-                format!("{} version {} ({}{paused})", start(&content.id), content.version, content.slot)
+                let refuses = if refused.is_empty() { String::new() } else { format!("; it refuses: {refused}") };
+                format!("{} version {} ({}{paused}){refuses}", start(&content.id), content.version, content.slot)
             },
         );
         let protection = told.protection.as_ref().map_or_else(

@@ -183,10 +183,13 @@ impl Rollouts {
     async fn spec(&self, server: &Server, held: &Held, wish: &Wish) -> Result<(Spec, Vec<LeftOut>), RolloutError> {
         let folder = self.folder.clone();
         let now = Moment::now();
-        let read = tokio::task::spawn_blocking(move || director::signed_packs(&folder, now)).await;
-        let read = read.map_err(|error| RolloutError::Form(error.to_string()))?;
+        let read = tokio::task::spawn_blocking(move || {
+            (director::signed_packs(&folder, now), director::can_follow(&folder, now))
+        });
+        let (read, can_follow) = read.await.map_err(|error| RolloutError::Form(error.to_string()))?;
         let (packs, recalled) =
             read.map_err(|error| RolloutError::Conflict(format!("the content repository: {error:#}")))?;
+        can_follow.map_err(|error| RolloutError::Conflict(format!("the director's document: {error:#}")))?;
         let pack = find(&packs, &wish.content)?;
         let (policy, content) = (policy(wish)?, pack.id.to_string());
         check(held, pack, &packs)?;

@@ -379,6 +379,46 @@ fn who_steals_the_directors_key_introduces_nothing() {
 }
 
 #[test]
+fn a_thief_who_runs_the_epoch_up_to_the_last_is_told_and_another_directors_key_is_the_way_back() {
+    let (dir, mut desk, good, fleet, hosts) = with_hosts(3);
+    let id = begin(&fleet, "linux");
+    wait_for_state(&fleet, &id, "complete");
+    wait_for("all run it", || hosts.run(&good) == 3);
+    let mut last = stolen(&hosts, u64::MAX, &good);
+    assert!(last["entries"].as_array().is_some_and(|entries| !entries.is_empty()), "{last}");
+    let before = fleet.admin().get("/v1/status").json()["generation"].as_u64();
+    desk.publish_plan(&last);
+    wait_for("hosts have heard the thief's word", || {
+        let now = fleet.admin().get("/v1/status").json();
+        now["generation"].as_u64() > before && now["at_newest_generation"] == 3
+    });
+
+    let aborted = fleet.admin().post(&format!("/v1/rollouts/{id}/abort"), &json!({ "reason": "a test" })).json();
+    assert_eq!(aborted["state"], "halted", "{aborted}");
+    let is_told = |words: &Value| words.to_string().contains("epoch 18446744073709551615 is the last there is");
+    assert!(is_told(&aborted["trouble"]), "{aborted}");
+    let told = fleet.admin().get("/v1/status").json();
+    assert!(is_told(&told["because"]) && told["is_safe_to_leave"] == false, "{told}");
+    assert!(fleet.admin().get("/").text().contains("is the last there is"));
+    let next = desk.publish(2, b"pack two");
+    for path in ["/v1/rollouts", "/v1/rollouts/plan"] {
+        let refused = fleet.admin().post(path, &wish("linux@2"));
+        assert!(refused.status == 409 && refused.text().contains("put another in its place"), "{}", refused.text());
+    }
+    assert_eq!((hosts.run(&good), hosts.began(&next)), (3, 0), "the recall is on no way to them");
+    fleet.kill();
+
+    last["epoch"] = 1.into();
+    last["entries"] = json!([]);
+    desk.replace_director(&last);
+    let fleet = start(dir.path(), &desk);
+    *hosts.shared.address.write().expect("whole") = fleet.address;
+    wait_for("the recall has reached all", || hosts.run(&good) == 0);
+    let back = status(&fleet, &id);
+    assert!(back.get("trouble").is_none() && back["has"] == 0, "{back}");
+}
+
+#[test]
 fn a_document_that_says_what_is_wanted_is_left_alone_until_its_lease_is_half_over_and_a_recall_stays() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut desk = Desk::new(dir.path());
