@@ -121,13 +121,42 @@ fn a_revoked_host_is_out_at_once_on_the_connection_that_it_has() {
     ] {
         assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("revoked")), "{}", answer.text());
     }
+    let again = fleet.client().post("/v1/agent/enrol", &enrolment(&fleet.token(&[]), &agent.key));
+    assert_eq!((again.status, again.json()["code"].as_str()), (403, Some("revoked")), "{}", again.text());
+    assert!(again.text().contains("make another key"), "{}", again.text());
     assert_eq!(fleet.agent(&other).post("/v1/agent/checkin", &check_in("i", 1)).status, 200);
+    let twice = fleet.client().post("/v1/agent/enrol", &enrolment(&fleet.token(&[]), &other.key));
+    assert_eq!((twice.status, twice.json()["code"].as_str()), (401, Some("token")), "{}", twice.text());
+    assert!(twice.text().contains("another token enrolled"), "{}", twice.text());
     let log = fleet.admin().get("/v1/audit").json();
     assert_eq!(log[0]["action"], "revoke_host", "{log}");
     assert_eq!((log[0]["actor"].as_str(), log[0]["reason"].as_str()), (Some("admin"), Some("stolen")));
     fleet.kill();
     let fleet = Fleet::start(dir.path());
     assert_eq!(fleet.agent(&agent).post("/v1/agent/checkin", &check_in("i", 4)).status, 403, "and after a restart");
+}
+
+#[test]
+fn a_doorbell_that_is_held_ends_at_once_when_its_host_is_revoked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let (agent, other) = (fleet.enrol(), fleet.enrol());
+    let hold = |agent: &Agent| {
+        let mut waiter = fleet.agent(agent);
+        std::thread::spawn(move || waiter.get("/v1/agent/wait?generation=1"))
+    };
+    let (gone, stays) = (hold(&agent), hold(&other));
+    while fleet.admin().get("/v1/counters").json()["waiting"] != 2 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let path = format!("/v1/hosts/{}/revoke", agent.host);
+    assert_eq!(fleet.admin().post(&path, &json!({ "reason": "stolen" })).status, 200);
+    // It would be held for almost five minutes: longer than this client waits for anything.
+    let answer = gone.join().expect("an answer");
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("revoked")), "{}", answer.text());
+    assert_eq!(fleet.admin().get("/v1/counters").json()["waiting"], 1, "nobody else's is ended");
+    publish(&fleet, "one");
+    assert_eq!(stays.join().expect("an answer").json()["generation"], 2);
 }
 
 #[test]

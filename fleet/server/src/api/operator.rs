@@ -265,9 +265,9 @@ pub(super) async fn revoke_host(
     let cell = server.hosts.get(&id).ok_or_else(|| Refusal::new(Code::NotFound, "there is no such host"))?;
     let entry = entry(actor, Action::RevokeHost, &id, told.reason)?;
     server.noted(server.store.revoke(&id, entry.at_ms, &entry).await)?;
-    let mut host = cell.lock();
-    host.row.revoked_ms = host.row.revoked_ms.or(Some(entry.at_ms));
-    Ok(tell(&HostAnswer::of(&host)))
+    cell.revoke(entry.at_ms);
+    let answer = HostAnswer::of(&cell.lock());
+    Ok(tell(&answer))
 }
 
 /// Crash buckets of the last seven days, those of most hosts first.
