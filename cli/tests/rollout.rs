@@ -28,3 +28,19 @@ fn a_change_needs_a_reason() {
     assert_eq!(done.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&done.stderr).contains("--reason"));
 }
+
+#[test]
+fn a_name_that_is_none_is_refused_and_not_made_into_another() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("token"), "wt-operator-1").expect("a file");
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(dir.path().join("ca.pem"), pem).expect("a file");
+    for words in [["ring", "early@eu"], ["abort", "r1/2"]] {
+        let mut command = Command::new(BINARY);
+        command.args(["rollout"]).args(words).args(["--reason", "r", "--server", "https://127.0.0.1:1", "--ca"]);
+        let done = command.arg(dir.path().join("ca.pem")).arg("--token-file").arg(dir.path().join("token")).output();
+        let done = done.expect("the command");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(1) && said.contains("letters, digits and -_."), "{said}");
+    }
+}

@@ -22,6 +22,7 @@ pub mod clock;
 pub mod content;
 mod handshake;
 pub mod hosts;
+mod names;
 pub mod roles;
 pub mod rollout;
 pub mod run;
