@@ -72,7 +72,12 @@ fn arguments_that_fit_no_rollout_are_refused() {
         ["--latency-s", "-1"],
         ["--incident", "2024-07-20"],
         ["--spike-x", "nan"],
+        ["--spike-x", "1001"],
+        ["--background-x", "1e9"],
+        ["--spike-stage", "99"],
     ] {
-        assert_eq!(sim(&args).status.code(), Some(2), "{args:?}");
+        let refused = sim(&args);
+        assert_eq!(refused.status.code(), Some(2), "{args:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(args[0]), "{refused:?}");
     }
 }

@@ -177,7 +177,8 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<u8> {
         }
         RolloutCommand::Rings(args) => tell(args.output, args.api.open()?.get("/v1/rings")?, words::rings),
         RolloutCommand::Ring(args) => {
-            let answer = args.api.open()?.post(&format!("/v1/rings/{}", plain(&args.ring)?), &args.body())?;
+            let path = format!("/v1/rings/{}", plain(&args.ring)?);
+            let answer = args.api.open()?.post(&path, &args.body())?;
             tell(args.output, answer, words::ring)
         }
     }
