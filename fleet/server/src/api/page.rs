@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use watertight_event::printable::push;
 
 use super::answer::Refusal;
 use super::operator::{allowed, may};
@@ -301,17 +302,10 @@ fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            c if c.is_control() || is_direction_mark(c) => {
-                let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => safe.push(c),
+            c => push(&mut safe, c),
         }
     }
     safe
-}
-
-fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -321,6 +315,9 @@ mod tests {
     #[test]
     fn text_of_hosts_means_nothing_in_the_page() {
         assert_eq!(escaped("<b a=\"'&\">\u{1b}\u{202e}x"), "&lt;b a=&quot;&#39;&amp;&quot;&gt;\\u{1b}\\u{202e}x");
+        for unseen in ['\u{ad}', '\u{61c}', '\u{2028}', '\u{2060}', '\u{feff}', '\u{e0041}'] {
+            assert_eq!(escaped(&format!("a{unseen}b")), format!("a{}b", unseen.escape_default()));
+        }
     }
 
     #[test]
