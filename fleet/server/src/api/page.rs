@@ -240,7 +240,7 @@ impl Line {
     fn of(host: &Host, now_ms: u64) -> Self {
         let row = &host.row;
         let told = &row.seen.state;
-        let refused = told.content.as_ref().map_or("", |content| &content.director_refused);
+        let refused = told.content.as_ref().map_or("", |content| content.director_refused.as_str());
         let state = if row.revoked_ms.is_some() {
             HostState::Revoked
         } else if row.cloned_ms.is_some() {

@@ -81,7 +81,7 @@ impl Status {
             status.cloned += u64::from(host.row.cloned_ms.is_some());
             status.at_newest_generation += u64::from(host.row.seen.generation == status.generation);
             wrong_clocks += u64::from(host.row.seen.clock_ahead_ms.unsigned_abs() > CLOCK_AHEAD_MS_MAX);
-            refusals.note(host.row.seen.state.content.as_ref().map_or("", |content| &content.director_refused));
+            refusals.note(host.row.seen.state.content.as_ref().map_or("", |content| content.director_refused.as_str()));
         }
         status.refusing_director = refusals.hosts();
         let buckets = server.store.buckets(now_ms.saturating_sub(7 * DAY_MS), BUCKETS_MAX).await?;

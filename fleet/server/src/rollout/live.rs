@@ -144,7 +144,7 @@ impl Live {
         }
         let row = JournalRow { number: self.next, entry: serde_json::to_string(entry).map_err(text)? };
         self.next = self.next.saturating_add(1);
-        let told = |decision| Ok(evidence::told(decision, &names).map_err(text)?.to_string());
+        let told = |decision: &Decision| evidence::told(decision, &names).map(|told| told.to_string()).map_err(text);
         let rows = decisions
             .iter()
             .map(|decision| Ok(DecisionRow { at_ms: now_ms, decision: told(decision)? }))
