@@ -276,7 +276,10 @@ impl Hosts {
             host.row.not_after_ms = row.not_after_ms;
             return;
         }
-        by_id.insert(row.id.clone(), Arc::new(HostCell { host: Mutex::new(Host { row, ..Host::default() }), ..HostCell::default() }));
+        by_id.insert(
+            row.id.clone(),
+            Arc::new(HostCell { host: Mutex::new(Host { row, ..Host::default() }), ..HostCell::default() }),
+        );
     }
 
     /// All of them.

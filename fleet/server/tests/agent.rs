@@ -109,7 +109,11 @@ fn a_host_that_refuses_the_directors_document_tells_why_and_the_fleet_needs_a_lo
     assert!(refusing.turn(&mut machine).as_secs() < 10, "it is told at once");
     assert!(refusing.turn(&mut machine).as_secs() >= 60, "and once");
     let status = fleet.admin().get("/v1/status").json();
-    assert_eq!((status["refusing_director"].as_u64(), &status["is_safe_to_leave"]), (Some(1), &false.into()), "{status}");
+    assert_eq!(
+        (status["refusing_director"].as_u64(), &status["is_safe_to_leave"]),
+        (Some(1), &false.into()),
+        "{status}"
+    );
     let told = format!("1 hosts refuse the director's document: {why}");
     assert!(status["because"].to_string().contains(&told), "{status}");
     assert!(fleet.admin().get("/").text().contains("refuses the director"));

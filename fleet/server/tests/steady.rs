@@ -155,9 +155,7 @@ impl Serving {
     fn enrol(&self) -> tokio::task::JoinHandle<u16> {
         let mut client = self.client();
         let key = rcgen::KeyPair::generate().expect("a key");
-        tokio::task::spawn_blocking(move || {
-            client.post("/v1/agent/enrol", &support::enrolment("a token", &key)).status
-        })
+        tokio::task::spawn_blocking(move || client.post("/v1/agent/enrol", &support::enrolment("a token", &key)).status)
     }
 
     async fn end(self) {

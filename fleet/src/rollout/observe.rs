@@ -61,8 +61,8 @@ impl Running {
         }
     }
 
-    /// When the host's word is wanted, on the rollout's clock: at the end of its watch; soon, where it has what was recalled; and soon, as long as it was given the content in a
-    /// small stage and has not said that it runs it.
+    /// When the host's word is wanted, on the rollout's clock: at the end of its watch; soon, where it has what was recalled; and soon, as
+    /// long as it was given the content in a small stage and has not said that it runs it.
     #[must_use]
     pub fn wanted_ms(&self, host: HostIndex, at_ms: Ms) -> Option<Ms> {
         let lane = &self.spec().plan.policy.lane;

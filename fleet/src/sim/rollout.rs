@@ -322,7 +322,8 @@ impl Rollout<'_> {
         let of_host = (model::CRASHES_PER_300_S + model::SILENT_PER_300_S) / 300_000.0;
         let per_ms = of_host * times * self.truth.len() as f64;
         // Where nobody is left nothing more happens, however often it would.
-        self.background_ms = if per_ms > 0.0 && self.online > 0 { from_ms + self.rng.exponential() / per_ms } else { f64::INFINITY };
+        self.background_ms =
+            if per_ms > 0.0 && self.online > 0 { from_ms + self.rng.exponential() / per_ms } else { f64::INFINITY };
     }
 
     /// After the halt: hosts go on fetching until it is in force, and failures go on until the recall has reached each host.

@@ -117,9 +117,7 @@ fn refused_token(why: TokenRefusal) -> Refusal {
         TokenRefusal::OtherToken => {
             "this key is that of a host which another token enrolled: make another key (remove the agent's `host.key`)"
         }
-        TokenRefusal::Revoked => {
-            return Refusal::new(Code::Revoked, REVOKED_KEY)
-        }
+        TokenRefusal::Revoked => return Refusal::new(Code::Revoked, REVOKED_KEY),
     };
     Refusal::new(Code::Token, why)
 }

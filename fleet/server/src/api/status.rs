@@ -198,7 +198,10 @@ mod tests {
         }
         let told = refusals.because().expect("a sentence");
         assert_eq!(refusals.hosts(), 3);
-        assert!(told.starts_with("2 hosts refuse the director's document: epoch 7 (1 more for other reasons)"), "{told}");
+        assert!(
+            told.starts_with("2 hosts refuse the director's document: epoch 7 (1 more for other reasons)"),
+            "{told}"
+        );
     }
 
     #[test]

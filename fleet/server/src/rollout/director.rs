@@ -230,8 +230,9 @@ fn next_numbers(version: u64, published: Option<&Plan>, now: Moment) -> anyhow::
     let mend = "somebody had the director's key: put another in its place (docs/content.md, \"When a key is lost or stolen\"), \
                 and start the server with it; until then no recall reaches a host and nothing can be begun";
     let before = published.map_or(0, |plan| plan.epoch);
-    let version =
-        version.checked_add(1).with_context(|| format!("version {version} of its role is the last there is: {mend}"))?;
+    let version = version
+        .checked_add(1)
+        .with_context(|| format!("version {version} of its role is the last there is: {mend}"))?;
     let epoch = before.checked_add(1).with_context(|| format!("epoch {before} is the last there is: {mend}"))?;
     // Seconds since 1970 as the epoch: it grows also where the folder was put back from a copy.
     Ok((version, epoch.max(u64::try_from(now.unix_s()).unwrap_or(0))))

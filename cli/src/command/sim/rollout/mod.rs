@@ -193,7 +193,8 @@ fn no_such_stage(args: &RolloutArgs) -> anyhow::Result<Option<String>> {
         return Ok(None);
     }
     let (wanted, stages) = (args.spike_stage, stages(args.hosts, args.lane())?);
-    Ok((wanted > stages).then(|| format!("--spike-stage {wanted}: a rollout to {} hosts has {stages} stages", args.hosts)))
+    Ok((wanted > stages)
+        .then(|| format!("--spike-stage {wanted}: a rollout to {} hosts has {stages} stages", args.hosts)))
 }
 
 /// One case, one way.
