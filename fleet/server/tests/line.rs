@@ -121,19 +121,35 @@ fn a_revoked_host_is_out_at_once_on_the_connection_that_it_has() {
     ] {
         assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("revoked")), "{}", answer.text());
     }
-    let again = fleet.client().post("/v1/agent/enrol", &enrolment(&fleet.token(&[]), &agent.key));
-    assert_eq!((again.status, again.json()["code"].as_str()), (403, Some("revoked")), "{}", again.text());
-    assert!(again.text().contains("make another key"), "{}", again.text());
     assert_eq!(fleet.agent(&other).post("/v1/agent/checkin", &check_in("i", 1)).status, 200);
-    let twice = fleet.client().post("/v1/agent/enrol", &enrolment(&fleet.token(&[]), &other.key));
-    assert_eq!((twice.status, twice.json()["code"].as_str()), (401, Some("token")), "{}", twice.text());
-    assert!(twice.text().contains("another token enrolled"), "{}", twice.text());
     let log = fleet.admin().get("/v1/audit").json();
     assert_eq!(log[0]["action"], "revoke_host", "{log}");
     assert_eq!((log[0]["actor"].as_str(), log[0]["reason"].as_str()), (Some("admin"), Some("stolen")));
     fleet.kill();
     let fleet = Fleet::start(dir.path());
     assert_eq!(fleet.agent(&agent).post("/v1/agent/checkin", &check_in("i", 4)).status, 403, "and after a restart");
+}
+
+#[test]
+fn a_key_is_one_hosts_and_after_its_revocation_nobodys() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let agent = fleet.enrol();
+    let again = |token: &str| fleet.client().post("/v1/agent/enrol", &enrolment(token, &agent.key));
+    let (fresh, other_ring) = (fleet.token(&[]), fleet.token(&["--tenant", "other"]));
+    for token in [&fresh, &other_ring] {
+        let twice = again(token);
+        assert_eq!((twice.status, twice.json()["code"].as_str()), (401, Some("token")), "{}", twice.text());
+        assert!(twice.text().contains("another token enrolled: make another key"), "{}", twice.text());
+    }
+    let path = format!("/v1/hosts/{}/revoke", agent.host);
+    assert_eq!(fleet.admin().post(&path, &json!({ "reason": "stolen" })).status, 200);
+    let gone = again(&fresh);
+    assert_eq!((gone.status, gone.json()["code"].as_str()), (403, Some("revoked")), "{}", gone.text());
+    assert!(gone.text().contains("make another key"), "{}", gone.text());
+    let key = KeyPair::generate().expect("a key");
+    let enrolled = fleet.client().post("/v1/agent/enrol", &enrolment(&fresh, &key));
+    assert_eq!(enrolled.status, 200, "the refusals cost no token: {}", enrolled.text());
 }
 
 #[test]
