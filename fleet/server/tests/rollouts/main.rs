@@ -414,8 +414,9 @@ fn a_thief_who_runs_the_epoch_up_to_the_last_is_told_and_another_directors_key_i
     let fleet = start(dir.path(), &desk);
     *hosts.shared.address.write().expect("whole") = fleet.address;
     wait_for("the recall has reached all", || hosts.run(&good) == 0);
+    wait_for("and they have said so", || status(&fleet, &id)["has"] == 0);
     let back = status(&fleet, &id);
-    assert!(back.get("trouble").is_none() && back["has"] == 0, "{back}");
+    assert!(back.get("trouble").is_none() && back.get("unreached").is_none(), "{back}");
 }
 
 #[test]

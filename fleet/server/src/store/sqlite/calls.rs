@@ -49,7 +49,7 @@ impl StateStore for SqliteStore {
     async fn enrol(&self, enrolment: &Enrolment) -> Result<Enrolled, StoreError> {
         let mut change = self.change().await?;
         let enrolled = match of_key(&mut change, enrolment).await? {
-            Known::Here(known) => enrol_again(&mut change, enrolment, known).await?,
+            Known::Here(known) => enrol_again(&mut change, enrolment, *known).await?,
             Known::Refused(why) => Enrolled::Refused(why),
             Known::Nowhere => enrol_anew(&mut change, enrolment).await?,
         };
@@ -304,7 +304,7 @@ async fn put_seen(change: &mut Transaction<'static, Sqlite>, host: &str, seen: &
 /// Whom a key enrolled before.
 enum Known {
     /// This host, by the same token.
-    Here(HostRow),
+    Here(Box<HostRow>),
     /// A host that it may not be again.
     Refused(TokenRefusal),
     Nowhere,
@@ -320,7 +320,7 @@ async fn of_key(change: &mut Transaction<'static, Sqlite>, enrolment: &Enrolment
         }
         let token: String = row.try_get(10).map_err(failed)?;
         if token == enrolment.token_hash {
-            of_key = Known::Here(known);
+            of_key = Known::Here(Box::new(known));
         }
     }
     Ok(of_key)
