@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -132,6 +133,9 @@ impl Place {
             "agent run --server {url} --ca fleet/ca.pem --token-file token --state agent --pins nowhere --observe --trial 1s {more}"
         );
         let mut command = self.command(&self.dir.path().join("watertight"), &line);
+        // Programs of the test's go before the machine's.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.dir.path().join("bin").display()));
         Running(command.stderr(self.log()).stdout(Stdio::null()).spawn().expect("the agent starts"))
     }
 
@@ -297,6 +301,33 @@ fn a_rollout_that_is_started_by_command_reaches_a_real_agent_and_says_when_it_wa
     let status = place.run(&format!("rollout status r1 {api}"));
     assert_eq!(status.status.code(), Some(7), "{}", String::from_utf8_lossy(&status.stdout));
     place.wait_for("the recall", || !place.has_in_slot(7));
+    assert_eq!(agent.end(), Some(0));
+}
+
+#[test]
+fn a_machine_that_reboots_says_so_before_its_agent_ends_and_one_whose_agent_is_stopped_does_not() {
+    let Some((place, program)) = with_server() else { return };
+    place.publish_release();
+    let keys =
+        "--director-key director.key --snapshot-key online.key --timestamp-key online.key --passphrase-file passphrase";
+    let (_server, url) = place.serve(&program, keys);
+    place.give_token(&program);
+    let plan = format!("rollout plan linux --server {url} --ca fleet/ca.pem --token-file fleet/admin.token");
+    // What systemd answers on a machine where only the agent is stopped, and on one that reboots.
+    for (jobs, is_planned_for) in
+        [("7 watertight.service stop running", true), ("9 reboot.target start waiting", false)]
+    {
+        place.write("bin/systemctl", &format!("#!/bin/sh\necho '{jobs}'\n"));
+        let program = place.dir.path().join("bin/systemctl");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a program");
+        let mut agent = place.agent(&url, "--content-root roles/root.json");
+        place.wait_for("a host to plan for", || place.run(&plan).status.success());
+        assert_eq!(agent.end(), Some(0));
+        let planned = place.run(&plan);
+        assert_eq!(planned.status.success(), is_planned_for, "{jobs}: {}", String::from_utf8_lossy(&planned.stderr));
+    }
+    let mut agent = place.agent(&url, "");
+    place.wait_for("the host, which is back", || place.run(&plan).status.success());
     assert_eq!(agent.end(), Some(0));
 }
 

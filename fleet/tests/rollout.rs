@@ -29,6 +29,7 @@ fn spec(hosts: u32, schedule: Schedule) -> Spec {
         rules: Rules::default(),
         evidence: Evidence::default(),
         known: Vec::new(),
+        goes_on: false,
     };
     Spec::plan(start, vec![kin]).expect("a plan")
 }
@@ -133,13 +134,29 @@ fn a_host_is_heard_once_and_what_it_said_before_is_no_word_about_the_content() {
 #[test]
 fn a_silent_host_is_counted_once_and_is_back_when_it_speaks() {
     let mut rollout = Rollout::of(400);
-    let silent = Look { is_silent: true, ..Look::default() };
+    let silent = Look { missing: Some(Metric::Silence), ..Look::default() };
     assert_eq!(rollout.see(1, 300, silent), 1);
     assert_eq!(rollout.see(2, 300, silent), 0);
     assert_eq!(rollout.see(3, 300, runs("old", 3)), 1, "online again");
     let gone = Look { is_gone: true, ..Look::default() };
     assert_eq!((rollout.see(4, 301, gone), rollout.see(5, 301, gone)), (1, 0));
     assert_eq!(rollout.running.counts().failed, 0, "neither had the content");
+}
+
+#[test]
+fn a_host_that_is_not_back_after_a_reboot_fails_in_that_and_not_in_silence() {
+    let mut rollout = Rollout::of(400);
+    let host = rollout.chosen()[0];
+    assert_eq!(rollout.see(1, host, runs("new", 1)), 1);
+    let not_back = Look { missing: Some(Metric::NotBack), ..Look::default() };
+    assert_eq!((rollout.see(2, host, not_back), rollout.see(3, host, not_back)), (1, 0));
+    assert_eq!(rollout.running.counts().failed, 1);
+    let failed = rollout.journal.iter().filter_map(|(_, input)| match input {
+        Input::Host { event: Event::Failed { metric, with_content, .. }, .. } => Some((*metric, *with_content)),
+        _ => None,
+    });
+    assert_eq!(failed.collect::<Vec<_>>(), [(Metric::NotBack, true)]);
+    assert_eq!(rollout.see(4, host, runs("new", 4)), 1, "online again");
 }
 
 #[test]

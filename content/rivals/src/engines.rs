@@ -22,10 +22,18 @@ pub struct Event {
 
 /// Rules in an engine.
 pub enum Engine {
-    /// With the working memory that a detector keeps for all its events.
-    Watertight { image: Image<'static>, slots: Slots, scratch: RefCell<Scratch> },
+    /// With the working memory and the plans that a detector keeps for all its events.
+    Watertight { image: Image<'static>, slots: Slots, kept: RefCell<Kept> },
     Rsigma(Box<rsigma_eval::Engine>),
     SigmaRust(Vec<(LogSource, sigma_rust::Rule)>),
+}
+
+/// What our engine keeps between events.
+#[derive(Default)]
+pub struct Kept {
+    scratch: Scratch,
+    plans: Vec<Plan<'static>>,
+    by_source: HashMap<LogSource, usize>,
 }
 
 /// All of them.
@@ -34,7 +42,7 @@ pub const NAMES: [&str; 3] = ["watertight", "rsigma-eval", "sigma-rust"];
 /// Events made ready for an engine. They borrow from what they were made of.
 pub enum Ready<'e> {
     /// Each event with the position of its plan.
-    Watertight(Vec<Plan<'static>>, Vec<(usize, watertight_content::sigma::JsonEvent)>),
+    Watertight(Vec<(usize, watertight_content::sigma::JsonEvent)>),
     Rsigma(Vec<(rsigma_parser::LogSource, rsigma_eval::JsonEvent<'e>)>),
     SigmaRust(Vec<(Vec<usize>, sigma_rust::Event)>),
 }
@@ -48,7 +56,7 @@ impl Engine {
                 let image = Image::open(bytes.leak())?;
                 let slots = Slots::of(&image);
                 let count = image.rules().len();
-                Ok((Self::Watertight { image, slots, scratch: RefCell::default() }, count))
+                Ok((Self::Watertight { image, slots, kept: RefCell::default() }, count))
             }
             "rsigma-eval" => {
                 let mut engine = rsigma_eval::Engine::new();
@@ -84,17 +92,16 @@ impl Engine {
     /// Makes events ready.
     pub fn ready<'e>(&self, events: &'e [Event]) -> Ready<'e> {
         match self {
-            Self::Watertight { image, slots, .. } => {
-                let (mut plans, mut known) = (Vec::new(), HashMap::new());
+            Self::Watertight { image, slots, kept } => {
+                let Kept { plans, by_source, .. } = &mut *kept.borrow_mut();
                 let prepared = |event: &'e Event| {
-                    let plan = *known.entry(&event.logsource).or_insert_with(|| {
+                    let plan = *by_source.entry(event.logsource.clone()).or_insert_with(|| {
                         plans.push(image.plan(&event.logsource.lend()));
                         plans.len() - 1
                     });
                     (plan, watertight_content::sigma::JsonEvent::new(&event.fields, slots))
                 };
-                let events = events.iter().map(prepared).collect();
-                Ready::Watertight(plans, events)
+                Ready::Watertight(events.iter().map(prepared).collect())
             }
             Self::Rsigma(_) => Ready::Rsigma(
                 events
@@ -122,8 +129,8 @@ impl Engine {
     /// Evaluates every event; `hit` gets the event's position and the rule's id.
     pub fn evaluate(&self, ready: &mut Ready<'_>, hit: &mut dyn FnMut(usize, &str)) {
         match (self, ready) {
-            (Self::Watertight { image, scratch, .. }, Ready::Watertight(plans, events)) => {
-                let scratch = &mut *scratch.borrow_mut();
+            (Self::Watertight { image, kept, .. }, Ready::Watertight(events)) => {
+                let Kept { scratch, plans, .. } = &mut *kept.borrow_mut();
                 for (at, (plan, event)) in events.iter().enumerate() {
                     let Some(plan) = plans.get(*plan) else { continue };
                     plan.evaluate(event, scratch, &mut |rule| hit(at, image.rule(rule).map_or("", |rule| rule.id())));

@@ -10,7 +10,7 @@ use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use watertight_fleet_wire::checkin::{HostPart, State};
+use watertight_fleet_wire::checkin::{HostPart, Leave, LeaveAnswer, State};
 use watertight_fleet_wire::records::{pack, RecordsAnswer, Stream};
 use watertight_fleet_wire::{CheckInAnswer, Code, WaitAnswer};
 
@@ -102,6 +102,16 @@ pub fn identity(options: &Options) -> Result<Own, IdentityError> {
     let why = "this host is not enrolled: name a token with --token-file (`watertight server token` makes one)";
     let token = options.token.as_deref().ok_or_else(|| Failure::Named(why.into()))?;
     Own::enrol(&options.state, &options.url, &options.ca_pem, token, &options.host)
+}
+
+/// Says that this machine goes down: one attempt, within seconds, because nobody waits for it then.
+///
+/// # Errors
+/// There is no identity, or the server was not told.
+pub fn leave(options: &Options, is_reboot: bool) -> Result<LeaveAnswer, IdentityError> {
+    let own = Own::read(&options.state)?.ok_or_else(|| Failure::Named("this host is not enrolled".into()))?;
+    let exchange = own.exchange(&options.url)?;
+    Ok(exchange.post("/v1/agent/leave", &Leave { boot: boot_id(), is_reboot })?)
 }
 
 /// Runs until the process is ended.

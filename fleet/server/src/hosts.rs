@@ -7,12 +7,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::Notify;
-use watertight_fleet_wire::checkin::State;
+use watertight_fleet::gate::Thresholds;
+use watertight_fleet_wire::checkin::{Leave, State};
 use watertight_fleet_wire::{CheckIn, CheckInAnswer, Code};
 
 use crate::admission::Admission;
 use crate::authority::HOST_LIFE_MS;
-use crate::store::{HostRow, Seen, SeenRow};
+use crate::store::{Down, HostRow, Seen, SeenRow};
 use crate::tls::Shown;
 
 /// A host's row is written no more often.
@@ -105,6 +106,19 @@ pub struct Heard {
     pub is_newly_cloned: bool,
 }
 
+/// Why nothing is heard of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// It did not keep its promise.
+    Silent,
+    /// It said that it reboots, and its time for that is not over.
+    Reboots,
+    /// It is over.
+    NotBack,
+    /// It was shut down in good order.
+    Off,
+}
+
 impl Host {
     /// Takes one of the host's own turns, so that one that runs wild takes none of the others'.
     ///
@@ -158,6 +172,9 @@ impl Host {
             answer.need_full_state = told.state_hash != seen.state_hash;
             return Heard { answer, is_newly_cloned };
         }
+        // What the agent that went down had sent before comes too late to mean that it is back.
+        let is_back = told.instance != seen.instance || told.boot != seen.boot;
+        seen.down = seen.down.take().filter(|_| !is_back);
         self.is_state_known = take_state(seen, &told);
         answer.need_full_state = !self.is_state_known;
         seen.sequence = told.sequence;
@@ -204,10 +221,34 @@ impl Host {
         is_newly_cloned
     }
 
-    /// Whether it is later than it promised by more than the gate's threshold.
+    /// Notes that the host goes down, unless it is another boot of its that does.
+    pub fn go_down(&mut self, told: &Leave, now_ms: u64) {
+        let seen = &mut self.row.seen;
+        if seen.boot.is_empty() || seen.boot == told.boot {
+            seen.down = Some(Down { at_ms: now_ms, is_reboot: told.is_reboot });
+        }
+    }
+
+    /// Why nothing is heard of it by its own promise, for people: whether the server could hear it is not looked at.
     #[must_use]
-    pub fn is_silent(&self, now_ms: u64, after_promise_ms: u64) -> bool {
-        now_ms > self.row.seen.promised_ms.saturating_add(after_promise_ms)
+    pub fn absence_by_its_promise(&self, now_ms: u64) -> Option<Absence> {
+        self.absence(now_ms, self.row.seen.promised_ms, 0, &Thresholds::default())
+    }
+
+    /// Why nothing is heard of it, if it is not there. `awake_ms`: since when the server could hear hosts.
+    #[must_use]
+    pub fn absence(&self, now_ms: u64, due_ms: u64, awake_ms: u64, thresholds: &Thresholds) -> Option<Absence> {
+        match &self.row.seen.down {
+            Some(Down { is_reboot: false, .. }) => Some(Absence::Off),
+            Some(Down { at_ms, is_reboot: true }) => {
+                // A moment that is still to come is of another clock.
+                let since_ms = if *at_ms > now_ms { awake_ms } else { awake_ms.max(*at_ms) };
+                let back_ms = since_ms.saturating_add(thresholds.back_after_reboot_ms);
+                Some(if now_ms > back_ms { Absence::NotBack } else { Absence::Reboots })
+            }
+            None if now_ms > due_ms.saturating_add(thresholds.silence_after_promise_ms) => Some(Absence::Silent),
+            None => None,
+        }
     }
 }
 

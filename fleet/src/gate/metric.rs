@@ -64,6 +64,12 @@ impl Metric {
         }
     }
 
+    /// Whether the host is not there any more.
+    #[must_use]
+    pub const fn is_absence(self) -> bool {
+        matches!(self, Self::NotBack | Self::Silence)
+    }
+
     pub(super) const fn place(self) -> usize {
         self as usize
     }

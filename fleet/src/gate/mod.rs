@@ -208,7 +208,7 @@ impl Gate {
         }
         let at_risk = self.hosts.at_risk(metric);
         let is_first = self.hosts.fail(host, metric);
-        if metric == Metric::Silence {
+        if metric.is_absence() {
             self.go_offline(host);
         }
         let mut new_bucket = None;

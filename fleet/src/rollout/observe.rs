@@ -22,9 +22,9 @@ pub struct Look<'a> {
     pub content: &'a str,
     /// When it said so, on the rollout's clock.
     pub heard_ms: Ms,
-    /// It is later than it promised by more than the gate's threshold.
-    pub is_silent: bool,
-    /// It was revoked: it will not be heard of.
+    /// What it failed in by not being heard of: silence, or it is not back after a reboot.
+    pub missing: Option<Metric>,
+    /// It was revoked, or shut down in good order: nobody waits for it.
     pub is_gone: bool,
 }
 
@@ -33,12 +33,15 @@ impl Running {
     pub fn observe(&self, host: HostIndex, look: Look<'_>, inputs: &mut Vec<Input>) {
         let Some(track) = self.track(host) else { return };
         let mut tell = |event| inputs.push(Input::Host { host, event });
-        if look.is_gone || look.is_silent {
+        let with_content = track.runs_it();
+        let absent = match look.missing {
+            _ if look.is_gone => Some(Event::Offline),
+            Some(metric) => Some(Event::Failed { metric, with_content, crash: None }),
+            None => None,
+        };
+        if let Some(event) = absent {
             if !track.is_away {
-                tell(match look.is_gone {
-                    true => Event::Offline,
-                    false => Event::Failed { metric: Metric::Silence, with_content: track.runs_it(), crash: None },
-                });
+                tell(event);
             }
             return;
         }

@@ -263,7 +263,7 @@ impl Running {
                     track.given_ms.get_or_insert(at_ms);
                     track.has_failed = true;
                 }
-                track.is_away |= metric == Metric::Silence;
+                track.is_away |= metric.is_absence();
             }
             Event::Left => track.has_left = true,
             Event::Healthy => track.is_healthy = true,

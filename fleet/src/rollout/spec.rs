@@ -70,6 +70,8 @@ pub struct Start {
     pub evidence: Evidence,
     /// Crash buckets that hosts had, with the time of the last crash, on the rollout's clock.
     pub known: Vec<(Bucket, Ms)>,
+    /// Rings whose turn comes later get it by rollouts of their own, which nobody has to begin.
+    pub goes_on: bool,
 }
 
 /// A rollout, before its first input.
@@ -90,6 +92,9 @@ pub struct Spec {
     pub members: Vec<Members>,
     /// Crash buckets that hosts had before.
     pub known: Vec<(Bucket, Ms)>,
+    /// Rings whose turn comes later get it by rollouts of their own, which nobody has to begin.
+    #[serde(default)]
+    pub goes_on: bool,
 }
 
 impl Spec {
@@ -115,8 +120,8 @@ impl Spec {
         let plan = plan(&fleet, &start.policy, &start.evidence)?;
         let of = |kin: Kin| Members { stratum: kin.name, ring: kin.ring, schedule: kin.schedule, hosts: kin.hosts };
         let members = kin.into_iter().map(of).collect();
-        let Start { content, name, version, rules, known, .. } = start;
-        Ok(Self { content, name, version, plan, rules, members, known })
+        let Start { content, name, version, rules, known, goes_on, .. } = start;
+        Ok(Self { content, name, version, plan, rules, members, known, goes_on })
     }
 
     /// How many hosts.

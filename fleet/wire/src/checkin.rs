@@ -116,6 +116,26 @@ pub struct CheckInAnswer {
     pub renew: bool,
 }
 
+/// `POST /v1/agent/leave`: the machine goes down in good order. What it says is that silence is to be expected, not that all is well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Leave {
+    /// The kernel's boot id: the one that ends.
+    pub boot: String,
+    /// It is a reboot; otherwise nobody waits for it.
+    pub is_reboot: bool,
+}
+
+/// The answer to `Leave`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LeaveAnswer {
+    /// So long the host is waited for; 0 for one that does not come back by itself.
+    pub back_within_ms: u64,
+}
+
 /// The answer to `GET /v1/agent/wait?generation=N`, as soon as it is another than N, or after `WAIT_S_MAX`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -140,6 +160,17 @@ fn plain(letter: char) -> char {
 impl Message for CheckIn {}
 impl Message for CheckInAnswer {}
 impl Message for WaitAnswer {}
+impl Message for Leave {}
+impl Message for LeaveAnswer {}
+
+impl Leave {
+    /// What is out of bounds, by name.
+    #[must_use]
+    pub fn out_of_bounds(&self) -> Option<String> {
+        let is_id = (1..=ID_BYTES_MAX).contains(&self.boot.len());
+        (!is_id).then(|| format!("boot: 1 to {ID_BYTES_MAX} bytes"))
+    }
+}
 
 impl CheckIn {
     /// What is out of bounds, by name.

@@ -7,6 +7,7 @@
 //! agent uplink   identity, check-in, doorbell, sends the spool; starts `content fetch` and `content install` when there is something new
 //! ```
 
+mod down;
 mod fetched;
 mod host;
 mod intake;

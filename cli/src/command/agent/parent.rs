@@ -15,6 +15,7 @@ use rustix::process::{kill_process, Pid, Signal};
 use watertight_fleet_agent::pace::BackOff;
 use watertight_host::{signals, supervisor};
 
+use super::down::{self, Down};
 use super::{FleetArgs, FORBIDDEN, RUN};
 use crate::command::run::{Form, ViewName, Watching};
 
@@ -24,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const LIVED: Duration = Duration::from_secs(60);
 /// What a run that ends may take, with its account; then it is killed.
 const END_MAX: Duration = Duration::from_secs(30);
+/// What the word that the machine goes down may take.
+const TOLD_MAX: Duration = Duration::from_secs(5);
 
 /// A child, and when it may be started again.
 struct Part {
@@ -81,12 +84,24 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
         std::thread::sleep(LOOK);
     }
     let [mut intake, mut uplink, mut run] = parts;
+    if let Some(down) = down::of_this_machine() {
+        uplink.end(Signal::KILL); // it says no more after this
+        tell_of(down, args);
+    }
     let code = code.or(run.end(Signal::TERM).and_then(|ended| ended.code()));
     // With the last writer the intake's input ends: what the run said last is in the spool then, and goes with the next start.
     drop((run.command, writer));
     intake.wait();
     uplink.end(Signal::KILL); // whatever it does is done again, or was done whole
     Ok(code.filter(|_| is_watched).map_or(0, |code| u8::try_from(code).unwrap_or(1)))
+}
+
+/// Says to the server that the machine goes down, while the network is still there. It is told once, and waited for no longer than that.
+fn tell_of(down: Down, args: &FleetArgs) {
+    let mut words = Part::new("word of the end", own_command(&["agent", "uplink", "--leave", down.name()], args));
+    if words.look_after().is_ok() {
+        words.wait_for(TOLD_MAX);
+    }
 }
 
 /// Whether the run writes for somebody, and not only for the intake: a service's log is no place for every event.
@@ -186,9 +201,13 @@ impl Part {
 
     /// Waits for its end, and makes one when that takes too long.
     fn wait(&mut self) -> Option<ExitStatus> {
+        self.wait_for(END_MAX)
+    }
+
+    fn wait_for(&mut self, longest: Duration) -> Option<ExitStatus> {
         let mut child = self.child.take()?;
         let begun = Instant::now();
-        while matches!(child.try_wait(), Ok(None)) && begun.elapsed() < END_MAX {
+        while matches!(child.try_wait(), Ok(None)) && begun.elapsed() < longest {
             std::thread::sleep(LOOK);
         }
         let _ = child.kill(); // a failure means that it has ended

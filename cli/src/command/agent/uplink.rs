@@ -9,6 +9,7 @@ use watertight_fleet_agent::machine::this_host;
 use watertight_fleet_agent::service::{self, Options};
 use watertight_host::printable::printable;
 
+use super::down::Down;
 use super::host::Host;
 use super::{FleetArgs, FORBIDDEN};
 
@@ -20,6 +21,9 @@ pub struct UplinkArgs {
     /// Only see to it that there is an identity.
     #[arg(long)]
     enrol: bool,
+    /// Only say that the machine goes down.
+    #[arg(long, conflicts_with = "enrol")]
+    leave: Option<Down>,
 }
 
 /// Exit code 5 if the server gives no identity and time does not mend that, 3 if nobody answers (with `--enrol`).
@@ -31,6 +35,8 @@ pub(super) fn run(args: &UplinkArgs) -> anyhow::Result<u8> {
     let options = options(&args.fleet)?;
     let outcome = if args.enrol {
         service::identity(&options).map(|_| ())
+    } else if let Some(down) = args.leave {
+        service::leave(&options, down == Down::Reboot).map(|_| ())
     } else {
         let mut host = host(&args.fleet);
         service::run(&options, &mut host)

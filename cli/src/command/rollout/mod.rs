@@ -78,6 +78,9 @@ struct WishArgs {
     /// The holdback lasts so many seconds.
     #[arg(long, value_name = "SECONDS")]
     holdback_s: Option<u64>,
+    /// Only for rings whose turn is now: it does not go on by itself to those whose turn comes later.
+    #[arg(long)]
+    once: bool,
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,
@@ -187,7 +190,7 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<u8> {
 fn wish(args: &WishArgs, reason: &str) -> Value {
     json!({
         "content": args.content, "lane": args.lane, "pickup_s": args.pickup_s, "watch_s": args.watch_s, "report_s": args.report_s,
-        "holdback_s": args.holdback_s, "reason": reason,
+        "holdback_s": args.holdback_s, "once": args.once, "reason": reason,
     })
 }
 

@@ -1,4 +1,4 @@
-//! What agents ask: to be enrolled, for the next certificate, what they should be at, and to be told when that changes.
+//! What agents ask: to be enrolled, for the next certificate, what they should be at, and to be told when that changes; and that they go.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use axum::extract::{Extension, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
+use watertight_fleet::gate::Thresholds;
+use watertight_fleet_wire::checkin::{Leave, LeaveAnswer};
 use watertight_fleet_wire::limits::{CHECK_IN_BYTES_MAX, ENROL_BYTES_MAX, WAIT_S_MAX};
 use watertight_fleet_wire::{checkin, CheckIn, CheckInAnswer, Code, EnrolRequest, Identity, RenewRequest, WaitAnswer};
 
@@ -209,6 +211,31 @@ pub(super) async fn check_in(
         server.mark_cloned(&shown.host, "two agents with this identity take turns").await;
     }
     Ok(json(protocol, &heard.answer))
+}
+
+/// Say that the machine goes down in good order: silence is to be expected then.
+#[utoipa::path(post, path = "/v1/agent/leave", tag = "agent", request_body = Leave,
+    responses((status = 200, body = LeaveAnswer), (status = "4XX", body = watertight_fleet_wire::Problem)))]
+pub(super) async fn leave(
+    State(server): State<Arc<Server>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Response, Refusal> {
+    let protocol = spoken(&headers)?;
+    let (cell, _) = admit(&server, &peer, false).await?;
+    turn(server.check_in_turns.take(now_ms()))?;
+    let told: Leave = told(protocol, sent, CHECK_IN_BYTES_MAX).await?;
+    if let Some(why) = told.out_of_bounds() {
+        return Err(Refusal::new(Code::Form, why));
+    }
+    {
+        let mut host = cell.lock();
+        host.go_down(&told, now_ms());
+        server.hosts.changed(&cell, &mut host);
+    }
+    let back_within_ms = if told.is_reboot { Thresholds::default().back_after_reboot_ms } else { 0 };
+    Ok(json(protocol, &LeaveAnswer { back_within_ms }))
 }
 
 /// Counts an agent that waits, until it is answered or gone.

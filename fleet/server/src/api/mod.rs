@@ -1,7 +1,7 @@
 //! What can be asked of the server, by path.
 //!
 //! ```text
-//! agent.rs     enrol, renew, check in, wait        records.rs  health, crashes, alerts
+//! agent.rs     enrol, renew, check in, wait, leave records.rs  health, crashes, alerts
 //! operator.rs  hosts, tokens, audit, status        content.rs  the repository's files
 //! rollouts.rs  rollouts, and why a host runs what it runs
 //! rings.rs     what a ring may begin, and when
@@ -50,6 +50,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/agent/renew", post(agent::renew))
         .route("/v1/agent/checkin", post(agent::check_in))
         .route("/v1/agent/wait", get(agent::wait))
+        .route("/v1/agent/leave", post(agent::leave))
         .route("/v1/agent/records", post(records::take))
         .route("/v1/status", get(operator::status))
         .route("/v1/counters", get(counters::counters))

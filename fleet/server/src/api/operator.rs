@@ -45,6 +45,7 @@ const WEEK_MS: u64 = 7 * 24 * 3_600_000;
         super::agent::renew,
         super::agent::check_in,
         super::agent::wait,
+        super::agent::leave,
         super::records::take,
         status,
         super::counters::counters,

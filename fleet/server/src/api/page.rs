@@ -19,7 +19,7 @@ use super::operator::{allowed, may};
 use super::status::Status;
 use crate::access::Actor;
 use crate::clock::{now_ms, words};
-use crate::hosts::Host;
+use crate::hosts::{Absence, Host};
 use crate::roles::Action;
 use crate::rollout::RolloutAnswer;
 use crate::server::Server;
@@ -132,10 +132,11 @@ fn text(
     }
     let _ = writeln!(
         page,
-        "<p>{} hosts: {} online, {} silent, {} with a clone; {} revoked. {} of them are at generation {}. As of {}.</p>",
+        "<p>{} hosts: {} online, {} silent, {} down in good order, {} with a clone; {} revoked. {} of them are at generation {}. As of {}.</p>",
         status.hosts,
         status.online,
         status.silent,
+        status.down,
         status.cloned,
         status.revoked,
         status.at_newest_generation,
@@ -201,9 +202,12 @@ fn host_table(page: &mut String, hosts: &[Line]) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum HostState {
     Cloned,
+    NotBack,
     Silent,
     RefusesDirector,
     WrongClock,
+    Reboots,
+    Off,
     Online,
     Revoked,
 }
@@ -212,9 +216,12 @@ impl HostState {
     fn word(self) -> &'static str {
         match self {
             Self::Cloned => "cloned",
+            Self::NotBack => "not back after a reboot",
             Self::Silent => "silent",
             Self::RefusesDirector => "refuses the director",
             Self::WrongClock => "clock is wrong",
+            Self::Reboots => "reboots",
+            Self::Off => "shut down",
             Self::Online => "online",
             Self::Revoked => "revoked",
         }
@@ -223,8 +230,19 @@ impl HostState {
     fn class(self) -> &'static str {
         match self {
             Self::Online => "good",
-            Self::Revoked => "gone",
-            Self::Cloned | Self::Silent | Self::RefusesDirector | Self::WrongClock => "bad",
+            Self::Revoked | Self::Reboots | Self::Off => "gone",
+            Self::Cloned | Self::NotBack | Self::Silent | Self::RefusesDirector | Self::WrongClock => "bad",
+        }
+    }
+}
+
+impl From<Absence> for HostState {
+    fn from(absence: Absence) -> Self {
+        match absence {
+            Absence::Silent => Self::Silent,
+            Absence::Reboots => Self::Reboots,
+            Absence::NotBack => Self::NotBack,
+            Absence::Off => Self::Off,
         }
     }
 }
@@ -245,8 +263,8 @@ impl Line {
             HostState::Revoked
         } else if row.cloned_ms.is_some() {
             HostState::Cloned
-        } else if host.is_silent(now_ms, 30_000) {
-            HostState::Silent
+        } else if let Some(absence) = host.absence_by_its_promise(now_ms) {
+            HostState::from(absence)
         } else if !refused.is_empty() {
             HostState::RefusesDirector
         } else if row.seen.clock_ahead_ms.unsigned_abs() > super::status::CLOCK_AHEAD_MS_MAX {

@@ -6,11 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::now_ms;
+use crate::hosts::Absence;
 use crate::server::Server;
 use crate::store::{BucketRow, StoreError};
 
-/// A host is silent when it is so late with the check-in that it promised: the gate's threshold.
-const SILENCE_AFTER_PROMISE_MS: u64 = 30_000;
 /// New buckets of the last day speak against leaving.
 const DAY_MS: u64 = 24 * 3_600_000;
 /// A clock that is so wrong makes certificates and leases fail.
@@ -29,8 +28,12 @@ pub(super) struct Status {
     pub(super) hosts: u64,
     /// Those that checked in as promised.
     pub(super) online: u64,
-    /// Those that did not, or never have.
+    /// Those that did not, or never have, or are not back after a reboot.
     pub(super) silent: u64,
+    /// Of these, those that said that they reboot.
+    pub(super) not_back: u64,
+    /// Those that said that they go down: they reboot, or were shut down.
+    pub(super) down: u64,
     /// Those that run what should not be there twice.
     pub(super) cloned: u64,
     /// Those whose certificates were taken away.
@@ -58,6 +61,8 @@ impl Status {
             hosts: 0,
             online: 0,
             silent: 0,
+            not_back: 0,
+            down: 0,
             cloned: 0,
             revoked: 0,
             refusing_director: 0,
@@ -74,10 +79,16 @@ impl Status {
                 status.revoked += 1;
                 continue;
             }
-            let is_silent = host.is_silent(now_ms, SILENCE_AFTER_PROMISE_MS);
             status.hosts += 1;
-            status.silent += u64::from(is_silent);
-            status.online += u64::from(!is_silent);
+            match host.absence_by_its_promise(now_ms) {
+                None => status.online += 1,
+                Some(Absence::Silent) => status.silent += 1,
+                Some(Absence::NotBack) => {
+                    status.silent += 1;
+                    status.not_back += 1;
+                }
+                Some(Absence::Reboots | Absence::Off) => status.down += 1,
+            }
             status.cloned += u64::from(host.row.cloned_ms.is_some());
             status.at_newest_generation += u64::from(host.row.seen.generation == status.generation);
             wrong_clocks += u64::from(host.row.seen.clock_ahead_ms.unsigned_abs() > CLOCK_AHEAD_MS_MAX);
@@ -139,6 +150,9 @@ fn because(
     if status.silent > 0 {
         because.push(format!("{} of {} hosts are silent: look after them", status.silent, status.hosts));
     }
+    if status.not_back > 0 {
+        because.push(format!("{} of these said that they reboot, and are not back", status.not_back));
+    }
     if status.cloned > 0 {
         because.push(format!("{} hosts have a clone: revoke them and enrol both anew", status.cloned));
     }
@@ -162,6 +176,8 @@ mod tests {
             because: Vec::new(),
             hosts,
             online: hosts - silent,
+            not_back: 0,
+            down: 0,
             silent,
             cloned,
             revoked: 0,

@@ -107,7 +107,38 @@ fn a_clock_that_is_wrong_is_told_and_changes_no_promise() {
         assert_eq!(host.row.seen.promised_ms, NOW + 66_000);
     }
     assert_eq!(host.row.seen.clock_ahead_ms, i64::MAX);
-    assert!(!host.is_silent(NOW + 96_000, 30_000) && host.is_silent(NOW + 96_001, 30_000));
+    let absence = |now_ms| host.absence_by_its_promise(now_ms);
+    assert_eq!((absence(NOW + 96_000), absence(NOW + 96_001)), (None, Some(Absence::Silent)));
+}
+
+fn goes_down(is_reboot: bool) -> Host {
+    let mut host = host();
+    hear(&mut host, told("a", 5));
+    host.go_down(&Leave { boot: "b".into(), is_reboot }, NOW);
+    host
+}
+
+#[test]
+fn a_host_that_reboots_is_not_silent_until_its_time_for_that_is_over() {
+    let host = goes_down(true);
+    let absence = |now_ms, awake_ms| host.absence(now_ms, NOW + 66_000, awake_ms, &Thresholds::default());
+    assert_eq!((absence(NOW + 1, 0), absence(NOW + 900_000, 0)), (Some(Absence::Reboots), Some(Absence::Reboots)));
+    assert_eq!(absence(NOW + 900_001, 0), Some(Absence::NotBack));
+    assert_eq!(absence(NOW + 900_001, NOW + 5), Some(Absence::Reboots), "the server was not there to hear it");
+    assert_eq!(absence(NOW - 1, NOW - 5), Some(Absence::Reboots), "the clock was set back");
+}
+
+#[test]
+fn a_host_that_was_shut_down_is_waited_for_by_nobody_and_is_back_when_it_speaks() {
+    let mut host = goes_down(false);
+    let absence = |host: &Host| host.absence_by_its_promise(NOW + 1_000_000);
+    assert_eq!(absence(&host), Some(Absence::Off));
+    hear(&mut host, told("a", 6));
+    assert_eq!(absence(&host), Some(Absence::Off), "sent before, and overtaken: it is no word of a host that is back");
+    hear(&mut host, told("b", 7));
+    assert_eq!(absence(&host), Some(Absence::Silent), "its next start is");
+    host.go_down(&Leave { boot: "another".into(), is_reboot: false }, NOW);
+    assert_eq!(absence(&host), Some(Absence::Silent), "the boot before this one has ended long ago");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use watertight_content_repo::time::Moment;
-use watertight_fleet::gate::{Decision, Verdict};
+use watertight_fleet::gate::{Decision, Metric, Verdict};
 use watertight_fleet::rollout::{Input, Look, State};
 use watertight_fleet::{HostIndex, Ms};
 use watertight_fleet_wire::records::Record;
@@ -14,7 +14,7 @@ use super::director::{publish_wanted, Strata, Wanted};
 use super::live::Live;
 use super::{evidence, rings, Held, RolloutError, Rollouts};
 use crate::clock::now_ms;
-use crate::hosts::Pace;
+use crate::hosts::{Absence, Pace};
 use crate::server::Server;
 use crate::store::AuditEntry;
 
@@ -93,6 +93,7 @@ impl Rollouts {
                 self.move_on(server, &mut held, &id, inputs, None, Vec::new()).await?;
             }
         }
+        self.go_on(server, &mut held, now_ms).await?;
         self.follow(server, &mut held).await;
         Ok(())
     }
@@ -264,7 +265,7 @@ impl Awake {
     }
 }
 
-/// What is new of the hosts. Silences come in the order of their promises: many at once must not come by stratum and bucket, by which
+/// What is new of the hosts. Those that are missing come in the order of their promises: many at once must not come by stratum and bucket, by which
 /// those who have the content would be the first.
 fn look_at_hosts(
     live: &Live,
@@ -274,8 +275,8 @@ fn look_at_hosts(
     now_ms: u64,
     inputs: &mut Vec<Input>,
 ) {
-    let late_ms = live.running.spec().rules.thresholds.silence_after_promise_ms;
-    let mut silent: Vec<(u64, String, HostIndex)> = Vec::new();
+    let thresholds = live.running.spec().rules.thresholds;
+    let mut missing: Vec<(u64, String, HostIndex, Metric)> = Vec::new();
     for (number, cell) in live.cells() {
         let Some(cell) = cell else {
             live.running.observe(number, Look { is_gone: true, ..Look::default() }, inputs);
@@ -284,28 +285,32 @@ fn look_at_hosts(
         let mut host = cell.lock();
         let seen = &host.row.seen;
         let due_ms = awake.due_ms(seen.last_seen_ms, seen.promised_ms, pace);
-        let is_silent = now_ms > due_ms.saturating_add(late_ms);
+        let absence = host.absence(now_ms, due_ms, awake.since_ms, &thresholds);
         let content = seen.state.content.as_ref().filter(|_| host.is_state_known);
         let content = content.map_or("", |content| content.id.as_str());
         let content = if later.contains(content) { "" } else { content };
         let look = Look {
             content,
             heard_ms: live.on_clock(seen.last_seen_ms),
-            is_silent,
-            is_gone: host.row.revoked_ms.is_some(),
+            missing: None,
+            is_gone: host.row.revoked_ms.is_some() || absence == Some(Absence::Off),
         };
-        if is_silent && !look.is_gone {
-            silent.push((due_ms, host.row.id.clone(), number));
-        } else {
-            live.running.observe(number, look, inputs);
+        match absence {
+            Some(Absence::Silent) if !look.is_gone => {
+                missing.push((due_ms, host.row.id.clone(), number, Metric::Silence));
+            }
+            Some(Absence::NotBack) if !look.is_gone => {
+                missing.push((due_ms, host.row.id.clone(), number, Metric::NotBack));
+            }
+            _ => live.running.observe(number, look, inputs),
         }
         if let Some(wanted_ms) = live.running.wanted_ms(number, live.clock_ms()) {
             host.wanted_ms = now_ms.saturating_add(wanted_ms.saturating_sub(live.clock_ms()));
         }
     }
-    silent.sort_unstable();
-    for (_, _, number) in silent {
-        live.running.observe(number, Look { is_silent: true, ..Look::default() }, inputs);
+    missing.sort_unstable();
+    for (_, _, number, metric) in missing {
+        live.running.observe(number, Look { missing: Some(metric), ..Look::default() }, inputs);
     }
 }
 

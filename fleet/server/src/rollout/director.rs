@@ -316,6 +316,7 @@ mod tests {
             rules: Rules::default(),
             evidence: Evidence::default(),
             known: Vec::new(),
+            goes_on: false,
         };
         let mut running = Running::new(Spec::plan(start, vec![kin]).expect("a plan"));
         running.take(0, Input::Start);

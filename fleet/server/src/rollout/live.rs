@@ -212,6 +212,7 @@ mod tests {
             rules: Rules::default(),
             evidence: watertight_fleet::plan::Evidence::default(),
             known: Vec::new(),
+            goes_on: false,
         };
         let spec = Spec::plan(start, vec![kin]).expect("a plan");
         let row = RolloutRow { number: 1, started_ms: 5, spec: serde_json::to_string(&spec).expect("JSON") };

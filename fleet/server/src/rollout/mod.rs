@@ -4,7 +4,7 @@
 //! start.rs     a wish -> pack, hosts, plan              live.rs      a rollout as it is held: journal, clock, hosts
 //! carry.rs     each moment: look, store, take in        evidence.rs  records of hosts -> inputs
 //! director.rs  rollouts -> the signed document          tell.rs      status, and why a host runs what it runs
-//! rings.rs     what customers say of their rings
+//! rings.rs     what customers say of their rings       later.rs     rings whose turn comes after the rollout
 //! ```
 //! Inputs are stored before anything follows from them, and all that follows can be had again from them (`watertight-fleet`, `rollout`):
 //! a server that was killed stands where it stood. The journal's numbers are what keeps two that carry out one rollout apart.
@@ -12,6 +12,7 @@
 mod carry;
 pub mod director;
 mod evidence;
+mod later;
 mod live;
 mod rings;
 mod start;
@@ -75,6 +76,8 @@ struct Held {
     compared_ms: u64,
     /// When it could not be published.
     failed_ms: u64,
+    /// When rings were looked for whose turn has come.
+    went_on_ms: u64,
     /// Strata of the fleet, and when they were looked for.
     strata: director::Strata,
     strata_ms: u64,

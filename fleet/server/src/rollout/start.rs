@@ -48,9 +48,27 @@ pub struct Wish {
     /// For so many seconds.
     #[serde(default)]
     pub holdback_s: Option<u64>,
+    /// Only for rings whose turn is now: it does not go on by itself to those whose turn comes later.
+    #[serde(default)]
+    pub once: bool,
     /// Why, for the audit log; a plan needs none.
     #[serde(default)]
     pub reason: String,
+}
+
+/// How it is rolled out.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    /// Speed and holdback.
+    pub(super) policy: Policy,
+    /// See `Spec`.
+    pub(super) goes_on: bool,
+}
+
+impl Terms {
+    fn of(wish: &Wish) -> Result<Self, RolloutError> {
+        Ok(Self { policy: policy(wish)?, goes_on: !wish.once })
+    }
 }
 
 /// A plan as it is told.
@@ -138,7 +156,7 @@ impl Rollouts {
     pub async fn plan(&self, server: &Server, wish: &Wish) -> Result<PlanAnswer, RolloutError> {
         let mut held = self.held.lock().await;
         self.read(server, &mut held).await?;
-        let (spec, left_out) = self.spec(server, &held, wish).await?;
+        let (spec, left_out) = self.spec(server, &held, &wish.content, Terms::of(wish)?).await?;
         Ok(PlanAnswer::of(&spec, left_out))
     }
 
@@ -147,14 +165,27 @@ impl Rollouts {
     /// # Errors
     /// There is no such pack or no host for it, another of its name is under way, or something speaks against it.
     pub async fn start(&self, server: &Server, wish: &Wish, audit: AuditEntry) -> Result<RolloutAnswer, RolloutError> {
+        let terms = Terms::of(wish)?;
+        let mut held = self.held.lock().await;
+        self.read(server, &mut held).await?;
+        self.begin(server, &mut held, &wish.content, terms, audit).await
+    }
+
+    /// Begins one of content by this word, on these terms.
+    pub(super) async fn begin(
+        &self,
+        server: &Server,
+        held: &mut Held,
+        content: &str,
+        terms: Terms,
+        audit: AuditEntry,
+    ) -> Result<RolloutAnswer, RolloutError> {
         if self.keys.is_none() {
             let mend =
                 "this server has no director's key: start it with --director-key, --snapshot-key, --timestamp-key";
             return Err(RolloutError::Conflict(mend.to_owned()));
         }
-        let mut held = self.held.lock().await;
-        self.read(server, &mut held).await?;
-        let (spec, _) = self.spec(server, &held, wish).await?;
+        let (spec, _) = self.spec(server, held, content, terms).await?;
         let number = held.rollouts.last_key_value().map_or(0, |(number, _)| *number).saturating_add(1);
         let heard = server.store.newest_evidence().await?;
         let text = |error: serde_json::Error| StoreError::Failed { why: error.to_string() };
@@ -176,11 +207,17 @@ impl Rollouts {
             stored => stored?,
         }
         held.rollouts.insert(number, Live::read(&row, &[first], None, &server.hosts)?);
-        self.follow(server, &mut held).await;
-        self.answer(server, &mut held, &id(number)).await
+        self.follow(server, held).await;
+        self.answer(server, held, &id(number)).await
     }
 
-    async fn spec(&self, server: &Server, held: &Held, wish: &Wish) -> Result<(Spec, Vec<LeftOut>), RolloutError> {
+    async fn spec(
+        &self,
+        server: &Server,
+        held: &Held,
+        word: &str,
+        Terms { policy, goes_on }: Terms,
+    ) -> Result<(Spec, Vec<LeftOut>), RolloutError> {
         let folder = self.folder.clone();
         let now = Moment::now();
         let read = tokio::task::spawn_blocking(move || {
@@ -190,8 +227,8 @@ impl Rollouts {
         let (packs, recalled) =
             read.map_err(|error| RolloutError::Conflict(format!("the content repository: {error:#}")))?;
         can_follow.map_err(|error| RolloutError::Conflict(format!("the director's document: {error:#}")))?;
-        let pack = find(&packs, &wish.content)?;
-        let (policy, content) = (policy(wish)?, pack.id.to_string());
+        let pack = find(&packs, word)?;
+        let content = pack.id.to_string();
         check(held, pack, &packs)?;
         let since_ms = now_ms().saturating_sub(WEEK_MS);
         let known = server.store.buckets_without(&content, since_ms, BUCKETS_MAX).await?;
@@ -203,6 +240,7 @@ impl Rollouts {
             evidence: found(held, pack.id, &recalled),
             known: known.iter().map(|(bucket, last_ms)| (evidence::bucket(bucket), *last_ms)).collect(),
             content,
+            goes_on,
         };
         let (rings, left_out) = admitted(held, &packs, pack, now)?;
         let spec = Spec::plan(start, kin(server, &rings, pack)).map_err(|error| match error {
@@ -343,7 +381,8 @@ fn kin(server: &Server, rings: &BTreeMap<&str, Schedule>, pack: &SignedPack) -> 
         let host = cell.lock();
         let row = &host.row;
         let due_ms = row.seen.promised_ms.max(row.seen.last_seen_ms.saturating_add(usual_ms)).saturating_add(late_ms);
-        let is_online = row.seen.last_seen_ms > 0 && due_ms >= now_ms && row.revoked_ms.is_none();
+        let is_there = due_ms >= now_ms && row.seen.down.is_none();
+        let is_online = row.seen.last_seen_ms > 0 && is_there && row.revoked_ms.is_none();
         let Some(schedule) = rings.get(row.ring.as_str()).filter(|_| is_online) else { continue };
         let bucket = bucket(pack.id, &row.id);
         if schedule.opens_ms(bucket).is_none() {

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use watertight_fleet_wire::records::Batch;
 
 pub use rows::{
-    AuditEntry, BucketRow, CrashSlot, DecisionRow, EnrolToken, Enrolled, Enrolment, EvidenceRow, HostRow, JournalRow,
-    OperatorToken, RolloutRow, Seen, SeenRow, TokenRefusal,
+    AuditEntry, BucketRow, CrashSlot, DecisionRow, Down, EnrolToken, Enrolled, Enrolment, EvidenceRow, HostRow,
+    JournalRow, OperatorToken, RolloutRow, Seen, SeenRow, TokenRefusal,
 };
 
 /// Why the store did not do it.

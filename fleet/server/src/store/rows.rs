@@ -50,8 +50,20 @@ pub struct Seen {
     pub state_hash: String,
     /// Its clock minus the server's.
     pub clock_ahead_ms: i64,
+    /// It said that it goes down, and has not been heard of since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<Down>,
     /// What it is and runs.
     pub state: State,
+}
+
+/// A host that goes down in good order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Down {
+    /// When it said so.
+    pub at_ms: u64,
+    /// It comes back by itself.
+    pub is_reboot: bool,
 }
 
 /// A host's `Seen`, to be written.

@@ -137,8 +137,13 @@ impl Desk {
 
 /// All hosts of a ring, for an hour already.
 pub fn everybody() -> Ring {
+    everybody_in_s(-3600)
+}
+
+/// All hosts of a ring, so many seconds from now.
+pub fn everybody_in_s(seconds: i64) -> Ring {
     let steps = vec![Step { after_h: 0, per_million: WHOLE_PER_MILLION }];
-    Ring { earliest: Moment::now().plus_s(-3600), steps }
+    Ring { earliest: Moment::now().plus_s(seconds), steps }
 }
 
 /// One host of a million now, and all of them so many seconds later.

@@ -51,6 +51,11 @@ pub struct VirtualHosts {
 
 impl VirtualHosts {
     pub fn start(fleet: &Fleet, count: usize, root: Vec<u8>) -> Self {
+        Self::start_in("early", fleet, count, root)
+    }
+
+    /// The same in another ring.
+    pub fn start_in(ring: &str, fleet: &Fleet, count: usize, root: Vec<u8>) -> Self {
         let shared = Arc::new(Shared {
             address: RwLock::new(fleet.address),
             anchors: fleet.anchors(),
@@ -62,7 +67,7 @@ impl VirtualHosts {
             refused: Mutex::default(),
             is_over: AtomicBool::new(false),
         });
-        let token = fleet.token(&["--uses", &count.to_string()]);
+        let token = fleet.token_for(ring, &["--uses", &count.to_string()]);
         let mut lots: Vec<Vec<VirtualHost>> = (0..THREADS).map(|_| Vec::new()).collect();
         for number in 0..count {
             lots[number % THREADS].push(VirtualHost::enrol(fleet, &shared, &token, number));
@@ -114,6 +119,7 @@ fn live(mut lot: Vec<VirtualHost>, shared: &Shared) {
 
 struct VirtualHost {
     agent: Agent,
+    ring: String,
     part: HostPart,
     client: Client,
     address: SocketAddr,
@@ -137,11 +143,13 @@ impl VirtualHost {
         let part = serde_json::from_value(request["host"].clone()).expect("a host");
         let answer = fleet.client().post("/v1/agent/enrol", &request);
         assert_eq!(answer.status, 200, "{}", answer.text());
-        let agent = Agent::new(key, &answer.json());
+        let identity = answer.json();
+        let agent = Agent::new(key, &identity);
         let client = Client::new(fleet.address, &shared.anchors, Some((&agent.chain_pem, &agent.key)));
         let factory = ("factory".to_owned(), 0);
         Self {
             agent,
+            ring: identity["ring"].as_str().expect("its ring").to_owned(),
             part,
             client,
             address: fleet.address,
@@ -196,8 +204,8 @@ impl VirtualHost {
         let Some(plan) = fetch_plan(repository, now).ok()? else { return Some(()) };
         let host = Host {
             id: self.agent.host.clone(),
-            stratum: self.part.stratum("early"),
-            ring: "early".into(),
+            stratum: self.part.stratum(&self.ring),
+            ring: self.ring.clone(),
             engine: 1,
             engine_oldest: 1,
         };

@@ -8,7 +8,7 @@ mod hosts;
 
 use std::time::{Duration, Instant};
 
-use desk::{all_in_s, everybody, Desk};
+use desk::{all_in_s, everybody, everybody_in_s, Desk};
 use hosts::VirtualHosts;
 use serde_json::{json, Value};
 use support::Fleet;
@@ -353,6 +353,40 @@ fn a_stage_waits_for_the_signed_schedule_and_no_host_is_told_what_it_would_refus
     assert_eq!((hosts.run(&content), hosts.shared.refused.lock().expect("whole").as_slice()), (3, &[][..]));
     let other = fleet.admin().post("/v1/rollouts", &wish("linux"));
     assert!(other.status == 409 && other.text().contains("the next may at"), "ring broad is later: {}", other.text());
+}
+
+#[test]
+fn a_ring_whose_turn_comes_later_gets_it_by_itself_unless_a_person_wanted_it_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let rings = || [("early".into(), everybody()), ("late".into(), everybody_in_s(20))].into();
+    let first = desk.publish_for(1, b"pack one", rings());
+    let fleet = start(dir.path(), &desk);
+    let early = VirtualHosts::start(&fleet, 1, desk.root());
+    let late = VirtualHosts::start_in("late", &fleet, 1, desk.root());
+    online(&fleet, 2);
+    let id = begin(&fleet, "linux");
+    wait_for_state(&fleet, &id, "complete");
+    assert_eq!((early.run(&first), late.began(&first)), (1, 0), "its turn has not come");
+    wait_for("a rollout of its own", || fleet.admin().get("/v1/rollouts/r2").status == 200);
+    wait_for_state(&fleet, "r2", "complete");
+    assert_eq!((early.run(&first), late.run(&first)), (1, 1));
+    let log = fleet.admin().get("/v1/audit").json();
+    let is_it = |entry: &&Value| entry["actor"] == "schedule" && entry["action"] == "rollout_start";
+    let entry = log.as_array().expect("a log").iter().find(is_it).expect("an entry");
+    assert!(entry["subject"].as_str().is_some_and(|subject| subject.starts_with("r2 of linux version 1")), "{entry}");
+
+    let second = desk.publish_for(2, b"pack two", rings());
+    let turn_ms = support::now_ms() + 20_000;
+    wait_for("it is published", || fleet.admin().post("/v1/rollouts/plan", &wish("linux@2")).status == 200);
+    let mut once = wish("linux@2");
+    once["once"] = true.into();
+    assert_eq!(fleet.admin().post("/v1/rollouts", &once).status, 200);
+    wait_for_state(&fleet, "r3", "complete");
+    wait_for("its turn and more", || support::now_ms() > turn_ms + 15_000);
+    assert_eq!(fleet.admin().get("/v1/rollouts/r4").status, 404, "nobody has begun another");
+    assert_eq!((early.run(&second), late.run(&first)), (1, 1));
+    assert_eq!(begin(&fleet, "linux@2"), "r4", "now somebody has");
 }
 
 #[test]

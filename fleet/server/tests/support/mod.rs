@@ -78,8 +78,12 @@ impl Fleet {
     }
 
     pub fn token(&self, options: &[&str]) -> String {
+        self.token_for("early", options)
+    }
+
+    pub fn token_for(&self, ring: &str, options: &[&str]) -> String {
         let mut command = Command::new(&self.program[0]);
-        command.args(&self.program[1..]).args(["token", "--ring", "early", "--state"]).arg(&self.named).args(options);
+        command.args(&self.program[1..]).args(["token", "--ring", ring, "--state"]).arg(&self.named).args(options);
         let done = command.output().expect("the server's command");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).expect("text").trim().to_owned()
