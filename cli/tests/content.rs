@@ -599,3 +599,44 @@ fn a_rule_that_no_event_here_can_fire_is_told_when_it_is_built() {
         words(&output)
     );
 }
+
+/// The page's last commands, which only who lost a key needs.
+fn way_back() -> String {
+    let (_, lost) = PAGE.split_once("## When a key is lost or stolen").expect("the page tells it");
+    lost.split("```").nth(1).expect("its commands").to_owned()
+}
+
+#[test]
+fn a_thief_who_ran_the_epoch_up_to_the_last_is_over_with_another_directors_key() {
+    let desk = Desk::new();
+    let fetch = "fetch --from repository --state trusted --to packs --host web-7 --ring broad --stratum debian-12";
+    assert_eq!(desk.code(fetch), Some(0));
+    let plan = fs::read_to_string(desk.path("plan.json")).expect("the page's plan");
+    let publish = |plan: &str| {
+        fs::write(desk.path("other.json"), plan).expect("a file");
+        for arguments in [
+            "draft plan other.json --out stolen.json --after repository",
+            "sign stolen.json --key director.key --passphrase-file passphrase",
+            "publish --to repository --director stolen.json --file other.json --snapshot-key snapshot.key \
+             --timestamp-key timestamp.key --passphrase-file passphrase",
+        ] {
+            let done = desk.run(arguments);
+            assert!(done.status.success(), "{arguments}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+    };
+    publish(&plan.replace("\"epoch\": 1,", "\"epoch\": 18446744073709551615,"));
+    assert_eq!(desk.code(fetch), Some(0), "it is signed");
+    publish(&plan);
+    let refused = desk.run(&format!("{fetch} -o json"));
+    let told: Value = serde_json::from_slice(&refused.stdout).expect("JSON");
+    assert_eq!(refused.status.code(), Some(3), "{told}");
+    assert!(told["director_refused"].as_str().is_some_and(|why| why.contains("epoch 1 is older")), "{told}");
+
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", Path::new(BINARY).parent().expect("a folder").display());
+    let mut shell = Command::new("sh");
+    shell.args(["-eu", "-c", &way_back()]).env("PATH", path).current_dir(desk.0.path()).stdin(Stdio::null());
+    let done = shell.output().expect("every Linux has a shell");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(desk.code(fetch), Some(0), "the new director's first word");
+}

@@ -28,3 +28,14 @@ fn a_change_needs_a_reason() {
     assert_eq!(done.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&done.stderr).contains("--reason"));
 }
+
+#[test]
+fn a_name_that_is_none_is_refused_and_not_made_into_another() {
+    for words in [["ring", "early@eu"], ["abort", "r1/2"]] {
+        let mut command = Command::new(BINARY);
+        command.args(["rollout"]).args(words).args(["--reason", "r", "--server", "https://127.0.0.1:1"]);
+        let done = command.args(["--ca", "none", "--token-file", "none"]).output().expect("the command");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(1) && said.contains("letters, digits and -_."), "{said}");
+    }
+}

@@ -75,4 +75,14 @@ fn arguments_that_fit_no_rollout_are_refused() {
     ] {
         assert_eq!(sim(&args).status.code(), Some(2), "{args:?}");
     }
+    for (option, value, why) in [
+        ("--spike-x", "1001", "expected 0 to 1000"),
+        ("--background-x", "1e9", "expected 0 to 1000"),
+        ("--spike-stage", "99", "a rollout to 20000 hosts has 7 stages"),
+    ] {
+        let refused = sim(&[option, value]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(option) && said.contains(value) && said.contains(why), "{said}");
+    }
 }

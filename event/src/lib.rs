@@ -11,6 +11,7 @@ mod json;
 mod line;
 mod lines;
 mod ocsf;
+pub mod printable;
 mod reference;
 #[cfg(test)]
 mod samples;

@@ -273,7 +273,7 @@ fn a_crash_that_nobody_had_before_halts_on_two_hosts() {
     let decision = gate.take(4, 2, crash(7, true)).expect("a decision");
     assert_eq!(decision.verdict, Verdict::Halt { cause: Cause::NewBucket });
     assert_eq!(decision.evidence.bucket, Some(Bucket(7)));
-    assert!(decision.why.ends_with("bucket 0000000000000007"), "{}", decision.why);
+    assert!(decision.why.contains("no host had before"), "{}", decision.why);
 }
 
 #[test]

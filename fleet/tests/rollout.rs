@@ -188,7 +188,10 @@ fn a_new_crash_of_ours_on_two_hosts_halts_and_a_known_one_is_left_to_the_statist
     let last = rollout.decisions.last().expect("a decision");
     assert_eq!(last.verdict, Verdict::Halt { cause: Cause::NewBucket }, "{last:?}");
     assert_eq!((rollout.running.state(), rollout.running.counts().failed), (State::Halted, 2));
-    assert!(rollout.running.unreached().is_empty(), "both can be reached");
+    assert_eq!(rollout.running.wanted_ms(other, STAGE_MS + 7), Some(STAGE_MS + 5_007), "its word is wanted soon");
+    let unreached = |at_ms: u64| rollout.running.unreached(at_ms).len();
+    assert_eq!(unreached(STAGE_MS + 60_005), 0, "both can be reached");
+    assert_eq!(unreached(STAGE_MS + 60_006), rollout.running.counts().has as usize, "and were not");
 
     let mut known = Rollout::of(20);
     known.take(1, Input::Known { bucket: Bucket(7) });

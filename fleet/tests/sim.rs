@@ -1,7 +1,7 @@
 //! The simulator over planner and gate, in small: the long runs are a part of `make bench`.
 
 use watertight_fleet::plan::Lane;
-use watertight_fleet::sim::{outcome, outcomes, Case, Kind, Rng, Summary, Way};
+use watertight_fleet::sim::{outcome, outcomes, stages, Case, Kind, Rng, Summary, Way};
 
 const STANDARD: Way = Way::Gated(Lane::STANDARD);
 const RUNS: u64 = 12;
@@ -46,6 +46,20 @@ fn good_content_is_not_halted_and_reaches_all_in_an_hour() {
     let found = summary(&small(Case::good()), Way::Gated(Lane::EMERGENCY), RUNS);
     assert_eq!(found.false_halts, 0);
     assert!(found.full_s.p50 <= Some(1_080.0), "{found:?}");
+}
+
+#[test]
+fn a_day_that_takes_every_host_ends_the_rollout_and_not_the_simulators_patience() {
+    let last_day = Case { background_x: 1_000.0, spike_x: 1_000.0, spike_stage: 1, ..small(Case::good()) };
+    let found = summary(&last_day, STANDARD, 2);
+    assert_eq!(found.runs, 2);
+    assert!(found.exposed.max <= Some(10.0), "nobody is left to get it: {found:?}");
+}
+
+#[test]
+fn a_plan_has_as_many_stages_as_its_fleet_takes() {
+    let of = |hosts, lane| stages(hosts, lane).expect("a plan");
+    assert_eq!([of(20_000, Lane::STANDARD), of(20_000, Lane::EMERGENCY), of(1, Lane::STANDARD)], [7, 5, 1]);
 }
 
 #[test]

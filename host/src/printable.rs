@@ -1,8 +1,8 @@
 //! Text of others made safe for a terminal: names of files, programs and rules may hold escapes that move the cursor, change
 //! the title or hide what stands beside them.
 
-pub use watertight_triage::printable::printable;
-use watertight_triage::printable::push;
+pub use watertight_event::printable::printable;
+use watertight_event::printable::push;
 
 /// The same, cut after so many characters, with `…` where something is missing.
 #[must_use]

@@ -19,6 +19,8 @@ pub struct Fetched {
     pub is_paused: bool,
     /// Why it was not looked at, or not to its end: it is tried again later.
     pub failed: Option<String>,
+    /// Why the host refuses the director's document as a whole; the server is told.
+    pub director_refused: Option<String>,
 }
 
 /// Who asks the director.
@@ -35,7 +37,7 @@ pub struct Asker {
 
 /// A host, as every check-in asks it: it answers soon, and says that it does not know rather than late.
 pub trait Machine {
-    /// Which content runs, and whether somebody paused the host.
+    /// Which content runs, and whether somebody paused the host. What is the agent's to say (`director_refused`) is not looked at.
     fn content(&mut self) -> ContentPart;
     /// How well it is protected.
     fn protection(&mut self) -> ProtectionPart;
@@ -100,8 +102,8 @@ fn distribution_of(release: &str) -> String {
     }
 }
 
-/// What may be in a name.
-fn plain(text: &str) -> String {
+/// What may be in a name, and in a sentence that the server is told.
+pub(crate) fn plain(text: &str) -> String {
     let mut name: String = text.chars().filter(|letter| !letter.is_control()).collect();
     while name.len() > NAME_BYTES_MAX {
         name.pop();

@@ -22,7 +22,7 @@ use crate::crew::Crew;
 use crate::exchange::{Exchange, Failure};
 use crate::folder::{Folder, FolderError};
 use crate::identity::{IdentityError, Own};
-use crate::machine::{boot_id, Asker, Fetcher, Machine};
+use crate::machine::{boot_id, plain, Asker, Fetched, Fetcher, Machine};
 use crate::pace::{after_answer, BackOff, WAIT_MS_MIN};
 use crate::report::Reporter;
 use crate::spool;
@@ -91,6 +91,8 @@ pub struct Service {
     /// The one that was looked at while new content was paused: for what is recalled.
     acted_paused: u64,
     looked: Option<Instant>,
+    /// Why the director's document was refused when it was looked at last; empty if it was not.
+    director_refused: String,
     fetch_back_off: BackOff,
     not_before: Option<Instant>,
     back_off: BackOff,
@@ -179,6 +181,7 @@ impl Service {
             acted,
             acted_paused: 0,
             looked: None,
+            director_refused: String::new(),
             fetch_back_off: BackOff::default(),
             not_before: None,
             back_off: BackOff::default(),
@@ -208,7 +211,8 @@ impl Service {
     /// One check-in and what follows from it. Gives how long to wait for the next.
     pub fn turn(&mut self, machine: &mut dyn Machine) -> Duration {
         let is_news = self.take_up();
-        let content = machine.content();
+        let mut content = machine.content();
+        content.director_refused.clone_from(&self.director_refused);
         let is_paused = content.is_paused;
         self.note(&content, machine);
         let state = State {
@@ -288,10 +292,12 @@ impl Service {
         if let Err(error) = self.watch.refused(&fetched.refused) {
             (self.options.say)(&format!("a refusal is not reported: {error}"));
         }
+        self.keep_refusal(&fetched);
+        let is_installed = !fetched.installed.is_empty();
         if let Some(why) = &fetched.failed {
             (self.options.say)(&format!("content is not fetched: {why}"));
             self.not_before = Instant::now().checked_add(self.fetch_back_off.failed(None));
-            return !fetched.installed.is_empty();
+            return is_installed;
         }
         self.fetch_back_off.succeeded();
         (self.not_before, self.looked) = (None, Some(Instant::now()));
@@ -303,7 +309,16 @@ impl Service {
                 (self.options.say)(&format!("{error}: after a restart this generation is fetched again"));
             }
         }
-        !fetched.installed.is_empty()
+        is_installed
+    }
+
+    /// Keeps why the director's document is refused, for the check-in.
+    fn keep_refusal(&mut self, fetched: &Fetched) {
+        match (&fetched.director_refused, &fetched.failed) {
+            (Some(why), _) => self.director_refused = plain(why),
+            (None, None) => self.director_refused.clear(),
+            (None, Some(_)) => {} // nothing was heard of it
+        }
     }
 
     fn note(&mut self, content: &watertight_fleet_wire::checkin::ContentPart, machine: &mut dyn Machine) {

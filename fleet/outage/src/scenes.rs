@@ -241,7 +241,7 @@ fn replayed(fleet: &mut Fleet<'_>, rollout: &Rollout) -> Result<()> {
             id: rollout.release.id.clone(),
             version: rollout.release.version,
             slot: "last-known-good".into(),
-            is_paused: false,
+            ..ContentPart::default()
         };
         let last = seen["seen"]["sequence"].as_u64().context("a host that has never checked in")?;
         for back in [0, 3, 1, 2] {

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use tokio::sync::Notify;
 use watertight_fleet::gate::Thresholds;
 use watertight_fleet_wire::checkin::{Leave, State};
 use watertight_fleet_wire::{CheckIn, CheckInAnswer, Code};
@@ -60,12 +61,30 @@ pub struct Host {
 
 /// A host that is shared by its connections.
 #[derive(Debug, Default)]
-pub struct HostCell(Mutex<Host>);
+pub struct HostCell {
+    host: Mutex<Host>,
+    /// Wakes what is held for the host when it is revoked.
+    ending: Notify,
+}
 
 impl HostCell {
     /// The host, for as long as the answer is kept; nothing waits meanwhile.
     pub fn lock(&self) -> MutexGuard<'_, Host> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Revokes the host, from this moment on. Once is enough.
+    pub fn revoke(&self, at_ms: u64) {
+        self.lock().row.revoked_ms.get_or_insert(at_ms);
+        self.ending.notify_waiters();
+    }
+
+    /// Comes back when the host is revoked.
+    pub async fn revoked(&self) {
+        let told = self.ending.notified(); // from here on it is told, whenever it is waited for
+        if self.lock().row.revoked_ms.is_none() {
+            told.await;
+        }
     }
 }
 
@@ -298,7 +317,10 @@ impl Hosts {
             host.row.not_after_ms = row.not_after_ms;
             return;
         }
-        by_id.insert(row.id.clone(), Arc::new(HostCell(Mutex::new(Host { row, ..Host::default() }))));
+        by_id.insert(
+            row.id.clone(),
+            Arc::new(HostCell { host: Mutex::new(Host { row, ..Host::default() }), ..HostCell::default() }),
+        );
     }
 
     /// All of them.

@@ -1,7 +1,7 @@
 //! The fleet server: hosts get an identity, say what they run, and hear what they should run.
 //!
 //! ```text
-//! request:  serve.rs (TLS, connection) -> api/ (path, role, limits) -> hosts.rs (memory) or store/ (disk)
+//! request:  serve.rs (connection) -> handshake.rs (TLS) -> api/ (path, role, limits) -> hosts.rs (memory) or store/ (disk)
 //! beside:   server.rs writes rows, notices what was published, makes the next certificate; rollout/ carries rollouts out
 //! start:    run.rs -> state_folder.rs (database, authority, first token) -> serve.rs
 //! ```
@@ -20,7 +20,9 @@ pub mod authority;
 pub mod backup;
 pub mod clock;
 pub mod content;
+mod handshake;
 pub mod hosts;
+mod names;
 pub mod roles;
 pub mod rollout;
 pub mod run;

@@ -13,6 +13,7 @@ use tokio::signal::unix::{signal, SignalKind};
 
 use crate::access::new_token;
 use crate::clock::{now_ms, sha256_hex};
+use crate::names;
 use crate::rollout::director::KeyArgs;
 use crate::serve::serve;
 use crate::server::{Server, Settings};
@@ -79,7 +80,7 @@ pub async fn run(args: &RunArgs, ready: impl FnOnce(&str) -> anyhow::Result<()>)
         Settings { interval_ms: args.check_in_ms, connections_max: connections_max(), ..Settings::default() };
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
     let address = listener.local_addr()?;
-    let names = names(&args.names, address)?;
+    let names = own_names(&args.names, address)?;
     let own = Arc::new(OwnCertificate::new(&authority, &names, now_ms())?);
     let tls = server_config(&authority, Arc::clone(&own))?;
     let server = Server::new(Arc::new(store), authority, folder.path().to_owned(), settings).await?;
@@ -132,7 +133,7 @@ fn connections_max() -> usize {
 }
 
 /// The names in the server's certificate.
-fn names(given: &[String], address: SocketAddr) -> anyhow::Result<Vec<SanType>> {
+fn own_names(given: &[String], address: SocketAddr) -> anyhow::Result<Vec<SanType>> {
     let mut names = vec![
         SanType::DnsName("localhost".try_into()?),
         SanType::IpAddress(IpAddr::from([127, 0, 0, 1])),
@@ -158,8 +159,7 @@ fn names(given: &[String], address: SocketAddr) -> anyhow::Result<Vec<SanType>> 
 /// The folder is no server's, a name is none, or the database can't be written.
 pub async fn token(args: &TokenArgs) -> anyhow::Result<String> {
     for (what, name) in [("--ring", &args.ring), ("--tenant", &args.tenant)] {
-        let is_plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        anyhow::ensure!(is_plain && name.len() <= 64, "{what} {name:?}: 1 to 64 letters, digits and -_.");
+        names::check(what, name).map_err(anyhow::Error::msg)?;
     }
     let store = StateFolder::look(&args.state)?.store().await?;
     let (token, at_ms) = (new_token("enrol")?, now_ms());

@@ -16,18 +16,16 @@ use hyper::service::service_fn;
 use hyper::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::server::TlsStream;
-use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use crate::api::{router, Peer};
+use crate::handshake::{Handshakes, Stream};
 use crate::server::Server;
 use crate::tls::Shown;
 
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// From one request to the next, and for its head. A host that checks in once a minute keeps its connection.
 const HEAD_OF_HOST: Duration = Duration::from_secs(90);
 /// The same for one without a certificate.
@@ -41,10 +39,9 @@ const AFTER_REFUSAL: Duration = Duration::from_millis(100);
 
 /// Serves until the server is to end, and until the last connection has ended.
 pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig) {
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let handshakes = Arc::new(Handshakes::new(tls, &server.settings));
     let router = router(Arc::clone(&server));
     let room = Arc::new(Semaphore::new(server.settings.connections_max));
-    let turns = Arc::new(Semaphore::new(server.settings.handshakes_max));
     let mut stopping = server.stopping();
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
@@ -56,10 +53,10 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig
             tokio::time::sleep(AFTER_REFUSAL).await;
             continue;
         };
-        let (server, acceptor, router, turns) =
-            (Arc::clone(&server), acceptor.clone(), router.clone(), Arc::clone(&turns));
+        let Some(begun) = handshakes.begin(address.ip()) else { continue };
+        let (server, router) = (Arc::clone(&server), router.clone());
         tokio::spawn(async move {
-            if let Some(stream) = handshake(&acceptor, stream, &turns).await {
+            if let Some(stream) = begun.end(stream).await {
                 connection(&server, stream, address, router).await;
             }
             drop(place);
@@ -68,18 +65,6 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig
     drop(listener);
     let all = u32::try_from(server.settings.connections_max).unwrap_or(u32::MAX);
     let _ = timeout(LAST_REQUEST * 2, room.acquire_many(all)).await;
-}
-
-/// Boxed: by value it would lie four times in the task of each agent that waits.
-type Stream = Box<TlsStream<TcpStream>>;
-
-/// So many at a time, in their order: when a fleet comes back at once, those that were begun end in time, instead of all of them too late.
-/// Who has not said a word yet keeps nobody from a turn.
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, turns: &Semaphore) -> Option<Stream> {
-    stream.set_nodelay(true).ok()?;
-    timeout(HANDSHAKE, stream.peek(&mut [0])).await.ok()?.ok()?;
-    let _turn = turns.acquire().await.ok()?;
-    timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok().map(Box::new)
 }
 
 async fn connection(server: &Arc<Server>, stream: Stream, address: SocketAddr, router: Router) {

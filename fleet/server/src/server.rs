@@ -36,6 +36,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// TLS handshakes at a time: each costs a fraction of a millisecond of a processor and some memory.
     pub handshakes_max: usize,
+    /// One that waits for its peer for longer goes on without a turn: the next is begun.
+    pub handshake_turn_ms: u64,
     /// Records are kept so long.
     pub keep_records_ms: u64,
     /// With less room on the disk nothing more is accepted: what is left is for what the fleet needs to go on.
@@ -51,6 +53,7 @@ impl Default for Settings {
             enrolments_per_s_max: 300,
             connections_max: 18_000,
             handshakes_max: 1_024,
+            handshake_turn_ms: 2_000,
             keep_records_ms: 30 * 24 * 3_600_000,
             free_bytes_min: 64 * 1024 * 1024,
         }

@@ -31,6 +31,8 @@ struct Pretended {
     state: Option<Folder>,
     /// For whom, and whether the host was paused.
     fetches: Arc<Mutex<Vec<(String, bool)>>>,
+    /// Why it refuses the director's document.
+    refuses: Option<String>,
 }
 
 impl Pretended {
@@ -59,7 +61,8 @@ impl Fetcher for Pretended {
     fn fetch(&mut self, asker: &Asker) -> Fetched {
         let is_paused = self.is_paused();
         self.fetches.lock().expect("no panic there").push((asker.host.clone(), is_paused));
-        Fetched { is_paused, ..Fetched::default() }
+        let (failed, director_refused) = (self.refuses.clone(), self.refuses.clone());
+        Fetched { is_paused, failed, director_refused, ..Fetched::default() }
     }
 }
 
@@ -131,7 +134,7 @@ fn a_check_in_tells_what_runs_and_then_only_what_changed() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(&dir.path().join("fleet"));
     let mut service = quiet(&options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[]))));
-    let content = ContentPart { id: "a".repeat(64), version: 3, slot: "factory".into(), is_paused: false };
+    let content = ContentPart { id: "a".repeat(64), version: 3, slot: "factory".into(), ..ContentPart::default() };
     let mut machine = Pretended { content, ..Pretended::default() };
     let wait = service.turn(&mut machine);
     assert!((60..=900).contains(&wait.as_secs()), "the server's interval: {wait:?}");
@@ -144,6 +147,35 @@ fn a_check_in_tells_what_runs_and_then_only_what_changed() {
     assert_eq!(seen["seen"]["state"]["content"]["version"], 4, "{seen}");
     assert_eq!(seen["seen"]["state"]["host"]["distribution"], "debian-12", "what was not sent again stays: {seen}");
     assert_eq!(seen["seen"]["state"]["protection"]["level"], "observe", "{seen}");
+}
+
+#[test]
+fn a_host_that_refuses_the_directors_document_tells_why_and_the_fleet_needs_a_look() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&dir.path().join("fleet"));
+    let options = options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[])));
+    let why = "epoch 7 was seen with other words: the director contradicts itself";
+    let mut machine = Pretended { refuses: Some(format!("{why}\u{1b}[2J")), ..Pretended::default() };
+    let mut refusing = service(&options, machine.clone());
+    refusing.turn(&mut machine);
+    refusing.wait(PATIENCE); // it is told at once
+    assert!(refusing.turn(&mut machine).as_secs() >= 60, "and once");
+    let status = fleet.admin().get("/v1/status").json();
+    assert_eq!(
+        (status["refusing_director"].as_u64(), &status["is_safe_to_leave"]),
+        (Some(1), &false.into()),
+        "{status}"
+    );
+    let told = format!("1 hosts refuse the director's document: {why}");
+    assert!(status["because"].to_string().contains(&told), "{status}");
+    assert!(fleet.admin().get("/").text().contains("refuses the director"));
+    let of_host = fleet.admin().get(&format!("/v1/hosts/{}/why", refusing.own().identity.host)).text();
+    assert!(of_host.contains(why), "{of_host}");
+
+    let mut heard = quiet(&options);
+    turn_and_fetch(&mut heard, &mut Pretended::default());
+    let status = fleet.admin().get("/v1/status").json();
+    assert_eq!(status["refusing_director"], 0, "it takes the document again: {status}");
 }
 
 #[test]

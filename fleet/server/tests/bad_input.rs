@@ -128,6 +128,27 @@ fn every_body_has_its_limit_and_every_form_its_fields() {
 }
 
 #[test]
+fn a_ring_has_one_rule_for_its_name_in_the_command_and_in_the_api() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let mut admin = fleet.admin();
+    for (ring, is_good) in [("early@eu", false), (&*"x".repeat(65), false), ("Early-2_b.c", true)] {
+        let rule = format!("{ring:?}: 1 to 64 letters, digits and -_.");
+        let made = server(&["token", "--ring", ring, "--state"], dir.path(), &[]);
+        assert_eq!(made.status.success(), is_good, "{ring}");
+        assert_eq!(String::from_utf8_lossy(&made.stderr).contains(&rule), !is_good, "{made:?}");
+        let token = admin.post("/v1/enrol-tokens", &json!({ "ring": ring, "reason": "r" }));
+        let policy = admin.post(&format!("/v1/rings/{ring}"), &json!({ "policy": {}, "reason": "r" }));
+        for answer in [token, policy] {
+            let said = answer.json()["message"].as_str().is_some_and(|why| why.contains(&rule));
+            assert_eq!((answer.status == 200, said), (is_good, !is_good), "{ring}: {}", answer.text());
+        }
+    }
+    let named = admin.post("/v1/operator-tokens", &json!({ "name": "ada@example", "role": "viewer", "reason": "r" }));
+    assert_eq!(named.status, 200, "people have addresses: {}", named.text());
+}
+
+#[test]
 fn a_signing_request_gets_the_name_that_the_server_gives() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(dir.path());

@@ -131,6 +131,51 @@ fn a_revoked_host_is_out_at_once_on_the_connection_that_it_has() {
 }
 
 #[test]
+fn a_key_is_one_hosts_and_after_its_revocation_nobodys() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let agent = fleet.enrol();
+    let again = |token: &str| fleet.client().post("/v1/agent/enrol", &enrolment(token, &agent.key));
+    let (fresh, other_ring) = (fleet.token(&[]), fleet.token(&["--tenant", "other"]));
+    for token in [&fresh, &other_ring] {
+        let twice = again(token);
+        assert_eq!((twice.status, twice.json()["code"].as_str()), (401, Some("token")), "{}", twice.text());
+        assert!(twice.text().contains("another token enrolled: make another key"), "{}", twice.text());
+    }
+    let path = format!("/v1/hosts/{}/revoke", agent.host);
+    assert_eq!(fleet.admin().post(&path, &json!({ "reason": "stolen" })).status, 200);
+    let gone = again(&fresh);
+    assert_eq!((gone.status, gone.json()["code"].as_str()), (403, Some("revoked")), "{}", gone.text());
+    assert!(gone.text().contains("make another key"), "{}", gone.text());
+    let key = KeyPair::generate().expect("a key");
+    let enrolled = fleet.client().post("/v1/agent/enrol", &enrolment(&fresh, &key));
+    assert_eq!(enrolled.status, 200, "the refusals cost no token: {}", enrolled.text());
+}
+
+#[test]
+fn a_doorbell_that_is_held_ends_at_once_when_its_host_is_revoked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let (agent, other) = (fleet.enrol(), fleet.enrol());
+    let hold = |agent: &Agent| {
+        let mut waiter = fleet.agent(agent);
+        std::thread::spawn(move || waiter.get("/v1/agent/wait?generation=1"))
+    };
+    let (gone, stays) = (hold(&agent), hold(&other));
+    while fleet.admin().get("/v1/counters").json()["waiting"] != 2 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let path = format!("/v1/hosts/{}/revoke", agent.host);
+    assert_eq!(fleet.admin().post(&path, &json!({ "reason": "stolen" })).status, 200);
+    // It would be held for almost five minutes: longer than this client waits for anything.
+    let answer = gone.join().expect("an answer");
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("revoked")), "{}", answer.text());
+    assert_eq!(fleet.admin().get("/v1/counters").json()["waiting"], 1, "nobody else's is ended");
+    publish(&fleet, "one");
+    assert_eq!(stays.join().expect("an answer").json()["generation"], 2);
+}
+
+#[test]
 fn two_agents_with_one_identity_are_noticed() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(dir.path());

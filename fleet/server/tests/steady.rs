@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use tower_service::Service as _;
 use watertight_fleet_wire::records::{pack, Alert, Batch, Body as Of, Record, Stream};
 use watertight_server::api::{router, Peer};
 use watertight_server::authority::{Authority, HOST_LIFE_MS};
-use watertight_server::clock::now_ms;
+use watertight_server::clock::{now_ms, sha256_hex};
 use watertight_server::serve::serve;
 use watertight_server::server::{Server, Settings};
 use watertight_server::store::sqlite::SqliteStore;
-use watertight_server::store::HostRow;
+use watertight_server::store::{AuditEntry, EnrolToken, HostRow, StateStore as _};
 use watertight_server::tls::{server_config, OwnCertificate, Shown};
 
 struct Asked {
@@ -118,40 +118,112 @@ async fn a_host_that_delivers_without_end_is_told_to_wait_and_others_are_not() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn handshakes_have_their_turns_and_who_says_nothing_takes_none() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let (store, authority) = begun(dir.path()).await;
-    let name = rcgen::SanType::DnsName("localhost".try_into().expect("a name"));
-    let own = Arc::new(OwnCertificate::new(&authority, &[name], now_ms()).expect("a certificate"));
-    let (tls, anchors) = (server_config(&authority, own).expect("TLS"), authority.anchors_pem().to_owned());
-    let settings = Settings { handshakes_max: 1, ..Settings::default() };
-    let server = Arc::new(Server::new(store, authority, dir.path().to_owned(), settings).await.expect("a server"));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("its address");
-    let serving = tokio::spawn(serve(Arc::clone(&server), listener, tls));
+/// A server in this process, with one turn for handshakes, and a token for one host.
+struct Serving {
+    server: Arc<Server>,
+    address: std::net::SocketAddr,
+    anchors: String,
+    task: tokio::task::JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
 
-    let get = || {
-        let anchors = anchors.clone();
-        tokio::task::spawn_blocking(move || support::Client::new(address, &anchors, None).get("/v1/none").status)
-    };
-    let silent: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(address).expect("connected")).collect();
-    assert_eq!(get().await.expect("an answer"), 404, "nobody waits for those who say nothing");
-    let all: Vec<_> = (0..20).map(|_| get()).collect();
-    for one in all {
-        assert_eq!(one.await.expect("an answer"), 404, "one after the other, all get through");
+impl Serving {
+    async fn start(handshake_turn_ms: u64) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (store, authority) = begun(dir.path()).await;
+        let (hash, expires_ms) = (sha256_hex(b"a token"), u64::MAX / 2);
+        let token = EnrolToken { hash, tenant: "default".into(), ring: "early".into(), uses: 9, expires_ms };
+        let text = || "a test".to_owned();
+        let entry = AuditEntry { at_ms: 1, actor: text(), action: text(), subject: text(), reason: text() };
+        store.put_enrol_token(&token, &entry).await.expect("a token");
+        let name = rcgen::SanType::DnsName("localhost".try_into().expect("a name"));
+        let own = Arc::new(OwnCertificate::new(&authority, &[name], now_ms()).expect("a certificate"));
+        let (tls, anchors) = (server_config(&authority, own).expect("TLS"), authority.anchors_pem().to_owned());
+        let settings = Settings { handshakes_max: 1, handshake_turn_ms, ..Settings::default() };
+        let server = Arc::new(Server::new(store, authority, dir.path().to_owned(), settings).await.expect("a server"));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let task = tokio::spawn(serve(Arc::clone(&server), listener, tls));
+        Self { server, address, anchors, task, _dir: dir }
     }
-    let mut slow = std::net::TcpStream::connect(address).expect("connected");
-    slow.write_all(&[0x16, 0x03, 0x01]).expect("the beginning of a hello");
-    tokio::time::sleep(Duration::from_secs(1)).await; // it has the turn by then
-    let waiting = get();
+
+    fn client(&self) -> support::Client {
+        support::Client::new(self.address, &self.anchors, None)
+    }
+
+    /// A host enrols; gives the status of the answer.
+    fn enrol(&self) -> tokio::task::JoinHandle<u16> {
+        let mut client = self.client();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        tokio::task::spawn_blocking(move || client.post("/v1/agent/enrol", &support::enrolment("a token", &key)).status)
+    }
+
+    async fn end(self) {
+        self.server.stop();
+        self.task.await.expect("it ends");
+    }
+}
+
+/// Whether the server still holds a connection on which it has nothing more to say.
+fn is_held(stream: &std::net::TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a mode");
+    let mut said = [0; 4096];
+    loop {
+        match (&mut &*stream).read(&mut said) {
+            Ok(1..) => {}
+            Ok(0) => return false,
+            Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// A host enrols while peers stall, all of which are still waited for when it is done. A machine that stands still for ten seconds in between
+/// would end them too: so it is tried again.
+async fn enrols_beside(serving: &Serving, stall: impl Fn() -> std::net::TcpStream) -> bool {
+    for _ in 0..5 {
+        let stalled: Vec<_> = (0..20).map(|_| stall()).collect();
+        tokio::time::sleep(Duration::from_millis(500)).await; // the server has heard them
+        assert_eq!(serving.enrol().await.expect("an answer"), 200);
+        if stalled.iter().all(is_held) {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_stall_in_their_handshake_keep_no_host_from_its_own() {
+    let serving = Serving::start(600_000).await;
+    let silent = || std::net::TcpStream::connect(serving.address).expect("connected");
+    assert!(enrols_beside(&serving, silent).await, "who says nothing has no turn");
+    let half = || {
+        let mut stream = silent();
+        stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).expect("the beginning of a hello");
+        stream
+    };
+    assert!(enrols_beside(&serving, half).await, "nor who says half of its hello");
+    serving.end().await;
+
+    let serving = Serving::start(0).await;
+    assert!(enrols_beside(&serving, || serving.client().stall()).await, "who does not go on gives its turn back");
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_have_their_turns() {
+    let serving = Serving::start(600_000).await;
+    let all: Vec<_> = (0..8).map(|_| serving.enrol()).collect();
+    for one in all {
+        assert_eq!(one.await.expect("an answer"), 200, "one after the other, all get through");
+    }
+    let slow = serving.client().stall();
+    while !slow.peek(&mut [0]).is_ok_and(|count| count > 0) {} // the server answers: it has the turn
+    let waiting = serving.enrol();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!waiting.is_finished(), "there is one turn");
     drop(slow);
-    assert_eq!(waiting.await.expect("an answer"), 404);
-    drop(silent);
-    server.stop();
-    serving.await.expect("it ends");
+    assert_eq!(waiting.await.expect("an answer"), 200);
+    serving.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,6 @@
 //! The rule for crashes that nobody had before: two hosts are enough, no statistic is waited for.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +10,6 @@ use crate::{HostIndex, Ms};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Bucket(pub u64);
-
-impl fmt::Display for Bucket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
 
 /// A bucket is known for so long after its last crash.
 pub const KNOWN_FOR_MS: Ms = 7 * 24 * 3_600_000;

@@ -136,10 +136,10 @@ pub(super) fn why(stage: u32, verdict: &Verdict, evidence: &Evidence) -> String 
             at_risk.treated,
             at_risk.control
         ),
-        Verdict::Halt { cause: Cause::NewBucket } => format!(
-            "a crash of our own that no host had before came up on hosts with the content: bucket {}",
-            evidence.bucket.map_or_else(String::new, |bucket| bucket.to_string())
-        ),
+        // Which bucket is said by whoever knows its name: here it is a number that nobody else has.
+        Verdict::Halt { cause: Cause::NewBucket } => {
+            "a crash of our own that no host had before came up on hosts with the content".to_owned()
+        }
         Verdict::Halt { cause: Cause::Left } => {
             format!("{left} of the {expected} hosts of stage {stage} left the content: they fell back or refused it")
         }

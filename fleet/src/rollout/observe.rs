@@ -3,7 +3,7 @@
 //! A host's own word comes with its check-in: it has the content, it has left it, it still has it after the watch. That it gives no word
 //! is seen by the clock. One event a host and metric; the gate takes the first.
 
-use super::running::{Input, Running};
+use super::running::{Input, Running, State};
 use crate::gate::{Event, Metric};
 use crate::plan::{Cohort, LISTED_MAX};
 use crate::{HostIndex, Ms};
@@ -11,6 +11,9 @@ use crate::{HostIndex, Ms};
 /// A host that fetches is heard so often while it may.
 const LOOKS_IN_PICKUP: u64 = 6;
 const LOOK_MS_MIN: Ms = 500;
+/// A host that has what was recalled is heard so often, or so many of them in a millisecond.
+const RECALLED_LOOK_MS: Ms = 5_000;
+const RECALLED_PER_MS: Ms = 2;
 
 /// A host, as it is known now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,15 +64,20 @@ impl Running {
         }
     }
 
-    /// When the host's word is wanted, on the rollout's clock: at the end of its watch; and soon, as long as it was given the content in a
-    /// small stage and has not said that it runs it.
+    /// When the host's word is wanted, on the rollout's clock: at the end of its watch; soon, where it has what was recalled; and soon, as
+    /// long as it was given the content in a small stage and has not said that it runs it.
     #[must_use]
     pub fn wanted_ms(&self, host: HostIndex, at_ms: Ms) -> Option<Ms> {
         let lane = &self.spec().plan.policy.lane;
-        let track = self.track(host).filter(|track| !track.is_away && !track.is_healthy && !track.has_left)?;
-        match track.given_ms {
+        let track = self.track(host).filter(|track| !track.is_away && !track.has_left)?;
+        if self.state() == State::Halted {
+            // Its word that it left what was recalled; of many hosts no sooner than they can be heard.
+            let soon_ms = RECALLED_LOOK_MS.max(Ms::from(self.spec().hosts()) / RECALLED_PER_MS);
+            return track.given_ms.map(|_| at_ms.saturating_add(soon_ms));
+        }
+        match track.given_ms.filter(|_| !track.is_healthy) {
             Some(given_ms) => Some(given_ms.saturating_add(lane.watch_ms)),
-            None if track.stage > 0 && track.stage == self.stage() && self.is_small_stage() => {
+            None if !track.is_healthy && track.stage > 0 && track.stage == self.stage() && self.is_small_stage() => {
                 Some(at_ms.saturating_add((lane.pickup_ms / LOOKS_IN_PICKUP).max(LOOK_MS_MIN)))
             }
             None => None,

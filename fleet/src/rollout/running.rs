@@ -7,6 +7,9 @@ use crate::gate::{Bucket, Decision, Event, Gate, Metric, Verdict};
 use crate::plan::{Cohort, HostId, Roster};
 use crate::{HostIndex, Ms};
 
+/// A recall reaches the hosts that are online within this time.
+pub const RECALL_REACHES_MS: Ms = 60_000;
+
 /// What moves a rollout. Inputs are stored in their order before anything follows from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "input", rename_all = "snake_case")]
@@ -401,14 +404,14 @@ impl Running {
         self.replacements.iter().filter_map(|host| ids.get(*host as usize).copied().cloned()).collect()
     }
 
-    /// Hosts that have content that was recalled, and are away.
+    /// Hosts that a recall has not reached: they have the content and are away, or have not said by now that they left it.
     #[must_use]
-    pub fn unreached(&self) -> Vec<HostId> {
-        if self.state() != State::Halted {
-            return Vec::new();
-        }
-        let away = self.spec.ids().zip(&self.tracks).filter(|(_, track)| track.runs_it() && track.is_away);
-        away.map(|(id, _)| id.clone()).collect()
+    pub fn unreached(&self, at_ms: Ms) -> Vec<HostId> {
+        let Some(halt) = self.last.as_ref().filter(|last| last.is_halt()) else { return Vec::new() };
+        let is_late = at_ms.saturating_sub(halt.at_ms) >= RECALL_REACHES_MS;
+        let is_unreached = |track: &Track| track.runs_it() && (track.is_away || is_late);
+        let unreached = self.spec.ids().zip(&self.tracks).filter(|(_, track)| is_unreached(track));
+        unreached.map(|(id, _)| id.clone()).collect()
     }
 
     /// A host's place.

@@ -68,6 +68,16 @@ pub fn outcomes(case: &Case, way: Way, runs: u64, seed: u64, threads: usize) -> 
     done.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
+/// Stages of the plan for so many hosts.
+///
+/// # Errors
+/// There is no plan for such a fleet.
+pub fn stages(hosts: u32, lane: Lane) -> Result<u32, PlanError> {
+    let world = World::new(hosts, &mut Rng::new(0, 0));
+    let plan = plan(&world.fleet, &Policy::of(lane), &Evidence::default())?;
+    Ok(u32::try_from(plan.stages.len()).unwrap_or(u32::MAX))
+}
+
 /// Runs a case once; `decisions` takes what the gate decided, where there is one.
 ///
 /// # Errors

@@ -57,6 +57,8 @@ struct Rollout<'a> {
     /// Of these, those of hosts that the content killed.
     killers_unheard: usize,
     background_ms: f64,
+    /// Hosts that are not gone.
+    online: usize,
     first_ms: Option<Ms>,
     to_reach: usize,
     outcome: Outcome,
@@ -110,6 +112,7 @@ pub(super) fn run<'a>(
         silences: VecDeque::new(),
         killers_unheard: 0,
         background_ms: f64::INFINITY,
+        online: hosts as usize,
         first_ms: None,
         to_reach,
         outcome: Outcome::default(),
@@ -256,6 +259,7 @@ impl Rollout<'_> {
         self.outcome.failed += 1;
         if self.case.kind == Kind::Silent {
             truth.0 |= Truth::GONE;
+            self.online = self.online.saturating_sub(1);
             self.killers_unheard += 1;
             self.silences.push_back((at_ms + model::SILENCE_MS, host));
             return;
@@ -304,6 +308,7 @@ impl Rollout<'_> {
             return;
         }
         truth.0 |= Truth::GONE;
+        self.online = self.online.saturating_sub(1);
         self.silences.push_back((at_ms + model::SILENCE_MS, host));
         if !is_given && !self.roster.is_held_back(host) {
             self.to_reach = self.to_reach.saturating_sub(1);
@@ -316,7 +321,9 @@ impl Rollout<'_> {
         let times = self.case.background_x * if is_spike { self.case.spike_x } else { 1.0 };
         let of_host = (model::CRASHES_PER_300_S + model::SILENT_PER_300_S) / 300_000.0;
         let per_ms = of_host * times * self.truth.len() as f64;
-        self.background_ms = if per_ms > 0.0 { from_ms + self.rng.exponential() / per_ms } else { f64::INFINITY };
+        // Where nobody is left nothing more happens, however often it would.
+        self.background_ms =
+            if per_ms > 0.0 && self.online > 0 { from_ms + self.rng.exponential() / per_ms } else { f64::INFINITY };
     }
 
     /// After the halt: hosts go on fetching until it is in force, and failures go on until the recall has reached each host.

@@ -79,6 +79,9 @@ pub struct ContentPart {
     pub slot: String,
     /// Somebody said `watertight pause` on the host.
     pub is_paused: bool,
+    /// Why the host refuses the director's document as a whole: it begins nothing of it and hears no recall. Empty if it does not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub director_refused: String,
 }
 
 /// What is in force on the host.
@@ -189,7 +192,10 @@ impl State {
         let host = self.host.as_ref().and_then(HostPart::out_of_bounds);
         let content = self.content.as_ref().and_then(|content| {
             let is_long = content.id.len() > ID_BYTES_MAX || content.slot.len() > NAME_BYTES_MAX;
-            is_long.then(|| "content: its id or slot is too long".to_owned())
+            let refused = &content.director_refused;
+            let is_unseen = || refused.len() > NAME_BYTES_MAX || refused.chars().any(char::is_control);
+            let seen = || format!("content.director_refused: at most {NAME_BYTES_MAX} bytes that can be seen");
+            is_long.then(|| "content: its id or slot is too long".to_owned()).or_else(|| is_unseen().then(seen))
         });
         let protection = self.protection.as_ref().and_then(|part| {
             let is_long = part.level.len() > NAME_BYTES_MAX || part.missing.len() > 64;
@@ -293,6 +299,26 @@ mod tests {
         let web = host("6.1", "web");
         assert_eq!(other_name.stratum("early"), web.stratum("early"), "a host's own name is no kind");
         assert_ne!(web.stratum("broad"), web.stratum("early"), "rings are told apart");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_bounds_and_left_out_where_there_is_none() {
+        let told = |director_refused: String| CheckIn {
+            instance: "i".into(),
+            boot: "b".into(),
+            state_hash: "h".into(),
+            changed: Some(State {
+                content: Some(ContentPart { director_refused, ..ContentPart::default() }),
+                ..State::default()
+            }),
+            ..CheckIn::default()
+        };
+        assert!(!String::from_utf8_lossy(&write(1, &told(String::new()))).contains("director_refused"));
+        assert_eq!(told("epoch 7 is older than 9".into()).out_of_bounds(), None);
+        for bad in ["x".repeat(NAME_BYTES_MAX + 1), "\u{1b}[2J".to_owned()] {
+            let why = told(bad).out_of_bounds();
+            assert!(why.as_ref().is_some_and(|why| why.starts_with("content.director_refused")), "{why:?}");
+        }
     }
 
     #[test]

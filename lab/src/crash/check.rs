@@ -102,7 +102,7 @@ fn log(core: &Path, console: &str) -> Result<()> {
     Ok(())
 }
 
-/// The console's text has a report with this title, and it falls into the same bucket.
+/// The console's text has a report with this title, and it falls into the same bucket, at the same place of the build.
 fn same_as_printed(report: &Report, console: &str) -> Result<()> {
     let mut printed = Vec::new();
     linux::read(console, &mut |one| printed.push(one));
@@ -111,8 +111,8 @@ fn same_as_printed(report: &Report, console: &str) -> Result<()> {
         format!("the core says {:?}, the console {titles:?}", report.title)
     })?;
     bucket::assign(&mut same);
-    let key = |one: &Report| one.bucket.as_ref().map(|bucket| bucket.key.clone());
-    ensure!(key(report) == key(&same), "the core's bucket is {:?}, the console's {:?}", key(report), key(&same));
+    let ids = |one: &Report| one.bucket.as_ref().map(|bucket| (bucket.key.clone(), bucket.exact.clone()));
+    ensure!(ids(report) == ids(&same), "the core's bucket is {:?}, the console's {:?}", ids(report), ids(&same));
     Ok(())
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Pack {
 pub(super) struct Wanted {
     pub(super) packs: Vec<Pack>,
     pub(super) failed: Option<String>,
+    /// Why the director's document is refused, where it was heard.
+    pub(super) director_refused: Option<String>,
 }
 
 /// # Errors
@@ -27,7 +29,10 @@ pub(super) fn wanted(answer: &[u8]) -> anyhow::Result<Wanted> {
     let packs = rows.iter().filter_map(|row| Some(Pack { content: text(row, "content")?, file: text(row, "file")? }));
     let of_a_pack = rows.iter().find_map(|row| text(row, "failed"));
     let failed = ["refresh_failed", "director_refused", "not_taken_out"].iter().find_map(|name| text(&answer, name));
-    Ok(Wanted { packs: packs.collect(), failed: failed.or(of_a_pack) })
+    // Where the repository was not heard, what is missing of the director's word is no refusal of it.
+    let (refused, unheard) = (text(&answer, "director_refused"), text(&answer, "refresh_failed"));
+    let director_refused = refused.filter(|refused| unheard.is_none_or(|unheard| unheard == *refused));
+    Ok(Wanted { packs: packs.collect(), failed: failed.or(of_a_pack), director_refused })
 }
 
 #[cfg(test)]
@@ -43,5 +48,20 @@ mod tests {
         assert_eq!(found.packs, [Pack { content: "a".into(), file: "/a".into() }]);
         assert_eq!(found.failed.as_deref(), Some("full"));
         wanted(b"").expect_err("no answer");
+    }
+
+    #[test]
+    fn a_director_that_was_not_heard_is_not_refused() {
+        let found = |answer: serde_json::Value| {
+            let found = wanted(answer.to_string().as_bytes()).expect("an answer");
+            (found.failed, found.director_refused)
+        };
+        let word = |text: &str| Some(text.to_owned());
+        let refused = json!({ "packs": [], "director_refused": "epoch 7 was seen" });
+        assert_eq!(found(refused), (word("epoch 7 was seen"), word("epoch 7 was seen")));
+        let unsigned = json!({ "packs": [], "director_refused": "no signature", "refresh_failed": "no signature" });
+        assert_eq!(found(unsigned), (word("no signature"), word("no signature")));
+        let unheard = json!({ "packs": [], "director_refused": "no plan", "refresh_failed": "nobody answers" });
+        assert_eq!(found(unheard), (word("nobody answers"), None));
     }
 }

@@ -83,6 +83,7 @@ impl Host {
         asked.extend([format!("--host={host}"), format!("--ring={ring}"), format!("--stratum={stratum}")]);
         let done = child::run(&asked, &paths, tell)?;
         let wanted = fetched::wanted(&done.answer).with_context(|| done.words.clone())?;
+        found.director_refused = wanted.director_refused;
         for pack in &wanted.packs {
             // Somebody may say it while others are fetched and installed.
             found.is_paused = self.is_paused();
@@ -136,6 +137,7 @@ impl Host {
             version: content.version.unwrap_or(0),
             slot: slot.to_owned(),
             is_paused,
+            ..ContentPart::default()
         }
     }
 

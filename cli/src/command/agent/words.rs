@@ -163,6 +163,7 @@ pub(super) fn bounded(mut found: Fetched) -> Fetched {
     found.refused.truncate(TOLD_MAX);
     found.refused.iter_mut().for_each(|(_, why)| *why = short(why));
     found.failed = found.failed.as_deref().map(short);
+    found.director_refused = found.director_refused.as_deref().map(short);
     found
 }
 
@@ -237,7 +238,9 @@ mod tests {
         let (updater, uplink) = ends();
         let why = "\u{1f4a5}\"\n".repeat(10_000);
         let refused = vec![("c".repeat(64), why.clone()); 100];
-        let found = Fetched { installed: vec!["c".repeat(64); 100], refused, failed: Some(why), is_paused: false };
+        let installed = vec!["c".repeat(64); 100];
+        let found =
+            Fetched { installed, refused, failed: Some(why.clone()), director_refused: Some(why), is_paused: false };
         updater.send(1, Progress::Ended(bounded(found))).expect("it fits");
         let told = uplink.newest::<Progress>().expect("an outcome").said;
         assert!(matches!(told, Progress::Ended(Fetched { refused, .. }) if refused.len() == TOLD_MAX));

@@ -175,12 +175,13 @@ pub fn run(args: &RolloutArgs) -> anyhow::Result<u8> {
         RolloutCommand::Abort(args) => change(args, "abort"),
         RolloutCommand::Promote(args) => change(args, "promote"),
         RolloutCommand::Why(args) => {
-            let path = format!("/v1/hosts/{}/why", plain(&args.host));
+            let path = format!("/v1/hosts/{}/why", plain(&args.host)?);
             tell(args.output, args.api.open()?.get(&path)?, words::why)
         }
         RolloutCommand::Rings(args) => tell(args.output, args.api.open()?.get("/v1/rings")?, words::rings),
         RolloutCommand::Ring(args) => {
-            let answer = args.api.open()?.post(&format!("/v1/rings/{}", plain(&args.ring)), &args.body())?;
+            let path = format!("/v1/rings/{}", plain(&args.ring)?);
+            let answer = args.api.open()?.post(&path, &args.body())?;
             tell(args.output, answer, words::ring)
         }
     }
@@ -193,13 +194,15 @@ fn wish(args: &WishArgs, reason: &str) -> Value {
     })
 }
 
-/// A part of a path: ids have no other letters.
-fn plain(id: &str) -> String {
-    id.chars().filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.')).collect()
+/// A part of a path. Ids and names have no other letters; without those that it has it would be somebody else's.
+fn plain(id: &str) -> anyhow::Result<&str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    anyhow::ensure!(!id.is_empty() && id.bytes().all(is_plain), "{id:?}: a name or an id has letters, digits and -_.");
+    Ok(id)
 }
 
 fn change(args: &ChangeArgs, change: &str) -> anyhow::Result<u8> {
-    let path = format!("/v1/rollouts/{}/{change}", plain(&args.id));
+    let path = format!("/v1/rollouts/{}/{change}", plain(&args.id)?);
     let answer = args.api.open()?.post(&path, &json!({ "reason": args.reason }))?;
     tell(args.output, answer, words::line)
 }
@@ -234,14 +237,14 @@ fn status(args: &StatusArgs) -> anyhow::Result<u8> {
 
 fn newest_or(api: &Api, id: Option<&str>) -> anyhow::Result<Answer> {
     if let Some(id) = id {
-        return api.get(&format!("/v1/rollouts/{}", plain(id)));
+        return api.get(&format!("/v1/rollouts/{}", plain(id)?));
     }
     let all = match api.get("/v1/rollouts")? {
         Answer::Good(all) => all,
         refused @ Answer::Refused(..) => return Ok(refused),
     };
     match all.pointer("/0/id").and_then(Value::as_str) {
-        Some(id) => api.get(&format!("/v1/rollouts/{}", plain(id))),
+        Some(id) => api.get(&format!("/v1/rollouts/{}", plain(id)?)),
         None => {
             let why = "no rollout was begun yet: `watertight rollout start`";
             Ok(Answer::Refused("not_found".to_owned(), why.to_owned()))

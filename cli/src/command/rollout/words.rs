@@ -118,8 +118,12 @@ fn moment(at_ms: u64) -> String {
 
 /// How a rollout stands, in a line.
 pub(super) fn line(status: &Value) -> String {
+    let trouble = match text(status, "trouble") {
+        none if none.is_empty() => none,
+        trouble => format!("; {trouble}"),
+    };
     format!(
-        "{} of {} version {}: {}, stage {} of {}; {} of {} hosts were given it, {} healthy, {} failed; {}\n",
+        "{} of {} version {}: {}, stage {} of {}; {} of {} hosts were given it, {} healthy, {} failed; {}{trouble}\n",
         text(status, "id"),
         text(status, "name"),
         number(status, "version"),

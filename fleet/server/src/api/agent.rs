@@ -26,6 +26,11 @@ use crate::tls::Shown;
 /// Agents that are told of a change are told within this time, the sooner the fewer there are.
 const DOORBELL_SPREAD_MS_MAX: u64 = 5_000;
 
+const REVOKED: &str = "this host was revoked: ask who runs the fleet, and enrol it again with another key";
+
+const REVOKED_KEY: &str =
+    "the host that this key enrolled was revoked: make another key (remove the agent's `host.key` and `identity.json`)";
+
 /// Whether a number of turns a second still has one.
 fn turn(answer: Result<(), u64>) -> Result<(), Refusal> {
     answer.map_err(|wait_ms| Refusal::later(Code::Busy, "too many ask at once: come again later", wait_ms))
@@ -62,7 +67,7 @@ pub(super) async fn admit(
     let why = match admitted {
         Ok(()) => return Ok((cell, shown)),
         Err(Code::Expired) if even_expired => return Ok((cell, shown)),
-        Err(Code::Revoked) => "this host was revoked: ask who runs the fleet, and enrol it again",
+        Err(Code::Revoked) => REVOKED,
         Err(Code::Expired) => "the certificate has run out: renew it",
         Err(_) => {
             "another certificate took the place of this one: if no other machine runs with this identity, enrol again"
@@ -111,9 +116,10 @@ fn refused_token(why: TokenRefusal) -> Refusal {
         TokenRefusal::Unknown => "there is no such token: `watertight server token` makes one",
         TokenRefusal::Expired => "the token's time is over: `watertight server token` makes another",
         TokenRefusal::UsedUp => "the token was used: `watertight server token` makes another",
-        TokenRefusal::Revoked => {
-            return Refusal::new(Code::Revoked, "the host that this key enrolled was revoked: make another key")
+        TokenRefusal::OtherToken => {
+            "this key is that of a host which another token enrolled: make another key (remove the agent's `host.key`)"
         }
+        TokenRefusal::Revoked => return Refusal::new(Code::Revoked, REVOKED_KEY),
     };
     Refusal::new(Code::Token, why)
 }
@@ -266,13 +272,21 @@ pub(super) async fn wait(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let protocol = spoken(&headers)?;
-    admit(&server, &peer, false).await?;
+    let (cell, _) = admit(&server, &peer, false).await?;
     let Query(query) = query.map_err(|error| Refusal::new(Code::Form, error.body_text()))?;
     let _waiting = Waiting::new(&server);
+    tokio::select! {
+        generation = held(&server, query.generation) => Ok(json(protocol, &WaitAnswer { generation })),
+        () = cell.revoked() => Err(Refusal::new(Code::Revoked, REVOKED)),
+    }
+}
+
+/// Holds the doorbell of an agent that knows a generation; gives the one that there is.
+async fn held(server: &Server, known: u64) -> u64 {
     let (mut generations, mut stopping) = (server.generations(), server.stopping());
     let end = tokio::time::sleep(Duration::from_secs(WAIT_S_MAX));
     let is_changed = tokio::select! {
-        changed = generations.wait_for(|generation| *generation != query.generation) => changed.is_ok(),
+        changed = generations.wait_for(|generation| *generation != known) => changed.is_ok(),
         stopped = stopping.wait_for(|is_stopping| *is_stopping) => stopped.is_err(),
         () = end => false,
     };
@@ -281,5 +295,5 @@ pub(super) async fn wait(
         let spread_ms = u64::try_from(server.hosts.len()).unwrap_or(u64::MAX).min(DOORBELL_SPREAD_MS_MAX);
         tokio::time::sleep(Duration::from_millis(random_part_ms(spread_ms))).await;
     }
-    Ok(json(protocol, &WaitAnswer { generation: server.generation() }))
+    server.generation()
 }

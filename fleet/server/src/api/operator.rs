@@ -19,6 +19,7 @@ use super::status::Status;
 use crate::access::{new_token, Actor};
 use crate::clock::{now_ms, sha256_hex};
 use crate::hosts::Host;
+use crate::names;
 use crate::roles::{Action, Role};
 use crate::server::Server;
 use crate::store::{AuditEntry, BucketRow, EnrolToken, OperatorToken, Seen};
@@ -202,12 +203,18 @@ pub(super) fn entry(actor: Actor, action: Action, subject: &str, reason: String)
     Ok(AuditEntry { at_ms: now_ms(), actor: actor.name, action, subject, reason })
 }
 
+/// The name of a ring or of a customer.
 pub(super) fn name(what: &str, name: &str) -> Result<(), Refusal> {
+    names::check(what, name).map_err(|why| Refusal::new(Code::Form, why))
+}
+
+/// The name of a person or a program: an address will do.
+fn actor_name(name: &str) -> Result<(), Refusal> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
     if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(is_plain) {
         return Ok(());
     }
-    Err(Refusal::new(Code::Form, format!("{what}: 1 to {NAME_BYTES_MAX} letters, digits and -_.@")))
+    Err(Refusal::new(Code::Form, format!("name: 1 to {NAME_BYTES_MAX} letters, digits and -_.@")))
 }
 
 /// Whether the fleet is safe to leave, in figures.
@@ -266,9 +273,9 @@ pub(super) async fn revoke_host(
     let cell = server.hosts.get(&id).ok_or_else(|| Refusal::new(Code::NotFound, "there is no such host"))?;
     let entry = entry(actor, Action::RevokeHost, &id, told.reason)?;
     server.noted(server.store.revoke(&id, entry.at_ms, &entry).await)?;
-    let mut host = cell.lock();
-    host.row.revoked_ms = host.row.revoked_ms.or(Some(entry.at_ms));
-    Ok(tell(&HostAnswer::of(&host)))
+    cell.revoke(entry.at_ms);
+    let answer = HostAnswer::of(&cell.lock());
+    Ok(tell(&answer))
 }
 
 /// Crash buckets of the last seven days, those of most hosts first.
@@ -317,7 +324,7 @@ pub(super) async fn make_operator_token(
 ) -> Result<Response, Refusal> {
     let actor = allowed(&server, &headers, Action::GiveAccess)?;
     let told: OperatorTokenRequest = read(sent).await?;
-    name("name", &told.name)?;
+    actor_name(&told.name)?;
     let entry = entry(actor, Action::GiveAccess, &told.name, told.reason)?;
     let token = new_token("operator").map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
     let row = OperatorToken { name: told.name, hash: sha256_hex(token.as_bytes()), role: told.role };

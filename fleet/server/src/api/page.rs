@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use watertight_event::printable::push;
 
 use super::answer::Refusal;
 use super::operator::{allowed, may};
@@ -203,6 +204,7 @@ enum HostState {
     Cloned,
     NotBack,
     Silent,
+    RefusesDirector,
     WrongClock,
     Reboots,
     Off,
@@ -216,6 +218,7 @@ impl HostState {
             Self::Cloned => "cloned",
             Self::NotBack => "not back after a reboot",
             Self::Silent => "silent",
+            Self::RefusesDirector => "refuses the director",
             Self::WrongClock => "clock is wrong",
             Self::Reboots => "reboots",
             Self::Off => "shut down",
@@ -228,7 +231,7 @@ impl HostState {
         match self {
             Self::Online => "good",
             Self::Revoked | Self::Reboots | Self::Off => "gone",
-            Self::Cloned | Self::NotBack | Self::Silent | Self::WrongClock => "bad",
+            Self::Cloned | Self::NotBack | Self::Silent | Self::RefusesDirector | Self::WrongClock => "bad",
         }
     }
 }
@@ -254,24 +257,28 @@ struct Line {
 impl Line {
     fn of(host: &Host, now_ms: u64) -> Self {
         let row = &host.row;
+        let told = &row.seen.state;
+        let refused = told.content.as_ref().map_or("", |content| content.director_refused.as_str());
         let state = if row.revoked_ms.is_some() {
             HostState::Revoked
         } else if row.cloned_ms.is_some() {
             HostState::Cloned
         } else if let Some(absence) = host.absence_by_its_promise(now_ms) {
             HostState::from(absence)
+        } else if !refused.is_empty() {
+            HostState::RefusesDirector
         } else if row.seen.clock_ahead_ms.unsigned_abs() > super::status::CLOCK_AHEAD_MS_MAX {
             HostState::WrongClock
         } else {
             HostState::Online
         };
-        let told = &row.seen.state;
         let moment = |at_ms: u64| if at_ms == 0 { "never".to_owned() } else { words(at_ms) };
         let content = told.content.as_ref().map_or_else(
             || "unknown".to_owned(),
             |content| {
                 let paused = if content.is_paused { ", paused" } else { "" };
-                format!("{} version {} ({}{paused})", start(&content.id), content.version, content.slot)
+                let refuses = if refused.is_empty() { String::new() } else { format!("; it refuses: {refused}") };
+                format!("{} version {} ({}{paused}){refuses}", start(&content.id), content.version, content.slot)
             },
         );
         let protection = told.protection.as_ref().map_or_else(
@@ -313,17 +320,10 @@ fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            c if c.is_control() || is_direction_mark(c) => {
-                let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => safe.push(c),
+            c => push(&mut safe, c),
         }
     }
     safe
-}
-
-fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -333,6 +333,9 @@ mod tests {
     #[test]
     fn text_of_hosts_means_nothing_in_the_page() {
         assert_eq!(escaped("<b a=\"'&\">\u{1b}\u{202e}x"), "&lt;b a=&quot;&#39;&amp;&quot;&gt;\\u{1b}\\u{202e}x");
+        for unseen in ['\u{ad}', '\u{61c}', '\u{2028}', '\u{2060}', '\u{feff}', '\u{e0041}'] {
+            assert_eq!(escaped(&format!("a{unseen}b")), format!("a{}b", unseen.escape_default()));
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Whether the fleet is safe to leave, counted from what the server knows: the same figures for the API and the page.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -36,6 +38,8 @@ pub(super) struct Status {
     pub(super) cloned: u64,
     /// Those whose certificates were taken away.
     pub(super) revoked: u64,
+    /// Those that refuse the director's document: they begin nothing, and no recall reaches them.
+    pub(super) refusing_director: u64,
     /// Those that have acted on the newest generation.
     pub(super) at_newest_generation: u64,
     /// The newest generation.
@@ -61,13 +65,14 @@ impl Status {
             down: 0,
             cloned: 0,
             revoked: 0,
+            refusing_director: 0,
             at_newest_generation: 0,
             generation: server.generation(),
             check_ins: server.check_ins.load(std::sync::atomic::Ordering::Relaxed),
             clock_ms: now_ms,
             started_ms: server.started_ms,
         };
-        let mut wrong_clocks = 0_u64;
+        let (mut wrong_clocks, mut refusals) = (0_u64, Refusals::default());
         for cell in server.hosts.all() {
             let host = cell.lock();
             if host.row.revoked_ms.is_some() {
@@ -87,13 +92,46 @@ impl Status {
             status.cloned += u64::from(host.row.cloned_ms.is_some());
             status.at_newest_generation += u64::from(host.row.seen.generation == status.generation);
             wrong_clocks += u64::from(host.row.seen.clock_ahead_ms.unsigned_abs() > CLOCK_AHEAD_MS_MAX);
+            refusals.note(host.row.seen.state.content.as_ref().map_or("", |content| content.director_refused.as_str()));
         }
+        status.refusing_director = refusals.hosts();
         let buckets = server.store.buckets(now_ms.saturating_sub(7 * DAY_MS), BUCKETS_MAX).await?;
         status.because = because(&status, server.refusing(), wrong_clocks, &buckets, now_ms);
+        status.because.extend(refusals.because());
         let of_rollouts = server.rollouts.because(server).await;
         status.because.extend(of_rollouts);
         status.is_safe_to_leave = status.because.is_empty();
         Ok(status)
+    }
+}
+
+/// Why hosts refuse the director's document, each with how many do.
+#[derive(Debug, Default)]
+struct Refusals(BTreeMap<String, u64>);
+
+impl Refusals {
+    /// A host's word; empty if it refuses nothing.
+    fn note(&mut self, why: &str) {
+        if !why.is_empty() {
+            *self.0.entry(why.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn hosts(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// In a sentence, by the reason that most of them have.
+    fn because(&self) -> Option<String> {
+        let (why, hosts) = self.0.iter().max_by_key(|(_, hosts)| **hosts)?;
+        let others = match self.hosts().saturating_sub(*hosts) {
+            0 => String::new(),
+            others => format!(" ({others} more for other reasons)"),
+        };
+        Some(format!(
+            "{hosts} hosts refuse the director's document: {why}{others}; what it recalls does not reach them: \
+             docs/fleet.md, \"The director's document\""
+        ))
     }
 }
 
@@ -143,6 +181,7 @@ mod tests {
             silent,
             cloned,
             revoked: 0,
+            refusing_director: 0,
             at_newest_generation: 0,
             generation: 1,
             check_ins: 0,
@@ -163,6 +202,22 @@ mod tests {
         ] {
             assert_eq!(because(&status, refusing, clocks, &[], DAY_MS * 9).len(), 1, "{status:?}");
         }
+    }
+
+    #[test]
+    fn hosts_that_refuse_the_directors_document_are_told_with_the_reason_that_most_have() {
+        let mut refusals = Refusals::default();
+        refusals.note("");
+        assert_eq!((refusals.hosts(), refusals.because()), (0, None));
+        for why in ["epoch 7", "the lease", "epoch 7"] {
+            refusals.note(why);
+        }
+        let told = refusals.because().expect("a sentence");
+        assert_eq!(refusals.hosts(), 3);
+        assert!(
+            told.starts_with("2 hosts refuse the director's document: epoch 7 (1 more for other reasons)"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -215,6 +215,7 @@ fn later(held: &Held, number: u64) -> BTreeSet<String> {
 
 /// Records that came since this rollout heard the last.
 async fn hear(server: &Server, live: &mut Live, inputs: &mut Vec<Input>) -> Result<(), RolloutError> {
+    live.names.clear();
     loop {
         let rows = server.store.evidence(live.heard, EVIDENCE_MAX).await?;
         for row in &rows {
@@ -222,6 +223,7 @@ async fn hear(server: &Server, live: &mut Live, inputs: &mut Vec<Input>) -> Resu
             let host = live.index(&row.host);
             // What is in the store was read before it was put there.
             if let Ok(record) = Record::from_bytes(&row.body) {
+                evidence::note(&record, &mut live.names);
                 evidence::inputs(&live.running, host, &record, inputs);
             }
         }

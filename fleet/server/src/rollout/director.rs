@@ -196,10 +196,9 @@ pub fn publish_wanted(folder: &Path, keys: &Keys, wanted: &Wanted, now: Moment) 
         timestamp_lifetime_s: TIMESTAMP_LIFE_S,
         ..Publication::default()
     };
-    if is_needed {
-        let before = published.as_ref().map_or(0, |plan| plan.epoch);
-        // Seconds since 1970 as the epoch: it grows also where the folder was put back from a copy.
-        let epoch = before.saturating_add(1).max(u64::try_from(now.unix_s()).unwrap_or(0));
+    let next = next_numbers(version, published.as_ref(), now);
+    if let (true, Ok((version, epoch))) = (is_needed, &next) {
+        let (version, epoch) = (*version, *epoch);
         let mut recall = wanted.recall.clone();
         recall.extend(published.into_iter().flat_map(|plan| plan.recall)); // what was recalled stays recalled
         let plan = Plan {
@@ -213,15 +212,39 @@ pub fn publish_wanted(folder: &Path, keys: &Keys, wanted: &Wanted, now: Moment) 
         };
         plan.check()?;
         let bytes = serde_json::to_vec(&plan)?;
-        let mut document = Document::director(version.saturating_add(1), now.plus_s(ROLE_LIFE_S), PLAN_PATH, &bytes);
+        let mut document = Document::director(version, now.plus_s(ROLE_LIFE_S), PLAN_PATH, &bytes);
         keys.director.iter().try_for_each(|key| document.sign(key, false))?;
         publication.roles.insert(DIRECTOR_ROLE.to_owned(), document);
         publication.files.push(bytes);
     } else if !timestamp_is_old(folder, now)? {
-        return Ok(false);
+        return next.map(|_| false);
     }
+    // The timestamp also where no document can follow: hosts go on hearing the repository.
     publish(folder, &publication, OnlineKeys { snapshot: &keys.snapshot, timestamp: &keys.timestamp }, now)?;
-    Ok(true)
+    next.map(|_| true)
+}
+
+/// Version and epoch of the next document. Who had the director's key may have run one up to the last there is: hosts refuse all that
+/// follows by that key.
+fn next_numbers(version: u64, published: Option<&Plan>, now: Moment) -> anyhow::Result<(u64, u64)> {
+    let mend = "somebody had the director's key: put another in its place (docs/content.md, \"When a key is lost or stolen\"), \
+                and start the server with it; until then no recall reaches a host and nothing can be begun";
+    let before = published.map_or(0, |plan| plan.epoch);
+    let version = version
+        .checked_add(1)
+        .with_context(|| format!("version {version} of its role is the last there is: {mend}"))?;
+    let epoch = before.checked_add(1).with_context(|| format!("epoch {before} is the last there is: {mend}"))?;
+    // Seconds since 1970 as the epoch: it grows also where the folder was put back from a copy.
+    Ok((version, epoch.max(u64::try_from(now.unix_s()).unwrap_or(0))))
+}
+
+/// Whether another document can follow the one that is published.
+///
+/// # Errors
+/// None can, with the mend; or the folder can't be read.
+pub fn can_follow(folder: &Path, now: Moment) -> anyhow::Result<()> {
+    let (version, published) = published_plan(folder)?;
+    next_numbers(version, published.as_ref(), now).map(|_| ())
 }
 
 /// The version of the director's role and its plan, as they are published here.

@@ -1,6 +1,9 @@
 //! What hosts deliver in records, as inputs of a rollout: crashes and health, each judged by the content that the record names.
+//! And back: a decision that goes by a crash bucket, in the words by which people find that bucket.
 
-use watertight_fleet::gate::{Bucket, Crash, Event, Metric};
+use std::collections::BTreeMap;
+
+use watertight_fleet::gate::{Bucket, Crash, Decision, Event, Metric};
 use watertight_fleet::rollout::{Input, Running};
 use watertight_fleet::HostIndex;
 use watertight_fleet_wire::records::{self, Body, Health, Outcome, Record};
@@ -10,6 +13,51 @@ use watertight_fleet_wire::records::{self, Body, Health, Outcome, Record};
 pub fn bucket(id: &str) -> Bucket {
     let digest = ring::digest::digest(&ring::digest::SHA256, id.as_bytes());
     Bucket(digest.as_ref().iter().take(8).fold(0, |folded, byte| folded << 8 | u64::from(*byte)))
+}
+
+/// Characters of a bucket's title in a sentence.
+const TITLE_CHARS_MAX: usize = 200;
+
+/// A bucket as operator API and status page have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    id: String,
+    title: String,
+}
+
+/// Buckets of records that were heard and not decided on yet.
+pub(super) type Names = BTreeMap<Bucket, Named>;
+
+/// Keeps the name of a record's bucket: the gate goes by a number that leads nobody back.
+pub(super) fn note(record: &Record, names: &mut Names) {
+    if let Some(Body::Crash(crash)) = &record.body {
+        let title = crash.title.chars().take(TITLE_CHARS_MAX).collect();
+        names.insert(bucket(&crash.bucket), Named { id: crash.bucket.clone(), title });
+    }
+}
+
+/// Says in a decision's sentence which bucket it goes by.
+pub(super) fn name(mut decision: Decision, names: &Names) -> Decision {
+    if let Some(Named { id, title }) = decision.evidence.bucket.and_then(|bucket| names.get(&bucket)) {
+        decision.why = format!("{}: bucket {id} ({title})", decision.why);
+    }
+    decision
+}
+
+/// A decision as it is stored and told: its bucket by the id that people know.
+///
+/// # Errors
+/// It has no JSON form.
+pub(super) fn told(decision: &Decision, names: &Names) -> Result<serde_json::Value, serde_json::Error> {
+    let mut told = serde_json::to_value(decision)?;
+    let named = decision.evidence.bucket.and_then(|bucket| names.get(&bucket));
+    if let (Some(evidence), Some(Named { id, title })) =
+        (told.get_mut("evidence").and_then(serde_json::Value::as_object_mut), named)
+    {
+        evidence.insert("bucket".to_owned(), id.as_str().into());
+        evidence.insert("bucket_title".to_owned(), title.as_str().into());
+    }
+    Ok(told)
 }
 
 /// What a record of a host says to a rollout. `host` is its number there, if it is one of the rollout's.

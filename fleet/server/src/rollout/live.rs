@@ -8,6 +8,7 @@ use watertight_fleet::gate::Decision;
 use watertight_fleet::rollout::{Input, Running, Spec};
 use watertight_fleet::{HostIndex, Ms};
 
+use super::evidence::{self, Names};
 use crate::hosts::{HostCell, Hosts};
 use crate::store::{DecisionRow, JournalRow, RolloutRow, StoreError};
 
@@ -40,6 +41,10 @@ pub(super) struct Live {
     pub(super) running: Running,
     /// What a person said last.
     pub(super) word: Option<String>,
+    /// Why the gate decided last what it decided, as it was stored: the gate itself knows no bucket's name.
+    why: Option<String>,
+    /// Names of the buckets of what was heard and is not taken in yet.
+    pub(super) names: Names,
     pub(super) heard: u64,
     next: u64,
     clock_ms: Ms,
@@ -50,8 +55,13 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Reads a rollout and all that moved it.
-    pub(super) fn read(row: &RolloutRow, journal: &[JournalRow], hosts: &Hosts) -> Result<Self, StoreError> {
+    /// Reads a rollout, all that moved it, and what was decided last.
+    pub(super) fn read(
+        row: &RolloutRow,
+        journal: &[JournalRow],
+        decided: Option<&DecisionRow>,
+        hosts: &Hosts,
+    ) -> Result<Self, StoreError> {
         let damaged =
             |error: serde_json::Error| StoreError::Damaged { why: format!("rollout r{}: {error}", row.number) };
         let spec: Spec = serde_json::from_str(&row.spec).map_err(damaged)?;
@@ -62,6 +72,8 @@ impl Live {
             started_ms: row.started_ms,
             running: Running::new(spec),
             word: None,
+            why: decided.map(|row| why_of(row).map_err(damaged)).transpose()?,
+            names: Names::new(),
             heard: 0,
             next: 0,
             clock_ms: row.started_ms,
@@ -124,14 +136,25 @@ impl Live {
         now_ms: u64,
     ) -> Result<(JournalRow, Vec<DecisionRow>, Vec<Decision>), StoreError> {
         let text = |error: serde_json::Error| StoreError::Failed { why: error.to_string() };
-        let decisions = self.take(entry);
+        let names = std::mem::take(&mut self.names);
+        let decisions: Vec<Decision> =
+            self.take(entry).into_iter().map(|decision| evidence::name(decision, &names)).collect();
+        if let Some(last) = decisions.last() {
+            self.why = Some(last.why.clone());
+        }
         let row = JournalRow { number: self.next, entry: serde_json::to_string(entry).map_err(text)? };
         self.next = self.next.saturating_add(1);
+        let told = |decision: &Decision| evidence::told(decision, &names).map(|told| told.to_string()).map_err(text);
         let rows = decisions
             .iter()
-            .map(|decision| Ok(DecisionRow { at_ms: now_ms, decision: serde_json::to_string(decision).map_err(text)? }))
+            .map(|decision| Ok(DecisionRow { at_ms: now_ms, decision: told(decision)? }))
             .collect::<Result<_, StoreError>>()?;
         Ok((row, rows, decisions))
+    }
+
+    /// Why the gate decided last what it decided, in the words that were stored.
+    pub(super) fn why(&self) -> Option<&str> {
+        self.why.as_deref()
     }
 
     /// The hosts by number.
@@ -150,7 +173,88 @@ impl Live {
     }
 }
 
+/// The sentence of a stored decision.
+fn why_of(row: &DecisionRow) -> Result<String, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Told {
+        why: String,
+    }
+    serde_json::from_str::<Told>(&row.decision).map(|told| told.why)
+}
+
 /// A rollout's id.
 pub(super) fn id(number: u64) -> String {
     format!("r{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use watertight_fleet::gate::Rules;
+    use watertight_fleet::plan::{HostId, Lane, Policy, Schedule, Traits};
+    use watertight_fleet::rollout::{Kin, Start, State};
+    use watertight_fleet_wire::records::{Body, Crash, Record};
+
+    use super::*;
+
+    /// A rollout to so many hosts, begun.
+    fn begun(hosts: u32) -> (RolloutRow, Vec<JournalRow>, Live) {
+        let any = || "any".to_owned();
+        let traits =
+            Traits { kernel: any(), distribution: any(), architecture: any(), agent_version: any(), workload: any() };
+        let id = |number| (number, HostId(format!("h{number}")));
+        let (name, ring) = ("early-any".to_owned(), "early".to_owned());
+        let kin = Kin { name, ring, schedule: Schedule::open(), traits, hosts: (0..hosts).map(id).collect() };
+        let start = Start {
+            content: "c".repeat(64),
+            name: "linux".into(),
+            version: 1,
+            policy: Policy::of(Lane::STANDARD),
+            rules: Rules::default(),
+            evidence: watertight_fleet::plan::Evidence::default(),
+            known: Vec::new(),
+            goes_on: false,
+        };
+        let spec = Spec::plan(start, vec![kin]).expect("a plan");
+        let row = RolloutRow { number: 1, started_ms: 5, spec: serde_json::to_string(&spec).expect("JSON") };
+        let mut live = Live::read(&row, &[], None, &Hosts::default()).expect("a rollout");
+        let (first, ..) = live.move_on(&live.entry(vec![Input::Start], None), 5).expect("begun");
+        (row, vec![first], live)
+    }
+
+    /// A crash of a host's with the content, as it is heard.
+    fn hear(live: &mut Live, host: &str) -> Vec<Input> {
+        let crash = Crash {
+            bucket: "ruin-7f3a".into(),
+            title: "engine: index out of range".into(),
+            is_ours: true,
+            content: "c".repeat(64),
+            ..Crash::default()
+        };
+        let record = Record { sequence: 1, at_ms: 1, body: Some(Body::Crash(crash)) };
+        let mut inputs = Vec::new();
+        evidence::note(&record, &mut live.names);
+        evidence::inputs(&live.running, live.index(host), &record, &mut inputs);
+        inputs
+    }
+
+    #[test]
+    fn a_halt_by_a_new_bucket_names_it_as_people_find_it_also_after_a_restart() {
+        let (row, mut journal, mut live) = begun(20);
+        let mut decided = Vec::new();
+        for host in ["h0", "h1"] {
+            let inputs = hear(&mut live, host);
+            let (entry, rows, decisions) = live.move_on(&live.entry(inputs, None), 7).expect("moved");
+            assert!(decisions.iter().all(|decision| rows[0].decision.contains(&decision.why)), "{rows:?}");
+            journal.push(entry);
+            decided.extend(rows);
+        }
+        assert_eq!(live.running.state(), State::Halted);
+        let words = "bucket ruin-7f3a (engine: index out of range)";
+        assert!(live.why().is_some_and(|why| why.ends_with(words)), "{:?}", live.why());
+        let stored: serde_json::Value = serde_json::from_str(&decided[0].decision).expect("JSON");
+        assert_eq!(stored["evidence"]["bucket"], "ruin-7f3a", "{stored}");
+        assert_eq!(stored["evidence"]["bucket_title"], "engine: index out of range", "{stored}");
+        let again = Live::read(&row, &journal, decided.last(), &Hosts::default()).expect("the rollout");
+        assert_eq!((again.running.state(), again.why()), (State::Halted, live.why()));
+    }
 }

@@ -200,7 +200,8 @@ impl Rollouts {
         let mut rollouts = BTreeMap::new();
         for row in server.store.rollouts().await? {
             let journal = server.store.journal(row.number).await?;
-            rollouts.insert(row.number, Live::read(&row, &journal, &server.hosts)?);
+            let decided = server.store.decisions(row.number, 1).await?;
+            rollouts.insert(row.number, Live::read(&row, &journal, decided.first(), &server.hosts)?);
         }
         held.policies = rings::read(server).await?;
         (held.rollouts, held.is_read) = (rollouts, true);

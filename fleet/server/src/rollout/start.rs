@@ -206,7 +206,7 @@ impl Rollouts {
             }
             stored => stored?,
         }
-        held.rollouts.insert(number, Live::read(&row, &[first], &server.hosts)?);
+        held.rollouts.insert(number, Live::read(&row, &[first], None, &server.hosts)?);
         self.follow(server, held).await;
         self.answer(server, held, &id(number)).await
     }
@@ -220,10 +220,13 @@ impl Rollouts {
     ) -> Result<(Spec, Vec<LeftOut>), RolloutError> {
         let folder = self.folder.clone();
         let now = Moment::now();
-        let read = tokio::task::spawn_blocking(move || director::signed_packs(&folder, now)).await;
-        let read = read.map_err(|error| RolloutError::Form(error.to_string()))?;
+        let read = tokio::task::spawn_blocking(move || {
+            (director::signed_packs(&folder, now), director::can_follow(&folder, now))
+        });
+        let (read, can_follow) = read.await.map_err(|error| RolloutError::Form(error.to_string()))?;
         let (packs, recalled) =
             read.map_err(|error| RolloutError::Conflict(format!("the content repository: {error:#}")))?;
+        can_follow.map_err(|error| RolloutError::Conflict(format!("the director's document: {error:#}")))?;
         let pack = find(&packs, word)?;
         let content = pack.id.to_string();
         check(held, pack, &packs)?;
@@ -314,7 +317,7 @@ fn found(held: &Held, content: ContentId, recalled: &BTreeSet<ContentId>) -> Evi
     let halted =
         |live: &&Live| live.running.state() == State::Halted && live.running.spec().content == content.to_string();
     if let Some(live) = held.rollouts.values().find(halted) {
-        let why = live.running.last().map_or_else(String::new, |decision| decision.why.clone());
+        let why = live.why().unwrap_or_default();
         evidence.halted = Some(format!("rollout {} of it was halted: {why}", live.id()));
     } else if recalled.contains(&content) {
         evidence.halted = Some("it was recalled".to_owned());

@@ -49,9 +49,12 @@ pub struct RolloutAnswer {
     pub has: u64,
     /// When it was started.
     pub started_ms: u64,
-    /// Hosts with recalled content that can't be reached.
+    /// Hosts with recalled content that are away, or have not said within 60 s of the recall that they left it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreached: Vec<String>,
+    /// Why the director's document does not say what follows from the rollouts, with the mend; empty if it does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
     /// What the gate decided, the newest first; only where one rollout is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<DecisionAnswer>,
@@ -90,7 +93,8 @@ impl Rollouts {
     pub async fn all(&self, server: &Server) -> Result<Vec<RolloutAnswer>, RolloutError> {
         let mut held = self.held.lock().await;
         self.read(server, &mut held).await?;
-        Ok(held.rollouts.values().rev().map(answer).collect())
+        let trouble = self.trouble().unwrap_or_default();
+        Ok(held.rollouts.values().rev().map(|live| answer(live, &trouble)).collect())
     }
 
     /// What of the rollouts speaks against leaving the fleet alone, each with the mend.
@@ -107,14 +111,8 @@ impl Rollouts {
                     because.push(format!("rollout {id} is paused: `watertight rollout resume {id}`, or abort it"))
                 }
                 State::Holding => because.push(format!("rollout {id} holds: {}", why(live))),
-                State::Halted if live.running.counts().has > 0 => {
-                    let counts = live.running.counts();
-                    because.push(format!(
-                        "{} hosts have not said that they left the recalled content of rollout {id}, {} of them can't be reached",
-                        counts.has, counts.unreached
-                    ));
-                }
-                State::Running | State::Halted | State::Complete | State::Open => {}
+                State::Halted => because.extend(not_recalled(live)),
+                State::Running | State::Complete | State::Open => {}
             }
         }
         because
@@ -137,7 +135,7 @@ impl Rollouts {
         id: &str,
     ) -> Result<RolloutAnswer, RolloutError> {
         let live = live_of(held, id)?;
-        let (mut answer, number) = (answer(live), live.number);
+        let (mut answer, number) = (answer(live, &self.trouble().unwrap_or_default()), live.number);
         for row in server.store.decisions(number, DECISIONS_MAX).await? {
             let decision = serde_json::from_str(&row.decision).unwrap_or(serde_json::Value::Null);
             answer.decisions.push(DecisionAnswer { at_ms: row.at_ms, decision });
@@ -161,6 +159,10 @@ impl Rollouts {
         if row.revoked_ms.is_some() {
             why.push("the host was revoked: it is told nothing any more".to_owned());
         }
+        if !told.director_refused.is_empty() {
+            let refused = &told.director_refused;
+            why.push(format!("the host refuses the director's document, so that nothing reaches it: {refused}"));
+        }
         if told.is_paused {
             why.push("somebody said `watertight pause` on the host: it begins nothing new".to_owned());
         }
@@ -182,11 +184,27 @@ fn moment(at_ms: u64) -> String {
     Moment::from_unix_s(i64::try_from(at_ms / 1_000).unwrap_or(i64::MAX)).to_string()
 }
 
+/// Who still has what was recalled.
+fn not_recalled(live: &Live) -> Option<String> {
+    let (counts, id) = (live.running.counts(), live.id());
+    let late = (live.running.unreached(live.clock_ms()).len() as u64).saturating_sub(counts.unreached);
+    let more = match late {
+        0 => String::new(),
+        late => format!(", {late} are online and have it after 60 s (`watertight rollout status {id}` names them)"),
+    };
+    (counts.has > 0).then(|| {
+        format!(
+            "{} hosts have not said that they left the recalled content of rollout {id}, {} of them can't be reached{more}",
+            counts.has, counts.unreached
+        )
+    })
+}
+
 /// How a rollout stands.
-fn answer(live: &Live) -> RolloutAnswer {
+fn answer(live: &Live, trouble: &str) -> RolloutAnswer {
     let (running, counts) = (&live.running, live.running.counts());
     let spec = running.spec();
-    let unreached = running.unreached().into_iter().take(UNREACHED_MAX).map(|host| host.0).collect();
+    let unreached = running.unreached(live.clock_ms()).into_iter().take(UNREACHED_MAX).map(|host| host.0).collect();
     RolloutAnswer {
         id: live.id(),
         state: running.state().name().to_owned(),
@@ -204,13 +222,14 @@ fn answer(live: &Live) -> RolloutAnswer {
         has: counts.has,
         started_ms: live.started_ms,
         unreached,
+        trouble: trouble.to_owned(),
         decisions: Vec::new(),
     }
 }
 
 fn why(live: &Live) -> String {
     let running = &live.running;
-    let decided = running.last().map(|decision| decision.why.clone());
+    let decided = live.why().map(str::to_owned);
     match (running.state(), &live.word, decided) {
         (State::Paused, Some(word), _) => format!("paused by {word}"),
         (State::Holding, ..) if running.waits_until_ms().is_some() => {

@@ -57,6 +57,7 @@ where
 {
     tokens_are_good_for_what_they_say(&open("tokens").await).await;
     a_lost_answer_costs_nothing(&open("again").await).await;
+    a_key_is_one_hosts_and_after_its_revocation_nobodys(&open("keys").await).await;
     each_use_is_counted(&open("uses").await).await;
     records_are_taken_once(&open("records").await).await;
     the_audit_log_has_every_change(&open("audit").await).await;
@@ -101,6 +102,19 @@ async fn a_lost_answer_costs_nothing(store: &impl StateStore) {
     store.revoke("h1", 30, &audit("revoke")).await.expect("revoked");
     let answer = store.enrol(&enrolment("one", "k1", "h3", 40)).await.expect("an answer");
     assert_eq!(answer, Enrolled::Refused(TokenRefusal::Revoked));
+}
+
+async fn a_key_is_one_hosts_and_after_its_revocation_nobodys(store: &impl StateStore) {
+    for name in ["one", "two"] {
+        store.put_enrol_token(&token(name, 9), &audit("a")).await.expect("a token");
+    }
+    enrolled(store, &enrolment("one", "k1", "h1", 10)).await;
+    let with_another = enrolment("two", "k1", "h2", 20);
+    assert_eq!(store.enrol(&with_another).await.expect("an answer"), Enrolled::Refused(TokenRefusal::OtherToken));
+    assert_eq!(store.hosts().await.expect("hosts").len(), 1, "one key, one host, one ring");
+    store.revoke("h1", 30, &audit("revoke")).await.expect("revoked");
+    assert_eq!(store.enrol(&with_another).await.expect("an answer"), Enrolled::Refused(TokenRefusal::Revoked));
+    enrolled(store, &enrolment("two", "k2", "h3", 40)).await;
 }
 
 async fn each_use_is_counted(store: &impl StateStore) {

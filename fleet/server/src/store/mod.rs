@@ -75,7 +75,8 @@ pub trait StateStore: Send + Sync + 'static {
     /// Makes a token for enrolment.
     async fn put_enrol_token(&self, token: &EnrolToken, audit: &AuditEntry) -> Result<(), StoreError>;
 
-    /// Takes a token for a host. The same key with the same token is the same host, so that a lost answer costs nothing.
+    /// Takes a token for a host. The same key with the same token is the same host, so that a lost answer costs nothing; with another
+    /// token it is refused, and so is the key of a revoked host, for good.
     async fn enrol(&self, enrolment: &Enrolment) -> Result<Enrolled, StoreError>;
 
     /// Gives a host another certificate; the one before stays good until this one is used.

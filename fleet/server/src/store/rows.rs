@@ -129,6 +129,8 @@ pub enum TokenRefusal {
     UsedUp,
     /// The host that this key enrolled was revoked.
     Revoked,
+    /// The host that this key enrolled came by another token: two hosts of one key would be one machine in two rings.
+    OtherToken,
 }
 
 /// A token for people and programs.

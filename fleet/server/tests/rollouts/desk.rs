@@ -29,11 +29,14 @@ impl Desk {
         std::fs::write(files.join("passphrase"), format!("{PASSPHRASE}\n")).expect("a file");
         let keys: BTreeMap<_, _> =
             ROLES.map(|role| (role, vec![SigningKey::generate().expect("random bytes")])).into_iter().collect();
-        for role in ["director", "snapshot", "timestamp"] {
-            let sealed = keys[role][0].seal(PASSPHRASE).expect("long enough");
-            std::fs::write(files.join(format!("{role}.key")), sealed).expect("a file");
-        }
-        Self { keys, folder: state.join("content"), files, packs: Vec::new() }
+        let desk = Self { keys, folder: state.join("content"), files, packs: Vec::new() };
+        ["director", "snapshot", "timestamp"].into_iter().for_each(|role| desk.write_key(role));
+        desk
+    }
+
+    fn write_key(&self, role: &str) {
+        let sealed = self.keys[role][0].seal(PASSPHRASE).expect("long enough");
+        std::fs::write(self.files.join(format!("{role}.key")), sealed).expect("a file");
     }
 
     /// What a server is told of the keys.
@@ -105,12 +108,25 @@ impl Desk {
 
     /// Publishes a plan with the director's key, as a thief of it would.
     pub fn publish_plan(&self, plan: &serde_json::Value) {
+        self.put(self.plan(plan));
+    }
+
+    /// Puts another director in the place of the one whose key was stolen: offline keys sign who it is, and it its first plan.
+    pub fn replace_director(&mut self, plan: &serde_json::Value) {
+        self.keys.insert("director", vec![SigningKey::generate().expect("random bytes")]);
+        self.write_key("director");
+        let expires = Moment::now().plus_s(365 * DAY_S);
+        let targets = self.signed("targets", Document::targets(2, expires, &self.authorities()).expect("keys"));
+        self.put(Publication { targets: Some(targets), ..self.plan(plan) });
+    }
+
+    fn plan(&self, plan: &serde_json::Value) -> Publication {
         let bytes = serde_json::to_vec(plan).expect("a plan");
         let before = published_document(&self.folder, DIRECTOR_ROLE).expect("a repository");
         let version = before.map_or(0, |document| document.version()) + 1;
         let document = Document::director(version, Moment::now().plus_s(DAY_S), PLAN_PATH, &bytes);
         let roles = [(DIRECTOR_ROLE.to_owned(), self.signed("director", document))].into();
-        self.put(Publication { roles, files: vec![bytes], ..Publication::default() });
+        Publication { roles, files: vec![bytes], ..Publication::default() }
     }
 
     /// The root that ships with the product.

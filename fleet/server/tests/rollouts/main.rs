@@ -106,17 +106,21 @@ fn good_content_reaches_all_but_the_holdback_and_bad_content_is_recalled_from_th
     assert!(halted["failed"].as_u64().is_some_and(|failed| (2..=10).contains(&failed)), "{halted}");
     let decision = &halted["decisions"][0]["decision"];
     assert_eq!(decision["verdict"], "halt", "{halted}");
-    assert!(decision["why"].as_str().is_some_and(|why| why.len() > 20), "{decision}");
+    let named = "bucket a-new-bucket (engine: index out of range)";
+    let names = |words: &Value| words.as_str().is_some_and(|words| words.ends_with(named));
+    assert!(names(&decision["why"]) && names(&halted["why"]), "{halted}");
+    assert_eq!(decision["evidence"]["bucket"], fleet.admin().get("/v1/buckets").json()[0]["bucket"], "{decision}");
     wait_for("everything runs the good content again", || hosts.run(&good) >= exposed && hosts.run(&bad) == 0);
     let again = fleet.admin().post("/v1/rollouts", &wish(&bad));
     assert_eq!(again.status, 409, "what was halted is not begun again: {}", again.text());
     let page = fleet.admin().get("/").text();
-    assert!(page.contains("halted") && page.contains("a-new-bucket"), "{page}");
+    assert!(page.contains("halted") && page.contains(named), "{page}");
     let log = fleet.admin().get("/v1/audit").json();
     let has = |action: &str, actor: &str| {
         log.as_array().expect("a log").iter().any(|entry| entry["action"] == action && entry["actor"] == actor)
     };
     assert!(has("rollout_start", "admin") && has("rollout_halt", "gate"), "{log}");
+    assert!(log.as_array().expect("a log").iter().any(|entry| names(&entry["reason"])), "{log}");
 }
 
 #[test]
@@ -406,6 +410,47 @@ fn who_steals_the_directors_key_introduces_nothing() {
     let id = begin(&fleet, "linux");
     wait_for_state(&fleet, &id, "complete");
     assert_eq!((hosts.run(&good), hosts.began(&malware)), (3, 0), "the server's own word follows on it");
+}
+
+#[test]
+fn a_thief_who_runs_the_epoch_up_to_the_last_is_told_and_another_directors_key_is_the_way_back() {
+    let (dir, mut desk, good, fleet, hosts) = with_hosts(3);
+    let id = begin(&fleet, "linux");
+    wait_for_state(&fleet, &id, "complete");
+    wait_for("all run it", || hosts.run(&good) == 3);
+    let mut last = stolen(&hosts, u64::MAX, &good);
+    assert!(last["entries"].as_array().is_some_and(|entries| !entries.is_empty()), "{last}");
+    let before = fleet.admin().get("/v1/status").json()["generation"].as_u64();
+    desk.publish_plan(&last);
+    wait_for("hosts have heard the thief's word", || {
+        let now = fleet.admin().get("/v1/status").json();
+        now["generation"].as_u64() > before && now["at_newest_generation"] == 3
+    });
+
+    let aborted = fleet.admin().post(&format!("/v1/rollouts/{id}/abort"), &json!({ "reason": "a test" })).json();
+    assert_eq!(aborted["state"], "halted", "{aborted}");
+    let is_told = |words: &Value| words.to_string().contains("epoch 18446744073709551615 is the last there is");
+    assert!(is_told(&aborted["trouble"]), "{aborted}");
+    let told = fleet.admin().get("/v1/status").json();
+    assert!(is_told(&told["because"]) && told["is_safe_to_leave"] == false, "{told}");
+    assert!(fleet.admin().get("/").text().contains("is the last there is"));
+    let next = desk.publish(2, b"pack two");
+    for path in ["/v1/rollouts", "/v1/rollouts/plan"] {
+        let refused = fleet.admin().post(path, &wish("linux@2"));
+        assert!(refused.status == 409 && refused.text().contains("put another in its place"), "{}", refused.text());
+    }
+    assert_eq!((hosts.run(&good), hosts.began(&next)), (3, 0), "the recall is on no way to them");
+    fleet.kill();
+
+    last["epoch"] = 1.into();
+    last["entries"] = json!([]);
+    desk.replace_director(&last);
+    let fleet = start(dir.path(), &desk);
+    *hosts.shared.address.write().expect("whole") = fleet.address;
+    wait_for("the recall has reached all", || hosts.run(&good) == 0);
+    wait_for("and they have said so", || status(&fleet, &id)["has"] == 0);
+    let back = status(&fleet, &id);
+    assert!(back.get("trouble").is_none() && back.get("unreached").is_none(), "{back}");
 }
 
 #[test]

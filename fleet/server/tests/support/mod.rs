@@ -299,6 +299,17 @@ impl Client {
         Ok(answer)
     }
 
+    /// Connects, says its hello, and nothing more.
+    pub fn stall(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).expect("connected");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut tls = ClientConnection::new(Arc::clone(&self.tls), name).expect("a client");
+        while tls.wants_write() {
+            tls.write_tls(&mut stream).expect("sent");
+        }
+        stream
+    }
+
     fn connect(&self) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
         let stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;

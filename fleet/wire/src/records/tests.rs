@@ -43,12 +43,19 @@ fn a_batch_that_is_out_of_bounds_is_refused_by_writer_and_reader() {
         Batch { stream: 9, ..batch(vec![crash(1)]) },
         Batch { stream: Stream::Alert as i32, ..batch(vec![crash(1)]) },
         Batch { boot: String::new(), ..batch(vec![crash(1)]) },
+        batch(vec![crash(1), Record { sequence: 2, at_ms: 5, body: None }]),
         batch((1..=BATCH_RECORDS_MAX as u64 + 1).map(crash).collect()),
     ];
     for batch in bad {
         assert!(matches!(pack(&batch), Err(Refused::Form { .. })), "{batch:?}");
         assert!(matches!(Batch::read(1, &batch.encode_to_vec()), Err(Refused::Form { .. })), "{batch:?}");
     }
+}
+
+#[test]
+fn a_record_without_a_body_is_refused_by_its_place() {
+    let told = batch(vec![crash(1), Record { sequence: 7, at_ms: 5, body: None }]).encode_to_vec();
+    assert_eq!(Batch::read(1, &told), Err(Refused::form("record 7: it has no body: health, crash or alert")));
 }
 
 #[test]

@@ -10,8 +10,11 @@ use std::thread;
 
 use serde::Serialize;
 use watertight_fleet::plan::Lane;
-use watertight_fleet::sim::{outcomes, Case, Kind, Summary, Way, BLIND_SPOTS};
+use watertight_fleet::sim::{outcomes, stages, Case, Kind, Summary, Way, BLIND_SPOTS};
 use watertight_host::say::not_written;
+
+/// Exit code of arguments that fit no rollout.
+const USAGE: u8 = 2;
 
 /// Simulate rollouts of a content, with the product's planner and gate.
 #[derive(Debug, clap::Args)]
@@ -32,12 +35,12 @@ pub(super) struct RolloutArgs {
     #[arg(long, value_enum, default_value = "standard")]
     lane: LaneArg,
     /// Background failures, as a multiple of the usual ones.
-    #[arg(long, default_value_t = 1.0, value_parser = at_least_0)]
+    #[arg(long, default_value_t = 1.0, value_parser = times)]
     background_x: f64,
     /// The same once more, for the whole fleet during one stage.
-    #[arg(long, default_value_t = 1.0, value_parser = at_least_0)]
+    #[arg(long, default_value_t = 1.0, value_parser = times)]
     spike_x: f64,
-    /// That stage, counted from 1; 0 is none.
+    /// That stage, counted from 1, of those that the rollout has; 0 is none.
     #[arg(long, default_value_t = 0)]
     spike_stage: u32,
     /// Whether crashes that nobody had before halt, beside the statistic.
@@ -108,6 +111,14 @@ fn share(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected 0 to 1".to_owned())
 }
 
+/// A thousand times the usual takes every host within minutes.
+const TIMES_MAX: f64 = 1_000.0;
+
+fn times(text: &str) -> Result<f64, String> {
+    let times = text.parse().ok().filter(|times| (0.0..=TIMES_MAX).contains(times));
+    times.ok_or_else(|| format!("expected 0 to {TIMES_MAX}"))
+}
+
 fn at_least_0(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
     number.ok_or_else(|| "expected a number that is not below 0".to_owned())
@@ -132,6 +143,13 @@ impl RolloutArgs {
         }
     }
 
+    fn lane(&self) -> Lane {
+        match self.lane {
+            LaneArg::Standard => Lane::STANDARD,
+            LaneArg::Emergency => Lane::EMERGENCY,
+        }
+    }
+
     fn jobs(&self) -> usize {
         let here = || thread::available_parallelism().map_or(1, usize::from);
         self.jobs.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or_else(here)
@@ -151,6 +169,10 @@ struct Answer {
 /// # Errors
 /// There is no plan for such a fleet, or the answer can't be written.
 pub(super) fn run(args: &RolloutArgs) -> anyhow::Result<u8> {
+    if let Some(why) = no_such_stage(args)? {
+        watertight_host::say!("watertight: {why}");
+        return Ok(USAGE);
+    }
     let is_compared = args.compare || args.incident.is_some() || args.svg.is_some() || args.png.is_some();
     let mut out = io::stdout().lock();
     if is_compared {
@@ -165,13 +187,19 @@ pub(super) fn run(args: &RolloutArgs) -> anyhow::Result<u8> {
     }
 }
 
+/// Why the spike would be in no stage.
+fn no_such_stage(args: &RolloutArgs) -> anyhow::Result<Option<String>> {
+    if args.spike_stage == 0 {
+        return Ok(None);
+    }
+    let (wanted, stages) = (args.spike_stage, stages(args.hosts, args.lane())?);
+    Ok((wanted > stages)
+        .then(|| format!("--spike-stage {wanted}: a rollout to {} hosts has {stages} stages", args.hosts)))
+}
+
 /// One case, one way.
 fn one(args: &RolloutArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let lane = match args.lane {
-        LaneArg::Standard => Lane::STANDARD,
-        LaneArg::Emergency => Lane::EMERGENCY,
-    };
-    let (case, way) = (args.case(), Way::Gated(lane));
+    let (case, way) = (args.case(), Way::Gated(args.lane()));
     let of = |case: &Case| {
         outcomes(case, way, args.runs, args.seed, args.jobs()).map(|outcomes| Summary::of(case, &outcomes))
     };

@@ -25,11 +25,15 @@ pub(super) fn table(page: &mut String, rollouts: &[RolloutAnswer]) {
             "complete" | "open" => "good",
             _ => "gone",
         };
+        let unreached = match row.unreached.len() {
+            0 => String::new(),
+            hosts => format!("; the recall has not reached {hosts} hosts"),
+        };
         let few = if row.statistics == "too_few_hosts" { "; too few hosts for statistics" } else { "" };
         let _ = writeln!(
             page,
             "<tr class=\"{class}\"><td>{}</td><td>{}</td><td>{} version {} ({})</td><td>{}</td><td>{} of {}</td><td>{}</td><td>{}</td>\
-             <td>{}</td><td>{}</td><td>{}{few}</td></tr>",
+             <td>{}</td><td>{}</td><td>{}{few}{unreached}</td></tr>",
             escaped(&row.state),
             escaped(&row.id),
             escaped(&row.name),
@@ -54,16 +58,24 @@ mod tests {
 
     #[test]
     fn a_fleet_that_is_too_small_for_statistics_is_told_so() {
-        let shown = |statistics: &str| {
-            let row = serde_json::json!({
-                "id": "r1", "state": "complete", "stage": 1, "stages": 1, "exposed": 1, "failed": 0, "why": "all is well", "content": "c",
-                "name": "linux", "version": 1, "hosts": 1, "statistics": statistics, "healthy": 1, "has": 1, "started_ms": 1
-            });
-            let mut page = String::new();
-            table(&mut page, &[serde_json::from_value(row).expect("an answer")]);
-            page
-        };
-        assert!(shown("too_few_hosts").contains("all is well; too few hosts for statistics"));
-        assert!(!shown("full").contains("too few"));
+        assert!(shown("too_few_hosts", &[]).contains("all is well; too few hosts for statistics"));
+        assert!(!shown("full", &[]).contains("too few"));
+    }
+
+    #[test]
+    fn hosts_that_a_recall_has_not_reached_are_counted() {
+        assert!(shown("full", &["h1", "h2"]).contains("all is well; the recall has not reached 2 hosts"));
+        assert!(!shown("full", &[]).contains("recall"));
+    }
+
+    fn shown(statistics: &str, unreached: &[&str]) -> String {
+        let row = serde_json::json!({
+            "id": "r1", "state": "halted", "stage": 1, "stages": 1, "exposed": 1, "failed": 0, "why": "all is well", "content": "c",
+            "name": "linux", "version": 1, "hosts": 1, "statistics": statistics, "healthy": 1, "has": 1, "started_ms": 1,
+            "unreached": unreached
+        });
+        let mut page = String::new();
+        table(&mut page, &[serde_json::from_value(row).expect("an answer")]);
+        page
     }
 }

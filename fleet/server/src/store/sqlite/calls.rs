@@ -19,9 +19,10 @@ use crate::store::{
 const HOST: &str =
     "SELECT id, tenant, ring, serial, serial_before, not_after_ms, enrolled_ms, revoked_ms, cloned_ms, seen
     FROM host LEFT JOIN seen ON seen.host = host.id";
-const HOST_OF_KEY: &str =
-    "SELECT id, tenant, ring, serial, serial_before, not_after_ms, enrolled_ms, revoked_ms, cloned_ms, seen
-    FROM host LEFT JOIN seen ON seen.host = host.id WHERE key_hash = ?1 AND token_hash = ?2";
+/// Whatever its token was. Stores may have several from before a key was that of one host.
+const HOSTS_OF_KEY: &str =
+    "SELECT id, tenant, ring, serial, serial_before, not_after_ms, enrolled_ms, revoked_ms, cloned_ms, seen, token_hash
+    FROM host LEFT JOIN seen ON seen.host = host.id WHERE key_hash = ?1";
 
 #[async_trait]
 impl StateStore for SqliteStore {
@@ -47,15 +48,10 @@ impl StateStore for SqliteStore {
 
     async fn enrol(&self, enrolment: &Enrolment) -> Result<Enrolled, StoreError> {
         let mut change = self.change().await?;
-        let known = sqlx::query(HOST_OF_KEY)
-            .bind(&enrolment.key_hash)
-            .bind(&enrolment.token_hash)
-            .fetch_optional(&mut *change)
-            .await
-            .map_err(failed)?;
-        let enrolled = match known {
-            Some(row) => enrol_again(&mut change, enrolment, host(&row)?).await?,
-            None => enrol_anew(&mut change, enrolment).await?,
+        let enrolled = match of_key(&mut change, enrolment).await? {
+            Known::Here(known) => enrol_again(&mut change, enrolment, *known).await?,
+            Known::Refused(why) => Enrolled::Refused(why),
+            Known::Nowhere => enrol_anew(&mut change, enrolment).await?,
         };
         change.commit().await.map_err(failed)?;
         Ok(enrolled)
@@ -305,15 +301,37 @@ async fn put_seen(change: &mut Transaction<'static, Sqlite>, host: &str, seen: &
     Ok(())
 }
 
+/// Whom a key enrolled before.
+enum Known {
+    /// This host, by the same token.
+    Here(Box<HostRow>),
+    /// A host that it may not be again.
+    Refused(TokenRefusal),
+    Nowhere,
+}
+
+async fn of_key(change: &mut Transaction<'static, Sqlite>, enrolment: &Enrolment) -> Result<Known, StoreError> {
+    let rows = sqlx::query(HOSTS_OF_KEY).bind(&enrolment.key_hash).fetch_all(&mut **change).await.map_err(failed)?;
+    let mut of_key = if rows.is_empty() { Known::Nowhere } else { Known::Refused(TokenRefusal::OtherToken) };
+    for row in &rows {
+        let known = host(row)?;
+        if known.revoked_ms.is_some() {
+            return Ok(Known::Refused(TokenRefusal::Revoked));
+        }
+        let token: String = row.try_get(10).map_err(failed)?;
+        if token == enrolment.token_hash {
+            of_key = Known::Here(Box::new(known));
+        }
+    }
+    Ok(of_key)
+}
+
 /// The same key with the same token: it did not hear the answer.
 async fn enrol_again(
     change: &mut Transaction<'static, Sqlite>,
     enrolment: &Enrolment,
     mut known: HostRow,
 ) -> Result<Enrolled, StoreError> {
-    if known.revoked_ms.is_some() {
-        return Ok(Enrolled::Refused(TokenRefusal::Revoked));
-    }
     let before = std::mem::replace(&mut known.serial, enrolment.serial.clone());
     known.not_after_ms = enrolment.not_after_ms;
     next_certificate(&known.id, &known.serial, &before, known.not_after_ms)

@@ -90,10 +90,22 @@ async fn nobody_changes_the_audit_log() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = SqliteStore::create(&dir.path().join("state.db")).await.expect("a store");
     store.put_operator_token(&token("t".into()), &entry()).await.expect("a token");
-    for change in ["UPDATE audit SET actor = 'eve'", "DELETE FROM audit"] {
+    for change in [
+        "UPDATE audit SET actor = 'eve'",
+        "UPDATE OR REPLACE audit SET number = number + 1",
+        "DELETE FROM audit",
+        "INSERT OR REPLACE INTO audit VALUES (1, 1, 'eve', 'b', 'c', 'nothing happened')",
+        "REPLACE INTO audit SELECT number, at_ms, 'eve', action, subject, reason FROM audit",
+        "INSERT OR IGNORE INTO audit VALUES (1, 1, 'eve', 'b', 'c', 'd')",
+        "INSERT INTO audit VALUES (1, 1, 'eve', 'b', 'c', 'd') ON CONFLICT DO UPDATE SET actor = 'eve'",
+        "INSERT INTO audit VALUES (-1, 1, 'eve', 'b', 'c', 'what comes next is refused')",
+    ] {
         let refused = sqlx::query(change).execute(&store.writer).await.expect_err("append-only");
-        assert!(refused.to_string().contains("never changed"), "{refused}");
+        assert!(refused.to_string().contains("never changed"), "{change}: {refused}");
     }
+    assert_eq!(store.audit(9).await.expect("a log"), [entry()]);
+    store.put_operator_token(&token("u".into()), &entry()).await.expect("and it is added to");
+    assert_eq!(store.audit(9).await.expect("a log").len(), 2);
 }
 
 /// A store of the first version, as its server left it.

@@ -1,4 +1,4 @@
-//! Which letters of others may not reach a terminal as they are: names in dumps and logs are whatever their writers wanted.
+//! Which letters of others may not reach a terminal or a page as they are: names in events, dumps and logs are whatever their writers wanted.
 
 /// Whether a terminal obeys the letter, does not show it, or shows others differently because of it: control characters, the soft hyphen,
 /// marks of direction, spaces and joiners without width, ends of lines and paragraphs, annotations, tags (Unicode, general categories
