@@ -32,19 +32,19 @@ impl Place {
             return None;
         }
         let place = Self(tempfile::tempdir().expect("a folder"));
-        // The workspace may lie where nobody may not enter.
-        for program in ["watertight", "watertight-server"] {
-            let (built, here) = (Path::new(BINARY).with_file_name(program), place.path(program));
-            if std::fs::hard_link(&built, &here).is_err() {
-                std::fs::copy(&built, &here).expect("a copy");
-            }
-        }
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let from = [workspace.join("scripts/run"), workspace.join("rules")];
         assert!(Command::new("cp").arg("-r").args(from).arg(place.0.path()).status().expect("cp runs").success());
         if rustix::process::geteuid().is_root() {
             let given = Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).arg(place.0.path()).status();
             assert!(given.expect("chown runs").success());
+        }
+        // The workspace may lie where nobody may not enter. Last: what is built stays its owner's.
+        for program in ["watertight", "watertight-server"] {
+            let (built, here) = (Path::new(BINARY).with_file_name(program), place.path(program));
+            if std::fs::hard_link(&built, &here).is_err() {
+                std::fs::copy(&built, &here).expect("a copy");
+            }
         }
         Some(place)
     }
