@@ -1,5 +1,5 @@
 //! A host of a fleet, from its token to content that the director wants of it: `watertight agent run` against a server that runs. As
-//! nobody: nothing of the machine is marked or loaded.
+//! nobody, or with events from a recording: nothing of the machine is marked or loaded.
 
 #![allow(clippy::panic, reason = "a test that can not go on says why")]
 
@@ -15,12 +15,15 @@ use serde_json::Value as Json;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_watertight");
 const NOBODY: u32 = 65_534;
+const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/recordings/cron-night.jsonl");
 /// Far longer than anything takes; only a hang is stopped by it.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A folder, and who owns it.
 struct Place {
     dir: tempfile::TempDir,
+    /// Everything is started as nobody, where that is possible.
+    is_nobodys: bool,
 }
 
 /// A process that ends with the test.
@@ -62,11 +65,17 @@ fn with_server() -> Option<(Place, PathBuf)> {
 
 impl Place {
     fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        if rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).expect("nobody's");
+        let place = Self::of_ours();
+        let is_nobodys = rustix::process::geteuid().is_root();
+        if is_nobodys {
+            std::os::unix::fs::chown(place.dir.path(), Some(NOBODY), Some(NOBODY)).expect("nobody's");
         }
-        let place = Self { dir };
+        Self { is_nobodys, ..place }
+    }
+
+    /// Everything is started as who runs the test.
+    fn of_ours() -> Self {
+        let place = Self { dir: tempfile::tempdir().expect("a folder"), is_nobodys: false };
         place.bring(Path::new(BINARY));
         place
     }
@@ -83,7 +92,7 @@ impl Place {
     fn command(&self, program: &Path, line: &str) -> Command {
         let mut command = Command::new(program);
         command.args(line.split_whitespace()).current_dir(self.dir.path()).stdin(Stdio::null());
-        if rustix::process::geteuid().is_root() {
+        if self.is_nobodys {
             command.uid(NOBODY).gid(NOBODY);
         }
         command
@@ -154,7 +163,7 @@ impl Place {
 
     /// The generation that the agent has acted on.
     fn acted(&self) -> u64 {
-        self.read("agent/acted.json").and_then(|text| text.parse().ok()).unwrap_or(0)
+        self.read("agent/uplink/acted.json").and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
     fn slots(&self) -> Json {
@@ -248,8 +257,8 @@ fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_i
     std::fs::remove_file(place.dir.path().join("token")).expect("the token is not needed any more");
     let acted = place.acted();
     let mut agent = place.agent(&url, "--stratum test");
-    let first = place.read("agent/sequence.json");
-    place.wait_for("the identity of before", || place.read("agent/sequence.json") != first);
+    let first = place.read("agent/uplink/sequence.json");
+    place.wait_for("the identity of before", || place.read("agent/uplink/sequence.json") != first);
     assert!(place.acted() >= acted);
     assert_eq!(agent.end(), Some(0));
 }
@@ -293,7 +302,8 @@ fn a_rollout_that_is_started_by_command_reaches_a_real_agent_and_says_when_it_wa
     );
     place.wait_for("the content", || place.has_in_slot(7));
 
-    let identity: Json = serde_json::from_str(&place.read("agent/identity.json").expect("an identity")).expect("JSON");
+    let identity: Json =
+        serde_json::from_str(&place.read("agent/uplink/identity.json").expect("an identity")).expect("JSON");
     let host = identity["host"].as_str().expect("its id");
     assert!(place.good(&format!("rollout why {host} {api}")).contains("rollout r1 of linux version 7"));
     let halted = place.good(&format!("rollout abort r1 --reason enough -o json {api}"));
@@ -380,7 +390,7 @@ fn an_agent_that_somebody_watches_shows_the_run_and_ends_with_it() {
     let shown = String::from_utf8(done.stdout).expect("text");
     let kinds: Vec<Json> = shown.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(kinds.last().map(|line| &line["kind"]), Some(&"summary".into()));
-    assert!(place.dir.path().join("agent/identity.json").exists());
+    assert!(place.dir.path().join("agent/uplink/identity.json").exists());
 }
 
 /// Children of a process, by what they were started as.
@@ -409,17 +419,149 @@ fn an_uplink_or_an_intake_that_is_killed_comes_back_and_the_run_does_not_notice(
     };
     place.wait_for("the detector", || has_run().is_some());
     let detector = has_run();
-    place.wait_for("a check-in", || place.read("agent/sequence.json").is_some());
-    let sequence = place.read("agent/sequence.json"); // each start sets numbers aside
+    place.wait_for("a check-in", || place.read("agent/uplink/sequence.json").is_some());
+    let sequence = place.read("agent/uplink/sequence.json"); // each start sets numbers aside
     for words in ["agent uplink", "agent intake"] {
         place.wait_for(words, || child(parent, words).is_some());
         let before = child(parent, words).expect("it is there");
         rustix::process::kill_process(before, rustix::process::Signal::KILL).expect("it is the agent's");
         place.wait_for("another one", || child(parent, words).is_some_and(|now| now != before));
     }
-    place.wait_for("another check-in", || place.read("agent/sequence.json") != sequence);
+    place.wait_for("another check-in", || place.read("agent/uplink/sequence.json") != sequence);
     assert_eq!(has_run(), detector, "sensor and detector went on");
     let log = place.read("log").unwrap_or_default();
     assert!(log.contains("the uplink ended") && log.contains("the intake ended"), "{log}");
+    assert_eq!(agent.end(), Some(0));
+}
+
+/// What `/proc/PID/status` says of a process under this key.
+fn status(of: rustix::process::Pid, key: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", of.as_raw_pid())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':').map(str::trim));
+    line.unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_uplink_is_a_user_without_rights_and_content_comes_by_an_updater_that_faces_no_network() {
+    let Some(program) = server() else { return };
+    let place = Place::of_ours();
+    let (_server, url) = place.serve(&program, "");
+    place.give_token(&program);
+    place.publish_release();
+    let mut agent = place
+        .agent(&url, &format!("--content-root roles/root.json --stratum test --source {RECORDING} --workload web"));
+    place.wait_for("a check-in and a look at the repository", || place.acted() > 0);
+    let uplink = child(agent.0.id(), "agent uplink").expect("it is there");
+    let of = |key: &str| status(uplink, key);
+    assert_eq!((of("NoNewPrivs").as_str(), of("Seccomp").as_str()), ("1", "2"));
+    for key in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(u64::from_str_radix(&of(key), 16), Ok(0), "{key}");
+    }
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(u64::from_str_radix(&of("CapBnd"), 16), Ok(0));
+        let own = of("Uid").split_whitespace().next().and_then(|uid| uid.parse::<u32>().ok()).expect("a uid");
+        assert!((61_184..=65_519).contains(&own), "{own}");
+        assert!(of("Uid").split_whitespace().all(|uid| uid == own.to_string()), "{}", of("Uid"));
+        assert_eq!(of("Groups"), "");
+        let of = |name: &str| {
+            let found = std::fs::metadata(place.dir.path().join(name)).expect("there");
+            (std::os::unix::fs::MetadataExt::uid(&found), std::os::unix::fs::MetadataExt::mode(&found) & 0o777)
+        };
+        assert_eq!(of("agent"), (0, 0o700), "its folder is in one that it may not enter");
+        assert_eq!(of("agent/uplink"), (own, 0o700));
+        assert_eq!(of("agent/uplink/host.key"), (own, 0o600));
+        // What the intake writes there as root is the uplink's, who reads it and takes it away.
+        let run = child(agent.0.id(), " run --with-parent").expect("it is there");
+        let detector = || child(run.as_raw_pid().unsigned_abs(), "worker detector");
+        place.wait_for("content in force", || place.read("agent/run/content.json").is_some() && detector().is_some());
+        rustix::process::kill_process(detector().expect("it is there"), rustix::process::Signal::SEGV).expect("ours");
+        let crashes = place.dir.path().join("agent/uplink/spool/crash");
+        place.wait_for("a crash that is reported", || crashes.join("counts.json").exists());
+        assert_eq!(of("agent/uplink/spool/crash/counts.json").0, own);
+        let left = || {
+            std::fs::read_dir(&crashes)
+                .expect("a folder")
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        };
+        place.wait_for("that it is sent", || !left().any(|name| name.ends_with(".batch")));
+    }
+    let updater = child(agent.0.id(), "agent updater").expect("it is there");
+    let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", updater.as_raw_pid()))
+        .expect("its descriptors")
+        .filter_map(|entry| Some(std::fs::read_link(entry.ok()?.path()).ok()?.to_string_lossy().into_owned()))
+        .filter_map(|open| Some(open.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let of_the_network: String = ["tcp", "tcp6", "udp", "udp6"]
+        .map(|kind| std::fs::read_to_string(format!("/proc/net/{kind}")).unwrap_or_default())
+        .concat();
+    assert!(!sockets.is_empty() && sockets.iter().all(|inode| !of_the_network.contains(inode)), "{sockets:?}");
+
+    place.publish_plan("test");
+    place.wait_for("the content", || place.has_in_slot(7));
+    assert_eq!(agent.end(), Some(0));
+    let log = place.read("log").unwrap_or_default();
+    assert!(!log.contains("ended ("), "nobody died of it: {log}");
+}
+
+#[test]
+fn an_updater_that_is_killed_or_hangs_is_another_one_soon_and_check_ins_go_on_without_it() {
+    let Some((place, program)) = with_server() else { return };
+    let (_server, url) = place.serve(&program, "");
+    place.give_token(&program);
+    let mut agent = place.agent(&url, "");
+    let parent = agent.0.id();
+    place.wait_for("an identity", || place.read("agent/uplink/identity.json").is_some());
+    let identity: Json =
+        serde_json::from_str(&place.read("agent/uplink/identity.json").expect("an identity")).expect("JSON");
+    let host = identity["host"].as_str().expect("its id");
+    let is_known = || {
+        let why = format!("rollout why {host} --server {url} --ca fleet/ca.pem --token-file fleet/admin.token");
+        String::from_utf8_lossy(&place.run(&why).stdout).contains("from slot factory")
+    };
+    place.wait_for("what it runs", is_known);
+    let updater = || child(parent, "agent updater");
+    let uplink = child(parent, "agent uplink");
+    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::STOP] {
+        let before = updater().expect("it is there");
+        rustix::process::kill_process(before, signal).expect("it is the agent's");
+        if signal == rustix::process::Signal::STOP {
+            place.wait_for("a check-in that does not know", || !is_known());
+        }
+        place.wait_for("another one", || updater().is_some_and(|now| now != before));
+        place.wait_for("what it runs", is_known);
+    }
+    assert_eq!(child(parent, "agent uplink"), uplink, "it went on");
+    let log = place.read("log").unwrap_or_default();
+    assert!(log.contains("the updater gives no answer") && log.contains("takes no question any more"), "{log}");
+    assert_eq!(agent.end(), Some(0));
+}
+
+#[test]
+fn a_state_folder_of_the_version_before_is_that_of_the_same_host() {
+    let Some(program) = server() else { return };
+    let place = Place::of_ours();
+    let (_server, url) = place.serve(&program, "");
+    place.give_token(&program);
+    let with = format!("--source {RECORDING}");
+    let mut agent = place.agent(&url, &with);
+    place.wait_for("a check-in", || place.read("agent/uplink/sequence.json").is_some());
+    assert_eq!(agent.end(), Some(0));
+    let path = |name: &str| place.dir.path().join(name);
+    let kept = |name: &str| place.read(&format!("agent/uplink/{name}")).unwrap_or_else(|| panic!("{name}"));
+    let (identity, sequence) = (kept("identity.json"), kept("sequence.json"));
+    for name in ["host.key", "identity.json", "acted.json", "sequence.json", "watched.json", "spool"] {
+        if path(&format!("agent/uplink/{name}")).exists() {
+            std::fs::rename(path(&format!("agent/uplink/{name}")), path(&format!("agent/{name}"))).expect("as it lay");
+        }
+    }
+    if rustix::process::geteuid().is_root() {
+        let given = Command::new("chown").args(["-R", "0:0"]).arg(path("agent")).status();
+        assert!(given.expect("chown runs").success());
+    }
+    std::fs::remove_dir_all(path("agent/uplink")).expect("it is empty");
+    std::fs::remove_file(path("token")).expect("the token is not needed any more");
+    let mut agent = place.agent(&url, &with);
+    place.wait_for("another check-in", || place.read("agent/uplink/sequence.json").is_some_and(|now| now != sequence));
+    assert_eq!((kept("identity.json"), path("agent/identity.json").exists()), (identity, false));
     assert_eq!(agent.end(), Some(0));
 }

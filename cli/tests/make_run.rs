@@ -79,7 +79,7 @@ impl Place {
     }
 
     fn identity(&self) -> Json {
-        let text = std::fs::read_to_string(self.path("state/agent/identity.json")).expect("an identity");
+        let text = std::fs::read_to_string(self.path("state/agent/uplink/identity.json")).expect("an identity");
         serde_json::from_str(&text).expect("JSON")
     }
 

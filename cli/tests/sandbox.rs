@@ -1,6 +1,8 @@
-//! The detector's sandbox, tried on this kernel: each forbidden thing ends the process and never happens.
+//! The sandboxes of detector and uplink, tried on this kernel: each forbidden thing ends the process or is refused, and never happens.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use watertight_host::worker::sandbox::{call_name, Sandbox};
@@ -73,4 +75,76 @@ fn a_detector_that_touches_memory_that_is_not_there_dies_of_that_and_of_no_call(
     let output = confined("touch");
     assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().find_map(call_name), None, "{output:?}");
+}
+
+/// As the uplink, whose folder this is.
+fn uplink(folder: &Path, call: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_watertight"))
+        .args(["worker", "confined", "--uplink"])
+        .args(call)
+        .current_dir(folder)
+        .env_clear()
+        .output()
+        .expect("our own executable starts")
+}
+
+fn sandbox(output: &Output) -> Sandbox {
+    serde_json::from_slice(&output.stdout).expect("the sandbox as JSON")
+}
+
+#[test]
+fn an_uplink_keeps_files_in_its_folder_which_becomes_its_own_and_stays_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(dir.path().join("spool")).expect("a folder");
+    let mut before = None;
+    for name in ["host.key", "spool/one.batch"] {
+        std::fs::write(dir.path().join(name), name).expect("a file");
+    }
+    for _ in 0..2 {
+        let output = uplink(dir.path(), &["keep"]);
+        assert!(output.status.success(), "{output:?}");
+        let sandbox = sandbox(&output);
+        assert!(sandbox.capabilities.is_empty() && sandbox.uid != 0 && sandbox.calls > 0, "{sandbox}");
+        for name in ["", "host.key", "spool", "spool/one.batch"] {
+            let of = std::fs::metadata(dir.path().join(name)).expect("there").uid();
+            assert_eq!(of, sandbox.uid, "{name}");
+        }
+        assert!(before.is_none_or(|before| before == sandbox.uid), "it stays the same user's: {sandbox}");
+        before = Some(sandbox.uid);
+    }
+}
+
+#[test]
+fn an_uplink_reads_no_file_outside_of_its_folder_also_one_that_everybody_may_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (own, other) = (dir.path().join("own"), dir.path().join("other"));
+    for folder in [&own, &other] {
+        std::fs::create_dir(folder).expect("a folder");
+        std::fs::write(folder.join("file"), "text").expect("a file");
+    }
+    for path in [dir.path(), &other] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("everybody's");
+    }
+    let file = other.join("file");
+    let output = uplink(&own, &["open", "--file", file.to_str().expect("a name")]);
+    if sandbox(&output).landlock.starts_with("none") {
+        println!("skipped: {}", sandbox(&output).landlock);
+        return;
+    }
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(words.contains("it is refused") && words.contains("Permission denied"), "{words}");
+    let words = String::from_utf8_lossy(&uplink(&own, &["open", "--file", "file"]).stderr).into_owned();
+    assert!(words.contains("this process still runs"), "its own it may: {words}");
+}
+
+#[test]
+fn an_uplink_that_starts_a_program_signals_others_or_makes_a_link_is_ended() {
+    let dir = tempfile::tempdir().expect("a folder");
+    forbidden(&uplink(dir.path(), &["exec"])); // as above
+    assert_eq!(forbidden(&uplink(dir.path(), &["kill"])).as_deref(), Some("kill"));
+    assert_eq!(forbidden(&uplink(dir.path(), &["code"])).as_deref(), Some("mmap"));
+    forbidden(&uplink(dir.path(), &["link"]));
+    assert!(!dir.path().join("link").exists());
+    assert!(!uplink(dir.path(), &["socket"]).status.success(), "it may have one, and says that it has");
 }

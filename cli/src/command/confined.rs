@@ -1,10 +1,11 @@
-//! `watertight worker confined CALL`: confines itself exactly as the detector does and then makes one call. Tests and
-//! administrators see with it that the sandbox of this build holds on this kernel.
+//! `watertight worker confined CALL`: confines itself exactly as the detector does, or as the agent's uplink with the working directory as
+//! its own folder, and then makes one call. Tests and administrators see with it that the sandbox of this build holds on this kernel.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{bail, Context as _};
@@ -33,21 +34,40 @@ pub enum Call {
     Memory,
     /// Touch memory that is not there.
     Touch,
+    /// Keep a file in the working directory, and read it again: the uplink's work.
+    Keep,
+    /// Make a link in the working directory.
+    Link,
+}
+
+/// As what, and what to do.
+#[derive(Debug, clap::Args)]
+pub struct ConfinedArgs {
+    call: Call,
+    /// As the agent's uplink.
+    #[arg(long)]
+    uplink: bool,
+    /// What is opened.
+    #[arg(long, default_value = "/etc/passwd")]
+    file: PathBuf,
 }
 
 /// Confines this process, says what holds it, and makes the call.
 ///
 /// # Errors
 /// The sandbox could not be entered, or the call was made and nothing happened.
-pub fn run(call: Call) -> anyhow::Result<()> {
+pub fn run(args: &ConfinedArgs) -> anyhow::Result<()> {
     let report = std::io::stderr().as_fd().try_clone_to_owned().context("a descriptor for the report")?;
-    let sandbox = sandbox::enter(Profile::Detector, report.as_fd()).context("entering the sandbox")?;
+    let profile = if args.uplink { Profile::Uplink } else { Profile::Detector };
+    let sandbox = sandbox::enter(profile, report.as_fd()).context("entering the sandbox")?;
     let mut out = std::io::stdout();
     writeln!(out, "{}", serde_json::to_string(&sandbox)?)?;
     out.flush()?;
-    match call {
+    match args.call {
         Call::Nothing => return Ok(()),
-        Call::Open => drop(File::open("/etc/passwd")),
+        Call::Open => drop(File::open(&args.file).context("it is refused, and the process goes on")?),
+        Call::Keep => return keep(Path::new("kept")).context("keeping a file"),
+        Call::Link => drop(std::os::unix::fs::symlink(&args.file, "link")),
         Call::Socket => drop(UdpSocket::bind("127.0.0.1:0")),
         Call::Exec => drop(Command::new("/bin/true").status()),
         Call::Code => map_code(),
@@ -63,6 +83,18 @@ pub fn run(call: Call) -> anyhow::Result<()> {
         }
     }
     bail!("the call was made and this process still runs: the sandbox does not hold")
+}
+
+/// As every file of the agent is kept.
+fn keep(name: &Path) -> anyhow::Result<()> {
+    let beside = name.with_extension("new");
+    let mut file = File::create(&beside)?;
+    file.write_all(b"kept")?;
+    file.sync_all()?;
+    fs::rename(&beside, name)?;
+    File::open(".")?.sync_all()?;
+    anyhow::ensure!(fs::read(name)? == b"kept", "it is another");
+    Ok(fs::remove_file(name)?)
 }
 
 fn touch() {

@@ -71,8 +71,8 @@ enum Worker {
         #[arg(long)]
         loader: Option<PathBuf>,
     },
-    /// Confines itself like the detector and makes a call, to show what becomes of it.
-    Confined { call: confined::Call },
+    /// Confines itself like the detector or the uplink and makes a call, to show what becomes of it.
+    Confined(confined::ConfinedArgs),
     /// Opens the sources that need privileges.
     Sources {
         #[arg(long)]
@@ -111,7 +111,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
         Worker::Update { report } => update::run(*report),
         Worker::Dump { report } => dumper::run(*report).map(|()| 0),
         Worker::Deny { page_fd, loader } => listener::run(*page_fd, loader.as_deref()).map(|()| 0),
-        Worker::Confined { call } => confined::run(*call).map(|()| 0),
+        Worker::Confined(args) => confined::run(args).map(|()| 0),
         Worker::Sources { fanotify, proc_connector, sock_diag, report, ignored_pids, recording, page_fd } => {
             let wanted = sources::Wanted {
                 fanotify: *fanotify,

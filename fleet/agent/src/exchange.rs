@@ -132,6 +132,7 @@ impl Exchange {
                 .map_err(|error| Failure::Named(format!("the host's key: {error}")))?;
             tls = tls.client_cert(Some(ClientCert::new_with_certs(&certificates(chain)?, key)));
         }
+        // Looking up a name has no wait of ours: it would take a thread. The C library gives a name up after some tries of its own.
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .https_only(true)
@@ -140,7 +141,6 @@ impl Exchange {
             .proxy(None)
             .accept_encoding("identity")
             .user_agent(concat!("watertight/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(Some(WAIT))
             .timeout_connect(Some(WAIT))
             .timeout_send_request(Some(WAIT))
             .timeout_send_body(Some(WAIT))

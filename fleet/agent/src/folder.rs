@@ -1,9 +1,9 @@
 //! The agent's state folder. A file has its old content or its new one after a power cut, never a part: written beside, synced, renamed,
-//! and the folder synced. For its owner alone: the key is in it.
+//! and the folder synced. For its owner alone: the key is in it. What root writes into somebody's folder is that one's.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{fchown, DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -37,6 +37,8 @@ pub enum FolderError {
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// As people know it.
+    shown: PathBuf,
 }
 
 impl Folder {
@@ -47,7 +49,13 @@ impl Folder {
     pub fn make(path: &Path) -> Result<Self, FolderError> {
         let disk = |cause| FolderError::Disk { place: path.to_owned(), cause };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(disk)?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), shown: path.to_owned() })
+    }
+
+    /// The working directory, which people know by this name: it takes no right to the folders above it.
+    #[must_use]
+    pub fn here(shown: &Path) -> Self {
+        Self { path: PathBuf::from("."), shown: shown.to_owned() }
     }
 
     /// Where it is.
@@ -61,7 +69,11 @@ impl Folder {
     /// # Errors
     /// It can't be made.
     pub fn folder(&self, name: &str) -> Result<Self, FolderError> {
-        Self::make(&self.path.join(name))
+        let made = Self::make(&self.path.join(name)).map_err(|error| match error {
+            FolderError::Disk { cause, .. } => FolderError::Disk { place: self.shown.join(name), cause },
+            damaged => damaged,
+        })?;
+        Ok(Self { shown: self.shown.join(name), ..made })
     }
 
     /// A file's bytes; `None` where there is none.
@@ -69,10 +81,10 @@ impl Folder {
     /// # Errors
     /// It can't be read.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, FolderError> {
-        let place = self.path.join(name);
+        let place = self.shown.join(name);
         let read = || -> io::Result<Vec<u8>> {
             let mut bytes = Vec::new();
-            File::open(&place)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+            File::open(self.path.join(name))?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
         match read() {
@@ -89,7 +101,7 @@ impl Folder {
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, FolderError> {
         let Some(bytes) = self.read(name)? else { return Ok(None) };
         let damaged =
-            |why: serde_json::Error| FolderError::Damaged { place: self.path.join(name), why: why.to_string() };
+            |why: serde_json::Error| FolderError::Damaged { place: self.shown.join(name), why: why.to_string() };
         serde_json::from_slice(&bytes).map(Some).map_err(damaged)
     }
 
@@ -98,20 +110,34 @@ impl Folder {
     /// # Errors
     /// The disk says no: what was there before is still there.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FolderError> {
-        let place = self.path.join(name);
+        let place = self.shown.join(name);
         // Two processes of ours never write one name, so that this name is ours too.
         let beside = self.path.join(format!(".{name}.new"));
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            let _ = fs::remove_file(&beside); // of one that was killed, who may have been another user
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+            self.give_to_owner(&file)?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            fs::rename(&beside, &place)?;
+            fs::rename(&beside, self.path.join(name))?;
             File::open(&self.path)?.sync_all()
         };
         write().map_err(|cause| {
             let _ = fs::remove_file(&beside); // it may have taken the last room
             FolderError::Disk { place, cause }
         })
+    }
+
+    /// A file that root has made becomes that of the folder's owner, who has to read it.
+    fn give_to_owner(&self, file: &File) -> io::Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let of = fs::metadata(&self.path)?;
+        if of.uid() == 0 {
+            return Ok(());
+        }
+        fchown(file, Some(of.uid()), Some(of.gid()))
     }
 
     /// Keeps something as JSON.
@@ -128,7 +154,7 @@ impl Folder {
     /// # Errors
     /// The disk says no.
     pub fn lock(&self) -> Result<File, FolderError> {
-        let disk = |cause| FolderError::Disk { place: self.path.clone(), cause };
+        let disk = |cause| FolderError::Disk { place: self.shown.clone(), cause };
         let folder = File::open(&self.path).map_err(disk)?;
         rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).map_err(|error| disk(error.into()))?;
         Ok(folder)
@@ -139,9 +165,10 @@ impl Folder {
     /// # Errors
     /// The disk says no.
     pub fn remove(&self, name: &str) -> Result<(), FolderError> {
-        let place = self.path.join(name);
-        match fs::remove_file(&place) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(FolderError::Disk { place, cause }),
+        match fs::remove_file(self.path.join(name)) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                Err(FolderError::Disk { place: self.shown.join(name), cause })
+            }
             _ => Ok(()),
         }
     }
@@ -151,7 +178,7 @@ impl Folder {
     /// # Errors
     /// It can't be listed.
     pub fn list(&self) -> Result<Vec<(String, u64)>, FolderError> {
-        let disk = |cause| FolderError::Disk { place: self.path.clone(), cause };
+        let disk = |cause| FolderError::Disk { place: self.shown.clone(), cause };
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(disk)? {
             let entry = entry.map_err(disk)?;
@@ -185,6 +212,20 @@ mod tests {
         assert_eq!(folder.list().expect("a list"), [("x".to_owned(), 1)]);
         folder.remove("x").expect("removed");
         folder.remove("x").expect("removed before");
+    }
+
+    #[test]
+    fn what_root_writes_into_the_folder_of_another_is_that_ones_and_a_link_leads_it_nowhere() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::make(&dir.path().join("theirs")).expect("made");
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, "as it was").expect("a file");
+        std::os::unix::fs::symlink(&elsewhere, folder.path().join(".x.new")).expect("a link");
+        let owner = if rustix::process::geteuid().is_root() { 61_184 } else { rustix::process::geteuid().as_raw() };
+        std::os::unix::fs::chown(folder.path(), Some(owner), None).expect("given away");
+        folder.write_json("x", &7).expect("written");
+        assert_eq!(fs::metadata(folder.path().join("x")).expect("there").uid(), owner);
+        assert_eq!(fs::read_to_string(&elsewhere).expect("there"), "as it was");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! intake.rs    output of the run -> records   spool.rs     records until they are acknowledged
 //! measure.rs   when what a host goes through is an event for the gate
 //! machine.rs   what is asked of the host      pause.rs     the local override        folder.rs  what must outlive a power cut
+//! crew.rs      threads that are started first
 //! ```
 //! Nothing here protects the machine: all of it may crash, hang or be gone for months. What runs then goes on; nothing new is started,
 //! because only a server that answers makes the agent fetch.
@@ -16,6 +17,7 @@
 )]
 
 pub mod clock;
+pub mod crew;
 pub mod exchange;
 pub mod folder;
 pub mod identity;

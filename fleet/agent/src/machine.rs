@@ -1,46 +1,54 @@
 //! What the agent asks of the host that it is on. The command gives the real one; tests give others.
 
 use std::fs;
+use std::sync::OnceLock;
 
+use serde::{Deserialize, Serialize};
 use watertight_fleet_wire::checkin::{ContentPart, HostPart, ProtectionPart};
 use watertight_fleet_wire::limits::NAME_BYTES_MAX;
 
 /// What became of a look at the content repository.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fetched {
     /// Content that was put on trial.
     pub installed: Vec<String>,
     /// Content that the host refused, and why.
     pub refused: Vec<(String, String)>,
-    /// Why it was not looked at, or not to its end: it is tried again at the next check-in.
+    /// Nothing was installed, because somebody paused this host; what was recalled was taken out all the same.
+    pub is_paused: bool,
+    /// Why it was not looked at, or not to its end: it is tried again later.
     pub failed: Option<String>,
     /// Why the host refuses the director's document as a whole; the server is told.
     pub director_refused: Option<String>,
 }
 
 /// Who asks the director.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asker<'a> {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asker {
     /// The host's id.
-    pub host: &'a str,
+    pub host: String,
     /// Its ring.
-    pub ring: &'a str,
+    pub ring: String,
     /// Hosts like it.
-    pub stratum: &'a str,
-    /// Nothing is to be installed; what was recalled is taken out all the same.
-    pub is_paused: bool,
+    pub stratum: String,
 }
 
-/// A host.
-pub trait Machine: Send {
-    /// Which content runs. What is not the run's to say (`is_paused`, `director_refused`) is not looked at.
+/// A host, as every check-in asks it: it answers soon, and says that it does not know rather than late.
+pub trait Machine {
+    /// Which content runs, and whether somebody paused the host. What is the agent's to say (`director_refused`) is not looked at.
     fn content(&mut self) -> ContentPart;
     /// How well it is protected.
     fn protection(&mut self) -> ProtectionPart;
     /// Why content is in quarantine; `None` if it is not there.
     fn quarantined(&mut self, content: &str) -> Option<String>;
-    /// Fetches what the director wants, from the repository of the server, and installs it.
-    fn fetch(&mut self, asker: &Asker<'_>) -> Fetched;
+}
+
+/// What brings content onto a host. It may take minutes: it is asked beside the check-ins.
+pub trait Fetcher: Send {
+    /// Fetches what the director wants, from the repository of the server, and installs it unless the host is paused.
+    fn fetch(&mut self, asker: &Asker) -> Fetched;
 }
 
 /// What this host is; `kernel`, `distribution` and `workload` may be declared.
@@ -63,7 +71,9 @@ pub fn this_host(kernel: Option<&str>, distribution: Option<&str>, workload: Opt
 /// The kernel's boot id.
 #[must_use]
 pub fn boot_id() -> String {
-    let told = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    static TOLD: OnceLock<String> = OnceLock::new();
+    // Once, because who gives up its rights can't read it again.
+    let told = TOLD.get_or_init(|| fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default());
     match told.trim() {
         "" => "unknown".to_owned(),
         id => id.to_owned(),

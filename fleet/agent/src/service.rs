@@ -1,12 +1,13 @@
 //! Checks in, fetches when there is something new, sends what is spooled, and waits at the doorbell.
 //!
-//! Three threads that share nothing but the connection and two numbers. The check-in is what counts: the doorbell only makes the next
-//! one earlier, and records wait on disk for as long as it takes.
+//! Four threads that share little: the connection, the newest generation, a bell. The check-in is what counts: nothing holds it up. The
+//! doorbell and a fetch that has ended only make the next one earlier, and records wait on disk for as long as it takes.
 
+mod beside;
 mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -14,14 +15,15 @@ use watertight_fleet_wire::checkin::{HostPart, Leave, LeaveAnswer, State};
 use watertight_fleet_wire::records::{pack, RecordsAnswer, Stream};
 use watertight_fleet_wire::{CheckInAnswer, Code, WaitAnswer};
 
+use self::beside::Beside;
 use self::watch::Watch;
 use crate::clock::now_ms;
+use crate::crew::Crew;
 use crate::exchange::{Exchange, Failure};
 use crate::folder::{Folder, FolderError};
 use crate::identity::{IdentityError, Own};
-use crate::machine::{boot_id, plain, Asker, Fetched, Machine};
+use crate::machine::{boot_id, plain, Asker, Fetched, Fetcher, Machine};
 use crate::pace::{after_answer, BackOff, WAIT_MS_MIN};
-use crate::pause;
 use crate::report::Reporter;
 use crate::spool;
 
@@ -32,6 +34,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 const SPOOL_EVERY: Duration = Duration::from_secs(1);
 /// A server holds the doorbell for minutes before it says that there is no news.
 const NO_NEWS_MIN: Duration = Duration::from_secs(5);
+/// Threads of a service beside the one that checks in.
+pub const THREADS: usize = 3;
 /// Crashes first: they are few, and the gate waits for them.
 const STREAMS: [Stream; 3] = [Stream::Crash, Stream::Health, Stream::Alert];
 
@@ -77,6 +81,9 @@ pub struct Service {
     options: Options,
     own: Own,
     shared: Arc<Shared>,
+    ring: Sender<()>,
+    rings: Receiver<()>,
+    beside: Beside,
     reporter: Reporter,
     watch: Watch,
     /// The generation that was acted on.
@@ -114,11 +121,16 @@ pub fn leave(options: &Options, is_reboot: bool) -> Result<LeaveAnswer, Identity
     Ok(exchange.post("/v1/agent/leave", &Leave { boot: boot_id(), is_reboot })?)
 }
 
-/// Runs until the process is ended.
+/// Runs until the process is ended. The crew has [`THREADS`] that are idle.
 ///
 /// # Errors
 /// There is no identity and the server gives none, or the state folder is damaged: nothing that time mends.
-pub fn run(options: &Options, machine: &mut dyn Machine) -> Result<(), IdentityError> {
+pub fn run(
+    options: &Options,
+    machine: &mut dyn Machine,
+    fetcher: Box<dyn Fetcher>,
+    mut crew: Crew,
+) -> Result<(), IdentityError> {
     let mut back_off = BackOff::default();
     let own = loop {
         match identity(options) {
@@ -130,40 +142,40 @@ pub fn run(options: &Options, machine: &mut dyn Machine) -> Result<(), IdentityE
             }
         }
     };
-    let mut service = Service::new(options.clone(), own)?;
-    let (ring, rings) = channel();
+    let mut service = Service::new(options.clone(), own, fetcher, &mut crew)?;
+    let (shared, ring) = (Arc::clone(&service.shared), service.ring.clone());
+    crew.give(move || doorbell(&shared, &ring)).map_err(no_thread)?;
     let (shared, spool, say) = (Arc::clone(&service.shared), service.spool()?, options.say);
-    std::thread::spawn(move || doorbell(&shared, &ring));
-    let shared = Arc::clone(&service.shared);
-    std::thread::spawn(move || uplink(&shared, &spool, say));
+    crew.give(move || uplink(&shared, &spool, say)).map_err(no_thread)?;
     loop {
         let wait = service.turn(machine);
-        wait_for_ring(&rings, wait);
+        service.wait(wait);
     }
 }
 
-/// Until the time is over or the doorbell rings. A doorbell that is broken costs latency alone.
-fn wait_for_ring(rings: &Receiver<()>, wait: Duration) {
-    if rings.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
-        std::thread::sleep(wait);
-    }
-    while rings.try_recv().is_ok() {} // several are one
+fn no_thread(error: std::io::Error) -> Failure {
+    Failure::Named(error.to_string())
 }
 
 impl Service {
-    /// With an identity.
+    /// With an identity. One of the crew fetches for it.
     ///
     /// # Errors
-    /// The state folder is damaged.
-    pub fn new(options: Options, own: Own) -> Result<Self, IdentityError> {
+    /// The state folder is damaged, or no thread is idle.
+    pub fn new(options: Options, own: Own, fetcher: Box<dyn Fetcher>, crew: &mut Crew) -> Result<Self, IdentityError> {
         let shared = Shared { exchange: RwLock::new(Arc::new(own.exchange(&options.url)?)), heard: AtomicU64::new(0) };
         let reporter = Reporter::new(options.state.clone())?;
         let acted = options.state.read_json(ACTED)?.unwrap_or(0);
         let watch = Watch::read(&options.state)?;
+        let (ring, rings) = channel();
+        let beside = Beside::start(fetcher, ring.clone(), crew).map_err(no_thread)?;
         Ok(Self {
             options,
             own,
             shared: Arc::new(shared),
+            ring,
+            rings,
+            beside,
             reporter,
             watch,
             acted,
@@ -190,12 +202,18 @@ impl Service {
         &self.own
     }
 
+    /// Until the time is over or it rings: the server has news, or a fetch has ended.
+    pub fn wait(&self, longest: Duration) {
+        let _ = self.rings.recv_timeout(longest); // the time is over
+        while self.rings.try_recv().is_ok() {} // several are one
+    }
+
     /// One check-in and what follows from it. Gives how long to wait for the next.
     pub fn turn(&mut self, machine: &mut dyn Machine) -> Duration {
-        let is_paused = pause::is_paused(&self.options.state, now_ms());
+        let is_news = self.take_up();
         let mut content = machine.content();
-        content.is_paused = is_paused;
         content.director_refused.clone_from(&self.director_refused);
+        let is_paused = content.is_paused;
         self.note(&content, machine);
         let state = State {
             host: Some(self.options.host.clone()),
@@ -209,7 +227,7 @@ impl Service {
                 if answer.renew {
                     self.renew();
                 }
-                let is_news = self.act(answer.generation, is_paused, machine);
+                self.act(answer.generation, is_paused);
                 if is_news || answer.need_full_state {
                     return Duration::from_millis(WAIT_MS_MIN);
                 }
@@ -251,35 +269,39 @@ impl Service {
         }
     }
 
-    /// Looks at the repository where there is something new or the host's turn may have come. Says whether there is
-    /// something to tell at once: content was installed, or the director's document is refused from now on or no more.
-    fn act(&mut self, generation: u64, is_paused: bool, machine: &mut dyn Machine) -> bool {
+    /// Begins to look at the repository where there is something new or the host's turn may have come. A fetch that is under way is not
+    /// disturbed: what is new since it began is looked at after it.
+    fn act(&mut self, generation: u64, is_paused: bool) {
         let is_new = generation != self.acted && !(is_paused && generation == self.acted_paused);
         let is_time = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
         let is_too_early = self.not_before.is_some_and(|moment| Instant::now() < moment);
         if !(is_new || is_time) || is_too_early {
-            return false;
+            return;
         }
         let kept = &self.own.identity;
         let like_it = self.options.stratum.clone().unwrap_or_else(|| self.options.host.stratum(&kept.ring));
-        let asker = Asker { host: &kept.host, ring: &kept.ring, stratum: &like_it, is_paused };
-        let fetched = machine.fetch(&asker);
+        self.beside.begin(generation, Asker { host: kept.host.clone(), ring: kept.ring.clone(), stratum: like_it });
+    }
+
+    /// What became of a fetch that has ended. Says whether content was installed.
+    fn take_up(&mut self) -> bool {
+        let Some((generation, fetched)) = self.beside.ended() else { return false };
         for (content, why) in &fetched.refused {
             (self.options.say)(&format!("content {content} is refused: {why}"));
         }
         if let Err(error) = self.watch.refused(&fetched.refused) {
             (self.options.say)(&format!("a refusal is not reported: {error}"));
         }
-        let is_new_refusal = self.is_new_refusal(&fetched);
-        let is_news = is_new_refusal || !fetched.installed.is_empty();
+        self.keep_refusal(&fetched);
+        let is_installed = !fetched.installed.is_empty();
         if let Some(why) = &fetched.failed {
             (self.options.say)(&format!("content is not fetched: {why}"));
             self.not_before = Instant::now().checked_add(self.fetch_back_off.failed(None));
-            return is_news;
+            return is_installed;
         }
         self.fetch_back_off.succeeded();
         (self.not_before, self.looked) = (None, Some(Instant::now()));
-        if is_paused {
+        if fetched.is_paused {
             self.acted_paused = generation;
         } else {
             self.acted = generation;
@@ -287,19 +309,16 @@ impl Service {
                 (self.options.say)(&format!("{error}: after a restart this generation is fetched again"));
             }
         }
-        is_news
+        is_installed
     }
 
-    /// Keeps why the director's document is refused, for the next check-in. Says whether that is another word than before.
-    fn is_new_refusal(&mut self, fetched: &Fetched) -> bool {
-        let refused = match (&fetched.director_refused, &fetched.failed) {
-            (Some(why), _) => plain(why),
-            (None, None) => String::new(),
-            (None, Some(_)) => return false, // nothing was heard of it
-        };
-        let is_new = refused != self.director_refused;
-        self.director_refused = refused;
-        is_new
+    /// Keeps why the director's document is refused, for the check-in.
+    fn keep_refusal(&mut self, fetched: &Fetched) {
+        match (&fetched.director_refused, &fetched.failed) {
+            (Some(why), _) => self.director_refused = plain(why),
+            (None, None) => self.director_refused.clear(),
+            (None, Some(_)) => {} // nothing was heard of it
+        }
     }
 
     fn note(&mut self, content: &watertight_fleet_wire::checkin::ContentPart, machine: &mut dyn Machine) {

@@ -74,10 +74,11 @@ impl Agent {
 
     /// Its identity, as whoever copied its state folder has it.
     pub(crate) fn own(&self) -> Result<Option<Own>> {
-        if !self.state.join("identity.json").exists() {
+        let uplink = self.state.join("uplink");
+        if !uplink.join("identity.json").exists() {
             return Ok(None);
         }
-        Ok(Own::read(&Folder::make(&self.state)?)?)
+        Ok(Own::read(&Folder::make(&uplink)?)?)
     }
 
     /// Its slots and what it has in quarantine, by its own command.

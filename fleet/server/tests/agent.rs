@@ -3,30 +3,51 @@
 mod support;
 
 use std::path::Path;
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::json;
 use support::{reissued, Fleet};
+use watertight_fleet_agent::clock::now_ms;
+use watertight_fleet_agent::crew::Crew;
 use watertight_fleet_agent::folder::Folder;
 use watertight_fleet_agent::identity::IdentityError;
-use watertight_fleet_agent::machine::{boot_id, this_host, Asker, Fetched, Machine};
+use watertight_fleet_agent::machine::{boot_id, this_host, Asker, Fetched, Fetcher, Machine};
 use watertight_fleet_agent::pause;
 use watertight_fleet_agent::service::{identity, Options, Service};
 use watertight_fleet_agent::spool::{oldest, Writer, STREAM_BYTES_MAX};
 use watertight_fleet_wire::checkin::{ContentPart, ProtectionPart};
 use watertight_fleet_wire::records::{Alert, Body, Stream};
 
+/// Far longer than anything takes; only a hang is stopped by it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A host whose content is what the test says.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Pretended {
     content: ContentPart,
-    fetches: Vec<(String, bool)>,
+    /// Where a pause may be.
+    state: Option<Folder>,
+    /// For whom, and whether the host was paused.
+    fetches: Arc<Mutex<Vec<(String, bool)>>>,
     /// Why it refuses the director's document.
     refuses: Option<String>,
 }
 
+impl Pretended {
+    fn is_paused(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| pause::is_paused(state, now_ms()))
+    }
+
+    fn fetches(&self) -> Vec<(String, bool)> {
+        self.fetches.lock().expect("no panic there").clone()
+    }
+}
+
 impl Machine for Pretended {
     fn content(&mut self) -> ContentPart {
-        self.content.clone()
+        ContentPart { is_paused: self.is_paused(), ..self.content.clone() }
     }
     fn protection(&mut self) -> ProtectionPart {
         ProtectionPart { level: "observe".into(), missing: Vec::new() }
@@ -34,9 +55,25 @@ impl Machine for Pretended {
     fn quarantined(&mut self, _: &str) -> Option<String> {
         None
     }
-    fn fetch(&mut self, asker: &Asker<'_>) -> Fetched {
-        self.fetches.push((asker.host.to_owned(), asker.is_paused));
-        Fetched { failed: self.refuses.clone(), director_refused: self.refuses.clone(), ..Fetched::default() }
+}
+
+impl Fetcher for Pretended {
+    fn fetch(&mut self, asker: &Asker) -> Fetched {
+        let is_paused = self.is_paused();
+        self.fetches.lock().expect("no panic there").push((asker.host.clone(), is_paused));
+        let (failed, director_refused) = (self.refuses.clone(), self.refuses.clone());
+        Fetched { is_paused, failed, director_refused, ..Fetched::default() }
+    }
+}
+
+/// A fetch that says that it has begun, and hangs until it is told to end.
+struct Hanging(Sender<()>, Receiver<()>);
+
+impl Fetcher for Hanging {
+    fn fetch(&mut self, _: &Asker) -> Fetched {
+        let _ = self.0.send(());
+        let _ = self.1.recv(); // an end of the test is one of the fetch
+        Fetched::default()
     }
 }
 
@@ -52,8 +89,22 @@ fn options(fleet: &Fleet, state: &Path, token: Option<String>) -> Options {
     }
 }
 
-fn service(options: &Options) -> Service {
-    Service::new(options.clone(), identity(options).expect("an identity")).expect("a service")
+fn service(options: &Options, fetcher: impl Fetcher + 'static) -> Service {
+    let mut crew = Crew::start(1).expect("a thread");
+    let own = identity(options).expect("an identity");
+    Service::new(options.clone(), own, Box::new(fetcher), &mut crew).expect("a service")
+}
+
+/// One whose fetches nobody looks at.
+fn quiet(options: &Options) -> Service {
+    service(options, Pretended::default())
+}
+
+/// A check-in, and one more when the fetch that it began has ended.
+fn turn_and_fetch(service: &mut Service, machine: &mut Pretended) {
+    service.turn(machine);
+    service.wait(PATIENCE);
+    service.turn(machine);
 }
 
 fn host(fleet: &Fleet, service: &Service) -> serde_json::Value {
@@ -72,9 +123,9 @@ fn a_host_enrols_once_and_its_identity_outlives_the_agent() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(&dir.path().join("fleet"));
     let state = dir.path().join("agent");
-    let first = service(&options(&fleet, &state, Some(fleet.token(&[]))));
+    let first = quiet(&options(&fleet, &state, Some(fleet.token(&[]))));
     assert_eq!(first.own().identity.ring, "early");
-    let again = service(&options(&fleet, &state, None));
+    let again = quiet(&options(&fleet, &state, None));
     assert_eq!(again.own().identity.host, first.own().identity.host, "no token is needed any more");
 }
 
@@ -82,7 +133,7 @@ fn a_host_enrols_once_and_its_identity_outlives_the_agent() {
 fn a_check_in_tells_what_runs_and_then_only_what_changed() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(&dir.path().join("fleet"));
-    let mut service = service(&options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[]))));
+    let mut service = quiet(&options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[]))));
     let content = ContentPart { id: "a".repeat(64), version: 3, slot: "factory".into(), ..ContentPart::default() };
     let mut machine = Pretended { content, ..Pretended::default() };
     let wait = service.turn(&mut machine);
@@ -105,8 +156,9 @@ fn a_host_that_refuses_the_directors_document_tells_why_and_the_fleet_needs_a_lo
     let options = options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[])));
     let why = "epoch 7 was seen with other words: the director contradicts itself";
     let mut machine = Pretended { refuses: Some(format!("{why}\u{1b}[2J")), ..Pretended::default() };
-    let mut refusing = service(&options);
-    assert!(refusing.turn(&mut machine).as_secs() < 10, "it is told at once");
+    let mut refusing = service(&options, machine.clone());
+    refusing.turn(&mut machine);
+    refusing.wait(PATIENCE); // it is told at once
     assert!(refusing.turn(&mut machine).as_secs() >= 60, "and once");
     let status = fleet.admin().get("/v1/status").json();
     assert_eq!(
@@ -120,8 +172,8 @@ fn a_host_that_refuses_the_directors_document_tells_why_and_the_fleet_needs_a_lo
     let of_host = fleet.admin().get(&format!("/v1/hosts/{}/why", refusing.own().identity.host)).text();
     assert!(of_host.contains(why), "{of_host}");
 
-    let mut heard = service(&options);
-    heard.turn(&mut Pretended::default());
+    let mut heard = quiet(&options);
+    turn_and_fetch(&mut heard, &mut Pretended::default());
     let status = fleet.admin().get("/v1/status").json();
     assert_eq!(status["refusing_director"], 0, "it takes the document again: {status}");
 }
@@ -131,10 +183,11 @@ fn a_server_that_was_gone_costs_no_content_and_no_record() {
     let dir = tempfile::tempdir().expect("a folder");
     let (place, state) = (dir.path().join("fleet"), dir.path().join("agent"));
     let fleet = Fleet::start(&place);
-    let mut service = service(&options(&fleet, &state, Some(fleet.token(&[]))));
     let mut machine = Pretended::default();
-    service.turn(&mut machine);
-    let looked = machine.fetches.len();
+    let mut service = service(&options(&fleet, &state, Some(fleet.token(&[]))), machine.clone());
+    turn_and_fetch(&mut service, &mut machine);
+    let looked = machine.fetches();
+    assert_eq!(looked.len(), 1);
     fleet.kill();
 
     let spool = service.spool().expect("a folder");
@@ -145,13 +198,13 @@ fn a_server_that_was_gone_costs_no_content_and_no_record() {
     for _ in 0..3 {
         assert!(service.turn(&mut machine).as_secs() <= 900);
     }
-    assert_eq!(machine.fetches.len(), looked, "it never advances by itself");
+    assert_eq!(machine.fetches(), looked, "it never advances by itself");
     service.send().expect_err("nobody is there");
     assert!(oldest(&spool, Stream::Alert, &boot_id()).expect("readable").is_some(), "it is kept");
 
     // It comes back at another port, which the agent is told at its next start.
     let fleet = Fleet::start(&place);
-    let mut service = self::service(&options(&fleet, &state, None));
+    let mut service = quiet(&options(&fleet, &state, None));
     assert_eq!(service.send().expect("taken"), 1);
     assert!(oldest(&spool, Stream::Alert, &boot_id()).expect("readable").is_none(), "acknowledged, and gone");
     service.turn(&mut machine);
@@ -163,33 +216,67 @@ fn what_is_published_is_looked_at_once_and_under_a_pause_nothing_may_be_installe
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(&dir.path().join("fleet"));
     let options = options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[])));
-    let mut service = service(&options);
-    let mut machine = Pretended::default();
+    let mut machine = Pretended { state: Some(options.state.clone()), ..Pretended::default() };
+    let mut service = service(&options, machine.clone());
     let generation = |fleet: &Fleet, service: &Service| {
         let agent = format!("/v1/hosts/{}", service.own().identity.host);
         fleet.admin().get(&agent).json()["seen"]["generation"].as_u64()
     };
+    turn_and_fetch(&mut service, &mut machine);
     service.turn(&mut machine);
-    service.turn(&mut machine);
-    assert_eq!(machine.fetches.len(), 1, "{:?}", machine.fetches);
+    assert_eq!(machine.fetches().len(), 1, "{:?}", machine.fetches());
 
-    pause::begin(&options.state, watertight_fleet_agent::clock::now_ms(), None).expect("kept");
+    pause::begin(&options.state, now_ms(), None).expect("kept");
     let before = generation(&fleet, &service);
     publish(&fleet, "one");
     // The server looks for what is published by itself.
-    while machine.fetches.len() < 2 {
-        std::thread::sleep(std::time::Duration::from_millis(50));
+    while machine.fetches().len() < 2 {
+        std::thread::sleep(Duration::from_millis(50));
         service.turn(&mut machine);
     }
+    service.wait(PATIENCE);
     service.turn(&mut machine);
-    assert_eq!((machine.fetches.len(), machine.fetches[1].1), (2, true), "only what is recalled");
+    service.turn(&mut machine);
+    let is_paused = |machine: &Pretended| machine.fetches().iter().map(|(_, is_paused)| *is_paused).collect::<Vec<_>>();
+    assert_eq!(is_paused(&machine), [false, true], "only what is recalled");
     assert_eq!(generation(&fleet, &service), before, "it has not acted on it");
     assert_eq!(host(&fleet, &service)["seen"]["state"]["content"]["is_paused"], true);
     pause::end(&options.state, 0).expect("ended");
-    service.turn(&mut machine);
-    assert_eq!((machine.fetches.len(), machine.fetches[2].1), (3, false));
-    service.turn(&mut machine);
+    turn_and_fetch(&mut service, &mut machine);
+    assert_eq!(is_paused(&machine), [false, true, false]);
     assert!(generation(&fleet, &service) > before);
+}
+
+#[test]
+fn check_ins_go_on_while_a_fetch_hangs_and_what_is_new_meanwhile_is_fetched_after_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(&dir.path().join("fleet"));
+    let (begun, begins) = channel();
+    let (end, ends) = channel();
+    let options = options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[])));
+    let mut service = service(&options, Hanging(begun, ends));
+    let mut machine = Pretended::default();
+    service.turn(&mut machine);
+    begins.recv_timeout(PATIENCE).expect("a fetch");
+    for version in 1..=3 {
+        machine.content.version = version;
+        service.turn(&mut machine);
+        let seen = host(&fleet, &service);
+        assert_eq!(seen["seen"]["state"]["content"]["version"], version, "the server hears of it: {seen}");
+    }
+    let acted = |fleet: &Fleet, service: &Service| host(fleet, service)["seen"]["generation"].as_u64();
+    let before = acted(&fleet, &service);
+    publish(&fleet, "one");
+    end.send(()).expect("it hangs");
+    service.wait(PATIENCE); // it rings
+    while begins.try_recv().is_err() {
+        service.turn(&mut machine);
+        std::thread::sleep(Duration::from_millis(50)); // the server looks for what is published by itself
+    }
+    end.send(()).expect("it hangs");
+    service.wait(PATIENCE);
+    service.turn(&mut machine);
+    assert!(acted(&fleet, &service) > before, "{:?} {before:?}", acted(&fleet, &service));
 }
 
 #[test]
@@ -228,16 +315,16 @@ fn a_wrong_token_a_foreign_authority_and_a_wrong_name_are_told_apart_with_the_me
 fn a_revoked_host_says_so_and_keeps_what_it_has() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(&dir.path().join("fleet"));
-    let mut service = service(&options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[]))));
     let mut machine = Pretended::default();
-    service.turn(&mut machine);
-    let looked = machine.fetches.len();
+    let mut service = service(&options(&fleet, &dir.path().join("agent"), Some(fleet.token(&[]))), machine.clone());
+    turn_and_fetch(&mut service, &mut machine);
+    let looked = machine.fetches();
     let path = format!("/v1/hosts/{}/revoke", service.own().identity.host);
     assert_eq!(fleet.admin().post(&path, &json!({ "reason": "stolen" })).status, 200);
     service.turn(&mut machine);
     let refused = service.send();
     assert!(refused.is_ok(), "nothing was spooled: nothing is asked");
-    assert_eq!(machine.fetches.len(), looked);
+    assert_eq!(machine.fetches(), looked);
 }
 
 #[test]
@@ -245,7 +332,7 @@ fn a_certificate_is_renewed_at_half_of_its_life_and_also_when_it_has_run_out() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(&dir.path().join("fleet"));
     let state = dir.path().join("agent");
-    let first = service(&options(&fleet, &state, Some(fleet.token(&[]))));
+    let first = quiet(&options(&fleet, &state, Some(fleet.token(&[]))));
     let key = std::fs::read_to_string(state.join("host.key")).expect("a key");
     let key = rcgen::KeyPair::from_pem(&key).expect("a key");
     let kept = || -> serde_json::Value {
@@ -258,7 +345,7 @@ fn a_certificate_is_renewed_at_half_of_its_life_and_also_when_it_has_run_out() {
         let mut old = kept();
         old["certificates_pem"] = reissued(&fleet, &chain(&old), &key, ends_in_s).into();
         std::fs::write(state.join("identity.json"), old.to_string()).expect("written");
-        let mut service = service(&options(&fleet, &state, None));
+        let mut service = quiet(&options(&fleet, &state, None));
         let mut machine = Pretended::default();
         while chain(&kept()) == chain(&old) {
             assert!(service.turn(&mut machine).as_secs() <= 900);
@@ -277,8 +364,8 @@ fn an_answer_that_was_lost_costs_no_token() {
     let fleet = Fleet::start(&dir.path().join("fleet"));
     let state = dir.path().join("agent");
     let token = fleet.token(&[]);
-    let first = service(&options(&fleet, &state, Some(token.clone())));
+    let first = quiet(&options(&fleet, &state, Some(token.clone())));
     std::fs::remove_file(state.join("identity.json")).expect("as if it had never come");
-    let second = service(&options(&fleet, &state, Some(token)));
+    let second = quiet(&options(&fleet, &state, Some(token)));
     assert_eq!(second.own().identity.host, first.own().identity.host);
 }

@@ -1,11 +1,12 @@
-//! The host that the agent is on: what the run says is in force, and content by the commands that people have for it, each a process
-//! of its own.
+//! The host that the agent is on, for who has rights there: what the run says is in force, and content by the commands that people have
+//! for it, each a process of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context as _};
-use watertight_fleet_agent::machine::{Asker, Fetched, Machine};
+use watertight_fleet_agent::clock::now_ms;
+use watertight_fleet_agent::machine::{Asker, Fetched};
+use watertight_fleet_agent::pause;
 use watertight_fleet_wire::checkin::{ContentPart, ProtectionPart};
 use watertight_fleet_wire::limits::NAME_BYTES_MAX;
 use watertight_host::slots::{Overview, Slots};
@@ -13,28 +14,38 @@ use watertight_host::status::Status;
 use watertight_host::supervisor::factory;
 
 use super::fetched::{self, Pack};
-use super::RUN;
+use super::{child, FleetArgs, RUN};
 use crate::command::run::SLOTS_NAME;
 
 /// What is missing is told in so many lines at most.
 const MISSING_MAX: usize = 16;
 
 /// This host.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Host {
     /// The agent's state folder.
-    pub(super) state: PathBuf,
+    state: PathBuf,
     /// Where the run pins.
-    pub(super) pins: PathBuf,
+    pins: PathBuf,
     /// The repository.
-    pub(super) from: String,
+    from: String,
     /// The server's authorities.
-    pub(super) ca: PathBuf,
+    ca: PathBuf,
     /// The repository's root, for the first time.
-    pub(super) root: Option<PathBuf>,
+    root: Option<PathBuf>,
 }
 
 impl Host {
+    pub(super) fn of(args: &FleetArgs) -> Self {
+        Self {
+            state: args.state.clone(),
+            pins: args.pins.clone(),
+            from: format!("{}/content", args.server.trim_end_matches('/')),
+            ca: args.ca.clone(),
+            root: args.content_root.clone(),
+        }
+    }
+
     fn run_state(&self) -> PathBuf {
         self.state.join(RUN)
     }
@@ -47,23 +58,16 @@ impl Host {
         Status::read(&self.pins, &self.run_state(), &self.slots()).ok()
     }
 
+    /// By a file of its own, so that neither a server nor its loss ends it.
+    fn is_paused(&self) -> bool {
+        super::folder(&self.state).map_or(true, |folder| pause::is_paused(&folder, now_ms()))
+    }
+
     fn overview(&self) -> Overview {
         Overview::of(&Slots::at(&self.slots(), factory()))
     }
 
-    /// A command of this program, to its end. Gives its exit code and answer.
-    fn command(&self, arguments: &[&str], paths: &[(&str, &Path)]) -> anyhow::Result<(Option<i32>, Vec<u8>, String)> {
-        let mut command = Command::new("/proc/self/exe");
-        command.args(arguments).stdin(Stdio::null());
-        for (option, path) in paths {
-            command.arg(option).arg(path);
-        }
-        let done = command.output().with_context(|| format!("starting watertight {}", arguments.join(" ")))?;
-        let words = String::from_utf8_lossy(&done.stderr).trim().to_owned();
-        Ok((done.status.code(), done.stdout, words))
-    }
-
-    fn fetch_wanted(&self, asker: &Asker<'_>, found: &mut Fetched) -> anyhow::Result<()> {
+    fn fetch_wanted(&self, asker: &Asker, tell: &mut dyn FnMut(), found: &mut Fetched) -> anyhow::Result<()> {
         let trusted = self.state.join("trusted");
         if self.root.is_none() && !trusted.is_dir() {
             return Ok(()); // no root, no content: said once, at the start
@@ -73,16 +77,20 @@ impl Host {
             vec![("--state", &trusted), ("--ca", &self.ca), ("--recall-in", &run), ("--to", &packs)];
         paths.extend(self.root.as_deref().map(|root| ("--root", root)));
         std::fs::create_dir_all(&packs).with_context(|| packs.display().to_string())?;
-        let Asker { host, ring, stratum, .. } = asker;
-        let asked = ["content", "fetch", "-o", "json", "--from", &self.from];
-        let asked = [&asked[..], &["--host", host, "--ring", ring, "--stratum", stratum]].concat();
-        let (_, answer, words) = self.command(&asked, &paths)?;
-        let wanted = fetched::wanted(&answer).with_context(|| words.clone())?;
+        let Asker { host, ring, stratum } = asker;
+        let mut asked = ["content", "fetch", "-o", "json", "--from", &self.from].map(str::to_owned).to_vec();
+        // In one argument: whatever the name is, it is no option.
+        asked.extend([format!("--host={host}"), format!("--ring={ring}"), format!("--stratum={stratum}")]);
+        let done = child::run(&asked, &paths, tell)?;
+        let wanted = fetched::wanted(&done.answer).with_context(|| done.words.clone())?;
         found.director_refused = wanted.director_refused;
-        if !asker.is_paused {
-            for pack in &wanted.packs {
-                self.install(pack, found)?;
+        for pack in &wanted.packs {
+            // Somebody may say it while others are fetched and installed.
+            found.is_paused = self.is_paused();
+            if found.is_paused {
+                break;
             }
+            self.install(pack, tell, found)?;
         }
         match wanted.failed {
             Some(why) => bail!("{why}"),
@@ -90,7 +98,7 @@ impl Host {
         }
     }
 
-    fn install(&self, pack: &Pack, found: &mut Fetched) -> anyhow::Result<()> {
+    fn install(&self, pack: &Pack, tell: &mut dyn FnMut(), found: &mut Fetched) -> anyhow::Result<()> {
         let overview = self.overview();
         let is_there = overview.slots.iter().any(|row| row.id == pack.content && row.unusable.is_none());
         let is_quarantined = overview.quarantine.iter().any(|row| row.id == pack.content);
@@ -98,20 +106,28 @@ impl Host {
             return Ok(());
         }
         let run = self.run_state();
-        let (code, _, words) = self.command(&["content", "install", "-o", "json", &pack.file], &[("--state", &run)])?;
-        match code {
+        let asked = ["content", "install", "-o", "json", &pack.file].map(str::to_owned);
+        let done = child::run(&asked, &[("--state", &run)], tell)?;
+        match done.code {
             Some(0) => found.installed.push(pack.content.clone()),
-            Some(5 | 6) => found.refused.push((pack.content.clone(), words)),
-            _ => bail!("{words}"),
+            Some(5 | 6) => found.refused.push((pack.content.clone(), done.words)),
+            _ => bail!("{}", done.words),
         }
         Ok(())
     }
-}
 
-impl Machine for Host {
-    fn content(&mut self) -> ContentPart {
-        let said = self.status().and_then(|status| status.content);
-        let Some(content) = said else { return ContentPart { slot: "none".into(), ..ContentPart::default() } };
+    /// How things stand.
+    pub(super) fn look(&self) -> (ContentPart, ProtectionPart) {
+        let status = self.status();
+        let protection = protection(status.as_ref());
+        (self.content(status), protection)
+    }
+
+    fn content(&self, status: Option<Status>) -> ContentPart {
+        let is_paused = self.is_paused();
+        let Some(content) = status.and_then(|status| status.content) else {
+            return ContentPart { slot: "none".into(), is_paused, ..ContentPart::default() };
+        };
         let slot = match content.slot.as_str() {
             known @ ("candidate" | "last-known-good" | "factory") => known,
             _ => "none",
@@ -120,33 +136,36 @@ impl Machine for Host {
             id: content.id.unwrap_or_default(),
             version: content.version.unwrap_or(0),
             slot: slot.to_owned(),
+            is_paused,
             ..ContentPart::default()
         }
     }
 
-    fn protection(&mut self) -> ProtectionPart {
-        let unknown = || ProtectionPart { level: "unknown".into(), missing: Vec::new() };
-        let Some(status) = self.status().filter(|status| status.run.is_some()) else { return unknown() };
-        let status = status.to_json();
-        let Some(level) = status["level"].as_str() else { return unknown() };
-        let rows = status["rows"].as_array().into_iter().flatten();
-        let missing = rows.filter_map(|row| {
-            let (class, missing) = (row["class"].as_str()?, row["missing"].as_str().filter(|text| !text.is_empty())?);
-            let words = format!("{class}: {missing}");
-            Some(words.chars().filter(|letter| !letter.is_control()).take(NAME_BYTES_MAX / 4).collect())
-        });
-        ProtectionPart { level: level.to_owned(), missing: missing.take(MISSING_MAX).collect() }
-    }
-
-    fn quarantined(&mut self, content: &str) -> Option<String> {
+    /// Why content is in quarantine, if it is.
+    pub(super) fn quarantined(&self, content: &str) -> Option<String> {
         self.overview().quarantine.into_iter().find(|row| row.id == content).map(|row| row.cause)
     }
 
-    fn fetch(&mut self, asker: &Asker<'_>) -> Fetched {
-        let mut found = Fetched::default();
-        if let Err(error) = self.fetch_wanted(asker, &mut found) {
+    /// Fetches what the director wants and installs it, unless somebody paused the host. `tell` is called again and again meanwhile.
+    pub(super) fn fetch(&self, asker: &Asker, tell: &mut dyn FnMut()) -> Fetched {
+        let mut found = Fetched { is_paused: self.is_paused(), ..Fetched::default() };
+        if let Err(error) = self.fetch_wanted(asker, tell, &mut found) {
             found.failed = Some(format!("{error:#}"));
         }
         found
     }
+}
+
+fn protection(status: Option<&Status>) -> ProtectionPart {
+    let unknown = || ProtectionPart { level: "unknown".into(), missing: Vec::new() };
+    let Some(status) = status.filter(|status| status.run.is_some()) else { return unknown() };
+    let status = status.to_json();
+    let Some(level) = status["level"].as_str() else { return unknown() };
+    let rows = status["rows"].as_array().into_iter().flatten();
+    let missing = rows.filter_map(|row| {
+        let (class, missing) = (row["class"].as_str()?, row["missing"].as_str().filter(|text| !text.is_empty())?);
+        let words = format!("{class}: {missing}");
+        Some(words.chars().filter(|letter| !letter.is_control()).take(NAME_BYTES_MAX / 4).collect())
+    });
+    ProtectionPart { level: level.to_owned(), missing: missing.take(MISSING_MAX).collect() }
 }

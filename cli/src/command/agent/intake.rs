@@ -36,7 +36,7 @@ pub struct IntakeArgs {
 /// The spool can't be opened, or the input can't be read.
 pub(super) fn run(args: &IntakeArgs) -> anyhow::Result<u8> {
     watertight_host::signals::ignore().context("setting signals aside")?; // its input ends when the run has
-    let spool = super::folder(&args.state)?.folder("spool")?;
+    let spool = super::layout::spool(&args.state)?;
     let boot = boot_id();
     let writer = |stream| Writer::new(&spool, stream, &boot, STREAM_BYTES_MAX);
     let mut writers = [writer(Stream::Crash)?, writer(Stream::Health)?, writer(Stream::Alert)?];

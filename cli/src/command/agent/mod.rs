@@ -1,19 +1,27 @@
-//! `watertight agent ...`: this host as one of a fleet. Four processes, so that what faces the network protects nothing, and what protects
-//! faces no network:
+//! `watertight agent ...`: this host as one of a fleet. Five processes, so that what faces the network protects nothing and has no rights,
+//! and what protects or has rights faces no network:
 //!
 //! ```text
 //! agent run      parent: starts the others, starts them again, ends them; reads nothing
 //! run            the sensor, the detector, the slots, as without a fleet   --output-->  agent intake: makes records, into the spool
-//! agent uplink   identity, check-in, doorbell, sends the spool; starts `content fetch` and `content install` when there is something new
+//! agent uplink   identity, check-in, doorbell, sends the spool; confined: the network and its own folder (`layout.rs`)
+//!      | asks how things stand, and for a fetch (`words.rs`, `remote.rs`)
+//! agent updater  tells how things stand; starts `content fetch` and `content install`, whose own workers have the network
 //! ```
 
+mod child;
 mod down;
 mod fetched;
 mod host;
 mod intake;
+mod layout;
+mod lines;
 mod parent;
 mod pause;
+mod remote;
+mod updater;
 mod uplink;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +53,9 @@ enum AgentCommand {
     /// The part that faces the network.
     #[command(hide = true)]
     Uplink(uplink::UplinkArgs),
+    /// The part that has the machine's rights.
+    #[command(hide = true)]
+    Updater(updater::UpdaterArgs),
     /// The part that makes records of what the run says.
     #[command(hide = true)]
     Intake(intake::IntakeArgs),
@@ -105,6 +116,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<u8> {
     match &args.command {
         AgentCommand::Run(args) => parent::run(args),
         AgentCommand::Uplink(args) => uplink::run(args),
+        AgentCommand::Updater(args) => updater::run(args),
         AgentCommand::Intake(args) => intake::run(args),
     }
 }

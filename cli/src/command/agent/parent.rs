@@ -1,7 +1,8 @@
-//! `watertight agent run`: starts the run, the intake and the uplink, and ends them in an order in which nothing is lost. It reads nothing
-//! that comes from outside: no event, no answer, not even a line of theirs.
+//! `watertight agent run`: starts the run, the intake, the updater and the uplink, and ends them in an order in which nothing is lost. It
+//! reads nothing that comes from outside: no event, no answer, not even a line of theirs.
 //!
-//! The pipe between the run and the intake has both of its ends here too: the death of either does not end the other.
+//! The pipe between the run and the intake has both of its ends here too, and so have the lines between uplink and updater: the death of
+//! either does not end the other.
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -16,7 +17,8 @@ use watertight_fleet_agent::pace::BackOff;
 use watertight_host::{signals, supervisor};
 
 use super::down::{self, Down};
-use super::{FleetArgs, FORBIDDEN, RUN};
+use super::lines::Line;
+use super::{layout, FleetArgs, FORBIDDEN, RUN};
 use crate::command::run::{Form, ViewName, Watching};
 
 /// How often the children are looked after.
@@ -27,6 +29,9 @@ const LIVED: Duration = Duration::from_secs(60);
 const END_MAX: Duration = Duration::from_secs(30);
 /// What the word that the machine goes down may take.
 const TOLD_MAX: Duration = Duration::from_secs(5);
+
+/// The one part that is asked, and may owe an answer.
+const UPDATER: &str = "updater";
 
 /// A child, and when it may be started again.
 struct Part {
@@ -44,7 +49,7 @@ struct Part {
 /// # Errors
 /// A child can't be started.
 pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
-    super::folder(&args.state)?;
+    layout::prepare(&args.state)?;
     let refused = own_command(&["agent", "uplink", "--enrol"], args).status().context("starting the uplink")?;
     if refused.code() == Some(i32::from(FORBIDDEN)) {
         return Ok(FORBIDDEN);
@@ -66,11 +71,13 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
     }
     let mut intake = own_command(&["agent", "intake"], args);
     intake.stdin(shared(&reader)?);
-    let mut parts = [
-        Part::new("intake", intake),
-        Part::new("uplink", own_command(&["agent", "uplink"], args)),
-        Part::new(RUN, run),
-    ];
+    let (mut questions, fetches) = (Line::new()?, Line::new()?);
+    let mut updater = own_command(&["agent", "updater"], args);
+    updater.stdin(questions.of_updater()?).stdout(fetches.of_updater()?);
+    let mut uplink = own_command(&["agent", "uplink"], args);
+    uplink.stdin(questions.of_uplink()?).stdout(fetches.of_uplink()?);
+    let mut parts =
+        [Part::new("intake", intake), Part::new(UPDATER, updater), Part::new("uplink", uplink), Part::new(RUN, run)];
     let mut code = None;
     while !supervisor::is_ending() && code.is_none() {
         for part in &mut parts {
@@ -80,10 +87,14 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
                 Some(ended) => part.died(ended),
                 None => {}
             }
+            if part.name == UPDATER && questions.is_stuck(part.child.is_some()) {
+                watertight_host::say!("watertight: the updater takes no question any more and is ended");
+                part.kill();
+            }
         }
         std::thread::sleep(LOOK);
     }
-    let [mut intake, mut uplink, mut run] = parts;
+    let [mut intake, updater, mut uplink, mut run] = parts;
     if let Some(down) = down::of_this_machine() {
         uplink.end(Signal::KILL); // it says no more after this
         tell_of(down, args);
@@ -92,7 +103,9 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
     // With the last writer the intake's input ends: what the run said last is in the spool then, and goes with the next start.
     drop((run.command, writer));
     intake.wait();
-    uplink.end(Signal::KILL); // whatever it does is done again, or was done whole
+    for mut part in [uplink, updater] {
+        part.end(Signal::KILL); // whatever it does is done again, or was done whole
+    }
     Ok(code.filter(|_| is_watched).map_or(0, |code| u8::try_from(code).unwrap_or(1)))
 }
 
@@ -109,7 +122,7 @@ fn is_watched(watching: &Watching) -> bool {
     std::io::stdout().is_terminal() || watching.output.is_some() || watching.duration.is_some()
 }
 
-fn shared(end: &OwnedFd) -> anyhow::Result<Stdio> {
+pub(super) fn shared(end: &OwnedFd) -> anyhow::Result<Stdio> {
     Ok(Stdio::from(end.try_clone().context("sharing a pipe")?))
 }
 
@@ -189,6 +202,13 @@ impl Part {
             self.name,
             wait.as_secs()
         );
+    }
+
+    /// Ends it now; that it has ended is noticed at the next look.
+    fn kill(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill(); // a failure means that it has ended
+        }
     }
 
     /// Ends it, by this signal first.

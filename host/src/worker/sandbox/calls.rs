@@ -103,6 +103,26 @@ const DOWNLOADER: &[libc::c_long] = &[
 /// Kinds of sockets for that: of the network, of the resolver on this machine, and to ask the kernel for its addresses.
 const DOWNLOADER_SOCKETS: [libc::c_int; 4] = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_NETLINK];
 
+/// What the uplink does beside that: files of its own folder are written beside, synced, renamed, taken away. It makes no link.
+const UPLINK: &[libc::c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_getdents64,
+    libc::SYS_fsync,
+    libc::SYS_flock,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_unlinkat,
+    libc::SYS_mkdirat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mkdir,
+];
+
 /// What a dumper does beside it: it reads /proc and files, and stops threads to read their registers and memory.
 const DUMPER: &[libc::c_long] = &[
     libc::SYS_openat,
@@ -199,11 +219,14 @@ fn rules(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
             rules.insert(libc::SYS_getpgrp, Vec::new());
         }
         Profile::Loader | Profile::Compiler | Profile::Updater => {}
+        Profile::Uplink => {
+            let all = DOWNLOADER.iter().chain(UPLINK);
+            rules.extend(all.map(|call| (*call, Vec::new())));
+            rules.insert(libc::SYS_socket, downloader_sockets()?);
+        }
         Profile::Downloader => {
             rules.extend(DOWNLOADER.iter().map(|call| (*call, Vec::new())));
-            let sockets = DOWNLOADER_SOCKETS.map(|domain| u64::from(domain.unsigned_abs()));
-            let sockets = sockets.into_iter().map(|domain| SeccompRule::new(vec![one(0, Eq, domain)?]));
-            rules.insert(libc::SYS_socket, sockets.collect::<Result<_, _>>()?);
+            rules.insert(libc::SYS_socket, downloader_sockets()?);
             // Files are read and never written.
             let read_only = |argument| one(argument, MaskedEq(u64::from(WRITING.unsigned_abs())), 0);
             rules.insert(libc::SYS_openat, vec![SeccompRule::new(vec![read_only(2)?])?]);
@@ -229,6 +252,11 @@ fn rules(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
         Profile::Sources { .. } => rules.extend(SOURCES.iter().map(|call| (*call, Vec::new()))),
     }
     Ok(rules)
+}
+
+fn downloader_sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let sockets = DOWNLOADER_SOCKETS.map(|domain| u64::from(domain.unsigned_abs()));
+    sockets.into_iter().map(|domain| SeccompRule::new(vec![one(0, SeccompCmpOp::Eq, domain)?])).collect()
 }
 
 fn one(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
@@ -365,6 +393,33 @@ mod tests {
             libc::SYS_prctl,
         ] {
             assert!(!downloader.contains_key(&forbidden), "call {forbidden}");
+        }
+    }
+
+    #[test]
+    fn an_uplink_starts_nothing_signals_nobody_takes_no_connection_and_makes_nothing_but_files_and_folders() {
+        let uplink = rules(Profile::Uplink).expect("the conditions are sound");
+        for forbidden in [
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_kill,
+            libc::SYS_pidfd_send_signal,
+            libc::SYS_bpf,
+            libc::SYS_listen,
+            libc::SYS_accept4,
+            libc::SYS_linkat,
+            libc::SYS_symlinkat,
+            libc::SYS_mknodat,
+            libc::SYS_fchmodat,
+            libc::SYS_fchownat,
+            libc::SYS_mount,
+            libc::SYS_prctl,
+        ] {
+            assert!(!uplink.contains_key(&forbidden), "call {forbidden}");
         }
     }
 

@@ -25,13 +25,29 @@ pub fn close() -> String {
 /// Closes the file system but for what looking up names needs, of the network what would take connections, and says what the kernel
 /// granted.
 pub fn leave_names() -> String {
-    match restrict_but_names() {
+    match restrict_but_names(false) {
         Ok(status) => told(&status),
         Err(error) => format!("none: {error}"),
     }
 }
 
-fn restrict_but_names() -> Result<RestrictionStatus, RulesetError> {
+/// The same for who keeps files in its working directory: plain files and folders, and nothing that is run.
+pub fn leave_names_and_home() -> String {
+    match restrict_but_names(true) {
+        Ok(status) => told(&status),
+        Err(error) => format!("none: {error}"),
+    }
+}
+
+fn restrict_but_names(has_home: bool) -> Result<RestrictionStatus, RulesetError> {
+    let kept = AccessFs::ReadFile
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::RemoveFile;
+    let home = has_home.then_some(".");
     Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(WANTED))?
@@ -40,6 +56,7 @@ fn restrict_but_names() -> Result<RestrictionStatus, RulesetError> {
         .create()?
         // What is not there on this machine is left out.
         .add_rules(path_beneath_rules(NAMES, AccessFs::from_read(WANTED)))?
+        .add_rules(path_beneath_rules(home, kept))?
         .restrict_self()
 }
 

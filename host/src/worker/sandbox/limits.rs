@@ -40,6 +40,10 @@ const DUMPER_CPU_S_MAX: u64 = 5;
 const UPDATER_BYTES_MAX: u64 = 384 << 20;
 /// Their processor time: ten times what the longest metadata and the largest pack took without optimization.
 const UPDATER_CPU_S_MAX: u64 = 120;
+/// Private memory of the uplink: batches as they are read, packed and sent, by four threads; many times what it takes.
+const UPLINK_BYTES_MAX: u64 = 256 << 20;
+/// Its connections, with those that are kept for the next request, and a file or two.
+const UPLINK_FILES_MAX: u64 = 64;
 /// Standard input, output, error and the report.
 const LOADER_FILES_MAX: u64 = 8;
 
@@ -55,6 +59,7 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
         Profile::Triage => (TRIAGE_BYTES_MAX, DETECTOR_FILES_MAX),
         Profile::Updater => (UPDATER_BYTES_MAX, LOADER_FILES_MAX),
         Profile::Downloader => (UPDATER_BYTES_MAX, DETECTOR_FILES_MAX),
+        Profile::Uplink => (UPLINK_BYTES_MAX, UPLINK_FILES_MAX),
         Profile::Dumper => (DUMPER_BYTES_MAX, DETECTOR_FILES_MAX),
         Profile::Sources { .. } => (SOURCES_BYTES_MAX, SOURCES_FILES_MAX),
     };
@@ -67,7 +72,7 @@ pub fn of(profile: Profile) -> io::Result<Vec<(Resource, u64)>> {
         Profile::Triage => bounds.push((Resource::Cpu, TRIAGE_CPU_S_MAX)),
         Profile::Updater | Profile::Downloader => bounds.push((Resource::Cpu, UPDATER_CPU_S_MAX)),
         Profile::Dumper => bounds.push((Resource::Cpu, DUMPER_CPU_S_MAX)),
-        Profile::Detector | Profile::Sources { .. } => {}
+        Profile::Detector | Profile::Uplink | Profile::Sources { .. } => {} // for months
     }
     if matches!(profile, Profile::Loader | Profile::Compiler | Profile::Triage | Profile::Updater) {
         bounds.push((Resource::As, mapped_bytes()?.saturating_add(memory)));

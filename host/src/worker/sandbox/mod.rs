@@ -3,6 +3,7 @@
 
 mod calls;
 mod filesystem;
+mod home;
 mod limits;
 mod privileges;
 
@@ -31,6 +32,8 @@ pub enum Profile {
     Updater,
     /// Speaks to web servers, and reads what looking up their names needs. What comes it passes on.
     Downloader,
+    /// Speaks to a fleet's server, as the downloader does, and keeps files in its working directory, which becomes its own.
+    Uplink,
     /// Makes a dump of a worker that has crashed: stops it, reads its registers, its memory and what /proc tells of it. Changes nothing.
     Dumper,
     /// Looks at files and processes of others, as its open sources need it.
@@ -65,9 +68,13 @@ impl Profile {
     /// Capabilities that stay: what the sources do after they are open, and nothing to gain more with.
     fn capabilities(self) -> CapabilitySet {
         match self {
-            Self::Detector | Self::Loader | Self::Compiler | Self::Triage | Self::Updater | Self::Downloader => {
-                CapabilitySet::empty()
-            }
+            Self::Detector
+            | Self::Loader
+            | Self::Compiler
+            | Self::Triage
+            | Self::Updater
+            | Self::Downloader
+            | Self::Uplink => CapabilitySet::empty(),
             // Another user's process, and files of /proc that only root may read.
             Self::Dumper => CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH,
             Self::Sources { has_fanotify, has_proc_connector } => {
@@ -108,7 +115,10 @@ pub fn enter_with<T>(
     // The C library's wrappers look these up once, in files that are out of reach afterwards.
     let _ = rustix::param::page_size();
     let _ = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    privileges::give_up(profile.capabilities())?;
+    match profile {
+        Profile::Uplink => privileges::give_up_at_home(profile.capabilities())?,
+        _ => privileges::give_up(profile.capabilities())?,
+    }
     privileges::die_with_parent()?; // once more: a change of identity ends the tie
     let limits = limits::of(profile)?;
     let landlock = match profile {
@@ -116,6 +126,7 @@ pub fn enter_with<T>(
             filesystem::close()
         }
         Profile::Downloader => filesystem::leave_names(),
+        Profile::Uplink => filesystem::leave_names_and_home(),
         // Landlock forbids to look at processes outside of it, which is what this worker is for.
         Profile::Dumper | Profile::Sources { .. } => "none: it would hide other processes from this worker".to_owned(),
     };

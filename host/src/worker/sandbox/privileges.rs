@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::thread::{capabilities, set_capabilities, CapabilitySet, CapabilitySets};
 
+use super::home;
 use crate::signals;
 use crate::users::Names;
 
@@ -28,9 +29,33 @@ const CAPABILITIES_MAX: libc::c_ulong = 64;
 /// # Errors
 /// The kernel refused; the worker must then not go on.
 pub fn give_up(kept: CapabilitySet) -> io::Result<()> {
+    let own = free_id(&Names::of_this_machine(), std::process::id());
+    // A namespace of users may have no such id.
+    give_up_as(kept, || own.map_or(Err(io::ErrorKind::NotFound.into()), turn_into).or_else(|_| turn_into(NOBODY)))
+}
+
+/// The same for who keeps files in its working directory: that becomes the user's. It stays the same user's as long as nobody else has
+/// the id. Where a file system gives no file away the worker keeps its user, without capabilities, and says so.
+///
+/// # Errors
+/// As [`give_up`].
+pub fn give_up_at_home(kept: CapabilitySet) -> io::Result<()> {
+    let names = Names::of_this_machine();
+    let before = home::owner().ok().filter(|id| (LENT_FIRST..=LENT_LAST).contains(id) && is_free(&names, *id));
+    let own = before.or_else(|| free_id(&names, std::process::id()));
+    let is_moved_to = |id: u32| home::give_to(id).and_then(|()| turn_into(id)).is_ok();
+    give_up_as(kept, || {
+        let is_own = own.is_some_and(is_moved_to) || is_moved_to(NOBODY);
+        if !is_own {
+            let _ = home::give_to(0); // what could not be said of all of it
+        }
+        Ok(())
+    })
+}
+
+fn give_up_as(kept: CapabilitySet, become_another: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let held = capabilities(None)?.permitted;
     let kept = kept & held;
-    let own = free_id(&Names::of_this_machine(), std::process::id());
     // SAFETY: plain system calls on our own process, which has one thread at this point.
     unsafe {
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
@@ -38,8 +63,7 @@ pub fn give_up(kept: CapabilitySet) -> io::Result<()> {
             empty_bounding_set()?;
             check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
             check(libc::setgroups(0, std::ptr::null()))?;
-            // A namespace of users may have no such id.
-            own.map_or(Err(io::ErrorKind::NotFound.into()), turn_into).or_else(|_| turn_into(NOBODY))?;
+            become_another()?;
             check(libc::prctl(libc::PR_SET_KEEPCAPS, 0, 0, 0, 0))?;
         }
         check(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))?;
@@ -84,11 +108,13 @@ fn turn_into(id: u32) -> io::Result<()> {
 fn free_id(names: &Names, from: u32) -> Option<u32> {
     let count = LENT_LAST.saturating_sub(LENT_FIRST).saturating_add(1);
     let mut ids = (0..LOOKED_AT_MAX).map(|step| LENT_FIRST.saturating_add(from.wrapping_add(step) % count));
-    ids.find(|id| {
-        let number = u64::from(*id);
-        let is_named = names.user(number).is_some() || names.group(number).is_some();
-        !is_named && !Path::new(LENT).join(id.to_string()).exists() && !is_running(*id)
-    })
+    ids.find(|id| is_free(names, *id))
+}
+
+fn is_free(names: &Names, id: u32) -> bool {
+    let number = u64::from(id);
+    let is_named = names.user(number).is_some() || names.group(number).is_some();
+    !is_named && !Path::new(LENT).join(id.to_string()).exists() && !is_running(id)
 }
 
 /// Whether a process of this user is there.

@@ -39,7 +39,7 @@ pub fn run(report: i32) -> anyhow::Result<u8> {
 }
 
 /// The host that a URL names, without a port.
-fn host_of(url: &str) -> &str {
+pub(in crate::command) fn host_of(url: &str) -> &str {
     let (_, rest) = url.split_once("://").unwrap_or_default();
     let place = rest.split('/').next().unwrap_or_default();
     let place = place.rsplit_once('@').map_or(place, |(_, place)| place);

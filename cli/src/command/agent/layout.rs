@@ -1,0 +1,87 @@
+//! What lies where in the agent's state folder: the uplink's own folder, which is all that it has of the file system, and beside it what is
+//! none of its business.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use watertight_fleet_agent::folder::Folder;
+use watertight_fleet_agent::spool;
+use watertight_fleet_wire::records::Stream;
+
+/// Key, identity, what was acted on, and the spool.
+const UPLINK: &str = "uplink";
+/// Records that wait, in it.
+const SPOOL: &str = "spool";
+/// What lay beside it before there was such a folder. The key before the identity, which is refused without it.
+const BEFORE: [&str; 6] = ["host.key", "identity.json", "acted.json", "sequence.json", "watched.json", SPOOL];
+
+/// The uplink's folder.
+pub(super) fn uplink(state: &Path) -> PathBuf {
+    state.join(UPLINK)
+}
+
+/// The spool.
+///
+/// # Errors
+/// It can't be made.
+pub(super) fn spool(state: &Path) -> anyhow::Result<Folder> {
+    Ok(super::folder(&uplink(state))?.folder(SPOOL)?)
+}
+
+/// Makes the uplink's folder with all folders in it, and moves there what lay beside it before. To be called while no part is at work.
+///
+/// # Errors
+/// The disk says no.
+pub(super) fn prepare(state: &Path) -> anyhow::Result<()> {
+    super::folder(state)?;
+    let own = uplink(state);
+    super::folder(&own)?;
+    let mut is_moved = false;
+    for name in BEFORE {
+        let (from, to) = (state.join(name), own.join(name));
+        if from.symlink_metadata().is_ok() && !(name == SPOOL && to.exists()) {
+            fs::rename(&from, &to).with_context(|| format!("moving {} to {}", from.display(), own.display()))?;
+            is_moved = true;
+        }
+    }
+    if is_moved {
+        for folder in [&own, state] {
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.with_context(|| folder.display().to_string())?;
+        }
+    }
+    let spool = spool(state)?;
+    for stream in [Stream::Crash, Stream::Health, Stream::Alert] {
+        spool.folder(spool::name(stream))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_version_before_left_is_moved_once_also_where_it_was_cut_short() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let state = dir.path();
+        for name in ["host.key", "identity.json", "pause.json"] {
+            fs::write(state.join(name), name).expect("a file");
+        }
+        fs::create_dir_all(state.join("spool/alert")).expect("a folder");
+        fs::write(state.join("spool/alert/one.batch"), "").expect("a file");
+        fs::create_dir(state.join(UPLINK)).expect("a folder");
+        fs::rename(state.join("host.key"), state.join("uplink/host.key")).expect("as far as it came");
+        for _ in 0..2 {
+            prepare(state).expect("moved");
+            for name in ["host.key", "identity.json"] {
+                assert_eq!(fs::read_to_string(uplink(state).join(name)).expect("there"), name);
+                assert!(!state.join(name).exists());
+            }
+            assert!(state.join("pause.json").exists(), "that is people's");
+            assert!(state.join("uplink/spool/alert/one.batch").exists() && !state.join("spool").exists());
+            assert!(state.join("uplink/spool/crash").is_dir());
+        }
+    }
+}
