@@ -56,7 +56,8 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig
         let Some(begun) = handshakes.begin(address.ip()) else { continue };
         let (server, router) = (Arc::clone(&server), router.clone());
         tokio::spawn(async move {
-            if let Some(stream) = begun.end(stream).await {
+            // Boxed: its room is given back before the connection is kept for days.
+            if let Some(stream) = Box::pin(begun.end(stream)).await {
                 connection(&server, stream, address, router).await;
             }
             drop(place);
