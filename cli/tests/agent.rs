@@ -330,7 +330,9 @@ fn a_machine_that_reboots_says_so_before_its_agent_ends_and_one_whose_agent_is_s
         place.write("bin/systemctl", &format!("#!/bin/sh\necho '{jobs}'\n"));
         let program = place.dir.path().join("bin/systemctl");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a program");
+        let before = place.read("agent/uplink/sequence.json"); // each start sets numbers aside
         let mut agent = place.agent(&url, "--content-root roles/root.json");
+        place.wait_for("a check-in of this start", || place.read("agent/uplink/sequence.json") != before);
         place.wait_for("a host to plan for", || place.run(&plan).status.success());
         assert_eq!(agent.end(), Some(0));
         let planned = place.run(&plan);
