@@ -35,7 +35,7 @@ impl Line {
         super::parent::shared(&self.updater)
     }
 
-    /// Whether the updater, if it is there, takes no questions any more.
+    /// Whether the updater, if it is there, takes no questions any more. It is said once for each time that this takes.
     pub(super) fn is_stuck(&mut self, has_updater: bool) -> bool {
         let now = Instant::now();
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -44,6 +44,10 @@ impl Line {
             self.waits = None;
             return false;
         }
-        now.duration_since(*self.waits.get_or_insert(now)) >= TAKEN_MAX
+        let is_stuck = now.duration_since(*self.waits.get_or_insert(now)) >= TAKEN_MAX;
+        if is_stuck {
+            self.waits = None; // the kernel may take its time to end it
+        }
+        is_stuck
     }
 }
