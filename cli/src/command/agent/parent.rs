@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const LIVED: Duration = Duration::from_secs(60);
 /// What a run that ends may take, with its account; then it is killed.
 const END_MAX: Duration = Duration::from_secs(30);
+/// How long the rest waits at the start for an identity, or a refusal.
+const ENROLLED_MAX: Duration = Duration::from_secs(10);
 /// What the word that the machine goes down may take.
 const TOLD_MAX: Duration = Duration::from_secs(5);
 
@@ -50,8 +52,7 @@ struct Part {
 /// A child can't be started.
 pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
     layout::prepare(&args.state)?;
-    let refused = own_command(&["agent", "uplink", "--enrol"], args).status().context("starting the uplink")?;
-    if refused.code() == Some(i32::from(FORBIDDEN)) {
+    if is_refused(args)? {
         return Ok(FORBIDDEN);
     }
     if args.content_root.is_none() && !args.state.join("trusted").is_dir() {
@@ -107,6 +108,14 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
         part.end(Signal::KILL); // whatever it does is done again, or was done whole
     }
     Ok(code.filter(|_| is_watched).map_or(0, |code| u8::try_from(code).unwrap_or(1)))
+}
+
+/// Whether there is no identity and the server refuses one. A server that says nothing holds up no sensor: the uplink asks on.
+fn is_refused(args: &FleetArgs) -> anyhow::Result<bool> {
+    let mut enrolment = Part::new("uplink", own_command(&["agent", "uplink", "--enrol"], args));
+    enrolment.look_after()?;
+    let ended = enrolment.wait_for(ENROLLED_MAX);
+    Ok(ended.and_then(|ended| ended.code()) == Some(i32::from(FORBIDDEN)))
 }
 
 /// Says to the server that the machine goes down, while the network is still there. It is told once, and waited for no longer than that.

@@ -206,11 +206,10 @@ fn followed(held: &Held) -> Vec<(u64, String)> {
 
 /// What rollouts after this one give in its place. A host that went over to it has not fallen back: it comes back when that is recalled.
 fn later(held: &Held, number: u64) -> BTreeSet<String> {
-    let Some(name) = held.rollouts.get(&number).map(|live| live.running.spec().name.as_str()) else {
-        return BTreeSet::new();
-    };
+    let Some(own) = held.rollouts.get(&number).map(|live| live.running.spec()) else { return BTreeSet::new() };
     let after = held.rollouts.range(number.saturating_add(1)..).map(|(_, live)| live.running.spec());
-    after.filter(|spec| spec.name == name).map(|spec| spec.content.clone()).collect()
+    let in_its_place = after.filter(|spec| spec.name == own.name && !spec.rings().is_disjoint(&own.rings()));
+    in_its_place.map(|spec| spec.content.clone()).collect()
 }
 
 /// Records that came since this rollout heard the last.

@@ -1,7 +1,8 @@
 //! Rings whose turn comes after a rollout of the content is complete: each gets it by a rollout of its own, on the same terms, which
 //! nobody has to begin. What holds it is what holds any rollout: the signed schedule, the ring's policy, a halt, one of the name at a time.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use watertight_fleet::rollout::State;
 
@@ -47,16 +48,19 @@ impl Rollouts {
     }
 }
 
-/// Of each name the rollout that was begun last, if it is complete and goes on. After one that was halted a person decides.
+/// What of each name is complete and goes on, the newest version first: a ring that follows the release before the newest has its turn with
+/// that one. Where what was begun last was halted, or is under way, nothing of the name goes on; after a halt a person decides.
 fn next(held: &Held) -> Vec<Next> {
-    let (mut names, mut next) = (BTreeSet::new(), Vec::new());
+    let (mut last, mut contents, mut next) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
     for live in held.rollouts.values().rev() {
         let spec = live.running.spec();
-        let is_last = names.insert(spec.name.as_str());
-        if is_last && spec.goes_on && matches!(live.running.state(), State::Complete | State::Open) {
+        let is_complete = matches!(live.running.state(), State::Complete | State::Open);
+        let goes_on = *last.entry(spec.name.as_str()).or_insert(is_complete) && is_complete && spec.goes_on;
+        if goes_on && contents.insert(spec.content.as_str()) {
             let terms = Terms { policy: spec.plan.policy, goes_on: true };
-            next.push(Next { id: live.id(), content: spec.content.clone(), terms });
+            next.push((spec.version, Next { id: live.id(), content: spec.content.clone(), terms }));
         }
     }
-    next
+    next.sort_by_key(|(version, _)| Reverse(*version));
+    next.into_iter().map(|(_, next)| next).collect()
 }

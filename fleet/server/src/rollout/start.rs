@@ -303,10 +303,6 @@ fn check(held: &Held, pack: &SignedPack, packs: &[SignedPack]) -> Result<(), Rol
             let mend = format!("`watertight rollout abort {id}`, or wait for its end");
             return Err(RolloutError::Conflict(format!("rollout {id} of {} is {}: {mend}", spec.name, state.name())));
         }
-        if state != State::Halted && spec.version > release.version {
-            let why = "no host goes back to an older version: publish what it had under a higher one";
-            return Err(RolloutError::Conflict(format!("version {} was rolled out: {why}", spec.version)));
-        }
     }
     Ok(())
 }
@@ -343,7 +339,7 @@ fn admitted<'a>(
     let waiting = || pack.release.rings.iter().filter(|(name, _)| !is_done(name));
     let (mut begun, mut left_out) = (BTreeMap::new(), Vec::new());
     for (name, ring) in waiting().filter(|(_, ring)| ring.per_million_at(now) > 0) {
-        match rings::stays(held, packs, pack, name) {
+        match passed(held, pack, name).or_else(|| rings::stays(held, packs, pack, name)) {
             None => {
                 begun.insert(name.as_str(), schedule(ring));
             }
@@ -356,12 +352,25 @@ fn admitted<'a>(
     if !left_out.is_empty() {
         let why =
             left_out.iter().map(|left| format!("ring {}: {}", left.ring, left.why)).collect::<Vec<_>>().join("; ");
-        return Err(RolloutError::Conflict(format!("no ring may begin it by its policy: {why}")));
+        return Err(RolloutError::Conflict(format!("no ring may begin it: {why}")));
     }
     Err(RolloutError::Conflict(match waiting().map(|(_, ring)| ring.earliest).min() {
         Some(first) => format!("no other ring may have it yet by the signed schedule: the next may at {first}"),
         None => "every ring of its signed schedule was given it".to_owned(),
     }))
+}
+
+/// Why a ring has had its time for this pack: another may still be to get it, as one that follows the release before the newest.
+fn passed(held: &Held, pack: &SignedPack, ring: &str) -> Option<LeftOut> {
+    let release = &pack.release;
+    let newer = held.rollouts.values().map(|live| &live.running).find(|running| {
+        let spec = running.spec();
+        let is_newer = spec.name == release.name && spec.version > release.version;
+        is_newer && running.state() != State::Halted && spec.rings().contains(ring)
+    })?;
+    let why = "no host goes back to an older version: publish what it had under a higher one";
+    let why = format!("version {} was rolled out: {why}", newer.spec().version);
+    Some(LeftOut { ring: ring.to_owned(), why, again_ms: None })
 }
 
 /// A ring's signed schedule, as the planner reads it.

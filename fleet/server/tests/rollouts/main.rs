@@ -390,6 +390,30 @@ fn a_ring_whose_turn_comes_later_gets_it_by_itself_unless_a_person_wanted_it_onc
 }
 
 #[test]
+fn a_ring_that_follows_one_behind_gets_its_release_by_itself_when_another_has_the_newest() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let rings = || [("early".into(), everybody()), ("late".into(), everybody())].into();
+    let first = desk.publish_for(1, b"pack one", rings());
+    let fleet = start(dir.path(), &desk);
+    let early = VirtualHosts::start(&fleet, 1, desk.root());
+    let late = VirtualHosts::start_in("late", &fleet, 1, desk.root());
+    online(&fleet, 2);
+    let policy = json!({ "policy": { "channel": "one_behind" }, "reason": "the customer asks" });
+    assert_eq!(fleet.admin().post("/v1/rings/late", &policy).status, 200);
+    let id = begin(&fleet, "linux");
+    wait_for_state(&fleet, &id, "complete");
+    let second = desk.publish_for(2, b"pack two", rings());
+    wait_for("it is published", || fleet.admin().post("/v1/rollouts/plan", &wish("linux@2")).status == 200);
+    let id = begin(&fleet, "linux@2");
+    wait_for_state(&fleet, &id, "complete");
+    wait_for("the release before the newest", || late.run(&first) == 1);
+    assert_eq!((early.run(&second), late.began(&second)), (1, 0));
+    let older = fleet.admin().post("/v1/rollouts", &wish("linux@1"));
+    assert_eq!(older.status, 409, "{}", older.text());
+}
+
+#[test]
 fn who_steals_the_directors_key_introduces_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut desk = Desk::new(dir.path());
