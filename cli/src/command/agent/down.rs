@@ -3,12 +3,15 @@
 //!
 //! Only systemd is asked (`systemctl list-jobs`). Another init, `reboot -f` and a crash say nothing: that is silence, as before.
 
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What the service manager may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
+/// What is read of its answer: five lines at most.
+const TOLD_BYTES_MAX: u64 = 64 << 10;
 
 /// How it goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -48,8 +51,12 @@ pub(super) fn of_this_machine() -> Option<Down> {
         std::thread::sleep(LOOK);
     }
     let _ = child.kill(); // a failure means that it has ended
-    let told = child.wait_with_output().ok()?;
-    of_jobs(&String::from_utf8_lossy(&told.stdout))
+    let _ = child.wait(); // nobody asks how
+                          // Whoever else holds the pipe's other end is not waited for.
+    let (out, mut told) = (child.stdout.take()?, Vec::new());
+    rustix::io::ioctl_fionbio(&out, true).ok()?;
+    let _ = out.take(TOLD_BYTES_MAX).read_to_end(&mut told); // what is there
+    of_jobs(&String::from_utf8_lossy(&told))
 }
 
 /// A job a line: number, unit, kind, state (systemctl(1), list-jobs).

@@ -36,6 +36,9 @@ pub(super) fn spool(state: &Path) -> anyhow::Result<Folder> {
 pub(super) fn prepare(state: &Path) -> anyhow::Result<()> {
     super::folder(state)?;
     let own = uplink(state);
+    // What is behind a link would be given to the uplink's user.
+    let is_link = own.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    anyhow::ensure!(!is_link, "{}: is a link: remove it, and the agent makes a folder of its own there", own.display());
     super::folder(&own)?;
     let mut is_moved = false;
     for name in BEFORE {
@@ -61,6 +64,16 @@ pub(super) fn prepare(state: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_in_the_place_of_the_uplinks_folder_gives_nothing_away() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::create_dir(dir.path().join("elsewhere")).expect("a folder");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), dir.path().join(UPLINK)).expect("a link");
+        let refused = prepare(dir.path()).expect_err("it is a link");
+        assert!(refused.to_string().contains("is a link"), "{refused}");
+        assert_eq!(fs::read_dir(dir.path().join("elsewhere")).expect("a folder").count(), 0);
+    }
 
     #[test]
     fn what_the_version_before_left_is_moved_once_also_where_it_was_cut_short() {

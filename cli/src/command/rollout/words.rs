@@ -75,6 +75,9 @@ pub(super) fn rings(rings: &Value) -> String {
 pub(super) fn ring(told: &Value) -> String {
     let policy = told.get("policy").unwrap_or(&Value::Null);
     let mut words = vec![format!("ring {}", text(told, "ring"))];
+    if number(told, "hosts") == 0 {
+        words.push("no host is in it: is that its name?".to_owned());
+    }
     if number(policy, "delay_h") > 0 {
         words.push(format!("begins a release {} h after its signed earliest time", number(policy, "delay_h")));
     }

@@ -11,6 +11,7 @@ use watertight_fleet::rollout::{Running, State};
 
 use super::{Held, RolloutError, Rollouts};
 use crate::clock::now_ms;
+use crate::hosts::Host;
 use crate::server::Server;
 use crate::store::{AuditEntry, StoreError};
 
@@ -30,6 +31,8 @@ pub struct RingAnswer {
     pub policy: RingPolicy,
     /// Why it begins nothing now; empty if it may.
     pub closed: String,
+    /// Hosts in it that are not revoked: none is mostly a mistake in the name.
+    pub hosts: u64,
 }
 
 /// A ring that a rollout is not for.
@@ -52,7 +55,7 @@ impl Rollouts {
     pub async fn rings(&self, server: &Server) -> Result<Vec<RingAnswer>, RolloutError> {
         let mut held = self.held.lock().await;
         self.read(server, &mut held).await?;
-        Ok(held.policies.iter().map(|(ring, policy)| answer(ring, policy)).collect())
+        Ok(held.policies.iter().map(|(ring, policy)| answer(server, ring, policy)).collect())
     }
 
     /// Says something else of a ring, in place of what was said before.
@@ -74,16 +77,18 @@ impl Rollouts {
         }
         let text = serde_json::to_string(&policy).map_err(|error| StoreError::Failed { why: error.to_string() })?;
         server.noted(server.store.put_ring_policy(ring, &text, &audit).await)?;
-        let answer = answer(ring, &policy);
+        let answer = answer(server, ring, &policy);
         held.policies.insert(ring.to_owned(), policy);
         self.follow(server, &mut held).await;
         Ok(answer)
     }
 }
 
-fn answer(ring: &str, policy: &RingPolicy) -> RingAnswer {
+fn answer(server: &Server, ring: &str, policy: &RingPolicy) -> RingAnswer {
     let closed = policy.closed(now_ms()).unwrap_or_default();
-    RingAnswer { ring: ring.to_owned(), policy: policy.clone(), closed }
+    let is_in_it = |host: &Host| host.row.ring == ring && host.row.revoked_ms.is_none();
+    let hosts = server.hosts.all().iter().filter(|cell| is_in_it(&cell.lock())).count() as u64;
+    RingAnswer { ring: ring.to_owned(), policy: policy.clone(), closed, hosts }
 }
 
 /// The policies as they are stored.

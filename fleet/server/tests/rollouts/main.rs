@@ -400,7 +400,10 @@ fn a_ring_that_follows_one_behind_gets_its_release_by_itself_when_another_has_th
     let late = VirtualHosts::start_in("late", &fleet, 1, desk.root());
     online(&fleet, 2);
     let policy = json!({ "policy": { "channel": "one_behind" }, "reason": "the customer asks" });
-    assert_eq!(fleet.admin().post("/v1/rings/late", &policy).status, 200);
+    for (ring, hosts) in [("late", 1), ("lat", 0)] {
+        let told = fleet.admin().post(&format!("/v1/rings/{ring}"), &policy);
+        assert_eq!((told.status, told.json()["hosts"].as_u64()), (200, Some(hosts)), "a name that is none is seen");
+    }
     let id = begin(&fleet, "linux");
     wait_for_state(&fleet, &id, "complete");
     let second = desk.publish_for(2, b"pack two", rings());
