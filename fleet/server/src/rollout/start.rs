@@ -121,8 +121,6 @@ pub(super) const fn statistics_name(statistics: Statistics) -> &'static str {
 impl PlanAnswer {
     fn of(spec: &Spec, left_out: Vec<LeftOut>) -> Self {
         let plan = &spec.plan;
-        let share =
-            u128::from(plan.hosts) * u128::from(plan.holdback_from) / u128::from(watertight_fleet::plan::BUCKETS);
         let (opens_ms, now_ms) = (spec.opens_ms(), now_ms());
         let stage = |(stage, opens_ms): (&watertight_fleet::plan::Stage, &u64)| PlannedStage {
             number: stage.number,
@@ -139,7 +137,7 @@ impl PlanAnswer {
             name: spec.name.clone(),
             version: spec.version,
             hosts: plan.hosts,
-            held_back: plan.hosts.saturating_sub(u64::try_from(share).unwrap_or(plan.hosts)),
+            held_back: plan.held_back(),
             statistics: statistics_name(plan.statistics).to_owned(),
             left_out,
             seconds: (plan.policy.lane.stage_ms() / 1000).saturating_mul(stages.len() as u64),
@@ -339,7 +337,8 @@ fn admitted<'a>(
     let waiting = || pack.release.rings.iter().filter(|(name, _)| !is_done(name));
     let (mut begun, mut left_out) = (BTreeMap::new(), Vec::new());
     for (name, ring) in waiting().filter(|(_, ring)| ring.per_million_at(now) > 0) {
-        match passed(held, pack, name).or_else(|| rings::stays(held, packs, pack, name)) {
+        let kept = other(held, pack, name).or_else(|| passed(held, pack, name));
+        match kept.or_else(|| rings::stays(held, packs, pack, name)) {
             None => {
                 begun.insert(name.as_str(), schedule(ring));
             }
@@ -358,6 +357,19 @@ fn admitted<'a>(
         Some(first) => format!("no other ring may have it yet by the signed schedule: the next may at {first}"),
         None => "every ring of its signed schedule was given it".to_owned(),
     }))
+}
+
+/// Why a ring is another name's: a host runs one pack, and of two that it is given each looks like one that it left.
+fn other(held: &Held, pack: &SignedPack, ring: &str) -> Option<LeftOut> {
+    let has_ring = |live: &&Live| {
+        let (spec, state) = (live.running.spec(), live.running.state());
+        spec.name != pack.release.name && state != State::Halted && spec.rings().contains(ring)
+    };
+    let live = held.rollouts.values().rev().find(has_ring)?;
+    let (id, Spec { name, version, .. }) = (live.id(), live.running.spec());
+    let mend = format!("publish this as a version of {name}, or `watertight rollout abort {id}` takes that away");
+    let why = format!("rollout {id} gave it {name} version {version}, and a host runs content of one name: {mend}");
+    Some(LeftOut { ring: ring.to_owned(), why, again_ms: None })
 }
 
 /// Why a ring has had its time for this pack: another may still be to get it, as one that follows the release before the newest.
