@@ -142,6 +142,9 @@ fn shared(end: &OwnedFd) -> anyhow::Result<Stdio> {
 fn own_command(arguments: &[&str], args: &FleetArgs) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.args(arguments).stdin(Stdio::null());
+    if let ["agent", "uplink", ..] = arguments {
+        command.env_clear(); // whatever secrets the service was started with are none of its business
+    }
     let mut option = |name: &str, value: OsString| {
         command.arg(name).arg(value);
     };
