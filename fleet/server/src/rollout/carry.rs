@@ -255,7 +255,7 @@ impl Awake {
     /// Until when a host that was heard last at a moment and promised another may be silent. Judged alike for all: a host that was
     /// asked to come sooner, because its watch ends, is no sooner silent.
     pub(super) fn due_ms(&self, seen_ms: u64, promised_ms: u64, pace: Pace) -> u64 {
-        let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
+        let usual_ms = pace.usual_ms();
         // A host may have come since the moment was noted.
         let is_to_come = seen_ms > self.noted_ms.saturating_add(AWAY_MS);
         let is_of_another_clock = is_to_come || promised_ms.saturating_sub(seen_ms) > PROMISE_MS_MAX;

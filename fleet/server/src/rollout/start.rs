@@ -380,18 +380,18 @@ fn schedule(ring: &Ring) -> Schedule {
     Schedule::new(ring.steps.iter().map(|step| (u64::try_from(from_ms(step.after_h)).unwrap_or(0), step.per_million)))
 }
 
-/// The hosts that it is for, by stratum: those that are online, of a ring that may have it by now.
+/// The hosts that it is for, by stratum: those that are online, of a ring that may have it by now. One of which nothing was heard since
+/// the server was started is online as long as its own promise says so: a plan is for hosts that are there.
 fn kin(server: &Server, rings: &BTreeMap<&str, Schedule>, pack: &SignedPack) -> Vec<Kin> {
-    let (now_ms, pace) = (now_ms(), server.pace());
-    let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
-    let late_ms = Rules::default().thresholds.silence_after_promise_ms;
+    let (now_ms, usual_ms) = (now_ms(), server.pace().usual_ms());
+    let thresholds = Rules::default().thresholds;
     let mut by_name: BTreeMap<String, Kin> = BTreeMap::new();
     for cell in server.hosts.all() {
         let host = cell.lock();
         let row = &host.row;
-        let due_ms = row.seen.promised_ms.max(row.seen.last_seen_ms.saturating_add(usual_ms)).saturating_add(late_ms);
-        let is_there = due_ms >= now_ms && row.seen.down.is_none();
-        let is_online = row.seen.last_seen_ms > 0 && is_there && row.revoked_ms.is_none();
+        // Who was asked to come sooner, because its watch ends, is no sooner silent.
+        let due_ms = row.seen.promised_ms.max(row.seen.last_seen_ms.saturating_add(usual_ms));
+        let is_online = row.revoked_ms.is_none() && host.absence(now_ms, due_ms, 0, &thresholds).is_none();
         let Some(schedule) = rings.get(row.ring.as_str()).filter(|_| is_online) else { continue };
         let bucket = bucket(pack.id, &row.id);
         if schedule.opens_ms(bucket).is_none() {
