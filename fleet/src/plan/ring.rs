@@ -104,6 +104,14 @@ impl RingPolicy {
         }
     }
 
+    /// The next time at which it says something else by itself and may let a release begin: an exception ends, or the window opens.
+    #[must_use]
+    pub fn changes_ms(&self, now_ms: Ms) -> Option<Ms> {
+        let exceptions = self.pause.iter().chain(self.pin.iter().map(|pin| &pin.exception));
+        let ends = exceptions.filter(|exception| exception.holds(now_ms)).map(|exception| exception.until_ms);
+        ends.chain(self.window.and_then(|window| window.opens_ms(now_ms))).min()
+    }
+
     /// Why hosts of the ring begin nothing now, whatever it is.
     #[must_use]
     pub fn closed(&self, now_ms: Ms) -> Option<String> {

@@ -93,7 +93,7 @@ impl Rollouts {
                 self.move_on(server, &mut held, &id, inputs, None, Vec::new()).await?;
             }
         }
-        self.go_on(server, &mut held, now_ms).await?;
+        self.go_on(server, &mut held, awake, now_ms).await?;
         self.follow(server, &mut held).await;
         Ok(())
     }
@@ -252,6 +252,11 @@ impl Awake {
         self.noted_ms = now_ms;
     }
 
+    /// Whether every host that is there had time to be heard.
+    pub(super) fn has_heard_all(&self, pace: Pace, now_ms: u64) -> bool {
+        now_ms >= self.since_ms.saturating_add(pace.usual_ms())
+    }
+
     /// Until when a host that was heard last at a moment and promised another may be silent. Judged alike for all: a host that was
     /// asked to come sooner, because its watch ends, is no sooner silent.
     pub(super) fn due_ms(&self, seen_ms: u64, promised_ms: u64, pace: Pace) -> u64 {
@@ -343,6 +348,14 @@ mod tests {
         assert_eq!(awake.due_ms(900_000, 966_000, PACE), 966_000);
         assert_eq!(awake.due_ms(900_000, 900_100, PACE), 966_000, "its watch ended then: that makes no difference");
         assert_eq!(awake.due_ms(900_000, 1_200_000, PACE), 1_200_000, "a longer promise is kept to");
+    }
+
+    #[test]
+    fn hosts_have_the_longest_time_between_two_check_ins_to_be_heard_after_a_start() {
+        let mut awake = Awake::new(1_000);
+        assert_eq!([66_999, 67_000].map(|now_ms| awake.has_heard_all(PACE, now_ms)), [false, true]);
+        awake.note(500_000);
+        assert!(!awake.has_heard_all(PACE, 500_000), "it stood still");
     }
 
     #[test]

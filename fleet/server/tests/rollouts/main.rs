@@ -5,6 +5,7 @@ mod support;
 
 mod desk;
 mod hosts;
+mod turns;
 
 use std::time::{Duration, Instant};
 
