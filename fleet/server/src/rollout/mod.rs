@@ -83,9 +83,8 @@ struct Held {
     is_read: bool,
     rollouts: BTreeMap<u64, Live>,
     policies: rings::Policies,
-    /// What the document said when it was compared last, and when that was.
-    wanted: Option<director::Wanted>,
-    compared_ms: u64,
+    /// When the document was compared last, and with what.
+    compared: carry::Compared,
     /// When it could not be published.
     failed_ms: u64,
     /// What rings wait for whose turn comes later.
