@@ -275,6 +275,7 @@ impl Drop for Waiting<'_> {
 /// What `wait` is asked.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct WaitQuery {
     /// The newest generation that the agent knows.
     generation: u64,
