@@ -3,6 +3,7 @@
 //! A browser asks for a password; any name will do, the password is a token of the operator API.
 
 mod chart;
+mod rings;
 mod rollouts;
 
 use std::fmt::Write as _;
@@ -21,7 +22,7 @@ use crate::access::Actor;
 use crate::clock::{now_ms, words};
 use crate::hosts::{Absence, Host};
 use crate::roles::Action;
-use crate::rollout::RolloutAnswer;
+use crate::rollout::{RingAnswer, RolloutAnswer};
 use crate::server::Server;
 use crate::store::{BucketRow, CrashSlot};
 
@@ -103,14 +104,16 @@ async fn written(server: &Server) -> Result<String, Refusal> {
     let buckets = server.store.buckets(now_ms.saturating_sub(WEEK_MS), BUCKETS_MAX).await?;
     let slots = server.store.crash_slots(now_ms.saturating_sub(WEEK_MS), HOUR_MS).await?;
     let rollouts = server.rollouts.all(server).await?;
+    let rings = server.rollouts.rings(server).await?;
     let mut hosts: Vec<Line> = server.hosts.all().iter().map(|cell| Line::of(&cell.lock(), now_ms)).collect();
     hosts.sort();
-    Ok(text(&status, &rollouts, &buckets, &slots, &hosts, now_ms))
+    Ok(text(&status, &rollouts, &rings, &buckets, &slots, &hosts, now_ms))
 }
 
 fn text(
     status: &Status,
     rollouts: &[RolloutAnswer],
+    rings: &[RingAnswer],
     buckets: &[BucketRow],
     slots: &[CrashSlot],
     hosts: &[Line],
@@ -144,6 +147,7 @@ fn text(
         words(status.clock_ms)
     );
     rollouts::table(&mut page, rollouts);
+    rings::table(&mut page, rings, now_ms);
     page.push_str("<h2>Crashes, last seven days</h2>\n");
     page.push_str(&chart::chart(slots, now_ms.saturating_sub(WEEK_MS), now_ms, HOUR_MS));
     bucket_table(&mut page, buckets);

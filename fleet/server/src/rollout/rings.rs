@@ -126,11 +126,12 @@ pub(super) fn stays(held: &Held, packs: &[SignedPack], pack: &SignedPack, ring: 
     let now_ms = now_ms();
     let (why, again_ms) = match admission(policy, &releases, runs, now_ms) {
         Admission::Begin { version, .. } if version == pack.release.version => return None,
-        Admission::Begin { version, .. } => (format!("version {version} is what the ring's policy begins"), None),
+        // An exception that ends may let it begin this one instead.
+        Admission::Begin { version, .. } => {
+            (format!("version {version} is what the ring's policy begins"), policy.changes_ms(now_ms))
+        }
         Admission::Stay { why, again_ms } => (why, again_ms),
     };
-    // An exception that ends may let it begin this one instead.
-    let again_ms = again_ms.into_iter().chain(policy.changes_ms(now_ms)).min();
     Some(LeftOut { ring: ring.to_owned(), why, again_ms })
 }
 
