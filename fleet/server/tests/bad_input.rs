@@ -298,6 +298,20 @@ fn records_are_taken_once_outlive_the_servers_death_and_are_on_the_page() {
 }
 
 #[test]
+fn a_host_whose_name_can_not_be_seen_is_enrolled_and_told_by_what_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    for name in ["\u{3164}", "a\u{301}\u{301}"] {
+        let mut told = enrolment(&fleet.token(&[]), &KeyPair::generate().expect("a key"));
+        told["host"]["name"] = name.into();
+        let answer = fleet.client().post("/v1/agent/enrol", &told);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let page = fleet.admin().get("/").text();
+    assert!(page.contains("<td>\\u{3164}</td>") && page.contains("<td>a\\u{301}\\u{301}</td>"), "{page}");
+}
+
+#[test]
 fn the_repository_is_served_with_the_headers_that_let_it_be_kept() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(dir.path());
