@@ -131,6 +131,12 @@ impl Place {
         (running, ready["url"].as_str().expect("its URL").to_owned())
     }
 
+    /// The same, with the keys that a release was published with.
+    fn serve_with_director(&self, program: &Path) -> (Running, String) {
+        let keys = "--director-key director.key --snapshot-key online.key --timestamp-key online.key";
+        self.serve(program, &format!("{keys} --passphrase-file passphrase"))
+    }
+
     /// Makes the token that agents enrol with.
     fn give_token(&self, program: &Path) {
         let token = self.command(program, "token --state fleet --ring early").output().expect("a token");
@@ -279,9 +285,7 @@ fn a_token_that_is_none_is_refused_at_the_start() {
 fn a_rollout_that_is_started_by_command_reaches_a_real_agent_and_says_when_it_was_halted() {
     let Some((place, program)) = with_server() else { return };
     place.publish_release();
-    let keys =
-        "--director-key director.key --snapshot-key online.key --timestamp-key online.key --passphrase-file passphrase";
-    let (_server, url) = place.serve(&program, keys);
+    let (_server, url) = place.serve_with_director(&program);
     place.give_token(&program);
     let api = format!("--server {url} --ca fleet/ca.pem --token-file fleet/admin.token");
     assert_eq!(place.run(&format!("rollout status {api}")).status.code(), Some(4), "none was begun");
@@ -318,9 +322,7 @@ fn a_rollout_that_is_started_by_command_reaches_a_real_agent_and_says_when_it_wa
 fn a_machine_that_reboots_says_so_before_its_agent_ends_and_one_whose_agent_is_stopped_does_not() {
     let Some((place, program)) = with_server() else { return };
     place.publish_release();
-    let keys =
-        "--director-key director.key --snapshot-key online.key --timestamp-key online.key --passphrase-file passphrase";
-    let (_server, url) = place.serve(&program, keys);
+    let (_server, url) = place.serve_with_director(&program);
     place.give_token(&program);
     let plan = format!("rollout plan linux --server {url} --ca fleet/ca.pem --token-file fleet/admin.token");
     // What systemd answers on a machine where only the agent is stopped, and on one that reboots.
@@ -409,7 +411,7 @@ fn child(of: u32, words: &str) -> Option<rustix::process::Pid> {
 }
 
 #[test]
-fn an_uplink_or_an_intake_that_is_killed_comes_back_and_the_run_does_not_notice() {
+fn an_uplink_or_an_intake_that_is_killed_or_hangs_comes_back_and_the_run_does_not_notice() {
     let Some((place, program)) = with_server() else { return };
     let (_server, url) = place.serve(&program, "");
     place.give_token(&program);
@@ -423,16 +425,25 @@ fn an_uplink_or_an_intake_that_is_killed_comes_back_and_the_run_does_not_notice(
     let detector = has_run();
     place.wait_for("a check-in", || place.read("agent/uplink/sequence.json").is_some());
     let sequence = place.read("agent/uplink/sequence.json"); // each start sets numbers aside
-    for words in ["agent uplink", "agent intake"] {
-        place.wait_for(words, || child(parent, words).is_some());
-        let before = child(parent, words).expect("it is there");
-        rustix::process::kill_process(before, rustix::process::Signal::KILL).expect("it is the agent's");
-        place.wait_for("another one", || child(parent, words).is_some_and(|now| now != before));
+    let parts = ["agent uplink", "agent intake"];
+    // One that hangs is noticed, too.
+    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::STOP] {
+        let before = parts.map(|words| {
+            place.wait_for(words, || child(parent, words).is_some());
+            let before = child(parent, words).expect("it is there");
+            rustix::process::kill_process(before, signal).expect("it is the agent's");
+            before
+        });
+        for (words, before) in parts.into_iter().zip(before) {
+            place.wait_for("another one", || child(parent, words).is_some_and(|now| now != before));
+        }
     }
     place.wait_for("another check-in", || place.read("agent/uplink/sequence.json") != sequence);
     assert_eq!(has_run(), detector, "sensor and detector went on");
     let log = place.read("log").unwrap_or_default();
-    assert!(log.contains("the uplink ended") && log.contains("the intake ended"), "{log}");
+    for words in ["the uplink ended", "the intake ended", "the uplink has not moved", "the intake has not moved"] {
+        assert!(log.contains(words), "no {words}: {log}");
+    }
     assert_eq!(agent.end(), Some(0));
 }
 
@@ -534,7 +545,7 @@ fn an_updater_that_is_killed_or_hangs_is_another_one_soon_and_check_ins_go_on_wi
     }
     assert_eq!(child(parent, "agent uplink"), uplink, "it went on");
     let log = place.read("log").unwrap_or_default();
-    assert!(log.contains("the updater gives no answer") && log.contains("takes no question any more"), "{log}");
+    assert!(log.contains("the updater gives no answer") && log.contains("the updater has not moved for 20 s"), "{log}");
     assert_eq!(agent.end(), Some(0));
 }
 

@@ -172,7 +172,9 @@ fn with_nobody_to_take_their_places_a_person_ends_the_hold() {
     gate.tick(STAGE_MS + 90_000);
     gate.replace(STAGE_MS + 90_000, &[]);
     assert_eq!((gate.tick(10 * STAGE_MS), gate.next_ms()), (None, None));
-    assert_eq!(gate.promote(10 * STAGE_MS).map(|decision| decision.verdict), Some(Verdict::Advance));
+    let promoted = gate.promote(10 * STAGE_MS).expect("it was held");
+    assert_eq!(promoted.verdict, Verdict::Advance);
+    assert!(promoted.why.starts_with("a person ended the hold of stage 1: "), "{}", promoted.why);
     assert_eq!(gate.promote(10 * STAGE_MS), None, "there is nothing more to end");
 }
 

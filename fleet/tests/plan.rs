@@ -95,6 +95,30 @@ fn small_fleets_begin_one_host_at_a_time_and_hold_nobody_back() {
 }
 
 #[test]
+fn a_fleet_of_hundreds_holds_back_one_host_in_a_hundred_whatever_their_buckets_are() {
+    for seed in 0..200 {
+        for (strata, held_back) in [(vec![100], 1), (vec![60, 40], 1), (vec![149, 1, 1], 2), (vec![500, 400], 9)] {
+            let (fleet, buckets) = fleet(&strata, seed);
+            let plan = standard(&fleet);
+            let hosts: u64 = strata.iter().sum();
+            assert_eq!((plan.held_back(), plan.statistics), (held_back, Statistics::Full), "{strata:?}");
+            let outside = roster(&plan, &fleet, &buckets).outside_holdback() as u64;
+            assert_eq!(outside, hosts - held_back, "{strata:?}");
+        }
+    }
+}
+
+#[test]
+fn hosts_of_one_bucket_are_held_back_together_and_nobody_is_where_that_is_wanted() {
+    let (mut fleet, _) = fleet(&[200], 1);
+    fleet.strata.iter_mut().flat_map(|stratum| &mut stratum.first).skip(190).for_each(|host| host.bucket = u32::MAX);
+    assert_eq!(standard(&fleet).held_back(), 10);
+    let nobody = Policy { holdback_per_million: 0, ..Policy::of(Lane::STANDARD) };
+    let plan = plan(&fleet, &nobody, &Evidence::default()).expect("a plan");
+    assert_eq!((plan.held_back(), plan.holdback_from, plan.statistics), (0, BUCKETS, Statistics::NoHoldback));
+}
+
+#[test]
 fn a_stage_of_a_fleet_whose_hosts_are_all_different_is_as_large_as_it_says() {
     for hosts in [40_usize, 300] {
         let (fleet, _) = fleet(&vec![1; hosts], 7);

@@ -5,12 +5,19 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{fchown, DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rustix::fs::{flock, FlockOperation};
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
 /// Any file of ours is smaller.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// How long another may hold the folder: far longer than a write of ours takes. Who holds it for longer does not mean well.
+const LOCK_MAX: Duration = Duration::from_secs(5);
+const LOCK_LOOK: Duration = Duration::from_millis(5);
 
 /// Why something could not be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -152,12 +159,18 @@ impl Folder {
     /// As long as what is given is held, no other process has it.
     ///
     /// # Errors
-    /// The disk says no.
+    /// The disk says no, or another has held it for five seconds.
     pub fn lock(&self) -> Result<File, FolderError> {
         let disk = |cause| FolderError::Disk { place: self.shown.clone(), cause };
         let folder = File::open(&self.path).map_err(disk)?;
-        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).map_err(|error| disk(error.into()))?;
-        Ok(folder)
+        let begun = Instant::now();
+        loop {
+            match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(folder),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if begun.elapsed() < LOCK_MAX => std::thread::sleep(LOCK_LOOK),
+                Err(error) => return Err(disk(error.into())),
+            }
+        }
     }
 
     /// Takes a file away, if it is there.

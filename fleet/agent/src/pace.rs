@@ -1,7 +1,8 @@
 //! When to come again: what the server said, or, where it says nothing, later and later with full jitter, so that a fleet whose server
 //! comes back does not come all at once.
 
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use crate::clock::random_up_to;
 
@@ -9,6 +10,8 @@ use crate::clock::random_up_to;
 const FIRST_MS: u64 = 1_000;
 /// No wait is longer, whoever asks for it: an agent that was told to come in a year would never hear of anything again.
 pub const WAIT_MS_MAX: u64 = 15 * 60 * 1_000;
+/// Who waits for longer moves so often meanwhile, so that it is told from one that hangs.
+pub const AWAKE_EVERY: Duration = Duration::from_secs(5);
 /// An answer can't make the agent ask more often.
 pub const WAIT_MS_MIN: u64 = 100;
 
@@ -34,6 +37,19 @@ impl BackOff {
     /// It went well.
     pub fn succeeded(&mut self) {
         self.failures = 0;
+    }
+}
+
+/// Waits, for all that comes through here or for so long; says whether something came.
+pub fn rest(news: &Receiver<()>, longest: Duration) -> bool {
+    let begun = Instant::now();
+    loop {
+        let left = longest.saturating_sub(begun.elapsed());
+        match news.recv_timeout(left.min(AWAKE_EVERY)) {
+            Ok(()) => return true,
+            Err(RecvTimeoutError::Timeout) if left > AWAKE_EVERY => {}
+            Err(_) => return false,
+        }
     }
 }
 

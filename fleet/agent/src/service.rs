@@ -23,7 +23,7 @@ use crate::exchange::{Exchange, Failure};
 use crate::folder::{Folder, FolderError};
 use crate::identity::{IdentityError, Own};
 use crate::machine::{boot_id, plain, Asker, Fetched, Fetcher, Machine};
-use crate::pace::{after_answer, BackOff, WAIT_MS_MIN};
+use crate::pace::{after_answer, rest, BackOff, WAIT_MS_MIN};
 use crate::report::Reporter;
 use crate::spool;
 
@@ -143,14 +143,14 @@ pub fn run(
     fetcher: Box<dyn Fetcher>,
     mut crew: Crew,
 ) -> Result<(), IdentityError> {
-    let mut back_off = BackOff::default();
+    let (mut back_off, (_silent, nothing)) = (BackOff::default(), channel());
     let own = loop {
         match identity(options) {
             Ok(own) => break own,
             Err(error) if error.is_final() => return Err(error),
             Err(error) => {
                 (options.say)(&format!("not enrolled yet: {error}"));
-                std::thread::sleep(back_off.failed(error.retry_after_ms()));
+                rest(&nothing, back_off.failed(error.retry_after_ms()));
             }
         }
     };
@@ -216,7 +216,7 @@ impl Service {
 
     /// Until the time is over or it rings: the server has news, or a fetch has ended.
     pub fn wait(&self, longest: Duration) {
-        let _ = self.rings.recv_timeout(longest); // the time is over
+        rest(&self.rings, longest);
         while self.rings.try_recv().is_ok() {} // several are one
     }
 

@@ -210,6 +210,22 @@ mod tests {
     }
 
     #[test]
+    fn whoever_keeps_the_folder_to_himself_costs_records_that_are_counted_and_holds_up_nobody() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let spool = Folder::make(dir.path()).expect("a folder");
+        let mut writer = Writer::new(&spool, Stream::Alert, "boot", STREAM_BYTES_MAX).expect("a writer");
+        let held = spool.folder("alert").and_then(|folder| folder.lock()).expect("nobody has it");
+        writer.add(1, alert("lost"));
+        writer.flush();
+        assert_eq!(writer.dropped(), 1);
+        drop(held);
+        writer.add(2, alert("kept"));
+        writer.flush();
+        let (_, batch) = oldest(&spool, Stream::Alert, "boot").expect("it is read").expect("a batch");
+        assert_eq!((titles(&batch), batch.dropped), (vec!["kept".to_owned()], 1));
+    }
+
+    #[test]
     fn what_there_is_no_room_for_is_counted_and_told_also_after_a_restart() {
         let dir = tempfile::tempdir().expect("a folder");
         let spool = Folder::make(dir.path()).expect("made");

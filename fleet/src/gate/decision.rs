@@ -146,3 +146,13 @@ pub(super) fn why(stage: u32, verdict: &Verdict, evidence: &Evidence) -> String 
         Verdict::Halt { cause: Cause::Operator } => format!("stopped by hand in stage {stage}"),
     }
 }
+
+/// The sentence where a person ended a hold: nothing says that the stage is healthy.
+pub(super) fn why_by_hand(stage: u32, Evidence { hosts, .. }: &Evidence) -> String {
+    let StageHosts { expected, healthy, left, offline } = hosts;
+    let silent = hosts.silent();
+    format!(
+        "a person ended the hold of stage {stage}: {healthy} of {expected} hosts run the content after the watch, {left} left it, {silent} have \
+         said nothing, {offline} went offline before they had it"
+    )
+}

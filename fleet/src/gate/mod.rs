@@ -283,7 +283,9 @@ impl Gate {
         }
         let worst = self.worst();
         let verdict = self.stage.promote(self.stages)?;
-        Some(self.decision(at_ms, verdict, worst, None))
+        let decision = self.decision(at_ms, verdict, worst, None);
+        let why = decision::why_by_hand(decision.stage, &decision.evidence);
+        Some(Decision { why, ..decision })
     }
 
     /// The stage that runs or ran last; 0 before the first.

@@ -2,7 +2,8 @@
 //! same plan on every server, and a plan can be told from what was known when it was made.
 //!
 //! ```text
-//! fleet.rs    strata, hosts, buckets           policy.rs   lanes, first cohort, holdback
+//! fleet.rs    strata, hosts, buckets           policy.rs   lanes, first cohort, bounds
+//! holdback.rs who stays without for now
 //! diverse.rs  the first cohort                 ring.rs     when a customer's ring may begin, and what it runs
 //! stages.rs   how many hosts after each stage  roster.rs   the plan's cohorts as hosts, and who replaces one that is silent
 //! schedule.rs from when on offline keys let a host have it
@@ -10,6 +11,7 @@
 
 mod diverse;
 mod fleet;
+mod holdback;
 mod policy;
 pub mod ring;
 mod roster;
@@ -22,6 +24,8 @@ pub use policy::{
 };
 pub use roster::Roster;
 pub use schedule::{buckets_of, Schedule};
+
+use holdback::Holdback;
 
 use std::collections::BTreeSet;
 
@@ -158,17 +162,23 @@ pub fn plan(fleet: &Fleet, policy: &Policy, evidence: &Evidence) -> Result<Plan,
     }
     let hosts = fleet.hosts();
     let is_small = hosts < SMALL_FLEET_HOSTS;
-    let held_back = if is_small { 0 } else { policy.holdback_per_million };
-    let share = u64::from(WHOLE_PER_MILLION.saturating_sub(held_back));
-    let holdback_from = share.saturating_mul(BUCKETS) / u64::from(WHOLE_PER_MILLION);
+    let holdback = Holdback::of(fleet, if is_small { 0 } else { policy.holdback_per_million });
     let statistics = match hosts {
         few if few < TINY_FLEET_HOSTS => Statistics::TooFewHosts,
-        _ if is_small || held_back == 0 => Statistics::NoHoldback,
+        _ if holdback.hosts == 0 => Statistics::NoHoldback,
         _ => Statistics::Full,
     };
-    let sizes = stages::sizes(hosts, holdback_from, policy.lane.growth);
-    let stages = stages::stages(fleet, &sizes, holdback_from, &evidence.left);
-    Ok(Plan { policy: *policy, hosts, holdback_from, statistics, stages })
+    let sizes = stages::sizes(hosts, holdback.hosts, policy.lane.growth);
+    let stages = stages::stages(fleet, &sizes, holdback.from, &evidence.left);
+    Ok(Plan { policy: *policy, hosts, holdback_from: holdback.from, statistics, stages })
+}
+
+impl Plan {
+    /// Hosts that are held back; where the last stage is by bucket and not all hosts are listed, on average.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        self.hosts.saturating_sub(self.stages.last().map_or(self.hosts, |stage| stage.hosts_so_far))
+    }
 }
 
 fn check(fleet: &Fleet, policy: &Policy) -> Result<(), PlanError> {

@@ -10,8 +10,8 @@ use super::{Cohort, HashRange, Stage, LISTED_MAX};
 
 /// Hosts after each stage: the first cohort, then `growth` times as many each, the last one all that are not held back. A small fleet's
 /// first cohort goes one at a time.
-pub(super) fn sizes(hosts: u64, holdback_from: u64, growth: u64) -> Vec<u64> {
-    let all = part(hosts, holdback_from).max(1);
+pub(super) fn sizes(hosts: u64, held_back: u64, growth: u64) -> Vec<u64> {
+    let all = hosts.saturating_sub(held_back).max(1);
     let first = FIRST_COHORT_HOSTS.min(hosts.div_ceil(10)).clamp(1, all);
     let mut sizes: Vec<u64> = if hosts < SMALL_FLEET_HOSTS { (1..first).collect() } else { Vec::new() };
     let mut size = first;
@@ -65,12 +65,6 @@ fn ranges(fleet: &Fleet, to: u64) -> Vec<HashRange> {
 fn range_end(size: u64, hosts: u64, holdback_from: u64) -> u64 {
     let end = u128::from(size) * u128::from(BUCKETS) / u128::from(hosts.max(1));
     u64::try_from(end).unwrap_or(BUCKETS).min(holdback_from).max(1)
-}
-
-/// Of `hosts` hosts those before a bucket, on average, to the nearest.
-fn part(hosts: u64, before: u64) -> u64 {
-    let part = (u128::from(hosts) * u128::from(before) + u128::from(BUCKETS / 2)) / u128::from(BUCKETS);
-    u64::try_from(part).unwrap_or(hosts)
 }
 
 /// Which hosts were chosen by name so far.

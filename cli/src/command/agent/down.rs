@@ -51,8 +51,8 @@ pub(super) fn of_this_machine() -> Option<Down> {
         std::thread::sleep(LOOK);
     }
     let _ = child.kill(); // a failure means that it has ended
-    let _ = child.wait(); // nobody asks how
-                          // Whoever else holds the pipe's other end is not waited for.
+    drop(child.wait()); // nobody asks how
+                        // Whoever else holds the pipe's other end is not waited for.
     let (out, mut told) = (child.stdout.take()?, Vec::new());
     rustix::io::ioctl_fionbio(&out, true).ok()?;
     let _ = out.take(TOLD_BYTES_MAX).read_to_end(&mut told); // what is there

@@ -16,13 +16,15 @@ use rustix::process::{kill_process, Pid, Signal};
 use watertight_fleet_agent::pace::BackOff;
 use watertight_host::{signals, supervisor};
 
-use super::down::{self, Down};
-use super::lines::Line;
-use super::{layout, FleetArgs, FORBIDDEN, RUN};
+use super::down;
+use super::still::Stillness;
+use super::{layout, words, FleetArgs, FORBIDDEN, RUN};
 use crate::command::run::{Form, ViewName, Watching};
 
 /// How often the children are looked after.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often it is looked whether they move.
+const MOVE: Duration = Duration::from_secs(1);
 /// A child that lived so long starts again at once when it dies.
 const LIVED: Duration = Duration::from_secs(60);
 /// What a run that ends may take, with its account; then it is killed.
@@ -32,13 +34,13 @@ const ENROLLED_MAX: Duration = Duration::from_secs(10);
 /// What the word that the machine goes down may take.
 const TOLD_MAX: Duration = Duration::from_secs(5);
 
-/// The one part that is asked, and may owe an answer.
-const UPDATER: &str = "updater";
-
 /// A child, and when it may be started again.
 struct Part {
     name: &'static str,
+    /// One that does not move for so many seconds hangs: several times what it ever waits for at once.
+    still_s_max: u32,
     command: Command,
+    stillness: Stillness,
     child: Option<Child>,
     started: Instant,
     due: Instant,
@@ -52,7 +54,8 @@ struct Part {
 /// A child can't be started.
 pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
     layout::prepare(&args.state)?;
-    if is_refused(args)? {
+    // A server that says nothing holds up no sensor: the uplink asks on.
+    if once(&["agent", "uplink", "--enrol"], args, ENROLLED_MAX)? == Some(i32::from(FORBIDDEN)) {
         return Ok(FORBIDDEN);
     }
     if args.content_root.is_none() && !args.state.join("trusted").is_dir() {
@@ -72,15 +75,24 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
     }
     let mut intake = own_command(&["agent", "intake"], args);
     intake.stdin(shared(&reader)?);
-    let (mut questions, fetches) = (Line::new()?, Line::new()?);
+    let line = || words::line().context("making a line between the uplink and the updater");
+    let (questions, fetches) = (line()?, line()?);
     let mut updater = own_command(&["agent", "updater"], args);
-    updater.stdin(questions.of_updater()?).stdout(fetches.of_updater()?);
+    updater.stdin(shared(&questions.1)?).stdout(shared(&fetches.1)?);
     let mut uplink = own_command(&["agent", "uplink"], args);
-    uplink.stdin(questions.of_uplink()?).stdout(fetches.of_uplink()?);
-    let mut parts =
-        [Part::new("intake", intake), Part::new(UPDATER, updater), Part::new("uplink", uplink), Part::new(RUN, run)];
-    let mut code = None;
+    uplink.stdin(shared(&questions.0)?).stdout(shared(&fetches.0)?);
+    let mut parts = [
+        Part::new("intake", 20, intake), // a run that it does not read waits for it
+        Part::new("updater", 20, updater),
+        Part::new("uplink", 60, uplink),
+        Part::new(RUN, 180, run), // its loader verifies programs for as long as the kernel takes
+    ];
+    let (mut code, mut moved) = (None, Instant::now());
     while !supervisor::is_ending() && code.is_none() {
+        let is_time = moved.elapsed() >= MOVE;
+        if is_time {
+            moved = Instant::now();
+        }
         for part in &mut parts {
             match part.look_after()? {
                 // By itself, not by a signal: it has said why.
@@ -88,9 +100,8 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
                 Some(ended) => part.died(ended),
                 None => {}
             }
-            if part.name == UPDATER && questions.is_stuck(part.child.is_some()) {
-                watertight_host::say!("watertight: the updater takes no question any more and is ended");
-                part.kill();
+            if is_time {
+                part.end_if_still();
             }
         }
         std::thread::sleep(LOOK);
@@ -98,7 +109,8 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
     let [mut intake, updater, mut uplink, mut run] = parts;
     if let Some(down) = down::of_this_machine() {
         uplink.end(Signal::KILL); // it says no more after this
-        tell_of(down, args);
+                                  // Once, and while the network is still there.
+        once(&["agent", "uplink", "--leave", down.name()], args, TOLD_MAX)?;
     }
     let code = code.or(run.end(Signal::TERM).and_then(|ended| ended.code()));
     // With the last writer the intake's input ends: what the run said last is in the spool then, and goes with the next start.
@@ -110,20 +122,11 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
     Ok(code.filter(|_| is_watched).map_or(0, |code| u8::try_from(code).unwrap_or(1)))
 }
 
-/// Whether there is no identity and the server refuses one. A server that says nothing holds up no sensor: the uplink asks on.
-fn is_refused(args: &FleetArgs) -> anyhow::Result<bool> {
-    let mut enrolment = Part::new("uplink", own_command(&["agent", "uplink", "--enrol"], args));
-    enrolment.look_after()?;
-    let ended = enrolment.wait_for(ENROLLED_MAX);
-    Ok(ended.and_then(|ended| ended.code()) == Some(i32::from(FORBIDDEN)))
-}
-
-/// Says to the server that the machine goes down, while the network is still there. It is told once, and waited for no longer than that.
-fn tell_of(down: Down, args: &FleetArgs) {
-    let mut words = Part::new("word of the end", own_command(&["agent", "uplink", "--leave", down.name()], args));
-    if words.look_after().is_ok() {
-        words.wait_for(TOLD_MAX);
-    }
+/// One of our own, to its end or for so long; its exit code, if it had one.
+fn once(arguments: &[&str], args: &FleetArgs, longest: Duration) -> anyhow::Result<Option<i32>> {
+    let mut part = Part::new("uplink", u32::MAX, own_command(arguments, args));
+    part.look_after()?;
+    Ok(part.wait_for(longest).and_then(|ended| ended.code()))
 }
 
 /// Whether the run writes for somebody, and not only for the intake: a service's log is no place for every event.
@@ -131,7 +134,7 @@ fn is_watched(watching: &Watching) -> bool {
     std::io::stdout().is_terminal() || watching.output.is_some() || watching.duration.is_some()
 }
 
-pub(super) fn shared(end: &OwnedFd) -> anyhow::Result<Stdio> {
+fn shared(end: &OwnedFd) -> anyhow::Result<Stdio> {
     Ok(Stdio::from(end.try_clone().context("sharing a pipe")?))
 }
 
@@ -139,6 +142,9 @@ pub(super) fn shared(end: &OwnedFd) -> anyhow::Result<Stdio> {
 fn own_command(arguments: &[&str], args: &FleetArgs) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.args(arguments).stdin(Stdio::null());
+    if let ["agent", "uplink", ..] = arguments {
+        command.env_clear(); // whatever secrets the service was started with are none of its business
+    }
     let mut option = |name: &str, value: OsString| {
         command.arg(name).arg(value);
     };
@@ -174,9 +180,19 @@ fn own_command(arguments: &[&str], args: &FleetArgs) -> Command {
 }
 
 impl Part {
-    fn new(name: &'static str, command: Command) -> Self {
+    fn new(name: &'static str, still_s_max: u32, command: Command) -> Self {
         let now = Instant::now();
-        Self { name, command, child: None, started: now, due: now, back_off: BackOff::default() }
+        let stillness = Stillness::default();
+        Self {
+            name,
+            still_s_max,
+            command,
+            stillness,
+            child: None,
+            started: now,
+            due: now,
+            back_off: BackOff::default(),
+        }
     }
 
     /// Starts it, for the first time or again. Gives its end, if that was now.
@@ -187,7 +203,7 @@ impl Part {
             None if now >= self.due => {
                 let child = signals::spawn_sheltered(&mut self.command);
                 self.child = Some(child.with_context(|| format!("starting the {}", self.name))?);
-                self.started = now;
+                (self.started, self.stillness) = (now, Stillness::default());
                 None
             }
             None => None,
@@ -213,9 +229,12 @@ impl Part {
         );
     }
 
-    /// Ends it now; that it has ended is noticed at the next look.
-    fn kill(&mut self) {
-        if let Some(child) = &mut self.child {
+    /// Ends one that hangs; that it has ended is noticed at the next look.
+    fn end_if_still(&mut self) {
+        let Some(child) = &mut self.child else { return };
+        if self.stillness.look(child.id()) == self.still_s_max {
+            let (name, still_s_max) = (self.name, self.still_s_max);
+            watertight_host::say!("watertight: the {name} has not moved for {still_s_max} s and is ended");
             let _ = child.kill(); // a failure means that it has ended
         }
     }

@@ -13,6 +13,7 @@ use rustix::net::{recv, send, socketpair, AddressFamily, RecvFlags, SendFlags, S
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use watertight_fleet_agent::machine::{Asker, Fetched};
+use watertight_fleet_agent::pace::AWAKE_EVERY;
 use watertight_fleet_wire::checkin::{ContentPart, ProtectionPart};
 use watertight_fleet_wire::limits::{ID_BYTES_MAX, NAME_BYTES_MAX};
 
@@ -129,7 +130,11 @@ impl End {
     /// # Errors
     /// As [`Self::receive`].
     pub(super) fn newest<T: DeserializeOwned>(&self) -> io::Result<Packet<T>> {
-        let mut newest = self.receive(Duration::MAX)?.ok_or(io::ErrorKind::TimedOut)?;
+        let mut newest = loop {
+            if let Some(packet) = self.receive(AWAKE_EVERY)? {
+                break packet;
+            }
+        };
         while let Some(later) = self.receive(Duration::ZERO)? {
             newest = later;
         }

@@ -49,11 +49,38 @@ impl HostsOf {
     }
 }
 
+/// What the answers are of: the generation that was published, and how each rollout stands, by number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Standing {
+    generation: u64,
+    rollouts: Vec<(u64, Stands)>,
+}
+
+/// How a rollout stands, as far as another waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    UnderWay,
+    Complete,
+    Halted,
+}
+
+impl Standing {
+    fn of(generation: u64, held: &Held) -> Self {
+        let stands = |state: State| match state {
+            State::Halted => Stands::Halted,
+            State::Complete | State::Open => Stands::Complete,
+            State::Running | State::Holding | State::Paused => Stands::UnderWay,
+        };
+        let rollouts = held.rollouts.iter().map(|(number, live)| (*number, stands(live.running.state()))).collect();
+        Self { generation, rollouts }
+    }
+}
+
 /// What was found when it was looked last.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
-    /// The generation that was published, and the rollouts that go on; nothing if all is to be looked at.
-    of: Option<(u64, Vec<String>)>,
+    /// Nothing if all is to be looked at.
+    of: Option<Standing>,
     looked_ms: u64,
     hosts_ms: u64,
     /// By content.
@@ -67,8 +94,7 @@ impl Looks {
     }
 
     /// Forgets what was found, if that was of something else or long ago.
-    fn note(&mut self, generation: u64, next: &[Next], now_ms: u64) {
-        let of = (generation, next.iter().map(|next| next.id.clone()).collect());
+    fn note(&mut self, of: Standing, now_ms: u64) {
         if self.of.as_ref() != Some(&of) || now_ms.abs_diff(self.looked_ms) >= SLOW_MS {
             *self = Self { of: Some(of), looked_ms: now_ms, ..Self::default() };
         }
@@ -109,10 +135,9 @@ impl Rollouts {
         if self.keys.is_none() || !awake.has_heard_all(server.pace(), now_ms) {
             return Ok(());
         }
-        let next = next(held);
-        held.looks.note(server.generation(), &next, now_ms);
+        held.looks.note(Standing::of(server.generation(), held), now_ms);
         let takes_hosts = held.looks.takes_hosts(now_ms);
-        for Next { id, content, terms } in next {
+        for Next { id, content, terms } in next(held) {
             if !held.looks.is_due(&content, now_ms, |hosts| takes_hosts && hosts.are_there(server)) {
                 continue;
             }
@@ -159,42 +184,44 @@ fn next(held: &Held) -> Vec<Next> {
 
 #[cfg(test)]
 mod tests {
-    use watertight_fleet::plan::{Lane, Policy};
-
     use super::*;
 
     const NOW: u64 = 1_000_000_000;
 
-    fn next(ids: &[&str]) -> Vec<Next> {
-        let terms = Terms { policy: Policy::of(Lane::STANDARD), goes_on: true };
-        ids.iter().map(|id| Next { id: (*id).to_owned(), content: format!("of {id}"), terms: terms.clone() }).collect()
+    fn standing(generation: u64, rollouts: &[(u64, Stands)]) -> Standing {
+        Standing { generation, rollouts: rollouts.to_vec() }
+    }
+
+    fn before() -> Standing {
+        standing(7, &[(1, Stands::Complete), (2, Stands::UnderWay)])
     }
 
     /// What is remembered of a content that waits.
     fn waiting(until: Until) -> Looks {
         let mut looks = Looks::default();
-        looks.note(7, &next(&["r1"]), NOW);
+        looks.note(before(), NOW);
         assert!(looks.is_due("of r1", NOW, |_| false), "it was never looked at");
         looks.waits.insert("of r1".to_owned(), until);
-        looks.note(7, &next(&["r1"]), NOW + SLOW_MS - 1);
         looks
     }
 
     #[test]
     fn a_release_that_waits_for_nothing_is_not_looked_at_until_something_happens() {
-        let is_due = |generation, ids: &[&str], now_ms| {
+        let is_due = |of: Standing, now_ms| {
             let mut looks = waiting(Until::default());
-            looks.note(generation, &next(ids), now_ms);
+            looks.note(of, now_ms);
             looks.is_due("of r1", now_ms, |_| true)
         };
-        assert!(!is_due(7, &["r1"], NOW + SLOW_MS - 1), "nothing has happened");
-        assert!(is_due(8, &["r1"], NOW + 1), "something was published");
-        assert!(is_due(7, &["r2", "r1"], NOW + 1), "another rollout is complete");
-        assert!(is_due(7, &["r1"], NOW + SLOW_MS), "it was looked long ago");
-        assert!(is_due(7, &["r1"], NOW - SLOW_MS), "or the clock was set");
+        let one = (1, Stands::Complete);
+        assert!(!is_due(before(), NOW + SLOW_MS - 1), "nothing has happened");
+        assert!(is_due(standing(8, &before().rollouts), NOW + 1), "something was published");
+        assert!(is_due(standing(7, &[one, (2, Stands::Complete)]), NOW + 1), "a rollout is complete");
+        assert!(is_due(standing(7, &[one, (2, Stands::Halted)]), NOW + 1), "or halted: its rings are another name's");
+        assert!(is_due(before(), NOW + SLOW_MS), "it was looked long ago");
+        assert!(is_due(before(), NOW - SLOW_MS), "or the clock was set");
         let mut looks = waiting(Until::default());
         looks.forget();
-        looks.note(7, &next(&["r1"]), NOW + 1);
+        looks.note(before(), NOW + 1);
         assert!(looks.is_due("of r1", NOW + 1, |_| false), "something was said of a ring");
     }
 

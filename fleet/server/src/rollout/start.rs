@@ -125,8 +125,6 @@ pub(super) const fn statistics_name(statistics: Statistics) -> &'static str {
 impl PlanAnswer {
     fn of(spec: &Spec, left_out: Vec<LeftOut>) -> Self {
         let plan = &spec.plan;
-        let share =
-            u128::from(plan.hosts) * u128::from(plan.holdback_from) / u128::from(watertight_fleet::plan::BUCKETS);
         let (opens_ms, now_ms) = (spec.opens_ms(), now_ms());
         let stage = |(stage, opens_ms): (&watertight_fleet::plan::Stage, &u64)| PlannedStage {
             number: stage.number,
@@ -143,7 +141,7 @@ impl PlanAnswer {
             name: spec.name.clone(),
             version: spec.version,
             hosts: plan.hosts,
-            held_back: plan.hosts.saturating_sub(u64::try_from(share).unwrap_or(plan.hosts)),
+            held_back: plan.held_back(),
             statistics: statistics_name(plan.statistics).to_owned(),
             left_out,
             seconds: (plan.policy.lane.stage_ms() / 1000).saturating_mul(stages.len() as u64),

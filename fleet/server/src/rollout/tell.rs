@@ -263,8 +263,8 @@ fn place(live: &Live, host: &str, ring: &str, runs: &str) -> String {
              in the last stage at the latest"
         ),
         Place::HeldBack => format!(
-            "{what}: the host is held back for comparison until {} h after the start",
-            spec.plan.policy.holdback_ms / 3_600_000
+            "{what}: the host is held back for comparison until {}",
+            moment(live.started_ms.saturating_add(spec.plan.policy.holdback_ms))
         ),
         Place::Later => format!("{what}: the host's stage is still to come; {}", why(live)),
         Place::Offered(stage) => format!("{what}: the host was chosen in stage {stage} and has not said that it runs it"),

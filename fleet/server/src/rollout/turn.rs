@@ -7,9 +7,10 @@ use watertight_content_repo::release::{ContentId, Ring, SignedPack};
 use watertight_content_repo::time::Moment;
 use watertight_fleet::gate::Thresholds;
 use watertight_fleet::plan::{HostId, Schedule, Traits};
-use watertight_fleet::rollout::{Kin, State};
+use watertight_fleet::rollout::{Kin, Spec, State};
 
 use super::later::Until;
+use super::live::Live;
 use super::{rings, Held, LeftOut, RolloutError};
 use crate::clock::now_ms;
 use crate::server::Server;
@@ -42,7 +43,8 @@ pub(super) fn admitted(
     let is_open = |ring: &Ring| ring.per_million_at(now) > 0;
     let (mut begun, mut left_out) = (BTreeMap::new(), Vec::new());
     for (name, ring) in waiting().filter(|(_, ring)| is_open(ring)) {
-        match passed(held, pack, name).or_else(|| rings::stays(held, packs, pack, name)) {
+        let kept = other(held, pack, name).or_else(|| passed(held, pack, name));
+        match kept.or_else(|| rings::stays(held, packs, pack, name)) {
             None => {
                 begun.insert(name.clone(), schedule(ring));
             }
@@ -65,6 +67,19 @@ pub(super) fn admitted(
         format!("no ring may begin it: {}", of_rings.collect::<Vec<_>>().join("; "))
     };
     Err(RolloutError::NotYet { why, until: Box::new(Until { again_ms, hosts: None }) })
+}
+
+/// Why a ring is another name's: a host runs one pack, and of two that it is given each looks like one that it left.
+fn other(held: &Held, pack: &SignedPack, ring: &str) -> Option<LeftOut> {
+    let has_ring = |live: &&Live| {
+        let (spec, state) = (live.running.spec(), live.running.state());
+        spec.name != pack.release.name && state != State::Halted && spec.rings().contains(ring)
+    };
+    let live = held.rollouts.values().rev().find(has_ring)?;
+    let (id, Spec { name, version, .. }) = (live.id(), live.running.spec());
+    let mend = format!("publish this as a version of {name}, or `watertight rollout abort {id}` takes that away");
+    let why = format!("rollout {id} gave it {name} version {version}, and a host runs content of one name: {mend}");
+    Some(LeftOut { ring: ring.to_owned(), why, again_ms: None })
 }
 
 /// Why a ring has had its time for this pack: another may still be to get it, as one that follows the release before the newest.
