@@ -111,14 +111,26 @@ pub fn identity(options: &Options) -> Result<Own, IdentityError> {
     Own::enrol(&options.state, &options.url, &options.ca_pem, token, &options.host)
 }
 
-/// Says that this machine goes down: one attempt, within seconds, because nobody waits for it then.
+/// Says that this machine goes down: one attempt, within seconds, because nobody waits for it then. The log has what the fleet makes of it.
 ///
 /// # Errors
 /// There is no identity, or the server was not told.
-pub fn leave(options: &Options, is_reboot: bool) -> Result<LeaveAnswer, IdentityError> {
+pub fn leave(options: &Options, is_reboot: bool) -> Result<(), IdentityError> {
     let own = Own::read(&options.state)?.ok_or_else(|| Failure::Named("this host is not enrolled".into()))?;
     let exchange = own.exchange(&options.url)?;
-    Ok(exchange.post("/v1/agent/leave", &Leave { boot: boot_id(), is_reboot })?)
+    let answer: LeaveAnswer = exchange.post("/v1/agent/leave", &Leave { boot: boot_id(), is_reboot })?;
+    (options.say)(&left(answer.back_within_ms));
+    Ok(())
+}
+
+/// What the fleet makes of a host that goes down.
+fn left(back_within_ms: u64) -> String {
+    match back_within_ms {
+        0 => "the fleet knows that this host goes down, and does not wait for it".to_owned(),
+        ms => {
+            format!("the fleet knows that this host goes down, and expects it back within {} min", ms.div_ceil(60_000))
+        }
+    }
 }
 
 /// Runs until the process is ended. The crew has [`THREADS`] that are idle.
@@ -407,5 +419,17 @@ fn doorbell(shared: &Shared, ring: &Sender<()>) {
             }
             Err(error) => std::thread::sleep(back_off.failed(error.retry_after_ms())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::left;
+
+    #[test]
+    fn the_log_has_for_how_long_the_fleet_waits_for_a_host_that_goes_down() {
+        assert!(left(0).ends_with("does not wait for it"));
+        assert!(left(900_000).ends_with("expects it back within 15 min"));
+        assert!(left(1).ends_with("within 1 min"), "never less than it is");
     }
 }

@@ -97,6 +97,14 @@ pub struct Pace {
     pub jitter_ms: u64,
 }
 
+impl Pace {
+    /// The longest time from one check-in to the next.
+    #[must_use]
+    pub fn usual_ms(self) -> u64 {
+        self.interval_ms.saturating_add(self.jitter_ms)
+    }
+}
+
 /// What a request of a host comes to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Heard {
@@ -183,7 +191,7 @@ impl Host {
         seen.generation = told.generation;
         seen.clock_ahead_ms = ahead_ms(told.clock_ms, now_ms);
         seen.last_seen_ms = now_ms;
-        seen.promised_ms = now_ms.saturating_add(pace.interval_ms).saturating_add(pace.jitter_ms);
+        seen.promised_ms = now_ms.saturating_add(pace.usual_ms());
         Heard { answer, is_newly_cloned }
     }
 

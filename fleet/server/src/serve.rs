@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower_service::Service as _;
 
-use crate::api::{router, Peer};
+use crate::api::{in_words, router, Peer};
 use crate::handshake::{Handshakes, Stream};
 use crate::server::Server;
 use crate::tls::Shown;
@@ -80,7 +80,7 @@ async fn connection(server: &Arc<Server>, stream: Stream, address: SocketAddr, r
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             let answered: Result<_, Infallible> = router.call(request).await;
-            answered
+            answered.map(in_words)
         }
     });
     let connection = http1::Builder::new()

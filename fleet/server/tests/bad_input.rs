@@ -86,6 +86,60 @@ fn unknown_fields_large_bodies_and_other_protocols_are_refused_by_name() {
 }
 
 #[test]
+fn a_parameter_or_a_method_that_a_path_does_not_take_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let mut admin = fleet.admin();
+    let description = admin.get("/v1/openapi.json").json();
+    let paths = description["paths"].as_object().expect("paths").clone();
+    for (path, methods) in paths.iter().filter(|(path, _)| !path.starts_with("/v1/agent/")) {
+        let asked = path.replace(['{', '}'], "");
+        if methods.get("get").is_some() {
+            let answer = admin.get(&format!("{asked}?bogus=1"));
+            assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("form")), "{path}");
+            assert!(answer.text().contains("`bogus`"), "{path}: {}", answer.text());
+        }
+        let answer = admin.ask("DELETE", &asked, b"").expect("an answer");
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (405, Some("form")), "{path}");
+        let allowed = answer.header("allow").expect("the methods").replace(',', ", ");
+        for method in methods.as_object().expect("methods").keys() {
+            assert!(allowed.contains(&method.to_uppercase()), "{path}: {allowed}");
+        }
+        let said = answer.json()["message"].as_str().map(str::to_owned);
+        assert_eq!(said, Some(format!("this path takes {allowed}")), "{path}");
+    }
+    assert!(paths.len() > 15, "{paths:?}");
+    let revoked = admin.post("/v1/operator-tokens/admin/revoke?dry_run=1", &json!({ "reason": "r" }));
+    assert_eq!((revoked.status, admin.get("/v1/status").status), (400, 200), "nor is it done as if nothing was said");
+    let answer = fleet.client().get("/v1/agent/checkin");
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (405, Some("form")));
+}
+
+#[test]
+fn the_audit_log_is_read_in_parts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let mut admin = fleet.admin();
+    for ring in ["a", "b", "c"] {
+        assert_eq!(admin.post("/v1/enrol-tokens", &json!({ "ring": ring, "reason": "r" })).status, 200);
+    }
+    let mut subjects = |query: &str| -> Vec<(u64, String)> {
+        let log = admin.get(&format!("/v1/audit{query}")).json();
+        let of = |entry: &Value| (entry["number"].as_u64(), entry["subject"].as_str().map(str::to_owned));
+        log.as_array().expect("a log").iter().filter_map(|entry| of(entry).0.zip(of(entry).1)).collect()
+    };
+    let whole = subjects("");
+    assert_eq!([&whole[0].1, &whole[1].1, &whole[2].1], ["c", "b", "a"]);
+    assert_eq!(subjects("?limit=2"), whole[..2]);
+    assert_eq!(subjects(&format!("?limit=1&before={}", whole[1].0)), whole[2..3]);
+    assert_eq!(subjects("?before=0"), []);
+    for bad in ["limit=-1", "limit=0", "limit=1001", "before=x", "after=1", "limit=1&limit=2"] {
+        let answer = fleet.admin().get(&format!("/v1/audit?{bad}"));
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("form")), "{bad}: {}", answer.text());
+    }
+}
+
+#[test]
 fn every_body_has_its_limit_and_every_form_its_fields() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(dir.path());
@@ -241,6 +295,20 @@ fn records_are_taken_once_outlive_the_servers_death_and_are_on_the_page() {
     );
     assert!(!text.contains("<script") && text.contains("needs a look"), "{text}");
     assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
+}
+
+#[test]
+fn a_host_whose_name_can_not_be_seen_is_enrolled_and_told_by_what_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    for name in ["\u{3164}", "a\u{301}\u{301}"] {
+        let mut told = enrolment(&fleet.token(&[]), &KeyPair::generate().expect("a key"));
+        told["host"]["name"] = name.into();
+        let answer = fleet.client().post("/v1/agent/enrol", &told);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let page = fleet.admin().get("/").text();
+    assert!(page.contains("<td>\\u{3164}</td>") && page.contains("<td>a\\u{301}\\u{301}</td>"), "{page}");
 }
 
 #[test]

@@ -2,8 +2,16 @@
 //!
 //! Rings have an order. A later one does not begin before the one before it is done, and no policy makes a host run an older release
 //! than it has: staying is always possible, going back is for a recall.
+//!
+//! All that a ring does otherwise is an exception, which says why and ends: a pause and a pin always, the others where that was said of them
+//! in `exceptions`. One that is over is as none, and what begins is what would begin without it.
+
+mod begin;
+mod words;
 
 use serde::{Deserialize, Serialize};
+
+pub use begin::{admission, next_ring, Admission, Release};
 
 use crate::Ms;
 
@@ -31,6 +39,35 @@ pub struct Exception {
     pub note: String,
     /// Until when; afterwards the ring goes on by itself.
     pub until_ms: Ms,
+}
+
+/// An exception that may last: why, and until when if it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standing {
+    /// Why.
+    pub note: String,
+    /// Until when; afterwards it is as if it had not been said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<Ms>,
+}
+
+/// Why, and until when, of what has no note and end of its own. Nothing of one means that it holds until another word, and nobody said why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exceptions {
+    /// Of `delay_h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Standing>,
+    /// Of the channel `one_behind`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub one_behind: Option<Standing>,
+    /// Of the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Standing>,
+    /// Of `audit_first`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_first: Option<Standing>,
 }
 
 /// A release that is kept to.
@@ -69,6 +106,9 @@ pub struct RingPolicy {
     pub window: Option<Window>,
     /// What denies is only counted at first.
     pub audit_first: bool,
+    /// Why, and until when. Not written where nothing is said: a server of the version before reads the policy then.
+    #[serde(skip_serializing_if = "Exceptions::are_none")]
+    pub exceptions: Exceptions,
 }
 
 /// Bytes of a note.
@@ -100,8 +140,69 @@ impl RingPolicy {
             Some(Window { from_minute, to_minute }) if from_minute >= DAY_MINUTES || to_minute >= DAY_MINUTES => {
                 Err(format!("window: minutes of a day are 0 to {}", DAY_MINUTES - 1))
             }
-            _ => Ok(()),
+            _ => self.check_exceptions(now_ms),
         }
+    }
+
+    fn check_exceptions(&self, now_ms: Ms) -> Result<(), String> {
+        let Exceptions { delay, one_behind, window, audit_first } = &self.exceptions;
+        for (what, is_said, standing) in [
+            ("delay", self.delay_h > 0, delay),
+            ("one_behind", self.channel == Channel::OneBehind, one_behind),
+            ("window", self.window.is_some(), window),
+            ("audit_first", self.audit_first, audit_first),
+        ] {
+            let Some(standing) = standing else { continue };
+            if !is_said {
+                return Err(format!("exceptions.{what}: the policy has nothing that this is the note of"));
+            }
+            check_note(what, &standing.note)?;
+            standing.until_ms.map_or(Ok(()), |until_ms| check_end(what, until_ms, now_ms))?;
+        }
+        Ok(())
+    }
+
+    /// Hours after its publication before a release is begun now.
+    fn delay_h_at(&self, now_ms: Ms) -> u32 {
+        if holds(self.exceptions.delay.as_ref(), now_ms) {
+            self.delay_h
+        } else {
+            0
+        }
+    }
+
+    fn channel_at(&self, now_ms: Ms) -> Channel {
+        if holds(self.exceptions.one_behind.as_ref(), now_ms) {
+            self.channel
+        } else {
+            Channel::Newest
+        }
+    }
+
+    fn window_at(&self, now_ms: Ms) -> Option<Window> {
+        self.window.filter(|_| holds(self.exceptions.window.as_ref(), now_ms))
+    }
+
+    fn is_audited_first_at(&self, now_ms: Ms) -> bool {
+        self.audit_first && holds(self.exceptions.audit_first.as_ref(), now_ms)
+    }
+
+    /// Why the window keeps the ring from beginning anything now, and until when.
+    fn shut(&self, now_ms: Ms) -> Option<(String, Ms)> {
+        let opens_ms = self.window_at(now_ms)?.opens_ms(now_ms)?;
+        Some((noted("the ring's maintenance window is closed", self.exceptions.window.as_ref()), opens_ms))
+    }
+
+    /// The next time at which it says something else by itself and may let a release begin: an exception ends, or the window opens.
+    #[must_use]
+    pub fn changes_ms(&self, now_ms: Ms) -> Option<Ms> {
+        let ending =
+            self.pause.iter().chain(self.pin.iter().map(|pin| &pin.exception)).map(|exception| exception.until_ms);
+        let Exceptions { delay, one_behind, window, audit_first } = &self.exceptions;
+        let standing =
+            [delay, one_behind, window, audit_first].into_iter().flatten().filter_map(|standing| standing.until_ms);
+        let ends = ending.chain(standing).filter(|until_ms| now_ms < *until_ms);
+        ends.chain(self.shut(now_ms).map(|(_, opens_ms)| opens_ms)).min()
     }
 
     /// Why hosts of the ring begin nothing now, whatever it is.
@@ -110,7 +211,7 @@ impl RingPolicy {
         if let Some(pause) = self.pause.as_ref().filter(|pause| pause.holds(now_ms)) {
             return Some(format!("the ring is paused: {}", pause.note));
         }
-        self.window.and_then(|window| window.opens_ms(now_ms)).map(|_| "the ring's maintenance window is closed".into())
+        self.shut(now_ms).map(|(why, _)| why)
     }
 
     /// The same for a release that is under way.
@@ -122,96 +223,40 @@ impl RingPolicy {
     }
 }
 
-/// A release as far as the planner needs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Release {
-    /// Grows.
-    pub version: u64,
-    /// When it was published.
-    pub published_ms: Ms,
+impl Exceptions {
+    fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
-/// What a ring does now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ring", rename_all = "snake_case")]
-pub enum Admission {
-    /// It may begin this release.
-    Begin {
-        /// Which.
-        version: u64,
-        /// In audit at first.
-        audit_first: bool,
-    },
-    /// It stays with what it has; `again_ms` is when to ask again, if that is known.
-    Stay {
-        /// Why, for "why is this host on this version".
-        why: String,
-        /// When.
-        again_ms: Option<Ms>,
-    },
+/// Whether what was said holds, with these words of its end.
+fn holds(standing: Option<&Standing>, now_ms: Ms) -> bool {
+    standing.and_then(|standing| standing.until_ms).is_none_or(|until_ms| now_ms < until_ms)
 }
 
-/// What a ring that runs `runs` may begin at `now_ms`. `releases` are those that are not recalled, in any order.
-#[must_use]
-pub fn admission(policy: &RingPolicy, releases: &[Release], runs: Option<u64>, now_ms: Ms) -> Admission {
-    let stay = |why: String, again_ms| Admission::Stay { why, again_ms };
-    if let Some(pause) = policy.pause.as_ref().filter(|pause| pause.holds(now_ms)) {
-        return stay(format!("the ring is paused: {}", pause.note), Some(pause.until_ms));
-    }
-    let pin = policy.pin.as_ref().filter(|pin| pin.exception.holds(now_ms));
-    let wanted = match pin {
-        Some(pin) => match releases.iter().find(|release| release.version == pin.version) {
-            Some(release) => *release,
-            None => {
-                return stay(format!("the ring is pinned to version {}, which is not to be had", pin.version), None)
-            }
-        },
-        None => match newest(releases, policy.channel) {
-            Some(release) => release,
-            None => return stay("the ring's channel has no release yet".into(), None),
-        },
-    };
-    let version = wanted.version;
-    if runs.is_some_and(|runs| runs >= version) {
-        let why = pin.map_or_else(
-            || format!("version {version} is what the ring's channel has"),
-            |pin| format!("the ring is pinned to version {version}: {}", pin.exception.note),
-        );
-        return stay(why, pin.map(|pin| pin.exception.until_ms));
-    }
-    let from_ms = wanted.published_ms.saturating_add(u64::from(policy.delay_h).saturating_mul(HOUR_MS));
-    if now_ms < from_ms {
-        return stay(format!("the ring waits {} h after a release", policy.delay_h), Some(from_ms));
-    }
-    if let Some(opens_ms) = policy.window.and_then(|window| window.opens_ms(now_ms)) {
-        return stay("the ring's maintenance window is closed".into(), Some(opens_ms));
-    }
-    Admission::Begin { version, audit_first: policy.audit_first }
+/// A sentence, and why it is so where that was said.
+fn noted(what: &str, standing: Option<&Standing>) -> String {
+    standing.map_or_else(|| what.to_owned(), |standing| format!("{what}: {}", standing.note))
 }
 
-/// The ring that may begin or go on: the first that is not done. One that was halted or is held lets none after it begin.
-#[must_use]
-pub fn next_ring(is_done: &[bool]) -> Option<usize> {
-    is_done.iter().position(|is_done| !is_done)
+fn check_note(what: &str, note: &str) -> Result<(), String> {
+    if note.trim().is_empty() || note.len() > NOTE_BYTES_MAX || note.contains(char::is_control) {
+        return Err(format!("{what}: a note of 1 to {NOTE_BYTES_MAX} bytes in one line says why"));
+    }
+    Ok(())
 }
 
-fn newest(releases: &[Release], channel: Channel) -> Option<Release> {
-    let mut newest: Vec<Release> = releases.to_vec();
-    newest.sort_unstable_by_key(|release| std::cmp::Reverse(release.version));
-    newest.dedup_by_key(|release| release.version);
-    newest.get(usize::from(channel == Channel::OneBehind)).copied()
+fn check_end(what: &str, until_ms: Ms, now_ms: Ms) -> Result<(), String> {
+    if until_ms <= now_ms || until_ms - now_ms > EXCEPTION_MS_MAX {
+        return Err(format!("{what}: its end is still to come, and within a year"));
+    }
+    Ok(())
 }
 
 impl Exception {
     fn check(&self, what: &str, now_ms: Ms) -> Result<(), String> {
-        if self.note.trim().is_empty() || self.note.len() > NOTE_BYTES_MAX || self.note.contains(char::is_control) {
-            return Err(format!("{what}: a note of 1 to {NOTE_BYTES_MAX} bytes in one line says why"));
-        }
-        if self.until_ms <= now_ms || self.until_ms - now_ms > EXCEPTION_MS_MAX {
-            return Err(format!("{what}: its end is still to come, and within a year"));
-        }
-        Ok(())
+        check_note(what, &self.note)?;
+        check_end(what, self.until_ms, now_ms)
     }
 
     fn holds(&self, now_ms: Ms) -> bool {
@@ -235,122 +280,4 @@ impl Window {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY_MS: Ms = 24 * HOUR_MS;
-
-    fn releases() -> Vec<Release> {
-        [1, 2, 3].map(|version| Release { version, published_ms: version * DAY_MS }).into()
-    }
-
-    fn begins(policy: &RingPolicy, runs: Option<u64>, now_ms: Ms) -> Option<u64> {
-        match admission(policy, &releases(), runs, now_ms) {
-            Admission::Begin { version, .. } => Some(version),
-            Admission::Stay { .. } => None,
-        }
-    }
-
-    fn again_ms(policy: &RingPolicy, now_ms: Ms) -> Option<Ms> {
-        match admission(policy, &releases(), Some(1), now_ms) {
-            Admission::Begin { version, .. } => panic!("begins {version}"),
-            Admission::Stay { again_ms, why } => again_ms.filter(|_| !why.is_empty()),
-        }
-    }
-
-    fn exception(until_ms: Ms) -> Exception {
-        Exception { note: "an audit".into(), until_ms }
-    }
-
-    #[test]
-    fn a_ring_takes_the_newest_or_the_one_before_it_and_never_goes_back() {
-        let behind = RingPolicy { channel: Channel::OneBehind, ..RingPolicy::default() };
-        assert_eq!(begins(&RingPolicy::default(), Some(1), 9 * DAY_MS), Some(3));
-        assert_eq!(begins(&behind, Some(1), 9 * DAY_MS), Some(2));
-        assert_eq!(begins(&behind, Some(3), 9 * DAY_MS), None, "changing the channel downgrades nobody");
-        assert_eq!(begins(&behind, None, 9 * DAY_MS), Some(2));
-    }
-
-    #[test]
-    fn a_delay_counts_from_the_publication() {
-        let delayed = RingPolicy { delay_h: 48, ..RingPolicy::default() };
-        assert_eq!(again_ms(&delayed, 4 * DAY_MS), Some(5 * DAY_MS));
-        assert_eq!(begins(&delayed, Some(1), 5 * DAY_MS), Some(3));
-    }
-
-    #[test]
-    fn a_pause_and_a_pin_say_why_and_end_by_themselves() {
-        let paused = RingPolicy { pause: Some(exception(9 * DAY_MS)), ..RingPolicy::default() };
-        assert_eq!(again_ms(&paused, 9 * DAY_MS - 1), Some(9 * DAY_MS));
-        assert_eq!(begins(&paused, Some(1), 9 * DAY_MS), Some(3));
-        let pin = |version| Some(Pin { version, exception: exception(9 * DAY_MS) });
-        let pinned = RingPolicy { pin: pin(2), ..RingPolicy::default() };
-        assert_eq!(begins(&pinned, Some(1), 8 * DAY_MS), Some(2));
-        assert_eq!(begins(&pinned, Some(2), 8 * DAY_MS), None);
-        assert_eq!(begins(&pinned, Some(3), 8 * DAY_MS), None, "a pin takes nobody back");
-        assert_eq!(begins(&pinned, Some(2), 9 * DAY_MS), Some(3));
-        assert_eq!(begins(&RingPolicy { pin: pin(7), ..RingPolicy::default() }, Some(1), 8 * DAY_MS), None);
-    }
-
-    #[test]
-    fn a_window_over_midnight_is_open_on_both_sides_of_it() {
-        let window = Some(Window { from_minute: 23 * 60, to_minute: 60 });
-        let policy = RingPolicy { window, ..RingPolicy::default() };
-        let day = 9 * DAY_MS;
-        assert_eq!(begins(&policy, Some(1), day), Some(3));
-        assert_eq!(begins(&policy, Some(1), day + 23 * HOUR_MS), Some(3));
-        for closed in [day + HOUR_MS, day + 12 * HOUR_MS, day + 23 * HOUR_MS - 1] {
-            assert_eq!(again_ms(&policy, closed), Some(day + 23 * HOUR_MS));
-        }
-    }
-
-    #[test]
-    fn content_that_denies_is_in_audit_first_where_that_is_asked_for() {
-        let policy = RingPolicy { audit_first: true, ..RingPolicy::default() };
-        let admitted = admission(&policy, &releases(), None, 9 * DAY_MS);
-        assert_eq!(admitted, Admission::Begin { version: 3, audit_first: true });
-    }
-
-    #[test]
-    fn an_exception_without_a_note_or_an_end_is_refused() {
-        let paused = |note: &str, until_ms| {
-            let policy = RingPolicy { pause: Some(Exception { note: note.into(), until_ms }), ..RingPolicy::default() };
-            policy.check(DAY_MS).is_ok()
-        };
-        assert!(paused("an audit", 2 * DAY_MS));
-        assert!(!paused(" ", 2 * DAY_MS) && !paused("a\nb", 2 * DAY_MS));
-        assert!(!paused("an audit", DAY_MS) && !paused("an audit", 999 * DAY_MS));
-        let pin = |note: &str| RingPolicy {
-            pin: Some(Pin { version: 1, exception: Exception { note: note.into(), until_ms: 2 * DAY_MS } }),
-            ..RingPolicy::default()
-        };
-        assert!(pin("a bug in 2").check(DAY_MS).is_ok() && pin("").check(DAY_MS).is_err());
-        let window =
-            |to_minute| RingPolicy { window: Some(Window { from_minute: 0, to_minute }), ..RingPolicy::default() };
-        assert!(window(1_439).check(0).is_ok() && window(1_440).check(0).is_err());
-        assert!(RingPolicy { delay_h: 721, ..RingPolicy::default() }.check(0).is_err());
-    }
-
-    #[test]
-    fn a_release_that_is_under_way_stops_for_a_pause_a_closed_window_and_a_pin_to_another() {
-        let until_ms = 9 * DAY_MS;
-        let pin = Some(Pin { version: 2, exception: exception(until_ms) });
-        let paused = RingPolicy { pause: Some(exception(until_ms)), ..RingPolicy::default() };
-        let pinned = RingPolicy { pin, ..RingPolicy::default() };
-        let window = Some(Window { from_minute: 60, to_minute: 120 });
-        let window = RingPolicy { window, ..RingPolicy::default() };
-        assert!(paused.closed_for(2, until_ms - 1).is_some_and(|why| why.contains("an audit")));
-        assert_eq!(paused.closed_for(2, until_ms), None, "it ends by itself");
-        assert_eq!(pinned.closed_for(2, until_ms - 1), None);
-        assert!(pinned.closed_for(3, until_ms - 1).is_some_and(|why| why.contains("version 2")));
-        assert!(window.closed_for(2, DAY_MS).is_some());
-        assert_eq!(window.closed_for(2, DAY_MS + HOUR_MS), None);
-    }
-
-    #[test]
-    fn no_ring_is_skipped() {
-        assert_eq!(next_ring(&[true, false, true]), Some(1));
-        assert_eq!(next_ring(&[false, true, true]), Some(0));
-        assert_eq!(next_ring(&[true, true]), None);
-    }
-}
+mod tests;

@@ -48,7 +48,7 @@ pub(super) fn run(args: &UplinkArgs) -> anyhow::Result<u8> {
     let outcome = if args.enrol {
         service::identity(&options).map(|_| ())
     } else if let Some(down) = args.leave {
-        service::leave(&options, down == Down::Reboot).map(|_| ())
+        service::leave(&options, down == Down::Reboot)
     } else {
         let questions = End::inherit(io::stdin()).context("taking the line for questions")?;
         let fetches = End::inherit(io::stdout()).context("taking the line for fetches")?;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 use watertight_content_repo::time::Moment;
+use watertight_fleet::plan::ring::RingPolicy;
 use watertight_host::printable::printable;
 
 /// Of a plan and of a rollout.
@@ -73,32 +74,14 @@ pub(super) fn rings(rings: &Value) -> String {
 
 /// What was said of one.
 pub(super) fn ring(told: &Value) -> String {
-    let policy = told.get("policy").unwrap_or(&Value::Null);
     let mut words = vec![format!("ring {}", text(told, "ring"))];
     if number(told, "hosts") == 0 {
         words.push("no host is in it: is that its name?".to_owned());
     }
-    if number(policy, "delay_h") > 0 {
-        words.push(format!("begins a release {} h after its signed earliest time", number(policy, "delay_h")));
-    }
-    if text(policy, "channel") == "one_behind" {
-        words.push("follows the release before the newest".to_owned());
-    }
-    if let Some(pause) = policy.get("pause").filter(|pause| !pause.is_null()) {
-        words.push(format!("paused until {}: {}", at(pause), text(pause, "note")));
-    }
-    if let Some(pin) = policy.get("pin").filter(|pin| !pin.is_null()) {
-        let exception = pin.get("exception").unwrap_or(&Value::Null);
-        words.push(format!(
-            "pinned to version {} until {}: {}",
-            number(pin, "version"),
-            at(exception),
-            text(exception, "note")
-        ));
-    }
-    if let Some(window) = policy.get("window").filter(|window| !window.is_null()) {
-        let time = |name: &str| format!("{:02}:{:02}", number(window, name) / 60, number(window, name) % 60);
-        words.push(format!("begins something new from {} to {} UTC", time("from_minute"), time("to_minute")));
+    let policy = told.get("policy").unwrap_or(&Value::Null);
+    match serde_json::from_value::<RingPolicy>(policy.clone()) {
+        Ok(policy) => words.extend(policy.says(now_ms(), moment).iter().map(|said| printable(said))),
+        Err(_) => words.push(format!("its policy is of a newer server: {}", printable(&policy.to_string()))),
     }
     let closed = text(told, "closed");
     if !closed.is_empty() {
@@ -110,9 +93,9 @@ pub(super) fn ring(told: &Value) -> String {
     format!("{}\n", words.join("; "))
 }
 
-/// The end of an exception.
-fn at(exception: &Value) -> String {
-    moment(number(exception, "until_ms"))
+/// The clock of whoever asks, milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    u64::try_from(Moment::now().unix_s()).unwrap_or(0).saturating_mul(1_000)
 }
 
 fn moment(at_ms: u64) -> String {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use watertight_fleet::gate::Thresholds;
 use watertight_fleet_wire::checkin::{Leave, LeaveAnswer};
 use watertight_fleet_wire::limits::{CHECK_IN_BYTES_MAX, ENROL_BYTES_MAX, WAIT_S_MAX};
+use watertight_fleet_wire::protocol::Message;
 use watertight_fleet_wire::{checkin, CheckIn, CheckInAnswer, Code, EnrolRequest, Identity, RenewRequest, WaitAnswer};
 
 use super::answer::{json, spoken, told, Refusal};
@@ -183,6 +184,34 @@ pub(super) async fn renew(
     Ok(json(protocol, &identity))
 }
 
+/// What a host says that is admitted, in its turn and within its bounds.
+struct Said<M> {
+    protocol: u32,
+    cell: Arc<HostCell>,
+    shown: Arc<Shown>,
+    told: M,
+}
+
+impl<M: Message> Said<M> {
+    /// Hears it; `out_of_bounds` says what of it is too long or too much.
+    async fn hear(
+        server: &Server,
+        peer: &Peer,
+        headers: &HeaderMap,
+        sent: Body,
+        out_of_bounds: fn(&M) -> Option<String>,
+    ) -> Result<Self, Refusal> {
+        let protocol = spoken(headers)?;
+        let (cell, shown) = admit(server, peer, false).await?;
+        turn(server.check_in_turns.take(now_ms()))?;
+        let told: M = told(protocol, sent, CHECK_IN_BYTES_MAX).await?;
+        match out_of_bounds(&told) {
+            Some(why) => Err(Refusal::new(Code::Form, why)),
+            None => Ok(Self { protocol, cell, shown, told }),
+        }
+    }
+}
+
 /// Say what the host is and runs; hear what it should be at.
 #[utoipa::path(post, path = "/v1/agent/checkin", tag = "agent", request_body = CheckIn,
     responses((status = 200, body = CheckInAnswer), (status = "4XX", body = watertight_fleet_wire::Problem)))]
@@ -192,13 +221,8 @@ pub(super) async fn check_in(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    let protocol = spoken(&headers)?;
-    let (cell, shown) = admit(&server, &peer, false).await?;
-    turn(server.check_in_turns.take(now_ms()))?;
-    let told: CheckIn = told(protocol, sent, CHECK_IN_BYTES_MAX).await?;
-    if let Some(why) = told.out_of_bounds() {
-        return Err(Refusal::new(Code::Form, why));
-    }
+    let Said { protocol, cell, shown, told } =
+        Said::hear(&server, &peer, &headers, sent, CheckIn::out_of_bounds).await?;
     let (generation, pace) = (server.generation(), server.pace());
     let heard = {
         let mut host = cell.lock();
@@ -222,13 +246,7 @@ pub(super) async fn leave(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    let protocol = spoken(&headers)?;
-    let (cell, _) = admit(&server, &peer, false).await?;
-    turn(server.check_in_turns.take(now_ms()))?;
-    let told: Leave = told(protocol, sent, CHECK_IN_BYTES_MAX).await?;
-    if let Some(why) = told.out_of_bounds() {
-        return Err(Refusal::new(Code::Form, why));
-    }
+    let Said { protocol, cell, told, .. } = Said::hear(&server, &peer, &headers, sent, Leave::out_of_bounds).await?;
     {
         let mut host = cell.lock();
         host.go_down(&told, now_ms());
@@ -257,6 +275,7 @@ impl Drop for Waiting<'_> {
 /// What `wait` is asked.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct WaitQuery {
     /// The newest generation that the agent knows.
     generation: u64,

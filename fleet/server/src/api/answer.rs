@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use watertight_fleet_wire::protocol::{self, Message, Refused, NEWEST, PROTOCOL_HEADER};
@@ -16,6 +18,8 @@ use crate::store::StoreError;
 const BODY_WAIT: Duration = Duration::from_secs(20);
 /// Of a body that is too large no more than this is taken, and thrown away.
 const DRAINED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Of a parameter's name no more is told again.
+const PARAMETER_CHARS_MAX: usize = 64;
 /// After what can't be made durable.
 const NOT_DURABLE_MS: u64 = 15_000;
 
@@ -127,6 +131,30 @@ pub(super) async fn body(mut body: Body, size_bytes_max: usize) -> Result<Bytes,
         Ok(Err(_)) => Err(Refusal::new(Code::Form, "the body ended before its end")),
         Err(_) => Err(Refusal::new(Code::Form, format!("the body took longer than {} s", BODY_WAIT.as_secs()))),
     }
+}
+
+/// Refuses a request with parameters, on paths that take none.
+pub(super) async fn no_parameters(request: Request, next: Next) -> Result<Response, Refusal> {
+    let named = request.uri().query().and_then(|query| query.split(['&', '=']).find(|name| !name.is_empty()));
+    if let Some(name) = named {
+        let name: String = name.chars().take(PARAMETER_CHARS_MAX).collect();
+        return Err(Refusal::new(Code::Form, format!("unknown parameter `{name}`: this path takes none")));
+    }
+    Ok(next.run(request).await)
+}
+
+/// An answer that refuses a method gets a body as every refusal has: the router knows the methods, and says them in a header alone.
+#[must_use]
+pub fn in_words(answer: Response) -> Response {
+    if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return answer;
+    }
+    let allowed = answer.headers().get(header::ALLOW).cloned();
+    let methods = allowed.as_ref().and_then(|allowed| allowed.to_str().ok()).unwrap_or_default().replace(',', ", ");
+    let mut worded = Refusal::new(Code::Form, format!("this path takes {methods}")).into_response();
+    *worded.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    worded.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
+    worded
 }
 
 pub(super) async fn no_such_path() -> Refusal {

@@ -23,6 +23,8 @@ pub(super) struct Counters {
     database_reads: u64,
     /// Changes of the database, each of one or many rows.
     database_changes: u64,
+    /// Times that the content repository was read and verified.
+    repository_reads: u64,
     /// Agents that wait for the doorbell now.
     waiting: u64,
     /// Hosts, the revoked ones too.
@@ -40,6 +42,7 @@ pub(super) async fn counters(State(server): State<Arc<Server>>, headers: HeaderM
         check_ins: server.check_ins.load(Relaxed),
         database_reads: uses.reads,
         database_changes: uses.changes,
+        repository_reads: server.rollouts.repository_reads(),
         waiting: server.waiting.load(Relaxed),
         hosts: u64::try_from(server.hosts.len()).unwrap_or(u64::MAX),
         generation: server.generation(),

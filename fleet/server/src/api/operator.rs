@@ -26,7 +26,6 @@ use crate::store::{AuditEntry, BucketRow, EnrolToken, OperatorToken, Seen};
 
 const REASON_BYTES_MAX: usize = 1024;
 const HOSTS_MAX: usize = 1_000;
-const AUDIT_MAX: u32 = 1_000;
 const BUCKETS_MAX: u32 = 1_000;
 const TOKEN_USES_MAX: u32 = 100_000;
 /// An enrolment token lives no longer.
@@ -64,7 +63,7 @@ const WEEK_MS: u64 = 7 * 24 * 3_600_000;
         make_enrol_token,
         make_operator_token,
         revoke_operator_token,
-        audit,
+        super::audit::audit,
         description
     ),
     components(schemas(Problem))
@@ -105,6 +104,7 @@ impl HostAnswer {
 /// A part of a long list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct HostsQuery {
     /// Only hosts of this ring.
     ring: Option<String>,
@@ -348,13 +348,6 @@ pub(super) async fn revoke_operator_token(
     server.noted(server.store.revoke_operator_token(&name, &entry).await)?;
     server.access.remove(&name);
     Ok(tell(&serde_json::json!({})))
-}
-
-/// The last thousand changes, the newest first.
-#[utoipa::path(get, path = "/v1/audit", tag = "operator", responses((status = 200, body = Vec<AuditEntry>)))]
-pub(super) async fn audit(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::ReadAudit)?;
-    Ok(tell(&server.store.audit(AUDIT_MAX).await?))
 }
 
 /// This description. It is no secret.

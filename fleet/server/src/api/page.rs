@@ -3,6 +3,7 @@
 //! A browser asks for a password; any name will do, the password is a token of the operator API.
 
 mod chart;
+mod rings;
 mod rollouts;
 
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use watertight_event::printable::push;
+use watertight_event::printable::{distinct, push};
 
 use super::answer::Refusal;
 use super::operator::{allowed, may};
@@ -21,7 +22,7 @@ use crate::access::Actor;
 use crate::clock::{now_ms, words};
 use crate::hosts::{Absence, Host};
 use crate::roles::Action;
-use crate::rollout::RolloutAnswer;
+use crate::rollout::{RingAnswer, RolloutAnswer};
 use crate::server::Server;
 use crate::store::{BucketRow, CrashSlot};
 
@@ -30,6 +31,8 @@ const HOSTS_MAX: usize = 200;
 const BUCKETS_MAX: u32 = 50;
 const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 const HOUR_MS: u64 = 3_600_000;
+/// Of a host that says none.
+const NO_NAME: &str = "(no name)";
 const STYLE: &str = include_str!("page/style.css");
 
 pub(super) async fn style() -> Response {
@@ -103,14 +106,16 @@ async fn written(server: &Server) -> Result<String, Refusal> {
     let buckets = server.store.buckets(now_ms.saturating_sub(WEEK_MS), BUCKETS_MAX).await?;
     let slots = server.store.crash_slots(now_ms.saturating_sub(WEEK_MS), HOUR_MS).await?;
     let rollouts = server.rollouts.all(server).await?;
+    let rings = server.rollouts.rings(server).await?;
     let mut hosts: Vec<Line> = server.hosts.all().iter().map(|cell| Line::of(&cell.lock(), now_ms)).collect();
     hosts.sort();
-    Ok(text(&status, &rollouts, &buckets, &slots, &hosts, now_ms))
+    Ok(text(&status, &rollouts, &rings, &buckets, &slots, &hosts, now_ms))
 }
 
 fn text(
     status: &Status,
     rollouts: &[RolloutAnswer],
+    rings: &[RingAnswer],
     buckets: &[BucketRow],
     slots: &[CrashSlot],
     hosts: &[Line],
@@ -127,7 +132,7 @@ fn text(
     };
     let _ = writeln!(page, "<h1 class=\"{class}\">{answer}</h1>");
     if !status.because.is_empty() {
-        let items: String = status.because.iter().map(|why| format!("<li>{}</li>", escaped(why))).collect();
+        let items: String = status.because.iter().map(|why| format!("<li>{}</li>", shown(why))).collect();
         let _ = writeln!(page, "<ul>{items}</ul>");
     }
     let _ = writeln!(
@@ -144,6 +149,7 @@ fn text(
         words(status.clock_ms)
     );
     rollouts::table(&mut page, rollouts);
+    rings::table(&mut page, rings, now_ms);
     page.push_str("<h2>Crashes, last seven days</h2>\n");
     page.push_str(&chart::chart(slots, now_ms.saturating_sub(WEEK_MS), now_ms, HOUR_MS));
     bucket_table(&mut page, buckets);
@@ -165,14 +171,14 @@ fn bucket_table(page: &mut String, buckets: &[BucketRow]) {
         let _ = writeln!(
             page,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escaped(&row.bucket),
+            shown(&row.bucket),
             row.hosts,
             row.crashes,
             words(row.first_ms),
             words(row.last_ms),
-            escaped(&title),
-            escaped(&row.content),
-            escaped(&row.rule)
+            shown(&title),
+            shown(&row.content),
+            shown(&row.rule)
         );
     }
     page.push_str("</table>\n");
@@ -189,7 +195,7 @@ fn host_table(page: &mut String, hosts: &[Line]) {
          <th>content</th><th>protection</th></tr>\n",
     );
     for line in hosts.iter().take(HOSTS_MAX) {
-        let cells: String = line.cells.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
+        let cells: String = line.cells.iter().map(|cell| format!("<td>{}</td>", shown(cell))).collect();
         let _ = writeln!(page, "<tr class=\"{}\"><td>{}</td>{cells}</tr>", line.state.class(), line.state.word());
     }
     page.push_str("</table>\n");
@@ -293,7 +299,10 @@ impl Line {
         );
         let cells = vec![
             row.id.clone(),
-            told.host.as_ref().map_or_else(String::new, |host| host.name.clone()),
+            told.host
+                .as_ref()
+                .filter(|host| !host.name.is_empty())
+                .map_or_else(|| NO_NAME.to_owned(), |host| host.name.clone()),
             row.ring.clone(),
             moment(row.seen.last_seen_ms),
             moment(row.seen.promised_ms),
@@ -308,6 +317,11 @@ impl Line {
 /// The start of a digest, which is enough to tell packs apart.
 fn start(id: &str) -> String {
     id.chars().take(12).collect()
+}
+
+/// Text that hosts have a part in: every letter of it can be seen, and no name is taken for another, or for none.
+fn shown(text: &str) -> String {
+    escaped(&distinct(text))
 }
 
 /// Text of others in a page: no character of it means anything there, and none hides others.
@@ -336,6 +350,21 @@ mod tests {
         for unseen in ['\u{ad}', '\u{61c}', '\u{2028}', '\u{2060}', '\u{feff}', '\u{e0041}'] {
             assert_eq!(escaped(&format!("a{unseen}b")), format!("a{}b", unseen.escape_default()));
         }
+    }
+
+    #[test]
+    fn a_host_whose_name_can_not_be_seen_is_in_the_table_with_what_it_is() {
+        let cell = |name: &str| {
+            let part = watertight_fleet_wire::checkin::HostPart { name: name.into(), ..Default::default() };
+            let mut host = Host::default();
+            host.row.seen.state.host = Some(part);
+            let mut page = String::new();
+            host_table(&mut page, &[Line::of(&host, 1)]);
+            page
+        };
+        assert!(cell("web\u{301}\u{301}").contains("<td>web\\u{301}\\u{301}</td>"));
+        assert!(cell("\u{3164}").contains("<td>\\u{3164}</td>") && cell(" ").contains("<td>\\u{20}</td>"));
+        assert!(cell("").contains("<td>(no name)</td>") && cell("web-1").contains("<td>web-1</td>"));
     }
 
     #[test]

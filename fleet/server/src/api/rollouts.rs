@@ -19,7 +19,7 @@ impl From<RolloutError> for Refusal {
     fn from(error: RolloutError) -> Self {
         match error {
             RolloutError::NotFound(_) => Self::new(Code::NotFound, error.to_string()),
-            RolloutError::Conflict(why) => Self::new(Code::Conflict, why),
+            RolloutError::Conflict(why) | RolloutError::NotYet { why, .. } => Self::new(Code::Conflict, why),
             RolloutError::Form(why) => Self::new(Code::Form, why),
             RolloutError::Store(error) => error.into(),
         }

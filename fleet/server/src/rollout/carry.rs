@@ -93,7 +93,7 @@ impl Rollouts {
                 self.move_on(server, &mut held, &id, inputs, None, Vec::new()).await?;
             }
         }
-        self.go_on(server, &mut held, now_ms).await?;
+        self.go_on(server, &mut held, awake, now_ms).await?;
         self.follow(server, &mut held).await;
         Ok(())
     }
@@ -144,16 +144,15 @@ impl Rollouts {
             held.policies.get(ring).is_some_and(|policy| policy.closed_for(version, now_ms).is_some())
         };
         let wanted = Wanted::of(rollouts, &held.strata, is_closed);
-        let is_same = held.wanted.as_ref() == Some(&wanted);
-        let is_fresh = is_same && now_ms.abs_diff(held.compared_ms) < COMPARED_EVERY_MS;
-        if is_fresh || now_ms.abs_diff(held.failed_ms) < AGAIN_MS {
+        let generation = server.generation();
+        if held.compared.is_good(&wanted, generation, now_ms) || now_ms.abs_diff(held.failed_ms) < AGAIN_MS {
             return;
         }
         let (folder, next) = (self.folder.clone(), wanted.clone());
         let published = tokio::task::spawn_blocking(move || publish_wanted(&folder, &keys, &next, Moment::now())).await;
         let trouble = match published {
             Ok(Ok(is_new)) => {
-                (held.wanted, held.compared_ms) = (Some(wanted), now_ms);
+                held.compared = Compared { wanted: Some(wanted), generation, at_ms: now_ms };
                 if is_new {
                     server.look_at_content().await;
                 }
@@ -166,6 +165,23 @@ impl Rollouts {
             Err(error) => format!("the director's document is not published: {error}"),
         };
         self.set_trouble(trouble);
+    }
+}
+
+/// When the director's document was compared with what is wanted, and found or made the same.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    wanted: Option<Wanted>,
+    /// What was published then.
+    generation: u64,
+    at_ms: u64,
+}
+
+impl Compared {
+    /// Whether that still says something: nothing else is wanted, and nobody published anything since. Whoever has the director's key may.
+    fn is_good(&self, wanted: &Wanted, generation: u64, now_ms: u64) -> bool {
+        let is_recent = now_ms.abs_diff(self.at_ms) < COMPARED_EVERY_MS;
+        is_recent && self.generation == generation && self.wanted.as_ref() == Some(wanted)
     }
 }
 
@@ -252,10 +268,15 @@ impl Awake {
         self.noted_ms = now_ms;
     }
 
+    /// Whether every host that is there had time to be heard.
+    pub(super) fn has_heard_all(&self, pace: Pace, now_ms: u64) -> bool {
+        now_ms >= self.since_ms.saturating_add(pace.usual_ms())
+    }
+
     /// Until when a host that was heard last at a moment and promised another may be silent. Judged alike for all: a host that was
     /// asked to come sooner, because its watch ends, is no sooner silent.
     pub(super) fn due_ms(&self, seen_ms: u64, promised_ms: u64, pace: Pace) -> u64 {
-        let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
+        let usual_ms = pace.usual_ms();
         // A host may have come since the moment was noted.
         let is_to_come = seen_ms > self.noted_ms.saturating_add(AWAY_MS);
         let is_of_another_clock = is_to_come || promised_ms.saturating_sub(seen_ms) > PROMISE_MS_MAX;
@@ -338,11 +359,30 @@ mod tests {
     const PACE: Pace = Pace { interval_ms: 60_000, jitter_ms: 6_000 };
 
     #[test]
+    fn the_document_is_compared_again_when_something_was_published_or_is_wanted_and_now_and_then() {
+        let wanted = |is_under_way| Wanted { is_under_way, ..Wanted::default() };
+        let compared = Compared { wanted: Some(wanted(false)), generation: 7, at_ms: 100_000 };
+        assert!(compared.is_good(&wanted(false), 7, 159_999));
+        assert!(!compared.is_good(&wanted(false), 8, 100_001), "somebody published something");
+        assert!(!compared.is_good(&wanted(true), 7, 100_001), "something else is wanted");
+        assert!(!compared.is_good(&wanted(false), 7, 160_000), "leases and timestamps run out");
+        assert!(!Compared::default().is_good(&Wanted::default(), 0, 0), "it was never compared");
+    }
+
+    #[test]
     fn a_host_that_was_asked_to_come_sooner_is_no_sooner_silent() {
         let awake = Awake { since_ms: 0, noted_ms: 1_000_000 };
         assert_eq!(awake.due_ms(900_000, 966_000, PACE), 966_000);
         assert_eq!(awake.due_ms(900_000, 900_100, PACE), 966_000, "its watch ended then: that makes no difference");
         assert_eq!(awake.due_ms(900_000, 1_200_000, PACE), 1_200_000, "a longer promise is kept to");
+    }
+
+    #[test]
+    fn hosts_have_the_longest_time_between_two_check_ins_to_be_heard_after_a_start() {
+        let mut awake = Awake::new(1_000);
+        assert_eq!([66_999, 67_000].map(|now_ms| awake.has_heard_all(PACE, now_ms)), [false, true]);
+        awake.note(500_000);
+        assert!(!awake.has_heard_all(PACE, 500_000), "it stood still");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use watertight_event::printable::distinct;
 use watertight_fleet::gate::{Bucket, Crash, Decision, Event, Metric};
 use watertight_fleet::rollout::{Input, Running};
 use watertight_fleet::HostIndex;
@@ -39,7 +40,7 @@ pub(super) fn note(record: &Record, names: &mut Names) {
 /// Says in a decision's sentence which bucket it goes by.
 pub(super) fn name(mut decision: Decision, names: &Names) -> Decision {
     if let Some(Named { id, title }) = decision.evidence.bucket.and_then(|bucket| names.get(&bucket)) {
-        decision.why = format!("{}: bucket {id} ({title})", decision.why);
+        decision.why = format!("{}: bucket {} ({})", decision.why, distinct(id), distinct(title));
     }
     decision
 }

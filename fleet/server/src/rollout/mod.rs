@@ -1,7 +1,8 @@
 //! Rollouts, carried out: what hosts say goes to the gate, what the gate decides is stored, and the director's document follows.
 //!
 //! ```text
-//! start.rs     a wish -> pack, hosts, plan              live.rs      a rollout as it is held: journal, clock, hosts
+//! start.rs     a wish -> pack, plan, rollout            turn.rs      whose turn it is: rings, and their hosts that are online
+//! live.rs      a rollout as it is held: journal, clock, hosts
 //! carry.rs     each moment: look, store, take in        evidence.rs  records of hosts -> inputs
 //! director.rs  rollouts -> the signed document          tell.rs      status, and why a host runs what it runs
 //! rings.rs     what customers say of their rings       later.rs     rings whose turn comes after the rollout
@@ -17,10 +18,11 @@ mod live;
 mod rings;
 mod start;
 mod tell;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use watertight_fleet::rollout::{Input, State};
@@ -43,6 +45,14 @@ pub enum RolloutError {
     /// It does not go with what is under way.
     #[error("{0}")]
     Conflict(String),
+    /// No ring may begin it now, or none that may has a host online.
+    #[error("{why}")]
+    NotYet {
+        /// In words.
+        why: String,
+        /// When that may be otherwise.
+        until: Box<later::Until>,
+    },
     /// What was asked for can't be.
     #[error("{0}")]
     Form(String),
@@ -59,6 +69,8 @@ pub struct Rollouts {
     held: tokio::sync::Mutex<Held>,
     /// Evidence has come since the last look.
     has_news: AtomicBool,
+    /// How often the content repository was read and verified.
+    repository_reads: AtomicU64,
     /// Why the director's document is not what it should be; empty if it is.
     trouble: Mutex<String>,
     /// Why rollouts are not carried out; empty if they are.
@@ -71,13 +83,12 @@ struct Held {
     is_read: bool,
     rollouts: BTreeMap<u64, Live>,
     policies: rings::Policies,
-    /// What the document said when it was compared last, and when that was.
-    wanted: Option<director::Wanted>,
-    compared_ms: u64,
+    /// When the document was compared last, and with what.
+    compared: carry::Compared,
     /// When it could not be published.
     failed_ms: u64,
-    /// When rings were looked for whose turn has come.
-    went_on_ms: u64,
+    /// What rings wait for whose turn comes later.
+    looks: later::Looks,
     /// Strata of the fleet, and when they were looked for.
     strata: director::Strata,
     strata_ms: u64,
@@ -93,6 +104,12 @@ impl Rollouts {
     /// Evidence has come.
     pub fn heard(&self) {
         self.has_news.store(true, Ordering::Release);
+    }
+
+    /// How often the content repository was read and verified since the start.
+    #[must_use]
+    pub fn repository_reads(&self) -> u64 {
+        self.repository_reads.load(Ordering::Relaxed)
     }
 
     /// Why the director's document is not what it should be.
@@ -205,6 +222,7 @@ impl Rollouts {
         }
         held.policies = rings::read(server).await?;
         (held.rollouts, held.is_read) = (rollouts, true);
+        held.looks.forget();
         self.heard(); // what came while nobody listened
         Ok(())
     }

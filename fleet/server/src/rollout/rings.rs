@@ -79,6 +79,7 @@ impl Rollouts {
         server.noted(server.store.put_ring_policy(ring, &text, &audit).await)?;
         let answer = answer(server, ring, &policy);
         held.policies.insert(ring.to_owned(), policy);
+        held.looks.forget();
         self.follow(server, &mut held).await;
         Ok(answer)
     }
@@ -122,9 +123,13 @@ pub(super) fn stays(held: &Held, packs: &[SignedPack], pack: &SignedPack, ring: 
         running.spec().name == *name && running.state() != State::Halted && running.spec().rings().contains(ring)
     });
     let runs = runs.map(|running| running.spec().version).max();
-    let (why, again_ms) = match admission(policy, &releases, runs, now_ms()) {
+    let now_ms = now_ms();
+    let (why, again_ms) = match admission(policy, &releases, runs, now_ms) {
         Admission::Begin { version, .. } if version == pack.release.version => return None,
-        Admission::Begin { version, .. } => (format!("version {version} is what the ring's policy begins"), None),
+        // An exception that ends may let it begin this one instead.
+        Admission::Begin { version, .. } => {
+            (format!("version {version} is what the ring's policy begins"), policy.changes_ms(now_ms))
+        }
         Admission::Stay { why, again_ms } => (why, again_ms),
     };
     Some(LeftOut { ring: ring.to_owned(), why, again_ms })

@@ -1,24 +1,28 @@
 //! From a wish to a plan: which pack, for which hosts, how fast; and why not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use watertight_content_repo::director::bucket;
-use watertight_content_repo::release::{ContentId, Ring, SignedPack};
+use watertight_content_repo::release::{ContentId, SignedPack};
 use watertight_content_repo::time::Moment;
 use watertight_fleet::gate::Rules;
-use watertight_fleet::plan::{Cohort, Evidence, HostId, Lane, PlanError, Policy, Schedule, Statistics, Traits};
-use watertight_fleet::rollout::{Input, Kin, Spec, Start, State};
+use watertight_fleet::plan::{Cohort, Evidence, Lane, PlanError, Policy, Statistics};
+use watertight_fleet::rollout::{Input, Spec, Start, State};
 
+use super::later::{HostsOf, Until};
 use super::live::{id, Entry, Live};
-use super::{director, evidence, rings, Held, LeftOut, RolloutAnswer, RolloutError, Rollouts};
+use super::turn::{admitted, kin, Admitted};
+use super::{director, evidence, Held, LeftOut, RolloutAnswer, RolloutError, Rollouts};
 use crate::clock::now_ms;
 use crate::server::Server;
 use crate::store::{AuditEntry, JournalRow, RolloutRow, StoreError};
 
 const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 const BUCKETS_MAX: u32 = 10_000;
+/// A repository that can't be read is tried again after this, where nobody asks.
+const UNREAD_MS: u64 = 60_000;
 /// A time of a lane is at most a week.
 const LANE_S_MAX: u64 = 7 * 24 * 3_600;
 /// So much of a content's id is enough to name it.
@@ -216,15 +220,8 @@ impl Rollouts {
         word: &str,
         Terms { policy, goes_on }: Terms,
     ) -> Result<(Spec, Vec<LeftOut>), RolloutError> {
-        let folder = self.folder.clone();
         let now = Moment::now();
-        let read = tokio::task::spawn_blocking(move || {
-            (director::signed_packs(&folder, now), director::can_follow(&folder, now))
-        });
-        let (read, can_follow) = read.await.map_err(|error| RolloutError::Form(error.to_string()))?;
-        let (packs, recalled) =
-            read.map_err(|error| RolloutError::Conflict(format!("the content repository: {error:#}")))?;
-        can_follow.map_err(|error| RolloutError::Conflict(format!("the director's document: {error:#}")))?;
+        let (packs, recalled) = self.signed(now).await?;
         let pack = find(&packs, word)?;
         let content = pack.id.to_string();
         check(held, pack, &packs)?;
@@ -240,12 +237,33 @@ impl Rollouts {
             content,
             goes_on,
         };
-        let (rings, left_out) = admitted(held, &packs, pack, now)?;
-        let spec = Spec::plan(start, kin(server, &rings, pack)).map_err(|error| match error {
-            PlanError::Halted { .. } | PlanError::NoHosts => RolloutError::Conflict(error.to_string()),
-            error => RolloutError::Form(error.to_string()),
-        })?;
-        Ok((spec, left_out))
+        let Admitted { rings, left_out, again_ms } = admitted(held, &packs, pack, now)?;
+        match Spec::plan(start, kin(server, &rings, pack.id)) {
+            Ok(spec) => Ok((spec, left_out)),
+            Err(error @ PlanError::NoHosts) => {
+                let until = Until { again_ms, hosts: Some(HostsOf { content: pack.id, rings }) };
+                Err(RolloutError::NotYet { why: error.to_string(), until: Box::new(until) })
+            }
+            Err(error @ PlanError::Halted { .. }) => Err(RolloutError::Conflict(error.to_string())),
+            Err(error) => Err(RolloutError::Form(error.to_string())),
+        }
+    }
+
+    /// The packs that offline keys signed, and what is recalled: all of the repository is read and verified.
+    async fn signed(&self, now: Moment) -> Result<(Vec<SignedPack>, BTreeSet<ContentId>), RolloutError> {
+        self.repository_reads.fetch_add(1, Ordering::Relaxed);
+        let folder = self.folder.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            (director::signed_packs(&folder, now), director::can_follow(&folder, now))
+        });
+        let (signed, can_follow) = read.await.map_err(|error| RolloutError::Form(error.to_string()))?;
+        let unread = |what: &str, error: anyhow::Error| {
+            let until = Until { again_ms: Some(now_ms().saturating_add(UNREAD_MS)), hosts: None };
+            RolloutError::NotYet { why: format!("{what}: {error:#}"), until: Box::new(until) }
+        };
+        let signed = signed.map_err(|error| unread("the content repository", error))?;
+        can_follow.map_err(|error| unread("the director's document", error))?;
+        Ok(signed)
     }
 }
 
@@ -317,114 +335,4 @@ fn found(held: &Held, content: ContentId, recalled: &BTreeSet<ContentId>) -> Evi
         evidence.halted = Some("it was recalled".to_owned());
     }
     evidence
-}
-
-/// The rings that it is for now, each with its schedule: those whose first step has come, without those that a rollout of it was for, and
-/// those that their policy leaves out.
-fn admitted<'a>(
-    held: &Held,
-    packs: &[SignedPack],
-    pack: &'a SignedPack,
-    now: Moment,
-) -> Result<(BTreeMap<&'a str, Schedule>, Vec<LeftOut>), RolloutError> {
-    let content = pack.id.to_string();
-    let is_done = |ring: &str| {
-        held.rollouts.values().map(|live| &live.running).any(|running| {
-            let spec = running.spec();
-            spec.content == content && running.state() != State::Halted && spec.rings().contains(ring)
-        })
-    };
-    let waiting = || pack.release.rings.iter().filter(|(name, _)| !is_done(name));
-    let (mut begun, mut left_out) = (BTreeMap::new(), Vec::new());
-    for (name, ring) in waiting().filter(|(_, ring)| ring.per_million_at(now) > 0) {
-        let kept = other(held, pack, name).or_else(|| passed(held, pack, name));
-        match kept.or_else(|| rings::stays(held, packs, pack, name)) {
-            None => {
-                begun.insert(name.as_str(), schedule(ring));
-            }
-            Some(ring) => left_out.push(ring),
-        }
-    }
-    if !begun.is_empty() {
-        return Ok((begun, left_out));
-    }
-    if !left_out.is_empty() {
-        let why =
-            left_out.iter().map(|left| format!("ring {}: {}", left.ring, left.why)).collect::<Vec<_>>().join("; ");
-        return Err(RolloutError::Conflict(format!("no ring may begin it: {why}")));
-    }
-    Err(RolloutError::Conflict(match waiting().map(|(_, ring)| ring.earliest).min() {
-        Some(first) => format!("no other ring may have it yet by the signed schedule: the next may at {first}"),
-        None => "every ring of its signed schedule was given it".to_owned(),
-    }))
-}
-
-/// Why a ring is another name's: a host runs one pack, and of two that it is given each looks like one that it left.
-fn other(held: &Held, pack: &SignedPack, ring: &str) -> Option<LeftOut> {
-    let has_ring = |live: &&Live| {
-        let (spec, state) = (live.running.spec(), live.running.state());
-        spec.name != pack.release.name && state != State::Halted && spec.rings().contains(ring)
-    };
-    let live = held.rollouts.values().rev().find(has_ring)?;
-    let (id, Spec { name, version, .. }) = (live.id(), live.running.spec());
-    let mend = format!("publish this as a version of {name}, or `watertight rollout abort {id}` takes that away");
-    let why = format!("rollout {id} gave it {name} version {version}, and a host runs content of one name: {mend}");
-    Some(LeftOut { ring: ring.to_owned(), why, again_ms: None })
-}
-
-/// Why a ring has had its time for this pack: another may still be to get it, as one that follows the release before the newest.
-fn passed(held: &Held, pack: &SignedPack, ring: &str) -> Option<LeftOut> {
-    let release = &pack.release;
-    let newer = held.rollouts.values().map(|live| &live.running).find(|running| {
-        let spec = running.spec();
-        let is_newer = spec.name == release.name && spec.version > release.version;
-        is_newer && running.state() != State::Halted && spec.rings().contains(ring)
-    })?;
-    let why = "no host goes back to an older version: publish what it had under a higher one";
-    let why = format!("version {} was rolled out: {why}", newer.spec().version);
-    Some(LeftOut { ring: ring.to_owned(), why, again_ms: None })
-}
-
-/// A ring's signed schedule, as the planner reads it.
-fn schedule(ring: &Ring) -> Schedule {
-    let from_ms =
-        |after_h: u32| ring.earliest.plus_s(i64::from(after_h).saturating_mul(3_600)).unix_s().saturating_mul(1_000);
-    Schedule::new(ring.steps.iter().map(|step| (u64::try_from(from_ms(step.after_h)).unwrap_or(0), step.per_million)))
-}
-
-/// The hosts that it is for, by stratum: those that are online, of a ring that may have it by now.
-fn kin(server: &Server, rings: &BTreeMap<&str, Schedule>, pack: &SignedPack) -> Vec<Kin> {
-    let (now_ms, pace) = (now_ms(), server.pace());
-    let usual_ms = pace.interval_ms.saturating_add(pace.jitter_ms);
-    let late_ms = Rules::default().thresholds.silence_after_promise_ms;
-    let mut by_name: BTreeMap<String, Kin> = BTreeMap::new();
-    for cell in server.hosts.all() {
-        let host = cell.lock();
-        let row = &host.row;
-        let due_ms = row.seen.promised_ms.max(row.seen.last_seen_ms.saturating_add(usual_ms)).saturating_add(late_ms);
-        let is_there = due_ms >= now_ms && row.seen.down.is_none();
-        let is_online = row.seen.last_seen_ms > 0 && is_there && row.revoked_ms.is_none();
-        let Some(schedule) = rings.get(row.ring.as_str()).filter(|_| is_online) else { continue };
-        let bucket = bucket(pack.id, &row.id);
-        if schedule.opens_ms(bucket).is_none() {
-            continue; // it would refuse
-        }
-        let part = row.seen.state.host.clone().unwrap_or_default();
-        let name = part.stratum(&row.ring);
-        let kin = by_name.entry(name.clone()).or_insert_with(|| Kin {
-            name,
-            ring: row.ring.clone(),
-            schedule: schedule.clone(),
-            traits: Traits {
-                kernel: part.kernel,
-                distribution: part.distribution,
-                architecture: part.architecture,
-                agent_version: part.agent_version,
-                workload: part.workload,
-            },
-            hosts: Vec::new(),
-        });
-        kin.hosts.push((bucket, HostId(row.id.clone())));
-    }
-    by_name.into_values().collect()
 }

@@ -61,6 +61,7 @@ where
     each_use_is_counted(&open("uses").await).await;
     records_are_taken_once(&open("records").await).await;
     the_audit_log_has_every_change(&open("audit").await).await;
+    the_audit_log_is_read_in_parts_to_its_first_entry(&open("parts").await).await;
     the_last_word_on_a_ring_is_kept(&open("rings").await).await;
     of_two_that_move_a_rollout_one_is_refused(&open("rollouts").await).await;
     the_gate_hears_each_record_once_and_in_order(&open("evidence").await).await;
@@ -164,9 +165,29 @@ async fn the_audit_log_has_every_change(store: &impl StateStore) {
     assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
     let missing = store.revoke("nobody", 1, &audit("four")).await;
     assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
-    let log = store.audit(10).await.expect("a log");
-    let actions: Vec<_> = log.iter().map(|entry| entry.action.as_str()).collect();
+    let log = store.audit(u64::MAX, 10).await.expect("a log");
+    let actions: Vec<_> = log.iter().map(|row| row.entry.action.as_str()).collect();
     assert_eq!(actions, ["two", "one"], "newest first, and nothing of what did not happen");
+}
+
+async fn the_audit_log_is_read_in_parts_to_its_first_entry(store: &impl StateStore) {
+    let actions: Vec<String> = (0..7).map(|number| format!("a{number}")).collect();
+    for action in &actions {
+        store.put_enrol_token(&token(action, 1), &audit(action)).await.expect("a token");
+    }
+    let (mut read, mut before) = (Vec::new(), u64::MAX);
+    loop {
+        let part = store.audit(before, 3).await.expect("a part");
+        let Some(last) = part.last() else { break };
+        assert!(part.len() <= 3 && part.is_sorted_by(|a, b| a.number > b.number), "newest first: {part:?}");
+        before = last.number;
+        read.extend(part.into_iter().map(|row| row.entry.action));
+        // What is written meanwhile moves nothing.
+        store.put_enrol_token(&token(&format!("later-{before}"), 1), &audit("later")).await.expect("a token");
+    }
+    read.reverse();
+    assert_eq!(read, actions);
+    assert_eq!(store.audit(0, 9).await.expect("a part"), []);
 }
 
 async fn the_last_word_on_a_ring_is_kept(store: &impl StateStore) {
@@ -175,7 +196,7 @@ async fn the_last_word_on_a_ring_is_kept(store: &impl StateStore) {
     }
     let kept: std::collections::BTreeMap<_, _> = store.ring_policies().await.expect("policies").into_iter().collect();
     assert_eq!(kept, [("broad", "b"), ("early", "c")].map(|(ring, policy)| (ring.into(), policy.into())).into());
-    assert_eq!(store.audit(9).await.expect("a log").len(), 3);
+    assert_eq!(store.audit(u64::MAX, 9).await.expect("a log").len(), 3);
 }
 
 async fn of_two_that_move_a_rollout_one_is_refused(store: &impl StateStore) {
@@ -191,7 +212,7 @@ async fn of_two_that_move_a_rollout_one_is_refused(store: &impl StateStore) {
     assert_eq!(store.rollouts().await.expect("rollouts"), [row]);
     assert_eq!(store.journal(1).await.expect("a journal"), [entry(0, "a"), entry(1, "c")]);
     assert_eq!(store.decisions(1, 9).await.expect("decisions"), [decision("y"), decision("x")], "newest first");
-    assert_eq!(store.audit(9).await.expect("a log").len(), 2, "what was refused left nothing");
+    assert_eq!(store.audit(u64::MAX, 9).await.expect("a log").len(), 2, "what was refused left nothing");
 }
 
 async fn the_gate_hears_each_record_once_and_in_order(store: &impl StateStore) {

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use watertight_fleet_wire::records::Batch;
 
 pub use rows::{
-    AuditEntry, BucketRow, CrashSlot, DecisionRow, Down, EnrolToken, Enrolled, Enrolment, EvidenceRow, HostRow,
-    JournalRow, OperatorToken, RolloutRow, Seen, SeenRow, TokenRefusal,
+    AuditEntry, AuditRow, BucketRow, CrashSlot, DecisionRow, Down, EnrolToken, Enrolled, Enrolment, EvidenceRow,
+    HostRow, JournalRow, OperatorToken, RolloutRow, Seen, SeenRow, TokenRefusal,
 };
 
 /// Why the store did not do it.
@@ -158,8 +158,8 @@ pub trait StateStore: Send + Sync + 'static {
     /// Revokes one, by its name.
     async fn revoke_operator_token(&self, name: &str, audit: &AuditEntry) -> Result<(), StoreError>;
 
-    /// The last entries of the audit log, the newest first.
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+    /// Entries of the audit log with a number smaller than this, the newest first.
+    async fn audit(&self, before: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError>;
 
     /// Whether there is room to take anything.
     async fn probe(&self) -> Result<(), StoreError>;

@@ -159,6 +159,16 @@ pub struct AuditEntry {
     pub reason: String,
 }
 
+/// An entry of the audit log, in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditRow {
+    /// From 1; each has a greater one than those before.
+    pub number: u64,
+    /// What it says.
+    #[serde(flatten)]
+    pub entry: AuditEntry,
+}
+
 /// Crashes that are one bug.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BucketRow {

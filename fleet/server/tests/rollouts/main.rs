@@ -5,6 +5,7 @@ mod support;
 
 mod desk;
 mod hosts;
+mod turns;
 
 use std::time::{Duration, Instant};
 
@@ -458,10 +459,11 @@ fn a_thief_who_runs_the_epoch_up_to_the_last_is_told_and_another_directors_key_i
         let now = fleet.admin().get("/v1/status").json();
         now["generation"].as_u64() > before && now["at_newest_generation"] == 3
     });
+    let is_told = |words: &Value| words.to_string().contains("epoch 18446744073709551615 is the last there is");
+    wait_for("the status says so by itself", || is_told(&fleet.admin().get("/v1/status").json()["because"]));
 
     let aborted = fleet.admin().post(&format!("/v1/rollouts/{id}/abort"), &json!({ "reason": "a test" })).json();
     assert_eq!(aborted["state"], "halted", "{aborted}");
-    let is_told = |words: &Value| words.to_string().contains("epoch 18446744073709551615 is the last there is");
     assert!(is_told(&aborted["trouble"]), "{aborted}");
     let told = fleet.admin().get("/v1/status").json();
     assert!(is_told(&told["because"]) && told["is_safe_to_leave"] == false, "{told}");

@@ -12,8 +12,8 @@ use watertight_fleet_wire::records::Batch;
 use super::{failed, log, records, rollouts, stored, told, SqliteStore};
 use crate::roles::Role;
 use crate::store::{
-    AuditEntry, BucketRow, CrashSlot, DecisionRow, EnrolToken, Enrolled, Enrolment, EvidenceRow, HostRow, JournalRow,
-    OperatorToken, RolloutRow, Seen, SeenRow, StateStore, StoreError, StoreUses, TokenRefusal,
+    AuditEntry, AuditRow, BucketRow, CrashSlot, DecisionRow, EnrolToken, Enrolled, Enrolment, EvidenceRow, HostRow,
+    JournalRow, OperatorToken, RolloutRow, Seen, SeenRow, StateStore, StoreError, StoreUses, TokenRefusal,
 };
 
 const HOST: &str =
@@ -228,8 +228,10 @@ impl StateStore for SqliteStore {
         self.audited(query, name, audit).await
     }
 
-    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        let rows = sqlx::query("SELECT at_ms, actor, action, subject, reason FROM audit ORDER BY number DESC LIMIT ?1")
+    async fn audit(&self, before: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        let query = "SELECT at_ms, actor, action, subject, reason, number FROM audit WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+        let rows = sqlx::query(query)
+            .bind(stored(before))
             .bind(i64::from(limit))
             .fetch_all(self.to_read())
             .await
@@ -434,12 +436,13 @@ fn host(row: &SqliteRow) -> Result<HostRow, StoreError> {
     })
 }
 
-fn entry(row: &SqliteRow) -> Result<AuditEntry, StoreError> {
-    Ok(AuditEntry {
+fn entry(row: &SqliteRow) -> Result<AuditRow, StoreError> {
+    let entry = AuditEntry {
         at_ms: told(row.try_get(0).map_err(failed)?),
         actor: row.try_get(1).map_err(failed)?,
         action: row.try_get(2).map_err(failed)?,
         subject: row.try_get(3).map_err(failed)?,
         reason: row.try_get(4).map_err(failed)?,
-    })
+    };
+    Ok(AuditRow { number: told(row.try_get(5).map_err(failed)?), entry })
 }

@@ -1,7 +1,7 @@
 use std::io::{Seek as _, SeekFrom, Write as _};
 
 use super::*;
-use crate::store::{contract, AuditEntry, StateStore as _};
+use crate::store::{contract, AuditEntry, AuditRow, StateStore as _};
 
 fn entry() -> AuditEntry {
     AuditEntry { at_ms: 1, actor: "a".into(), action: "b".into(), subject: "c".into(), reason: "d".repeat(3_000) }
@@ -103,9 +103,9 @@ async fn nobody_changes_the_audit_log() {
         let refused = sqlx::query(change).execute(&store.writer).await.expect_err("append-only");
         assert!(refused.to_string().contains("never changed"), "{change}: {refused}");
     }
-    assert_eq!(store.audit(9).await.expect("a log"), [entry()]);
+    assert_eq!(store.audit(u64::MAX, 9).await.expect("a log"), [AuditRow { number: 1, entry: entry() }]);
     store.put_operator_token(&token("u".into()), &entry()).await.expect("and it is added to");
-    assert_eq!(store.audit(9).await.expect("a log").len(), 2);
+    assert_eq!(store.audit(u64::MAX, 9).await.expect("a log").len(), 2);
 }
 
 /// A store of the first version, as its server left it.
@@ -133,7 +133,7 @@ async fn a_store_of_the_version_before_keeps_all_it_has_and_has_the_tables_of_a_
     assert_eq!((of("h2").revoked_ms, of("h2").cloned_ms, hosts.len()), (Some(66), Some(55), 2));
     assert_eq!(store.operator_tokens().await.expect("tokens").first().map(|token| token.name.as_str()), Some("ada"));
     assert_eq!(store.buckets(0, 9).await.expect("buckets").first().map(|bucket| bucket.last_ms), Some(12));
-    assert_eq!((store.generation().await.expect("one"), store.audit(9).await.expect("a log").len()), (9, 1));
+    assert_eq!((store.generation().await.expect("one"), store.audit(u64::MAX, 9).await.expect("a log").len()), (9, 1));
     assert_eq!((store.rollouts().await.expect("none"), store.newest_evidence().await.expect("none")), (vec![], 0));
     let new = SqliteStore::create(&dir.path().join("new.db")).await.expect("a store");
     assert_eq!(tables(&store).await, tables(&new).await);
