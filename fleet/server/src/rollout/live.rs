@@ -28,7 +28,7 @@ pub(super) struct Entry {
     pub(super) heard: u64,
     /// What moved it.
     pub(super) inputs: Vec<Input>,
-    /// Who, and why, where it was a person.
+    /// Who, and why, where it was a person or the policy of a ring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) word: Option<String>,
 }
@@ -41,6 +41,8 @@ pub(super) struct Live {
     pub(super) running: Running,
     /// What a person said last.
     pub(super) word: Option<String>,
+    /// Why the policy of a ring stops it, while one does.
+    pub(super) closed: Option<String>,
     /// Why the gate decided last what it decided, as it was stored: the gate itself knows no bucket's name.
     why: Option<String>,
     /// Names of the buckets of what was heard and is not taken in yet.
@@ -72,6 +74,7 @@ impl Live {
             started_ms: row.started_ms,
             running: Running::new(spec),
             word: None,
+            closed: None,
             why: decided.map(|row| why_of(row).map_err(damaged)).transpose()?,
             names: Names::new(),
             heard: 0,
@@ -123,8 +126,11 @@ impl Live {
         self.clock_ms = self.clock_ms.max(entry.at_ms);
         self.stored_ms = self.clock_ms;
         self.heard = self.heard.max(entry.heard);
-        if entry.word.is_some() {
-            self.word.clone_from(&entry.word);
+        match (entry.inputs.as_slice(), &entry.word) {
+            ([Input::Close], word) => self.closed.clone_from(word),
+            ([Input::Reopen], _) => self.closed = None,
+            (_, Some(word)) => self.word = Some(word.clone()),
+            (_, None) => {}
         }
         entry.inputs.iter().filter_map(|input| self.running.take(entry.at_ms, *input)).collect()
     }
