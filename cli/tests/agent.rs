@@ -575,6 +575,10 @@ fn a_state_folder_of_the_version_before_is_that_of_the_same_host() {
     std::fs::remove_file(path("token")).expect("the token is not needed any more");
     let mut agent = place.agent(&url, &with);
     place.wait_for("another check-in", || place.read("agent/uplink/sequence.json").is_some_and(|now| now != sequence));
+    let second = place.run(&format!("agent run --server {url} --ca fleet/ca.pem --state agent --pins nowhere {with}"));
+    let words = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(words.contains(&format!("another agent is at work in agent: process {} ", agent.0.id())), "{words}");
+    assert_eq!(second.status.code(), Some(1), "{words}");
     assert_eq!((kept("identity.json"), path("agent/identity.json").exists()), (identity, false));
     assert_eq!(agent.end(), Some(0));
 }

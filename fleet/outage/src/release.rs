@@ -16,6 +16,9 @@ pub(crate) const AT_ONCE: &str = "2026-01-01T00:00:00Z";
 /// No host may have it within the time of the trial.
 pub(crate) const MUCH_LATER: &str = "2099-01-01T00:00:00Z";
 
+/// How often a plan is drafted whose number somebody else takes meanwhile.
+const TRIES_MAX: u32 = 10;
+
 /// A pack that offline keys have signed.
 #[derive(Clone, Debug)]
 pub(crate) struct Release {
@@ -85,8 +88,20 @@ fn build(place: &Place, folder: &str, version: u64, title: &str) -> Result<Strin
 }
 
 /// Publishes this as the director's word, as whoever has the director's and the online key can. Where it is to name content that nobody
-/// signed, which our own command refuses to draft, `unsigned` takes the place of what it names.
+/// signed, which our own command refuses to draft, `unsigned` takes the place of what it names. The server publishes documents of its own
+/// meanwhile: a thief whose number was taken takes the next.
 pub(crate) fn publish_plan(place: &Place, plan: &Json, named: &Release, unsigned: Option<&Release>) -> Result<()> {
+    let is_taken = |error: &anyhow::Error| error.to_string().contains("is not higher than");
+    let mut tries = 1..TRIES_MAX;
+    loop {
+        match try_plan(place, plan, named, unsigned) {
+            Err(error) if is_taken(&error) && tries.next().is_some() => {}
+            done => return done,
+        }
+    }
+}
+
+fn try_plan(place: &Place, plan: &Json, named: &Release, unsigned: Option<&Release>) -> Result<()> {
     place.write("plan.json", &plan.to_string())?;
     place.run("content draft plan plan.json --out director.json --after fleet/content")?;
     if let Some(unsigned) = unsigned {

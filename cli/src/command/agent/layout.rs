@@ -2,15 +2,20 @@
 //! none of its business.
 
 use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{bail, Context as _};
+use rustix::fs::{flock, FlockOperation};
 use watertight_fleet_agent::folder::Folder;
 use watertight_fleet_agent::spool;
 use watertight_fleet_wire::records::Stream;
 
 /// Key, identity, what was acted on, and the spool.
 const UPLINK: &str = "uplink";
+/// Held by the agent whose folder it is.
+const LOCK: &str = "agent.lock";
 /// Records that wait, in it.
 const SPOOL: &str = "spool";
 /// What lay beside it before there was such a folder. The key before the identity, which is refused without it.
@@ -27,6 +32,28 @@ pub(super) fn uplink(state: &Path) -> PathBuf {
 /// It can't be made.
 pub(super) fn spool(state: &Path) -> anyhow::Result<Folder> {
     Ok(super::folder(&uplink(state))?.folder(SPOOL)?)
+}
+
+/// Makes the state folder this agent's alone, for as long as what is given is held: a second one would take the uplink's folder from the
+/// first, and the host be a clone of itself.
+///
+/// # Errors
+/// Another agent has it, or the disk says no.
+pub(super) fn claim(state: &Path) -> anyhow::Result<File> {
+    super::folder(state)?;
+    let path = state.join(LOCK);
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let mut file = options.open(&path).with_context(|| path.display().to_string())?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        let _ = file.read_to_string(&mut holder); // without it the message only lacks the number
+        let (state, holder) = (state.display(), holder.trim());
+        bail!("another agent is at work in {state}: process {holder} (one host has one agent; name another folder by --state to try a second)");
+    }
+    let number = format!("{:<10}", std::process::id());
+    let _ = file.write_all_at(number.as_bytes(), 0); // on a full disk it is held all the same, and nobody is told by whom
+    Ok(file)
 }
 
 /// Makes the uplink's folder with all folders in it, and moves there what lay beside it before. To be called while no part is at work.
@@ -64,6 +91,16 @@ pub(super) fn prepare(state: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_agent_is_refused_and_told_who_the_first_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = claim(dir.path()).expect("nobody has it");
+        let refused = claim(dir.path()).expect_err("the first has it").to_string();
+        assert!(refused.contains(&format!("process {} ", std::process::id())), "{refused}");
+        drop(first);
+        claim(dir.path()).expect("the first is gone");
+    }
 
     #[test]
     fn a_link_in_the_place_of_the_uplinks_folder_gives_nothing_away() {

@@ -53,6 +53,7 @@ struct Part {
 /// # Errors
 /// A child can't be started.
 pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
+    let _alone = layout::claim(&args.state)?;
     layout::prepare(&args.state)?;
     // A server that says nothing holds up no sensor: the uplink asks on.
     if once(&["agent", "uplink", "--enrol"], args, ENROLLED_MAX)? == Some(i32::from(FORBIDDEN)) {
