@@ -69,6 +69,9 @@ impl Rollouts {
         let has_news = self.has_news.swap(false, std::sync::atomic::Ordering::AcqRel);
         let now_ms = now_ms();
         held.rollouts.values_mut().for_each(|live| live.look(now_ms));
+        for (id, word) in recalled(&held) {
+            self.move_on(server, &mut held, &id, vec![Input::Abort], Some(word), Vec::new()).await?;
+        }
         for (number, id) in followed(&held) {
             self.follow_policies(server, &mut held, number, now_ms).await?;
             let later = later(&held, number);
@@ -219,6 +222,21 @@ fn followed(held: &Held) -> Vec<(u64, String)> {
     }
     followed.reverse();
     followed
+}
+
+/// Rollouts of content that another rollout's halt has recalled, and why they end with it: the recall is of the content, wherever it runs.
+fn recalled(held: &Held) -> Vec<(String, String)> {
+    let is_halted = |live: &&Live| live.running.state() == State::Halted;
+    let of = |live: &Live| live.running.spec().content.clone();
+    let halted: BTreeMap<String, &Live> =
+        held.rollouts.values().filter(is_halted).map(|live| (of(live), live)).collect();
+    let others = held.rollouts.values().filter(|live| !is_halted(live));
+    let ends = others.filter_map(|live| {
+        let by = halted.get(&of(live))?;
+        let why = by.why().unwrap_or_default();
+        Some((live.id(), format!("the recall of its content: rollout {} of it was halted: {why}", by.id())))
+    });
+    ends.collect()
 }
 
 /// What rollouts after this one give in its place. A host that went over to it has not fallen back: it comes back when that is recalled.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use watertight_fleet::gate::Decision;
+use watertight_fleet::gate::{Cause, Decision, Verdict};
 use watertight_fleet::rollout::{Input, Running, Spec};
 use watertight_fleet::{HostIndex, Ms};
 
@@ -144,7 +144,7 @@ impl Live {
         let text = |error: serde_json::Error| StoreError::Failed { why: error.to_string() };
         let names = std::mem::take(&mut self.names);
         let decisions: Vec<Decision> =
-            self.take(entry).into_iter().map(|decision| evidence::name(decision, &names)).collect();
+            self.take(entry).into_iter().map(|decision| evidence::name(by_word(decision, entry), &names)).collect();
         if let Some(last) = decisions.last() {
             self.why = Some(last.why.clone());
         }
@@ -176,6 +176,17 @@ impl Live {
     /// As people call it.
     pub(super) fn id(&self) -> String {
         id(self.number)
+    }
+}
+
+/// Says in a decision's sentence by whose word it is, where it is by a word.
+fn by_word(decision: Decision, entry: &Entry) -> Decision {
+    match (&decision.verdict, &entry.word) {
+        (Verdict::Halt { cause: Cause::Operator }, Some(word)) => {
+            let why = format!("stopped in stage {} by {word}", decision.stage);
+            Decision { why, ..decision }
+        }
+        _ => decision,
     }
 }
 
