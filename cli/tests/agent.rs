@@ -249,6 +249,10 @@ fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_i
     place.wait_for("an identity, a check-in and a look at the repository", || place.acted() > 0);
     assert!(!place.has_in_slot(7), "nobody wanted it");
 
+    let elsewhere = place.run("pause --state elsewhere");
+    assert_eq!(elsewhere.status.code(), Some(1), "no agent is paused there");
+    assert!(!place.dir.path().join("elsewhere").exists());
+    assert_eq!(place.run("pause --state agent --for 0s").status.code(), Some(1), "that is none");
     place.good("pause --state agent");
     let before = place.acted();
     place.publish_plan("test");
@@ -342,6 +346,14 @@ fn a_machine_that_reboots_says_so_before_its_agent_ends_and_one_whose_agent_is_s
     }
     let mut agent = place.agent(&url, "");
     place.wait_for("the host, which is back", || place.run(&plan).status.success());
+    // One that is there and would begin nothing is not planned for, and that is said.
+    place.good("pause --state agent");
+    let says = || {
+        String::from_utf8_lossy(&place.run(&plan).stderr).contains("no host would begin it: there are 1 hosts paused")
+    };
+    place.wait_for("a plan without the host that is paused", says);
+    place.good("resume --state agent");
+    place.wait_for("the host, which goes on", || place.run(&plan).status.success());
     assert_eq!(agent.end(), Some(0));
 }
 
