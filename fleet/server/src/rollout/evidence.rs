@@ -63,6 +63,10 @@ pub(super) fn told(decision: &Decision, names: &Names) -> Result<serde_json::Val
 
 /// What a record of a host says to a rollout. `host` is its number there, if it is one of the rollout's.
 pub(super) fn inputs(running: &Running, host: Option<HostIndex>, record: &Record, inputs: &mut Vec<Input>) {
+    // Who tells is back: what it tells of, a machine that went down, is the very reason why it was away.
+    if let Some(host) = host.filter(|host| running.is_away(*host)) {
+        inputs.push(Input::Host { host, event: Event::Online });
+    }
     match (&record.body, host) {
         (Some(Body::Crash(crash)), Some(host)) => {
             let event = crashed(running, host, crash);
