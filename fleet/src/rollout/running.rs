@@ -371,6 +371,12 @@ impl Running {
         self.gate.next_ms().is_some_and(|due_ms| due_ms <= at_ms) || (self.is_holding && has_news)
     }
 
+    /// Whether a person stopped it.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
     /// Whether the policy of a ring stopped it.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use watertight_fleet::gate::Decision;
+use watertight_fleet::gate::{Cause, Decision, Verdict};
 use watertight_fleet::rollout::{Input, Running, Spec};
 use watertight_fleet::{HostIndex, Ms};
 
@@ -28,7 +28,7 @@ pub(super) struct Entry {
     pub(super) heard: u64,
     /// What moved it.
     pub(super) inputs: Vec<Input>,
-    /// Who, and why, where it was a person.
+    /// Who, and why, where it was a person or the policy of a ring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) word: Option<String>,
 }
@@ -41,6 +41,8 @@ pub(super) struct Live {
     pub(super) running: Running,
     /// What a person said last.
     pub(super) word: Option<String>,
+    /// Why the policy of a ring stops it, while one does.
+    pub(super) closed: Option<String>,
     /// Why the gate decided last what it decided, as it was stored: the gate itself knows no bucket's name.
     why: Option<String>,
     /// Names of the buckets of what was heard and is not taken in yet.
@@ -72,6 +74,7 @@ impl Live {
             started_ms: row.started_ms,
             running: Running::new(spec),
             word: None,
+            closed: None,
             why: decided.map(|row| why_of(row).map_err(damaged)).transpose()?,
             names: Names::new(),
             heard: 0,
@@ -123,8 +126,11 @@ impl Live {
         self.clock_ms = self.clock_ms.max(entry.at_ms);
         self.stored_ms = self.clock_ms;
         self.heard = self.heard.max(entry.heard);
-        if entry.word.is_some() {
-            self.word.clone_from(&entry.word);
+        match (entry.inputs.as_slice(), &entry.word) {
+            ([Input::Close], word) => self.closed.clone_from(word),
+            ([Input::Reopen], _) => self.closed = None,
+            (_, Some(word)) => self.word = Some(word.clone()),
+            (_, None) => {}
         }
         entry.inputs.iter().filter_map(|input| self.running.take(entry.at_ms, *input)).collect()
     }
@@ -138,7 +144,7 @@ impl Live {
         let text = |error: serde_json::Error| StoreError::Failed { why: error.to_string() };
         let names = std::mem::take(&mut self.names);
         let decisions: Vec<Decision> =
-            self.take(entry).into_iter().map(|decision| evidence::name(decision, &names)).collect();
+            self.take(entry).into_iter().map(|decision| evidence::name(by_word(decision, entry), &names)).collect();
         if let Some(last) = decisions.last() {
             self.why = Some(last.why.clone());
         }
@@ -170,6 +176,17 @@ impl Live {
     /// As people call it.
     pub(super) fn id(&self) -> String {
         id(self.number)
+    }
+}
+
+/// Says in a decision's sentence by whose word it is, where it is by a word.
+fn by_word(decision: Decision, entry: &Entry) -> Decision {
+    match (&decision.verdict, &entry.word) {
+        (Verdict::Halt { cause: Cause::Operator }, Some(word)) => {
+            let why = format!("stopped in stage {} by {word}", decision.stage);
+            Decision { why, ..decision }
+        }
+        _ => decision,
     }
 }
 

@@ -158,7 +158,8 @@ impl Rollouts {
             (Input::Pause | Input::Resume | Input::Promote, State::Complete | State::Open) => {
                 return refuse("it has ended")
             }
-            (Input::Resume, State::Paused) if live.running.is_closed() => {
+            // Where a person paused it as well, that is what ends now.
+            (Input::Resume, State::Paused) if !live.running.is_paused() => {
                 return refuse("the policy of a ring stopped it, and it goes on by itself: `watertight rollout rings`")
             }
             (Input::Resume, State::Running | State::Holding) => return refuse("it was not paused"),
