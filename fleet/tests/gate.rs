@@ -260,7 +260,7 @@ fn hosts_that_go_offline_before_they_have_the_content_are_counted_apart_from_the
         let mut gate = Gate::new(&plan_of(HOSTS), Rules::default(), HOSTS);
         gate.begin(0, &(0..10).collect::<Vec<_>>());
         for host in 0..dropped {
-            gate.take(1, host, failed(Metric::Silence, false));
+            gate.take(1, host, Event::Offline);
         }
         for host in dropped..10 {
             gate.take(2, host, Event::Given);
@@ -390,4 +390,33 @@ fn a_decision_is_stored_and_read_back_as_it_was() {
     let stored = serde_json::to_string(&decision).expect("JSON");
     assert!(stored.contains(r#""verdict":"halt","cause":"statistic""#), "{stored}");
     assert_eq!(serde_json::from_str::<Decision>(&stored).expect("a decision"), decision);
+}
+
+#[test]
+fn hosts_that_die_of_the_content_before_they_could_say_that_they_have_it_halt_it_by_their_silence() {
+    let mut gate = Gate::new(&plan_of(100), Rules::default(), 100);
+    gate.begin(0, &(0..10).collect::<Vec<_>>());
+    let silent = Event::Failed { metric: Metric::Silence, with_content: false, crash: None };
+    // Two others fall silent as well, as machines do.
+    let halt = [50, 0, 1, 2, 51, 3, 4, 5, 6, 7, 8, 9].into_iter().find_map(|host| gate.take(40_000, host, silent));
+    let halt = halt.expect("the ten are not ten of a hundred by chance");
+    assert_eq!(halt.verdict, Verdict::Halt { cause: Cause::Statistic });
+    assert!(halt.why.contains("hosts that were given the content and 2 without it fell silent"), "{}", halt.why);
+}
+
+#[test]
+fn an_offer_is_no_content_where_hosts_speak_for_themselves() {
+    let mut gate = Gate::new(&plan_of(100), Rules::default(), 100);
+    gate.begin(0, &(0..10).collect::<Vec<_>>());
+    let at_risk = |gate: &Gate, metric| (gate.at_risk(metric).treated, gate.at_risk(metric).control);
+    assert_eq!((at_risk(&gate, Metric::EngineCrash), at_risk(&gate, Metric::Silence)), ((0, 100), (10, 90)));
+    gate.take(1, 0, Event::Given);
+    assert_eq!((at_risk(&gate, Metric::EngineCrash), at_risk(&gate, Metric::Silence)), ((1, 99), (10, 90)));
+    gate.take(2, 1, Event::Failed { metric: Metric::EngineCrash, with_content: false, crash: None });
+    gate.take(2, 2, Event::Failed { metric: Metric::NotBack, with_content: false, crash: None });
+    assert_eq!((at_risk(&gate, Metric::EngineCrash), at_risk(&gate, Metric::NotBack)), ((1, 97), (9, 90)));
+    gate.take(3, 2, Event::Online);
+    assert_eq!((at_risk(&gate, Metric::EngineCrash), at_risk(&gate, Metric::NotBack)), ((1, 98), (9, 90)));
+    gate.take(3, 3, Event::Left);
+    assert_eq!((at_risk(&gate, Metric::Silence).0, at_risk(&gate, Metric::EngineCrash)), (9, (1, 97)));
 }

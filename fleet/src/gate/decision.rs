@@ -130,8 +130,9 @@ pub(super) fn why(stage: u32, verdict: &Verdict, evidence: &Evidence) -> String 
             format!("{replaced} hosts of stage {stage} are still silent: others of their strata take their places")
         }
         Verdict::Halt { cause: Cause::Statistic } => format!(
-            "{failed_with} hosts with the content and {failed_without} without it {} in stage {stage}, of {} and {} at risk: by chance \
+            "{failed_with} hosts {} the content and {failed_without} without it {} in stage {stage}, of {} and {} at risk: by chance \
              that happens less than once in a thousand rollouts",
+            if metric.is_absence() { "that were given" } else { "with" },
             metric.did(),
             at_risk.treated,
             at_risk.control

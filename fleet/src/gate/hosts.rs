@@ -24,6 +24,11 @@ const EXPECTED: u8 = 8;
 const HEALTHY: u8 = 16;
 /// It went offline before it had fetched what the stage waits for.
 const DROPPED: u8 = 32;
+/// A stage was begun for it: it may have the content and have died of it before it could say so.
+const OFFERED: u8 = 64;
+
+/// Metrics in which an offer is what treats.
+const METRICS_OF_ABSENCE: u16 = Metric::NotBack.bit() | Metric::Silence.bit();
 
 /// Hosts and counts.
 #[derive(Clone, Debug)]
@@ -31,16 +36,20 @@ pub(super) struct Hosts {
     hosts: Vec<Host>,
     /// Online hosts, treated and control.
     online: AtRisk,
-    /// Of these, those that failed in a metric.
+    /// The same, where whoever was offered the content is treated.
+    online_by_offer: AtRisk,
+    /// Of these, those that failed in a metric, by the arms of that metric.
     failed: [AtRisk; METRICS],
 }
 
 impl Hosts {
     /// So many hosts, all online and without the content.
     pub(super) fn new(hosts: HostIndex) -> Self {
+        let online = AtRisk { treated: 0, control: u64::from(hosts) };
         Self {
             hosts: vec![Host::default(); hosts as usize],
-            online: AtRisk { treated: 0, control: u64::from(hosts) },
+            online,
+            online_by_offer: online,
             failed: [AtRisk::default(); METRICS],
         }
     }
@@ -48,15 +57,28 @@ impl Hosts {
     /// Another one, online and without the content.
     pub(super) fn add(&mut self) {
         self.hosts.push(Host::default());
-        self.online.control = self.online.control.saturating_add(1);
+        for online in [&mut self.online, &mut self.online_by_offer] {
+            online.control = online.control.saturating_add(1);
+        }
+    }
+
+    /// The host may have the content from now on.
+    pub(super) fn offer(&mut self, host: HostIndex) {
+        self.change(host, |host| host.flags |= OFFERED);
+    }
+
+    /// Whether the host may have the content, and is there.
+    pub(super) fn may_have_it(&self, host: HostIndex) -> bool {
+        self.get(host).is_some_and(|host| host.arm(true) == Some(true))
     }
 
     /// Hosts at risk in a metric.
     pub(super) fn at_risk(&self, metric: Metric) -> AtRisk {
         let failed = self.failed.get(metric.place()).copied().unwrap_or_default();
+        let online = if metric.is_absence() { self.online_by_offer } else { self.online };
         AtRisk {
-            treated: self.online.treated.saturating_sub(failed.treated),
-            control: self.online.control.saturating_sub(failed.control),
+            treated: online.treated.saturating_sub(failed.treated),
+            control: online.control.saturating_sub(failed.control),
         }
     }
 
@@ -157,7 +179,8 @@ impl Hosts {
         let before = *host;
         change(host);
         let after = *host;
-        if before.arm() != after.arm() || before.failed != after.failed {
+        let arms = |host: Host| [host.arm(false), host.arm(true)];
+        if arms(before) != arms(after) || before.failed != after.failed {
             self.count(before, u64::wrapping_sub);
             self.count(after, u64::wrapping_add);
         }
@@ -166,17 +189,19 @@ impl Hosts {
 
     /// Adds a host to the counts, or takes it off.
     fn count(&mut self, host: Host, add: impl Fn(u64, u64) -> u64) {
-        let Some(is_treated) = host.arm() else { return };
-        let of = |risk: &mut AtRisk| {
+        let (Some(has_it), Some(may_have_it)) = (host.arm(false), host.arm(true)) else { return };
+        let of = |risk: &mut AtRisk, is_treated: bool| {
             let arm = if is_treated { &mut risk.treated } else { &mut risk.control };
             *arm = add(*arm, 1);
         };
-        of(&mut self.online);
+        of(&mut self.online, has_it);
+        of(&mut self.online_by_offer, may_have_it);
         let mut failed = host.failed;
         while failed != 0 {
             let place = failed.trailing_zeros() as usize;
+            let is_absence = METRICS_OF_ABSENCE & (1 << place) != 0;
             if let Some(risk) = self.failed.get_mut(place) {
-                of(risk);
+                of(risk, if is_absence { may_have_it } else { has_it });
             }
             failed &= failed.wrapping_sub(1);
         }
@@ -193,12 +218,14 @@ pub(super) enum Waited {
 }
 
 impl Host {
-    /// Which arm the host is in: treated, or control, or none, because it is offline or left the content.
-    fn arm(self) -> Option<bool> {
-        (self.flags & (OFFLINE | LEFT) == 0).then_some(self.flags & GIVEN != 0)
+    /// Which arm the host is in: treated, or control, or none, because it is offline or left the content. Whoever says nothing any more
+    /// can't say that it had the content: there, what it was offered counts.
+    fn arm(self, by_offer: bool) -> Option<bool> {
+        let treated = if by_offer { GIVEN | OFFERED } else { GIVEN };
+        (self.flags & (OFFLINE | LEFT) == 0).then_some(self.flags & treated != 0)
     }
 
     fn is_at_risk(self) -> bool {
-        self.arm().is_some()
+        self.arm(false).is_some()
     }
 }

@@ -143,6 +143,11 @@ impl Gate {
         self.hosts.add();
     }
 
+    /// The host may have the content from now on, though no stage was begun for it.
+    pub fn offer(&mut self, host: HostIndex) {
+        self.hosts.offer(host);
+    }
+
     /// A bucket that hosts had before the rollout, with the time of its last crash.
     pub fn known_bucket(&mut self, bucket: Bucket, at_ms: Ms) {
         self.buckets.known(bucket, at_ms);
@@ -212,6 +217,8 @@ impl Gate {
         if with_content && !self.hosts.is_given(host) {
             self.hosts.give(host);
         }
+        // A host that died of the content in its first second never said that it had it, and now it says nothing at all.
+        let with_content = if metric.is_absence() { self.hosts.may_have_it(host) } else { with_content };
         let at_risk = self.hosts.fail(host, metric, with_content);
         if metric.is_absence() {
             self.go_offline(host);

@@ -64,6 +64,7 @@ impl Stage {
     /// Waits for these too, those that are offline left out: a host that was off before its turn is no sign of bad content.
     fn expect(&mut self, hosts: &[HostIndex], known: &mut Hosts) {
         self.offered = self.offered.saturating_add(hosts.len() as u64);
+        hosts.iter().for_each(|host| known.offer(*host));
         self.expected.extend(hosts.iter().filter(|host| known.expect(**host)));
         self.hosts.expected = self.expected.len() as u64;
     }

@@ -247,6 +247,7 @@ impl Running {
         self.gate.join();
         self.tracks.push(Track::default());
         self.joined.push((bucket, id));
+        self.offer_to_joined(number);
         number
     }
 
@@ -316,6 +317,15 @@ impl Running {
         self.roster.take(&stage.cohort, &mut hosts);
         if self.gate.begin(self.at_ms, &hosts) {
             self.chosen(&hosts);
+            let joined = self.spec.hosts()..HostIndex::try_from(self.tracks.len()).unwrap_or(HostIndex::MAX);
+            joined.for_each(|host| self.offer_to_joined(host));
+        }
+    }
+
+    /// The last stage is for everybody who is not held back.
+    fn offer_to_joined(&mut self, host: HostIndex) {
+        if self.gate.stage() as usize >= self.spec.plan.stages.len() && !self.is_held_back(host) {
+            self.gate.offer(host);
         }
     }
 
