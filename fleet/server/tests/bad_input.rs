@@ -336,6 +336,37 @@ fn the_repository_is_served_with_the_headers_that_let_it_be_kept() {
 }
 
 #[test]
+fn a_young_fleet_whose_log_is_gone_after_a_kill_and_a_folder_in_the_databases_place_are_told_with_the_mend() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (database, log) = (dir.path().join("state.db"), dir.path().join("state.db-wal"));
+    let refusal = |command: &[&str]| {
+        let done = server(command, dir.path(), &[]);
+        assert!(!done.status.success() && done.stdout.is_empty(), "{done:?}");
+        let words = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(words.contains(&*database.to_string_lossy()) && words.contains("folder `backups`"), "{words}");
+        words
+    };
+    let (run, token) = (["run", "--listen", "127.0.0.1:0", "--state"], ["token", "--ring", "early", "--state"]);
+    let fleet = Fleet::start(dir.path());
+    fleet.enrol();
+    fleet.kill();
+    let away = dir.path().join("away");
+    std::fs::rename(&log, &away).expect("gone");
+    for command in [&run[..], &token] {
+        assert!(refusal(command).contains("state.db-wal` beside it, which is gone or damaged"));
+    }
+    std::fs::rename(&away, &log).expect("put back");
+    let fleet = Fleet::start(dir.path());
+    assert_eq!(fleet.admin().get("/v1/hosts").json().as_array().map(Vec::len), Some(1), "mended, all is there");
+    assert_eq!(fleet.end(), Some(0));
+    std::fs::rename(&database, &away).expect("gone");
+    std::fs::create_dir(&database).expect("a folder");
+    for command in [&run[..], &token] {
+        assert!(refusal(command).contains("a folder in the place of the database: move it away"));
+    }
+}
+
+#[test]
 fn a_state_folder_that_is_damaged_or_in_use_starts_no_server() {
     let dir = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(dir.path());
