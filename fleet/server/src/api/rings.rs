@@ -30,7 +30,7 @@ pub(super) struct SetRing {
 /// Rings of which something was said.
 #[utoipa::path(get, path = "/v1/rings", tag = "operator", responses((status = 200, body = Vec<RingAnswer>)))]
 pub(super) async fn all(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     Ok(tell(&server.rollouts.rings(&server).await?))
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn set(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    let actor = allowed(&server, &headers, Action::SetRing)?;
+    let actor = allowed(&server, &headers, Action::SetRing).await?;
     let told: SetRing = read(sent).await?;
     name("ring", &ring)?;
     let entry = entry(actor, Action::SetRing, &ring, told.reason)?;
