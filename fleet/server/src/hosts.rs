@@ -127,6 +127,19 @@ pub enum Absence {
     Off,
 }
 
+impl Absence {
+    /// What a host does or is then.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Silent => "is silent",
+            Self::Reboots => "reboots",
+            Self::NotBack => "is not back after a reboot",
+            Self::Off => "was shut down",
+        }
+    }
+}
+
 impl Host {
     /// Takes one of the host's own turns, so that one that runs wild takes none of the others'.
     ///

@@ -22,6 +22,7 @@ const DAY_MINUTES: u32 = 24 * 60;
 
 /// Which of the releases a ring follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
     /// The newest.
@@ -33,27 +34,32 @@ pub enum Channel {
 
 /// An exception says why, and ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Exception {
     /// Why.
     pub note: String,
     /// Until when; afterwards the ring goes on by itself.
+    #[cfg_attr(feature = "schema", schema(value_type = u64))]
     pub until_ms: Ms,
 }
 
 /// An exception that may last: why, and until when if it ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Standing {
     /// Why.
     pub note: String,
     /// Until when; afterwards it is as if it had not been said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<u64>))]
     pub until_ms: Option<Ms>,
 }
 
 /// Why, and until when, of what has no note and end of its own. Nothing of one means that it holds until another word, and nobody said why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Exceptions {
     /// Of `delay_h`.
@@ -72,6 +78,7 @@ pub struct Exceptions {
 
 /// A release that is kept to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Pin {
     /// Its version.
@@ -82,6 +89,7 @@ pub struct Pin {
 
 /// The part of each day, in UTC, in which hosts may begin something new. It may go over midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// First minute of the day.
@@ -92,6 +100,7 @@ pub struct Window {
 
 /// What a customer said about a ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RingPolicy {
     /// Hours after its publication before a release is begun.

@@ -21,7 +21,6 @@ use crate::server::Server;
 #[serde(deny_unknown_fields)]
 pub(super) struct SetRing {
     /// All of it: what is not named is as if nothing had been said.
-    #[schema(value_type = Object)]
     policy: RingPolicy,
     /// Why, for the audit log.
     reason: String,

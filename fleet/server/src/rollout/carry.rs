@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use watertight_content_repo::time::Moment;
-use watertight_fleet::gate::{Decision, Metric, Verdict};
+use watertight_fleet::gate::{Decision, Event, Metric, Verdict};
 use watertight_fleet::rollout::{Input, Look, State};
 use watertight_fleet::{HostIndex, Ms};
 use watertight_fleet_wire::records::Record;
 
 use super::director::{publish_wanted, Strata, Wanted};
 use super::live::Live;
-use super::{evidence, rings, Held, RolloutError, Rollouts};
+use super::{evidence, newcomers, rings, Held, RolloutError, Rollouts};
 use crate::clock::now_ms;
 use crate::hosts::{Absence, Pace};
 use crate::server::Server;
@@ -69,15 +69,23 @@ impl Rollouts {
         let has_news = self.has_news.swap(false, std::sync::atomic::Ordering::AcqRel);
         let now_ms = now_ms();
         held.rollouts.values_mut().for_each(|live| live.look(now_ms));
+        for (id, word) in recalled(&held) {
+            self.move_on(server, &mut held, &id, vec![Input::Abort], Some(word), Vec::new()).await?;
+        }
         for (number, id) in followed(&held) {
             self.follow_policies(server, &mut held, number, now_ms).await?;
             let later = later(&held, number);
             let Some(live) = held.rollouts.get_mut(&number) else { continue };
-            let mut inputs = Vec::new();
+            let (mut heard, mut seen) = (Vec::new(), Vec::new());
+            newcomers::take_in(server, live, now_ms);
             if has_news {
-                hear(server, live, &mut inputs).await?;
+                hear(server, live, &mut heard).await?;
             }
-            look_at_hosts(live, &later, server.pace(), awake, now_ms, &mut inputs);
+            look_at_hosts(live, &later, server.pace(), awake, now_ms, &mut seen);
+            if live.running.state() == State::Open {
+                seen.retain(counts_for_ever);
+            }
+            let mut inputs = in_order(heard, seen);
             let clock_ms = live.clock_ms();
             if live.running.is_due(clock_ms, !inputs.is_empty()) {
                 inputs.push(Input::Tick);
@@ -89,7 +97,7 @@ impl Rollouts {
             if live.running.opens(live.started_ms, clock_ms) {
                 inputs.push(Input::Open);
             }
-            if !inputs.is_empty() || (live.is_to_store() && live.running.state().is_under_way()) {
+            if !inputs.is_empty() || live.has_joined() || (live.is_to_store() && live.running.state().is_under_way()) {
                 self.move_on(server, &mut held, &id, inputs, None, Vec::new()).await?;
             }
         }
@@ -206,8 +214,9 @@ fn followed(held: &Held) -> Vec<(u64, String)> {
         let replaced = replaced.entry(&spec.name).or_default();
         let is_followed = match state {
             State::Halted => live.clock_ms().saturating_sub(live.running.at_ms()) < FOLLOWED_MS,
-            State::Open => false,
-            State::Running | State::Holding | State::Paused | State::Complete => !spec.rings().is_subset(replaced),
+            State::Running | State::Holding | State::Paused | State::Complete | State::Open => {
+                !spec.rings().is_subset(replaced)
+            }
         };
         if is_followed {
             followed.push((*number, live.id()));
@@ -218,6 +227,21 @@ fn followed(held: &Held) -> Vec<(u64, String)> {
     }
     followed.reverse();
     followed
+}
+
+/// Rollouts of content that another rollout's halt has recalled, and why they end with it: the recall is of the content, wherever it runs.
+fn recalled(held: &Held) -> Vec<(String, String)> {
+    let is_halted = |live: &&Live| live.running.state() == State::Halted;
+    let of = |live: &Live| live.running.spec().content.clone();
+    let halted: BTreeMap<String, &Live> =
+        held.rollouts.values().filter(is_halted).map(|live| (of(live), live)).collect();
+    let others = held.rollouts.values().filter(|live| !is_halted(live));
+    let ends = others.filter_map(|live| {
+        let by = halted.get(&of(live))?;
+        let why = by.why().unwrap_or_default();
+        Some((live.id(), format!("the recall of its content: rollout {} of it was halted: {why}", by.id())))
+    });
+    ends.collect()
 }
 
 /// What rollouts after this one give in its place. A host that went over to it has not fallen back: it comes back when that is recalled.
@@ -235,9 +259,13 @@ async fn hear(server: &Server, live: &mut Live, inputs: &mut Vec<Input>) -> Resu
         let rows = server.store.evidence(live.heard, EVIDENCE_MAX).await?;
         for row in &rows {
             live.heard = row.number;
-            let host = live.index(&row.host);
             // What is in the store was read before it was put there.
             if let Ok(record) = Record::from_bytes(&row.body) {
+                let has_it = evidence::content(&record) == Some(&live.running.spec().content);
+                if has_it && live.index(&row.host).is_none() {
+                    newcomers::take_in_one(server, live, &row.host);
+                }
+                let host = live.index(&row.host);
                 evidence::note(&record, &mut live.names);
                 evidence::inputs(&live.running, host, &record, inputs);
             }
@@ -246,6 +274,22 @@ async fn hear(server: &Server, live: &mut Live, inputs: &mut Vec<Input>) -> Resu
             return Ok(());
         }
     }
+}
+
+/// What was heard and seen within a moment, in the order in which it came, as far as that can be known: who has the content by now had it
+/// before the records of this moment are judged, else its failures would be those of fewer hosts than have it; that others left it or are
+/// missing comes after them, else a host that failed and fell back at once would not have failed.
+fn in_order(heard: Vec<Input>, seen: Vec<Input>) -> Vec<Input> {
+    let comes_first = |input: &Input| matches!(input, Input::Host { event: Event::Given | Event::Online, .. });
+    let (mut inputs, after): (Vec<Input>, Vec<Input>) = seen.into_iter().partition(comes_first);
+    inputs.extend(heard);
+    inputs.extend(after);
+    inputs
+}
+
+/// What is seen of a host once everybody has the content, for as long as nothing takes its place: that hosts come and go is no news then.
+fn counts_for_ever(input: &Input) -> bool {
+    matches!(input, Input::Host { event: Event::Given | Event::Left, .. })
 }
 
 /// When this server could hear hosts.
@@ -375,6 +419,24 @@ mod tests {
         assert_eq!(awake.due_ms(900_000, 966_000, PACE), 966_000);
         assert_eq!(awake.due_ms(900_000, 900_100, PACE), 966_000, "its watch ended then: that makes no difference");
         assert_eq!(awake.due_ms(900_000, 1_200_000, PACE), 1_200_000, "a longer promise is kept to");
+    }
+
+    #[test]
+    fn within_a_moment_who_has_the_content_had_it_before_anybody_failed_and_nobody_left_it_before() {
+        let of = |host, event| Input::Host { host, event };
+        let crash = |host| of(host, Event::Failed { metric: Metric::EngineCrash, with_content: true, crash: None });
+        let missing = of(5, Event::Failed { metric: Metric::Silence, with_content: false, crash: None });
+        let seen = vec![of(1, Event::Left), of(2, Event::Given), missing, of(3, Event::Online), of(3, Event::Given)];
+        let expected = vec![
+            of(2, Event::Given),
+            of(3, Event::Online),
+            of(3, Event::Given),
+            crash(1),
+            crash(4),
+            of(1, Event::Left),
+            missing,
+        ];
+        assert_eq!(in_order(vec![crash(1), crash(4)], seen), expected);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! carry.rs     each moment: look, store, take in        evidence.rs  records of hosts -> inputs
 //! director.rs  rollouts -> the signed document          tell.rs      status, and why a host runs what it runs
 //! rings.rs     what customers say of their rings       later.rs     rings whose turn comes after the rollout
+//! newcomers.rs hosts that were not there when it was planned
 //! ```
 //! Inputs are stored before anything follows from them, and all that follows can be had again from them (`watertight-fleet`, `rollout`):
 //! a server that was killed stands where it stood. The journal's numbers are what keeps two that carry out one rollout apart.
@@ -15,6 +16,7 @@ pub mod director;
 mod evidence;
 mod later;
 mod live;
+mod newcomers;
 mod rings;
 mod start;
 mod tell;
@@ -158,7 +160,8 @@ impl Rollouts {
             (Input::Pause | Input::Resume | Input::Promote, State::Complete | State::Open) => {
                 return refuse("it has ended")
             }
-            (Input::Resume, State::Paused) if live.running.is_closed() => {
+            // Where a person paused it as well, that is what ends now.
+            (Input::Resume, State::Paused) if !live.running.is_paused() => {
                 return refuse("the policy of a ring stopped it, and it goes on by itself: `watertight rollout rings`")
             }
             (Input::Resume, State::Running | State::Holding) => return refuse("it was not paused"),

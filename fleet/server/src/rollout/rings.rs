@@ -27,7 +27,6 @@ pub struct RingAnswer {
     /// Its name.
     pub ring: String,
     /// What was said of it.
-    #[schema(value_type = Object)]
     pub policy: RingPolicy,
     /// Why it begins nothing now; empty if it may.
     pub closed: String,

@@ -151,13 +151,20 @@ impl Rollouts {
         let mut held = self.held.lock().await;
         self.read(server, &mut held).await?;
         let cell = server.hosts.get(host).ok_or_else(|| RolloutError::NotFound(format!("host {host:?}")))?;
-        let (row, told) = {
+        let (row, told, absence) = {
             let host = cell.lock();
-            (host.row.clone(), host.row.seen.state.content.clone().unwrap_or_default())
+            let absence = host.absence_by_its_promise(crate::clock::now_ms());
+            (host.row.clone(), host.row.seen.state.content.clone().unwrap_or_default(), absence)
         };
         let mut why = Vec::new();
         if row.revoked_ms.is_some() {
             why.push("the host was revoked: it is told nothing any more".to_owned());
+        }
+        if row.seen.last_seen_ms == 0 {
+            why.push("the host was never heard since it enrolled: what it runs is not known".to_owned());
+        } else if let Some(absence) = absence {
+            let (absence, heard) = (absence.in_words(), moment(row.seen.last_seen_ms));
+            why.push(format!("the host {absence}: what it runs is its word of {heard}"));
         }
         if !told.director_refused.is_empty() {
             let refused = &told.director_refused;
@@ -166,9 +173,14 @@ impl Rollouts {
         if told.is_paused {
             why.push("somebody said `watertight pause` on the host: it begins nothing new".to_owned());
         }
-        let closed = held.policies.get(&row.ring).and_then(|policy| policy.closed(crate::clock::now_ms()));
-        why.extend(closed.map(|closed| format!("{closed}: it begins nothing new")));
-        why.extend(held.rollouts.values().rev().map(|live| place(live, host, &row.ring, &told.id)));
+        let now_ms = crate::clock::now_ms();
+        if let Some(policy) = held.policies.get(&row.ring) {
+            let ring = &row.ring;
+            why.extend(policy.says(now_ms, moment).into_iter().map(|said| format!("ring {ring} {said}")));
+            why.extend(policy.closed(now_ms).map(|closed| format!("{closed}: it begins nothing new")));
+        }
+        let whose = whose(&held, &row.ring, &told.id);
+        why.extend(held.rollouts.values().rev().map(|live| place(live, host, &row.ring, &told.id, whose)));
         if held.rollouts.is_empty() {
             why.push(
                 "nothing was rolled out by this server: the host runs what it came with, or what was installed on it"
@@ -231,7 +243,11 @@ fn why(live: &Live) -> String {
     let running = &live.running;
     let decided = live.why().map(str::to_owned);
     match (running.state(), &live.word, decided) {
-        (State::Paused, Some(word), _) => format!("paused by {word}"),
+        (State::Paused, word, _) => {
+            let person = word.as_ref().filter(|_| running.is_paused());
+            let who: Vec<&str> = person.into_iter().chain(&live.closed).map(String::as_str).collect();
+            format!("paused by {}", who.join(", and by "))
+        }
         (State::Holding, ..) if running.waits_until_ms().is_some() => {
             let next = running.stage().saturating_add(1);
             let until = running.waits_until_ms().map(moment).unwrap_or_default();
@@ -243,8 +259,14 @@ fn why(live: &Live) -> String {
     }
 }
 
-/// What a rollout says about a host.
-fn place(live: &Live, host: &str, ring: &str, runs: &str) -> String {
+/// The newest rollout that gives a ring what a host of it runs.
+fn whose(held: &Held, ring: &str, runs: &str) -> Option<u64> {
+    let gives = |live: &&Live| live.running.spec().content == runs && live.running.spec().rings().contains(ring);
+    held.rollouts.values().rev().find(gives).map(|live| live.number)
+}
+
+/// What a rollout says about a host. `whose`: the number of the one whose content it runs.
+fn place(live: &Live, host: &str, ring: &str, runs: &str, whose: Option<u64>) -> String {
     let (running, id) = (&live.running, live.id());
     let (spec, state) = (running.spec(), running.state());
     let what = format!("rollout {id} of {} version {} ({})", spec.name, spec.version, state.name());
@@ -258,6 +280,9 @@ fn place(live: &Live, host: &str, ring: &str, runs: &str) -> String {
             let rings: Vec<&str> = spec.rings().into_iter().collect();
             format!("{what} is for rings {}; the host's is {ring}", rings.join(", "))
         }
+        Place::Outside if runs == spec.content => {
+            format!("{what}: the host was not there when it was planned, and got it by its bucket")
+        }
         Place::Outside => format!(
             "{what}: the host was not online when it was planned, or the signed schedule never gives it to it; it gets it by its bucket, \
              in the last stage at the latest"
@@ -266,10 +291,19 @@ fn place(live: &Live, host: &str, ring: &str, runs: &str) -> String {
             "{what}: the host is held back for comparison until {}",
             moment(live.started_ms.saturating_add(spec.plan.policy.holdback_ms))
         ),
+        Place::Later if live.has_come_late(host) => {
+            format!("{what}: the host was not there when it was planned, and gets it by its bucket, in the last stage at the latest; {}", why(live))
+        }
         Place::Later => format!("{what}: the host's stage is still to come; {}", why(live)),
         Place::Offered(stage) => format!("{what}: the host was chosen in stage {stage} and has not said that it runs it"),
+        Place::Has(0) if live.has_come_late(host) => {
+            format!("{what}: the host was not there when it was planned, and got it by its bucket")
+        }
         Place::Has(0) => format!("{what}: the host has had it since before its turn"),
         Place::Has(stage) => format!("{what}: the host was chosen in stage {stage} and has it"),
+        Place::Left if whose.is_some_and(|number| number > live.number) => {
+            format!("{what}: the host had it and went over to a later one")
+        }
         Place::Left => format!("{what}: the host had it and left it: it fell back, or refused it"),
     }
 }

@@ -5,6 +5,7 @@ mod support;
 
 mod desk;
 mod hosts;
+mod newcomers;
 mod turns;
 
 use std::time::{Duration, Instant};
@@ -279,15 +280,25 @@ fn what_is_said_of_a_ring_holds_at_once_also_for_what_is_under_way_and_ends_by_i
     assert!(plan("linux@2").text().contains("version 1"), "{}", plan("linux@2").text());
     let id = begin(&fleet, "linux@1");
     wait_for("a host has it", || hosts.began(&content) > 0);
+    let host = hosts.shared.runs.lock().expect("whole").keys().next().expect("a host").clone();
+    let why = |fleet: &Fleet| fleet.admin().get(&format!("/v1/hosts/{host}/why")).json()["why"][0].to_string();
+    assert!(
+        why(&fleet).contains("ring early pinned to version 1 until ") && why(&fleet).contains("a bug in 2"),
+        "{}",
+        why(&fleet)
+    );
     let until_ms = support::now_ms() + 20_000;
     assert_eq!(say(json!({ "pause": { "note": "an audit", "until_ms": until_ms } })).0, 200);
     let paused = wait_for_state(&fleet, &id, "paused");
     assert!(paused["why"].as_str().is_some_and(|why| why.contains("the ring is paused: an audit")), "{paused}");
-    let resumed = fleet.admin().post(&format!("/v1/rollouts/{id}/resume"), &json!({ "reason": "haste" }));
+    let change = |word: &str| fleet.admin().post(&format!("/v1/rollouts/{id}/{word}"), &json!({ "reason": "haste" }));
+    let both = change("pause").text();
+    assert!(both.contains("paused by admin: haste, and by ") && both.contains("an audit"), "{both}");
+    let one = change("resume").json();
+    assert!(one["state"] == "paused" && !one["why"].to_string().contains("haste"), "the person's alone: {one}");
+    let resumed = change("resume");
     assert!(resumed.status == 409 && resumed.text().contains("the policy of a ring"), "{}", resumed.text());
-    let host = hosts.shared.runs.lock().expect("whole").keys().next().expect("a host").clone();
-    let why = fleet.admin().get(&format!("/v1/hosts/{host}/why")).json();
-    assert!(why["why"][0].as_str().is_some_and(|why| why.contains("an audit")), "{why}");
+    assert!(why(&fleet).contains("an audit"), "{}", why(&fleet));
     // Whoever was on its way to the content when the word came.
     std::thread::sleep(Duration::from_secs(3));
     let (began, stage) = (hosts.began(&content), status(&fleet, &id)["stage"].clone());

@@ -63,3 +63,26 @@ fn an_idle_server_reads_no_repository_and_each_reason_to_look_gets_a_ring_its_ro
     desk.publish_for(2, b"pack two", rings());
     wait_for("a release is published", || have(&behind) == 1);
 }
+
+#[test]
+fn what_one_rollout_of_a_content_halts_every_rollout_of_it_ends_with() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut desk = Desk::new(dir.path());
+    let rings = ["early", "late"].map(|ring| (ring.to_owned(), everybody())).into();
+    let content = desk.publish_for(1, b"pack one", rings);
+    let fleet = start(dir.path(), &desk);
+    let hosts = ["early", "late"].map(|ring| VirtualHosts::start_in(ring, &fleet, 1, desk.root()));
+    online(&fleet, 2);
+    say(&fleet, "late", &paused(3_600_000));
+    let id = begin(&fleet, "linux");
+    wait_for_state(&fleet, &id, "complete");
+    say(&fleet, "late", &json!({}));
+    wait_for("the other ring has it", || hosts.iter().all(|hosts| hosts.run(&content) == 1));
+    let aborted = fleet.admin().post(&format!("/v1/rollouts/{id}/abort"), &json!({ "reason": "late" }));
+    assert!(aborted.json()["why"].as_str().is_some_and(|why| why.ends_with("by admin: late")), "{}", aborted.text());
+    let other = || fleet.admin().get("/v1/rollouts/r2").json();
+    wait_for("the other ends too", || other()["state"] == "halted");
+    let why = other()["why"].to_string();
+    assert!(why.contains("by the recall of its content: rollout r1 of it was halted") && why.contains("late"), "{why}");
+    wait_for("nobody runs it", || hosts.iter().all(|hosts| hosts.run(&content) == 0));
+}
