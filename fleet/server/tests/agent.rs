@@ -52,6 +52,9 @@ impl Machine for Pretended {
     fn protection(&mut self) -> ProtectionPart {
         ProtectionPart { level: "observe".into(), missing: Vec::new() }
     }
+    fn unended(&mut self) -> Vec<(String, String)> {
+        Vec::new()
+    }
     fn quarantined(&mut self, _: &str) -> Option<String> {
         None
     }
