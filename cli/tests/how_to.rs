@@ -54,8 +54,11 @@ const RULE: Page = page!(
 );
 const CRASH: Page = page!("crash.md", 4, ["triage one.log", "triage -o json", "crash add", "crash list", "crash show"]);
 const ENROL: Page = page!("enrol.md", 3, ["server run", "server token", "agent run", "rollout why"]);
-const GONE: Page =
-    page!("server-gone.md", 4, ["kill -9 $server", "watertight pause", "watertight resume", "rm -r moved/ca"]);
+const GONE: Page = page!(
+    "server-gone.md",
+    5,
+    ["kill -9 $server", "watertight pause", "watertight resume", "rm -r moved/ca", "server operator"]
+);
 const ROLLOUT: Page = page!(
     "rollout.md",
     4,

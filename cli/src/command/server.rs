@@ -9,7 +9,8 @@ use anyhow::Context as _;
 
 const EXECUTABLE: &str = "watertight-server";
 
-/// Run the fleet server (`server run`), or make a token with which hosts enrol (`server token`); `server help` tells the options.
+/// Run the fleet server (`server run`), or make a token with which hosts enrol (`server token`) or people and programs come (`server
+/// operator`); `server help` tells the options.
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct ServerArgs {

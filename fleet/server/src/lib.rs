@@ -31,3 +31,4 @@ pub mod server;
 pub mod state_folder;
 pub mod store;
 pub mod tls;
+pub mod tokens;

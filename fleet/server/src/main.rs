@@ -7,7 +7,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use watertight_server::run::{run, say, token, RunArgs, TokenArgs};
+use watertight_server::run::{run, say, RunArgs};
+use watertight_server::tokens::{operator, token, OperatorArgs, TokenArgs};
 
 /// The fleet server.
 #[derive(Debug, Parser)]
@@ -21,6 +22,7 @@ struct Args {
 enum Command {
     Run(RunArgs),
     Token(TokenArgs),
+    Operator(OperatorArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn done(args: &Args) -> anyhow::Result<()> {
         match &args.command {
             Command::Run(args) => run(args, say).await,
             Command::Token(args) => say(&token(args).await?),
+            Command::Operator(args) => say(&operator(args).await?),
         }
     })
 }

@@ -1,5 +1,10 @@
-//! What a ring or a customer may be called: one rule, for the command on the server's machine and for the operator API.
+//! What a ring, a customer or a person may be called, and what a reason is: one rule, for the commands on the server's machine and for the
+//! operator API.
 
+use watertight_fleet_wire::limits::NAME_BYTES_MAX;
+
+/// Of a reason in the audit log.
+const REASON_BYTES_MAX: usize = 1024;
 /// Characters of a name, as a signed release may name a ring with.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -13,6 +18,29 @@ pub fn check(what: &str, name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{what} {name:?}: 1 to {NAME_CHARS_MAX} letters, digits and -_."))
+}
+
+/// Whether it is the name of a person or a program: an address will do.
+///
+/// # Errors
+/// It is none: the rule.
+pub fn actor(what: &str, name: &str) -> Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(is_plain) {
+        return Ok(());
+    }
+    Err(format!("{what}: 1 to {NAME_BYTES_MAX} letters, digits and -_.@"))
+}
+
+/// Whether it says why.
+///
+/// # Errors
+/// It does not, or is too long: the rule.
+pub fn reason(what: &str, reason: &str) -> Result<(), String> {
+    if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
+        return Err(format!("{what}: 1 to {REASON_BYTES_MAX} bytes that say why"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `watertight server run` and `watertight server token`.
+//! `watertight server run`.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -11,14 +11,11 @@ use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{signal, SignalKind};
 
-use crate::access::new_token;
-use crate::clock::{now_ms, sha256_hex};
-use crate::names;
+use crate::clock::now_ms;
 use crate::rollout::director::KeyArgs;
 use crate::serve::serve;
 use crate::server::{Server, Settings};
 use crate::state_folder::StateFolder;
-use crate::store::{AuditEntry, EnrolToken, StateStore};
 use crate::tls::{server_config, OwnCertificate};
 
 /// Descriptors for what is no connection: database, listener, files that are served.
@@ -43,29 +40,6 @@ pub struct RunArgs {
     /// Keys with which rollouts are carried out.
     #[command(flatten)]
     pub keys: KeyArgs,
-}
-
-/// Make a token with which hosts enrol. It is printed once, and only its digest is kept.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TokenArgs {
-    /// The server's state folder; the server may run meanwhile.
-    #[arg(long, value_name = "DIR")]
-    pub state: PathBuf,
-    /// The ring that hosts come into.
-    #[arg(long)]
-    pub ring: String,
-    /// The customer whose hosts they are.
-    #[arg(long, default_value = "default")]
-    pub tenant: String,
-    /// How many hosts it is for.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub uses: u32,
-    /// How long it is good for.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
-    pub valid_for_s: u64,
-    /// Why, for the audit log.
-    #[arg(long, default_value = "made on the server's machine")]
-    pub reason: String,
 }
 
 /// Runs the server. `ready` is called once, with the line that says where it is.
@@ -151,35 +125,6 @@ fn own_names(given: &[String], address: SocketAddr) -> anyhow::Result<Vec<SanTyp
         });
     }
     Ok(names)
-}
-
-/// Makes a token and gives it.
-///
-/// # Errors
-/// The folder is no server's, a name is none, or the database can't be written.
-pub async fn token(args: &TokenArgs) -> anyhow::Result<String> {
-    for (what, name) in [("--ring", &args.ring), ("--tenant", &args.tenant)] {
-        names::check(what, name).map_err(anyhow::Error::msg)?;
-    }
-    let store = StateFolder::look(&args.state)?.store().await?;
-    let (token, at_ms) = (new_token("enrol")?, now_ms());
-    let row = EnrolToken {
-        hash: sha256_hex(token.as_bytes()),
-        tenant: args.tenant.clone(),
-        ring: args.ring.clone(),
-        uses: args.uses,
-        expires_ms: at_ms.saturating_add(args.valid_for_s.saturating_mul(1000)),
-    };
-    let entry = AuditEntry {
-        at_ms,
-        actor: "server's machine".to_owned(),
-        action: "make_enrol_token".to_owned(),
-        subject: args.ring.clone(),
-        reason: args.reason.clone(),
-    };
-    store.put_enrol_token(&row, &entry).await?;
-    store.close().await;
-    Ok(token)
 }
 
 /// Writes a line to standard output, at once.

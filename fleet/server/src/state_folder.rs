@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use rustix::fs::{flock, FlockOperation};
 
-use crate::access::new_token;
+use crate::access::new_operator_token;
 use crate::authority::{write_secret, Authority};
 use crate::clock::{now_ms, sha256_hex};
 use crate::roles::Role;
@@ -107,14 +107,14 @@ impl StateFolder {
         }
         // One that was cut off between file and database is of no use to anybody.
         let _ = fs::remove_file(&path);
-        let token = new_token("operator")?;
+        let token = new_operator_token()?;
         write_secret(&path, &format!("{token}\n"))?;
         let entry = AuditEntry {
             at_ms: now_ms(),
             actor: "server".to_owned(),
             action: "give_access".to_owned(),
             subject: "admin".to_owned(),
-            reason: "the first token, at the first start".to_owned(),
+            reason: "nobody has a token: the first, made at the start".to_owned(),
         };
         let row = OperatorToken { name: "admin".to_owned(), hash: sha256_hex(token.as_bytes()), role: Role::Admin };
         store.put_operator_token(&row, &entry).await?;

@@ -260,6 +260,71 @@ fn each_role_may_what_the_table_says_and_a_token_ends_when_it_is_revoked() {
     assert_eq!(count, 1, "a refusal changes nothing and an act is logged: {log}");
 }
 
+#[test]
+fn the_last_admin_stays_and_the_servers_machine_makes_another_that_is_good_at_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let reason = json!({ "reason": "left" });
+    let refused = fleet.admin().post("/v1/operator-tokens/admin/revoke", &reason);
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (409, Some("conflict")), "{}", refused.text());
+    assert!(refused.text().contains("watertight server operator"), "{}", refused.text());
+    assert_eq!(fleet.admin().get("/v1/status").status, 200, "nothing was taken away");
+
+    let make = |name: &str, role: &str, reason: &str| {
+        let options = ["--name", name, "--role", role, "--reason", reason];
+        server(&["operator", "--state"], dir.path(), &options)
+    };
+    let token = |name: &str, role: &str| {
+        let made = make(name, role, "admin.token was lost");
+        assert!(made.status.success(), "{made:?}");
+        String::from_utf8(made.stdout).expect("text").trim().to_owned()
+    };
+    let ada = token("ada@example", "admin");
+    assert_eq!(fleet.operator(&ada).post("/v1/operator-tokens/admin/revoke", &reason).status, 200);
+    assert_eq!(fleet.admin().get("/v1/status").status, 401, "the lost one is good for nothing");
+    assert!(!make("ada@example", "viewer", "again").status.success(), "a name in use stays whose it is");
+    let again = token("admin", "viewer");
+    assert_eq!(fleet.operator(&again).get("/v1/status").status, 200, "a name that was revoked is free");
+    assert_eq!(fleet.operator(&again).post("/v1/enrol-tokens", &json!({ "ring": "r", "reason": "r" })).status, 403);
+    assert_eq!(fleet.operator(&ada).post("/v1/operator-tokens/ada@example/revoke", &reason).status, 409);
+    for (name, role, reason) in
+        [("a b", "viewer", "r"), ("", "viewer", "r"), ("eve", "viewer", " "), ("eve", "root", "r")]
+    {
+        let refused = make(name, role, reason);
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{name} {role} {reason}: {refused:?}");
+    }
+    let log = fleet.operator(&ada).get("/v1/audit").json();
+    let entries = log.as_array().expect("a log").iter();
+    let by_hand: Vec<_> = entries.filter(|entry| entry["actor"] == "server's machine").collect();
+    let said: Vec<_> = by_hand.iter().map(|entry| (&entry["action"], &entry["subject"], &entry["reason"])).collect();
+    let (give, why) = (json!("give_access"), json!("admin.token was lost"));
+    assert_eq!(said, [(&give, &json!("admin"), &why), (&give, &json!("ada@example"), &why)]);
+
+    // Also where no server runs, and after a restart.
+    assert_eq!(fleet.end(), Some(0));
+    let bob = token("bob", "admin");
+    let fleet = Fleet::start(dir.path());
+    assert_eq!([&bob, &ada].map(|token| fleet.operator(token).get("/v1/status").status), [200, 200]);
+}
+
+#[test]
+fn whoever_guesses_tokens_is_told_to_come_again_and_costs_those_who_have_one_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let mut admin = fleet.admin();
+    let guess = |number: u32| format!("wt-operator-{number:064x}");
+    let mut guesser = fleet.operator("");
+    let mut statuses = std::collections::BTreeSet::new();
+    for number in 0..100 {
+        guesser.authorization = Some(format!("Bearer {}", guess(number)));
+        let answer = guesser.get("/v1/status");
+        assert_eq!(answer.header("retry-after").is_some(), answer.status == 429, "{}", answer.text());
+        statuses.insert(answer.status);
+        assert_eq!(admin.get("/v1/status").status, 200);
+    }
+    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [401, 429]);
+}
+
 fn crashes(sequences: std::ops::RangeInclusive<u64>) -> Batch {
     let crash =
         Crash { bucket: "<b>".into(), title: "null read in <engine>".into(), is_ours: true, ..Crash::default() };
@@ -332,6 +397,37 @@ fn the_repository_is_served_with_the_headers_that_let_it_be_kept() {
         "/content/none",
     ] {
         assert_eq!(client.get(path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn a_young_fleet_whose_log_is_gone_after_a_kill_and_a_folder_in_the_databases_place_are_told_with_the_mend() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (database, log) = (dir.path().join("state.db"), dir.path().join("state.db-wal"));
+    let refusal = |command: &[&str]| {
+        let done = server(command, dir.path(), &[]);
+        assert!(!done.status.success() && done.stdout.is_empty(), "{done:?}");
+        let words = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(words.contains(&*database.to_string_lossy()) && words.contains("folder `backups`"), "{words}");
+        words
+    };
+    let (run, token) = (["run", "--listen", "127.0.0.1:0", "--state"], ["token", "--ring", "early", "--state"]);
+    let fleet = Fleet::start(dir.path());
+    fleet.enrol();
+    fleet.kill();
+    let away = dir.path().join("away");
+    std::fs::rename(&log, &away).expect("gone");
+    for command in [&run[..], &token] {
+        assert!(refusal(command).contains("state.db-wal` beside it, which is gone or damaged"));
+    }
+    std::fs::rename(&away, &log).expect("put back");
+    let fleet = Fleet::start(dir.path());
+    assert_eq!(fleet.admin().get("/v1/hosts").json().as_array().map(Vec::len), Some(1), "mended, all is there");
+    assert_eq!(fleet.end(), Some(0));
+    std::fs::rename(&database, &away).expect("gone");
+    std::fs::create_dir(&database).expect("a folder");
+    for command in [&run[..], &token] {
+        assert!(refusal(command).contains("a folder in the place of the database: move it away"));
     }
 }
 

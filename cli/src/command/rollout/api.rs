@@ -1,15 +1,17 @@
 //! The server's operator API, as far as rollouts need it: JSON over TLS with the server's own authority, and a token from a file.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, Context as _};
 use serde_json::Value;
+use ureq::http::StatusCode;
 use ureq::tls::{parse_pem, PemItem, RootCerts, TlsConfig};
 use ureq::Agent;
 
-const WAIT: Duration = Duration::from_secs(30);
+/// The longest wait for an answer.
+pub(super) const WAIT: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Which server, and who asks.
@@ -40,6 +42,8 @@ pub(super) enum Answer {
     Good(Value),
     /// Its word for programs, and its sentence.
     Refused(String, String),
+    /// None, for a reason that passes by itself: nobody listens, the line broke, or the server says to come again.
+    Later(String),
 }
 
 impl ApiArgs {
@@ -79,27 +83,72 @@ impl ApiArgs {
 
 impl Api {
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.get_within(path, WAIT)
+    }
+
+    /// The same, with no longer a wait for the answer.
+    pub(super) fn get_within(&self, path: &str, wait: Duration) -> anyhow::Result<Answer> {
         let url = format!("{}{path}", self.url);
-        let sent = self.agent.get(&url).header("authorization", &self.authorization).call();
-        answer(sent.with_context(|| url)?)
+        let request = self.agent.get(&url).config().timeout_global(Some(wait)).build();
+        let sent = request.header("authorization", &self.authorization).call();
+        or_later(sent.and_then(answer), url)
     }
 
     pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
         let url = format!("{}{path}", self.url);
         let request = self.agent.post(&url).header("authorization", &self.authorization);
         let sent = request.header("content-type", "application/json").send(body.to_string());
-        answer(sent.with_context(|| url)?)
+        or_later(sent.and_then(answer), url)
     }
 }
 
-fn answer(response: ureq::http::Response<ureq::Body>) -> anyhow::Result<Answer> {
-    let is_good = response.status().is_success();
+/// Status and body.
+fn answer(response: ureq::http::Response<ureq::Body>) -> Result<(StatusCode, Vec<u8>), ureq::Error> {
+    let status = response.status();
     let mut bytes = Vec::new();
-    response.into_body().into_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).context("reading the answer")?;
-    let value: Value = serde_json::from_slice(&bytes).context("the answer is no JSON: is this a watertight server?")?;
-    if is_good {
-        return Ok(Answer::Good(value));
+    response.into_body().into_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok((status, bytes))
+}
+
+fn or_later(answer: Result<(StatusCode, Vec<u8>), ureq::Error>, url: String) -> anyhow::Result<Answer> {
+    let (status, bytes) = match answer {
+        Ok(answer) => answer,
+        Err(error) if passes(&error) => return Ok(Answer::Later(format!("{url}: {error}"))),
+        Err(error) => return Err(error).context(url),
+    };
+    let value: Result<Value, _> = serde_json::from_slice(&bytes);
+    let text = |name: &str| {
+        let text = value.as_ref().ok().and_then(|value| value.get(name)).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        // Whoever stands before the server says it in no JSON.
+        return Ok(Answer::Later(format!("{url}: {status} {}", text("message"))));
     }
-    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(Answer::Refused(text("code"), text("message")))
+    if !status.is_success() && value.is_ok() {
+        return Ok(Answer::Refused(text("code"), text("message")));
+    }
+    value.map(Answer::Good).context("the answer is no JSON: is this a watertight server?")
+}
+
+/// Whether it is what a server that starts anew, or the way to it, does for a while. A certificate that is not trusted, or a name that
+/// nobody has, is no such thing.
+fn passes(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::UnexpectedEof
+                | ErrorKind::TimedOut
+                | ErrorKind::WouldBlock
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::NetworkDown
+        ),
+        _ => false,
+    }
 }

@@ -101,7 +101,7 @@ struct StatusArgs {
     id: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
-    /// Follow it to its end: a line for each change.
+    /// Follow it to its end: a line for each change. A server that gives no answer meanwhile is asked again.
     #[arg(long)]
     watch: bool,
     /// Follow it for so long at most; exit code 8 if it has not ended then.
@@ -211,40 +211,73 @@ fn status(args: &StatusArgs) -> anyhow::Result<u8> {
     let api = args.api.open()?;
     let until = args.timeout_s.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
     let mut told: Option<Value> = None;
+    let mut absence = Absence::default();
     loop {
-        let found = match newest_or(&api, args.id.as_deref())? {
-            Answer::Good(found) => found,
-            refused @ Answer::Refused(..) => return tell(args.output, refused, words::status),
-        };
-        if told.as_ref() != Some(&found) {
-            let in_words = if args.watch { words::line } else { words::status };
-            print(args.output, &found, in_words)?;
-        }
-        let state = found.get("state").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if state == "halted" {
-            return Ok(HALTED);
-        }
-        if !args.watch || matches!(state.as_str(), "complete" | "open") {
-            return Ok(OK);
+        match newest_or(&api, args.id.as_deref(), wait(until))? {
+            Answer::Good(found) => {
+                absence.ends();
+                if told.as_ref() != Some(&found) {
+                    let in_words = if args.watch { words::line } else { words::status };
+                    print(args.output, &found, in_words)?;
+                }
+                match found.get("state").and_then(Value::as_str).unwrap_or_default() {
+                    "halted" => return Ok(HALTED),
+                    "complete" | "open" => return Ok(OK),
+                    _ if !args.watch => return Ok(OK),
+                    _ => told = Some(found),
+                }
+            }
+            // A server that is started anew takes nothing from the rollout. One that never answered may be the wrong one.
+            Answer::Later(why) if told.is_some() => absence.goes_on(&why),
+            refused => return tell(args.output, refused, words::status),
         }
         if until.is_some_and(|until| Instant::now() >= until) {
             return Ok(TIMED_OUT);
         }
-        told = Some(found);
         sleep(EVERY);
     }
 }
 
-fn newest_or(api: &Api, id: Option<&str>) -> anyhow::Result<Answer> {
-    if let Some(id) = id {
-        return api.get(&format!("/v1/rollouts/{}", plain(id)?));
+/// How long an answer may take so that the watch ends in time; at the end of the time one more is asked for.
+fn wait(until: Option<Instant>) -> Duration {
+    let left = until.map_or(api::WAIT, |until| until.saturating_duration_since(Instant::now()));
+    left.clamp(EVERY, api::WAIT)
+}
+
+/// A server that gives no answer: told once, and once more when it is over.
+#[derive(Debug, Default)]
+struct Absence {
+    is_told: bool,
+}
+
+impl Absence {
+    fn goes_on(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            watertight_host::say!(
+                "watertight: {}: the server gives no answer, and is asked again",
+                printable(why.trim())
+            );
+        }
     }
-    let all = match api.get("/v1/rollouts")? {
+
+    fn ends(&mut self) {
+        if std::mem::take(&mut self.is_told) {
+            watertight_host::say!("watertight: the server answers again");
+        }
+    }
+}
+
+fn newest_or(api: &Api, id: Option<&str>, wait: Duration) -> anyhow::Result<Answer> {
+    let one = |id: &str| api.get_within(&format!("/v1/rollouts/{}", plain(id)?), wait);
+    if let Some(id) = id {
+        return one(id);
+    }
+    let all = match api.get_within("/v1/rollouts", wait)? {
         Answer::Good(all) => all,
-        refused @ Answer::Refused(..) => return Ok(refused),
+        other => return Ok(other),
     };
     match all.pointer("/0/id").and_then(Value::as_str) {
-        Some(id) => api.get(&format!("/v1/rollouts/{}", plain(id)?)),
+        Some(id) => one(id),
         None => {
             let why = "no rollout was begun yet: `watertight rollout start`";
             Ok(Answer::Refused("not_found".to_owned(), why.to_owned()))
@@ -267,6 +300,10 @@ fn tell(form: Form, answer: Answer, in_words: fn(&Value) -> String) -> anyhow::R
                 "conflict" => CONFLICT,
                 _ => FAILED,
             })
+        }
+        Answer::Later(why) => {
+            watertight_host::say!("watertight: {}", printable(why.trim()));
+            Ok(FAILED)
         }
     }
 }

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use watertight_fleet_wire::protocol::{self, Message, Refused, NEWEST, PROTOCOL_HEADER};
 use watertight_fleet_wire::{Code, Problem};
 
+use crate::access::NotLooked;
 use crate::clock::random_part_ms;
 use crate::store::StoreError;
 
@@ -53,7 +54,17 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
             StoreError::Taken => Self::new(Code::Form, error.to_string()),
+            StoreError::LastAdmin { .. } => Self::new(Code::Conflict, error.to_string()),
             error => Self::later(Code::NotDurable, error.to_string(), NOT_DURABLE_MS + random_part_ms(NOT_DURABLE_MS)),
+        }
+    }
+}
+
+impl From<NotLooked> for Refusal {
+    fn from(error: NotLooked) -> Self {
+        match error {
+            NotLooked::Busy { wait_ms } => Self::later(Code::Busy, error.to_string(), wait_ms),
+            NotLooked::Store(error) => error.into(),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn audit(
     query: Result<Query<AuditQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::ReadAudit)?;
+    allowed(&server, &headers, Action::ReadAudit).await?;
     let Query(AuditQuery { limit, before }) = query.map_err(|error| Refusal::new(Code::Form, error.body_text()))?;
     let limit = limit.unwrap_or(ENTRIES_MAX);
     if !(1..=ENTRIES_MAX).contains(&limit) {

@@ -36,7 +36,7 @@ pub(super) struct Counters {
 /// What the server did since its start, in numbers.
 #[utoipa::path(get, path = "/v1/counters", tag = "operator", responses((status = 200, body = Counters)))]
 pub(super) async fn counters(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     let uses = server.store.uses();
     Ok(tell(&Counters {
         check_ins: server.check_ins.load(Relaxed),

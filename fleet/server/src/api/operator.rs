@@ -11,12 +11,12 @@ use axum::response::{IntoResponse as _, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
-use watertight_fleet_wire::limits::{NAME_BYTES_MAX, OPERATOR_BYTES_MAX};
+use watertight_fleet_wire::limits::OPERATOR_BYTES_MAX;
 use watertight_fleet_wire::{Code, Problem};
 
 use super::answer::{body, Refusal};
 use super::status::Status;
-use crate::access::{new_token, Actor};
+use crate::access::{new_enrol_token, new_operator_token, Actor};
 use crate::clock::{now_ms, sha256_hex};
 use crate::hosts::Host;
 use crate::names;
@@ -24,7 +24,6 @@ use crate::roles::{Action, Role};
 use crate::server::Server;
 use crate::store::{AuditEntry, BucketRow, EnrolToken, OperatorToken, Seen};
 
-const REASON_BYTES_MAX: usize = 1024;
 const HOSTS_MAX: usize = 1_000;
 const BUCKETS_MAX: u32 = 1_000;
 const TOKEN_USES_MAX: u32 = 100_000;
@@ -170,14 +169,19 @@ pub(super) struct TokenAnswer {
 }
 
 /// Who asks, if it may.
-pub(super) fn allowed(server: &Server, headers: &HeaderMap, action: Action) -> Result<Actor, Refusal> {
+pub(super) async fn allowed(server: &Server, headers: &HeaderMap, action: Action) -> Result<Actor, Refusal> {
     let sent = headers.get(header::AUTHORIZATION).and_then(|sent| sent.to_str().ok());
-    let actor = sent.and_then(|sent| sent.strip_prefix("Bearer ")).and_then(|token| server.access.actor(token.trim()));
-    may(actor, action)
+    may(server, sent.and_then(|sent| sent.strip_prefix("Bearer ")), action).await
 }
 
-pub(super) fn may(actor: Option<Actor>, action: Action) -> Result<Actor, Refusal> {
-    let why = "no token, or one that is not known: the first is in the file `admin.token` of the state folder";
+/// The same by the token.
+pub(super) async fn may(server: &Server, token: Option<&str>, action: Action) -> Result<Actor, Refusal> {
+    let actor = match token {
+        Some(token) => server.access.actor(token.trim(), server.store.as_ref()).await?,
+        None => None,
+    };
+    let why = "no token, or one that is not known: the first is in the file `admin.token` of the state folder; `watertight server \
+               operator` on the server's machine makes another";
     let actor = actor.ok_or_else(|| Refusal::new(Code::Unauthenticated, why))?;
     if actor.role.may(action) {
         return Ok(actor);
@@ -196,9 +200,7 @@ pub(super) fn tell<T: Serialize>(answer: &T) -> Response {
 }
 
 pub(super) fn entry(actor: Actor, action: Action, subject: &str, reason: String) -> Result<AuditEntry, Refusal> {
-    if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
-        return Err(Refusal::new(Code::Form, format!("reason: 1 to {REASON_BYTES_MAX} bytes that say why")));
-    }
+    names::reason("reason", &reason).map_err(|why| Refusal::new(Code::Form, why))?;
     let (action, subject) = (action.name().to_owned(), subject.to_owned());
     Ok(AuditEntry { at_ms: now_ms(), actor: actor.name, action, subject, reason })
 }
@@ -208,19 +210,10 @@ pub(super) fn name(what: &str, name: &str) -> Result<(), Refusal> {
     names::check(what, name).map_err(|why| Refusal::new(Code::Form, why))
 }
 
-/// The name of a person or a program: an address will do.
-fn actor_name(name: &str) -> Result<(), Refusal> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(is_plain) {
-        return Ok(());
-    }
-    Err(Refusal::new(Code::Form, format!("name: 1 to {NAME_BYTES_MAX} letters, digits and -_.@")))
-}
-
 /// Whether the fleet is safe to leave, in figures.
 #[utoipa::path(get, path = "/v1/status", tag = "operator", responses((status = 200, body = Status)))]
 pub(super) async fn status(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     Ok(tell(&Status::of(&server).await?))
 }
 
@@ -231,7 +224,7 @@ pub(super) async fn hosts(
     query: Result<Query<HostsQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     let Query(query) = query.map_err(|error| Refusal::new(Code::Form, error.body_text()))?;
     let mut found: Vec<HostAnswer> = Vec::new();
     for cell in server.hosts.all() {
@@ -253,7 +246,7 @@ pub(super) async fn host(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     let cell = server.hosts.get(&id).ok_or_else(|| Refusal::new(Code::NotFound, "there is no such host"))?;
     let answer = HostAnswer::of(&cell.lock());
     Ok(tell(&answer))
@@ -268,7 +261,7 @@ pub(super) async fn revoke_host(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    let actor = allowed(&server, &headers, Action::RevokeHost)?;
+    let actor = allowed(&server, &headers, Action::RevokeHost).await?;
     let told: Reason = read(sent).await?;
     let cell = server.hosts.get(&id).ok_or_else(|| Refusal::new(Code::NotFound, "there is no such host"))?;
     let entry = entry(actor, Action::RevokeHost, &id, told.reason)?;
@@ -281,7 +274,7 @@ pub(super) async fn revoke_host(
 /// Crash buckets of the last seven days, those of most hosts first.
 #[utoipa::path(get, path = "/v1/buckets", tag = "operator", responses((status = 200, body = Vec<BucketRow>)))]
 pub(super) async fn buckets(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     Ok(tell(&server.store.buckets(now_ms().saturating_sub(WEEK_MS), BUCKETS_MAX).await?))
 }
 
@@ -293,7 +286,7 @@ pub(super) async fn make_enrol_token(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    let actor = allowed(&server, &headers, Action::MakeEnrolToken)?;
+    let actor = allowed(&server, &headers, Action::MakeEnrolToken).await?;
     let told: EnrolTokenRequest = read(sent).await?;
     name("ring", &told.ring)?;
     name("tenant", &told.tenant)?;
@@ -302,7 +295,7 @@ pub(super) async fn make_enrol_token(
         return Err(Refusal::new(Code::Form, why));
     }
     let entry = entry(actor, Action::MakeEnrolToken, &told.ring, told.reason)?;
-    let token = new_token("enrol").map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
+    let token = new_enrol_token().map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
     let row = EnrolToken {
         hash: sha256_hex(token.as_bytes()),
         tenant: told.tenant,
@@ -322,18 +315,17 @@ pub(super) async fn make_operator_token(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    let actor = allowed(&server, &headers, Action::GiveAccess)?;
+    let actor = allowed(&server, &headers, Action::GiveAccess).await?;
     let told: OperatorTokenRequest = read(sent).await?;
-    actor_name(&told.name)?;
+    names::actor("name", &told.name).map_err(|why| Refusal::new(Code::Form, why))?;
     let entry = entry(actor, Action::GiveAccess, &told.name, told.reason)?;
-    let token = new_token("operator").map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
+    let token = new_operator_token().map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
     let row = OperatorToken { name: told.name, hash: sha256_hex(token.as_bytes()), role: told.role };
-    server.noted(server.store.put_operator_token(&row, &entry).await)?;
-    server.access.put(row);
+    server.noted(server.access.give(row, &entry, server.store.as_ref()).await)?;
     Ok(tell(&TokenAnswer { token }))
 }
 
-/// Take a token of this API away, from this moment on.
+/// Take a token of this API away, from this moment on. That of the last admin stays: 409.
 #[utoipa::path(post, path = "/v1/operator-tokens/{name}/revoke", tag = "operator", params(("name" = String, Path)),
     request_body = Reason, responses((status = 200)))]
 pub(super) async fn revoke_operator_token(
@@ -342,11 +334,10 @@ pub(super) async fn revoke_operator_token(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    let actor = allowed(&server, &headers, Action::GiveAccess)?;
+    let actor = allowed(&server, &headers, Action::GiveAccess).await?;
     let told: Reason = read(sent).await?;
     let entry = entry(actor, Action::GiveAccess, &name, format!("revoked: {}", told.reason))?;
-    server.noted(server.store.revoke_operator_token(&name, &entry).await)?;
-    server.access.remove(&name);
+    server.noted(server.access.revoke(&name, &entry, server.store.as_ref()).await)?;
     Ok(tell(&serde_json::json!({})))
 }
 

@@ -18,7 +18,6 @@ use watertight_event::printable::{distinct, push};
 use super::answer::Refusal;
 use super::operator::{allowed, may};
 use super::status::Status;
-use crate::access::Actor;
 use crate::clock::{now_ms, words};
 use crate::hosts::{Absence, Host};
 use crate::roles::Action;
@@ -42,12 +41,15 @@ pub(super) async fn style() -> Response {
 }
 
 pub(super) async fn page(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
-    let seen = match allowed(&server, &headers, Action::Look) {
-        Ok(actor) => Ok(actor),
-        Err(_) => may(by_password(&server, &headers), Action::Look),
+    let seen = match by_password(&headers) {
+        Some(token) => may(&server, Some(&token), Action::Look).await,
+        None => allowed(&server, &headers, Action::Look).await,
     };
     if let Err(refusal) = seen {
         let mut response = refusal.into_response();
+        if !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return response; // another token would hear the same
+        }
         let ask = HeaderValue::from_static("Basic realm=\"watertight: any name, the password is a token\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
         *response.status_mut() = StatusCode::UNAUTHORIZED;
@@ -71,10 +73,10 @@ fn html(text: String) -> Response {
 }
 
 /// `Authorization: Basic`, whose password is the token.
-fn by_password(server: &Server, headers: &HeaderMap) -> Option<Actor> {
+fn by_password(headers: &HeaderMap) -> Option<String> {
     let sent = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
     let pair = String::from_utf8(base64(sent.trim())?).ok()?;
-    server.access.actor(pair.split_once(':')?.1)
+    Some(pair.split_once(':')?.1.to_owned())
 }
 
 /// Reads base64 (RFC 4648), of the length that a header may have.

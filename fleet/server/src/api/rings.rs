@@ -29,7 +29,7 @@ pub(super) struct SetRing {
 /// Rings of which something was said.
 #[utoipa::path(get, path = "/v1/rings", tag = "operator", responses((status = 200, body = Vec<RingAnswer>)))]
 pub(super) async fn all(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     Ok(tell(&server.rollouts.rings(&server).await?))
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn set(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    let actor = allowed(&server, &headers, Action::SetRing)?;
+    let actor = allowed(&server, &headers, Action::SetRing).await?;
     let told: SetRing = read(sent).await?;
     name("ring", &ring)?;
     let entry = entry(actor, Action::SetRing, &ring, told.reason)?;

@@ -33,7 +33,7 @@ pub(super) async fn plan(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     let wish: Wish = read(sent).await?;
     Ok(tell(&server.rollouts.plan(&server, &wish).await?))
 }
@@ -45,7 +45,7 @@ pub(super) async fn start(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    let actor = allowed(&server, &headers, Action::RollOut)?;
+    let actor = allowed(&server, &headers, Action::RollOut).await?;
     let wish: Wish = read(sent).await?;
     let mut entry = entry(actor, Action::RollOut, &wish.content, wish.reason.clone())?;
     "rollout_start".clone_into(&mut entry.action);
@@ -55,7 +55,7 @@ pub(super) async fn start(
 /// All rollouts, the newest first.
 #[utoipa::path(get, path = "/v1/rollouts", tag = "operator", responses((status = 200, body = Vec<RolloutAnswer>)))]
 pub(super) async fn all(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     Ok(tell(&server.rollouts.all(&server).await?))
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn one(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     Ok(tell(&server.rollouts.one(&server, &id).await?))
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn change(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Refusal> {
-    let actor = allowed(&server, &headers, Action::RollOut)?;
+    let actor = allowed(&server, &headers, Action::RollOut).await?;
     let told: Reason = read(sent).await?;
     let input = match change.as_str() {
         "pause" => Input::Pause,
@@ -102,6 +102,6 @@ pub(super) async fn why(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    allowed(&server, &headers, Action::Look)?;
+    allowed(&server, &headers, Action::Look).await?;
     Ok(tell(&server.rollouts.why(&server, &id).await?))
 }

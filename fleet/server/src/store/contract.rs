@@ -61,6 +61,8 @@ where
     each_use_is_counted(&open("uses").await).await;
     records_are_taken_once(&open("records").await).await;
     the_audit_log_has_every_change(&open("audit").await).await;
+    a_name_that_was_revoked_is_given_again_with_another_token(&open("names").await).await;
+    an_admin_is_left_whoever_is_revoked(&open("admins").await).await;
     the_audit_log_is_read_in_parts_to_its_first_entry(&open("parts").await).await;
     the_last_word_on_a_ring_is_kept(&open("rings").await).await;
     of_two_that_move_a_rollout_one_is_refused(&open("rollouts").await).await;
@@ -156,11 +158,10 @@ async fn records_are_taken_once(store: &impl StateStore) {
 async fn the_audit_log_has_every_change(store: &impl StateStore) {
     let admin = OperatorToken { name: "ada".into(), hash: "h".into(), role: Role::Admin };
     store.put_operator_token(&admin, &audit("one")).await.expect("a token");
-    assert_eq!(store.operator_tokens().await.expect("tokens"), [admin]);
-    store.revoke_operator_token("ada", &audit("two")).await.expect("revoked");
-    assert_eq!(store.operator_tokens().await.expect("tokens"), []);
     let again = OperatorToken { name: "ada".into(), hash: "h2".into(), role: Role::Viewer };
     assert!(matches!(store.put_operator_token(&again, &audit("five")).await, Err(StoreError::Taken)));
+    assert_eq!(store.operator_tokens().await.expect("tokens"), [admin]);
+    store.put_ring_policy("early", "a", &audit("two")).await.expect("set");
     let missing = store.revoke_operator_token("eve", &audit("three")).await;
     assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
     let missing = store.revoke("nobody", 1, &audit("four")).await;
@@ -168,6 +169,42 @@ async fn the_audit_log_has_every_change(store: &impl StateStore) {
     let log = store.audit(u64::MAX, 10).await.expect("a log");
     let actions: Vec<_> = log.iter().map(|row| row.entry.action.as_str()).collect();
     assert_eq!(actions, ["two", "one"], "newest first, and nothing of what did not happen");
+}
+
+fn operator(name: &str, hash: &str, role: Role) -> OperatorToken {
+    OperatorToken { name: name.into(), hash: hash.into(), role }
+}
+
+async fn a_name_that_was_revoked_is_given_again_with_another_token(store: &impl StateStore) {
+    store.put_operator_token(&operator("vera", "h1", Role::Operator), &audit("one")).await.expect("a token");
+    store.revoke_operator_token("vera", &audit("two")).await.expect("revoked");
+    assert_eq!(store.operator_tokens().await.expect("tokens"), []);
+    store.revoke_operator_token("vera", &audit("three")).await.expect("once is enough");
+    let again = operator("vera", "h2", Role::Viewer);
+    store.put_operator_token(&again, &audit("four")).await.expect("the name is free");
+    assert_eq!(store.operator_tokens().await.expect("tokens"), [again]);
+    assert_eq!(store.audit(u64::MAX, 9).await.expect("a log").len(), 4);
+}
+
+async fn an_admin_is_left_whoever_is_revoked(store: &impl StateStore) {
+    let is_last = |answer: &Result<(), StoreError>| matches!(answer, Err(StoreError::LastAdmin { .. }));
+    for (name, role) in [("ada", Role::Admin), ("otto", Role::Operator)] {
+        store.put_operator_token(&operator(name, name, role), &audit("put")).await.expect("a token");
+    }
+    let refused = store.revoke_operator_token("ada", &audit("revoke")).await;
+    assert!(is_last(&refused), "an operator is no admin: {refused:?}");
+    store.put_operator_token(&operator("bob", "bob", Role::Admin), &audit("put")).await.expect("a token");
+    // Each revokes the other, at one time.
+    let (by_bob, by_ada) = (audit("by bob"), audit("by ada"));
+    let (first, second) =
+        tokio::join!(store.revoke_operator_token("ada", &by_bob), store.revoke_operator_token("bob", &by_ada));
+    assert!(first.is_ok() != second.is_ok() && (is_last(&first) || is_last(&second)), "{first:?} {second:?}");
+    let left = store.operator_tokens().await.expect("tokens");
+    assert_eq!(left.iter().filter(|token| token.role == Role::Admin).count(), 1);
+    store.revoke_operator_token("otto", &audit("revoke")).await.expect("whoever is no admin");
+    let gone = if first.is_ok() { "ada" } else { "bob" };
+    store.revoke_operator_token(gone, &audit("revoke")).await.expect("once is enough, with one admin left too");
+    assert_eq!(store.audit(u64::MAX, 9).await.expect("a log").len(), 6, "what was refused left nothing");
 }
 
 async fn the_audit_log_is_read_in_parts_to_its_first_entry(store: &impl StateStore) {

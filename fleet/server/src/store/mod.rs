@@ -46,9 +46,17 @@ pub enum StoreError {
         /// What was asked for.
         what: String,
     },
-    /// Something of that name is there, or was: names in the audit log mean one thing for good.
-    #[error("there is or was one of that name: take another")]
+    /// Something of that name is there.
+    #[error("there is one of that name: take another, or revoke it first")]
     Taken,
+    /// Nobody would be left who may give out tokens.
+    #[error(
+        "{name} is the last admin: make another first, here or by `watertight server operator --role admin` on the server's machine"
+    )]
+    LastAdmin {
+        /// Who.
+        name: String,
+    },
     /// Anything else.
     #[error("the database: {why}")]
     Failed {
@@ -149,13 +157,13 @@ pub trait StateStore: Send + Sync + 'static {
     /// The number of the newest of these.
     async fn newest_evidence(&self) -> Result<u64, StoreError>;
 
-    /// Makes a token for people and programs.
+    /// Makes a token for people and programs. The name of one that was revoked can be given again; the audit log has both.
     async fn put_operator_token(&self, token: &OperatorToken, audit: &AuditEntry) -> Result<(), StoreError>;
 
     /// All of them that are not revoked.
     async fn operator_tokens(&self) -> Result<Vec<OperatorToken>, StoreError>;
 
-    /// Revokes one, by its name.
+    /// Revokes one, by its name; `LastAdmin` if no admin would be left. Once is enough.
     async fn revoke_operator_token(&self, name: &str, audit: &AuditEntry) -> Result<(), StoreError>;
 
     /// Entries of the audit log with a number smaller than this, the newest first.

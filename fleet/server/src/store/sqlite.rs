@@ -11,10 +11,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{AssertSqlSafe, Row as _, Sqlite, Transaction};
 
 use super::rows::AuditEntry;
-use super::StoreError;
+use super::{StateStore as _, StoreError};
 
 mod calls;
 mod records;
+mod refused;
 mod rollouts;
 
 /// Marks the file as ours: "WTFL".
@@ -22,6 +23,8 @@ const APPLICATION_ID: i64 = 0x5754_464c;
 /// Readers beside the writer: status page and operator API, never a check-in.
 const READERS: u32 = 2;
 const BUSY_S: u64 = 10;
+
+const TABLES_THERE: &str = "SELECT count(*) FROM sqlite_schema";
 
 /// The tables by version: each adds to those before it, and is never changed once a server was shipped with it. A new database and one
 /// that grew with the product are made by the same words.
@@ -49,8 +52,11 @@ impl SqliteStore {
     /// # Errors
     /// It holds something, or can't be written.
     pub async fn create(path: &Path) -> Result<Self, StoreError> {
+        if path.exists() {
+            refused::can_be_used(path)?;
+        }
         let store = Self::connect(path, true).await?;
-        let count: i64 = number(&store.writer, "SELECT count(*) FROM sqlite_schema").await?;
+        let count: i64 = number(&store.writer, TABLES_THERE).await?;
         if count != 0 {
             return Err(StoreError::Failed { why: format!("{}: there is something already", path.display()) });
         }
@@ -85,32 +91,34 @@ impl SqliteStore {
 
     /// A file that `create` made, and the version of its tables.
     async fn look_through(path: &Path) -> Result<(Self, i64), StoreError> {
-        let size_bytes = std::fs::metadata(path).map_or(0, |file| file.len());
-        if size_bytes == 0 {
-            return Err(StoreError::Missing {
-                why: format!(
-                    "{}: the database is gone, though the folder is that of a fleet: put it back from the folder `backups`, or name \
-                     an empty folder to begin a new fleet (every host then enrols again)",
-                    path.display()
-                ),
-            });
+        refused::is_file(path)?;
+        let store = Self::connect(path, false).await.map_err(|error| refused::of_file(path, error))?;
+        match store.version(path).await {
+            Ok(version) => Ok((store, version)),
+            Err(error) => {
+                store.close().await; // by itself it would end at some later time, and take the log with it
+                Err(refused::of_file(path, error))
+            }
         }
-        let store = Self::connect(path, false).await?;
-        let of: i64 = number(&store.writer, "PRAGMA application_id").await?;
+    }
+
+    /// The version of its tables, if they are whole and ours.
+    async fn version(&self, path: &Path) -> Result<i64, StoreError> {
+        let of: i64 = number(&self.writer, "PRAGMA application_id").await?;
+        let version: i64 = number(&self.writer, "PRAGMA user_version").await?;
         if of != APPLICATION_ID {
-            let why = format!("{}: a database of something else", path.display());
-            return Err(StoreError::Missing { why });
+            let is_blank = (of, version, number(&self.writer, TABLES_THERE).await?) == (0, 0, 0);
+            return Err(if is_blank { refused::without_its_log(path) } else { refused::of_something_else(path) });
         }
-        let version: i64 = number(&store.writer, "PRAGMA user_version").await?;
         if !(1..=SCHEMA).contains(&version) {
             return Err(other_version(path, version, "use the program that wrote it last"));
         }
-        let rows = sqlx::query("PRAGMA quick_check(1)").fetch_one(&store.writer).await.map_err(failed)?;
+        let rows = sqlx::query("PRAGMA quick_check(1)").fetch_one(&self.writer).await.map_err(failed)?;
         let word: String = rows.try_get(0).map_err(failed)?;
         if word != "ok" {
             return Err(StoreError::Damaged { why: word });
         }
-        Ok((store, version))
+        Ok(version)
     }
 
     /// Makes the tables that came after a version, all or none of them.

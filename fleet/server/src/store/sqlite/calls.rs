@@ -24,6 +24,12 @@ const HOSTS_OF_KEY: &str =
     "SELECT id, tenant, ring, serial, serial_before, not_after_ms, enrolled_ms, revoked_ms, cloned_ms, seen, token_hash
     FROM host LEFT JOIN seen ON seen.host = host.id WHERE key_hash = ?1";
 
+/// A name that is in use is left alone.
+const PUT_OPERATOR: &str = "INSERT INTO operator_token (name, hash, role) VALUES (?1, ?2, ?3)
+    ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, role = excluded.role, is_revoked = 0 WHERE is_revoked = 1";
+const IS_LAST_ADMIN: &str = "SELECT 1 FROM operator_token WHERE name = ?1 AND role = 'admin' AND is_revoked = 0
+    AND NOT EXISTS (SELECT 1 FROM operator_token WHERE name <> ?1 AND role = 'admin' AND is_revoked = 0)";
+
 #[async_trait]
 impl StateStore for SqliteStore {
     async fn hosts(&self) -> Result<Vec<HostRow>, StoreError> {
@@ -198,13 +204,16 @@ impl StateStore for SqliteStore {
 
     async fn put_operator_token(&self, token: &OperatorToken, audit: &AuditEntry) -> Result<(), StoreError> {
         let mut change = self.change().await?;
-        sqlx::query("INSERT INTO operator_token (name, hash, role) VALUES (?1, ?2, ?3)")
+        let done = sqlx::query(PUT_OPERATOR)
             .bind(&token.name)
             .bind(&token.hash)
             .bind(token.role.name())
             .execute(&mut *change)
             .await
             .map_err(failed)?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::Taken);
+        }
         log(&mut change, audit).await?;
         change.commit().await.map_err(failed)
     }
@@ -224,8 +233,16 @@ impl StateStore for SqliteStore {
     }
 
     async fn revoke_operator_token(&self, name: &str, audit: &AuditEntry) -> Result<(), StoreError> {
-        let query = sqlx::query("UPDATE operator_token SET is_revoked = 1 WHERE name = ?1").bind(name);
-        self.audited(query, name, audit).await
+        let mut change = self.change().await?;
+        let others = sqlx::query(IS_LAST_ADMIN).bind(name).fetch_optional(&mut *change).await.map_err(failed)?;
+        if others.is_some() {
+            return Err(StoreError::LastAdmin { name: name.to_owned() });
+        }
+        let revoke = "UPDATE operator_token SET is_revoked = 1 WHERE name = ?1";
+        let done = sqlx::query(revoke).bind(name).execute(&mut *change).await.map_err(failed)?;
+        there_was(done.rows_affected(), name)?;
+        log(&mut change, audit).await?;
+        change.commit().await.map_err(failed)
     }
 
     async fn audit(&self, before: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {

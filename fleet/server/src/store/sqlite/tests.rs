@@ -1,7 +1,7 @@
 use std::io::{Seek as _, SeekFrom, Write as _};
 
 use super::*;
-use crate::store::{contract, AuditEntry, AuditRow, StateStore as _};
+use crate::store::{contract, AuditEntry, AuditRow};
 
 fn entry() -> AuditEntry {
     AuditEntry { at_ms: 1, actor: "a".into(), action: "b".into(), subject: "c".into(), reason: "d".repeat(3_000) }
@@ -61,7 +61,8 @@ async fn a_damaged_database_is_refused_with_the_mend_and_never_begun_anew() {
         file.write_all(&vec![0x5a; length]).expect("damage");
         drop(file);
         let refused = SqliteStore::open(&path).await.expect_err("damage");
-        assert!(refused.to_string().contains("backups"), "{refused}");
+        let words = refused.to_string();
+        assert!(words.contains(&*path.to_string_lossy()) && words.contains("backups"), "{words}");
         std::fs::write(&path, &whole).expect("mended");
     }
     assert!(SqliteStore::open(&path).await.is_ok(), "the mended one opens");
@@ -81,8 +82,56 @@ async fn a_database_that_is_gone_or_of_something_else_is_not_begun_anew() {
     sqlx::raw_sql("CREATE TABLE x (y)").execute(&other.writer).await.expect("a table");
     other.close().await;
     let refused = SqliteStore::open(&dir.path().join("other.db")).await.expect_err("another program's");
-    assert!(refused.to_string().contains("something else"), "{refused}");
+    let words = refused.to_string();
+    assert!(words.contains("other.db: a database of something else") && words.contains("backups"), "{words}");
     assert!(SqliteStore::create(&dir.path().join("other.db")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_young_database_whose_log_is_gone_is_refused_with_what_is_gone_and_the_mend() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, killed) = (dir.path().join("state.db"), dir.path().join("killed.db"));
+    let store = SqliteStore::create(&path).await.expect("a store");
+    // As `kill -9` leaves it: what was written is in the log, none of it in the file.
+    std::fs::copy(&path, &killed).expect("a copy");
+    std::fs::copy(dir.path().join("state.db-wal"), dir.path().join("killed.db-wal")).expect("the log");
+    store.close().await;
+    let log = std::fs::read(dir.path().join("killed.db-wal")).expect("the log");
+    for damage in [None, Some(vec![0x5a; log.len()])] {
+        match damage {
+            None => std::fs::remove_file(dir.path().join("killed.db-wal")).expect("it was there"),
+            Some(damage) => std::fs::write(dir.path().join("killed.db-wal"), damage).expect("damage"),
+        }
+        let refused = SqliteStore::open(&killed).await.expect_err("its tables are gone").to_string();
+        assert!(refused.contains("killed.db-wal` beside it, which is gone or damaged"), "{refused}");
+        assert!(refused.contains("backups"), "{refused}");
+    }
+    std::fs::write(dir.path().join("killed.db-wal"), log).expect("put back");
+    SqliteStore::open(&killed).await.expect("with its log it is whole");
+}
+
+#[tokio::test]
+async fn what_is_no_file_in_the_place_of_the_database_or_its_log_is_named_with_the_mend() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("state.db");
+    std::fs::create_dir(&path).expect("a folder");
+    let refused =
+        [SqliteStore::open(&path).await, SqliteStore::create(&path).await, SqliteStore::open_beside(&path).await];
+    for refused in refused {
+        let refused = refused.expect_err("a folder").to_string();
+        assert!(refused.contains("state.db: a folder in the place of the database: move it away"), "{refused}");
+        assert!(refused.contains("backups"), "{refused}");
+    }
+    std::fs::remove_dir(&path).expect("it is empty");
+    std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    let refused = SqliteStore::open(&path).await.expect_err("a socket").to_string();
+    assert!(refused.contains("something that is no file"), "{refused}");
+    std::fs::remove_file(&path).expect("a socket");
+
+    SqliteStore::create(&path).await.expect("a store").close().await;
+    std::fs::create_dir(dir.path().join("state.db-wal")).expect("a folder");
+    let refused = SqliteStore::open(&path).await.expect_err("the log is a folder").to_string();
+    assert!(refused.contains("state.db: ") && refused.contains("`-wal`") && refused.contains("backups"), "{refused}");
 }
 
 #[tokio::test]
