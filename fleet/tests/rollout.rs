@@ -309,3 +309,30 @@ fn a_rollout_that_waits_for_the_schedule_can_be_ended() {
     assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Halted, 0));
     assert_eq!(rollout.running.waits_until_ms(), None);
 }
+
+#[test]
+fn a_host_that_came_after_the_plan_counts_as_any_other_and_is_held_back_by_its_bucket() {
+    let mut rollout = Rollout::of(100);
+    let held_back = u32::try_from(rollout.running.spec().plan.holdback_from).expect("somebody is");
+    let late: Vec<HostIndex> = [(0, "a"), (1, "b"), (held_back, "c")]
+        .into_iter()
+        .map(|(bucket, id)| rollout.running.join(bucket, HostId(id.into())))
+        .collect();
+    assert_eq!(late, [100, 101, 102], "numbered after the others");
+    assert_eq!(
+        late.iter().map(|host| rollout.running.place(*host)).collect::<Vec<_>>(),
+        [Place::Later, Place::Later, Place::HeldBack]
+    );
+    assert_eq!(rollout.see(1, 100, runs("new", 1)) + rollout.see(1, 101, runs("new", 1)), 2);
+    assert_eq!(rollout.running.place(100), Place::Has(0));
+    for host in [100, 101] {
+        let crash = Some(Crash { bucket: Bucket(7), is_ours: true });
+        let event = Event::Failed { metric: Metric::EngineCrash, with_content: true, crash };
+        rollout.take(2, Input::Host { host, event });
+    }
+    assert_eq!(rollout.running.state(), State::Halted);
+    let counts = rollout.running.counts();
+    assert_eq!((counts.hosts, counts.exposed, counts.failed, counts.has), (103, 2, 2, 2));
+    let unreached = rollout.running.unreached(90_000);
+    assert_eq!(unreached.iter().map(|id| id.0.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}

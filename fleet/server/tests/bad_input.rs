@@ -342,6 +342,9 @@ fn what_a_host_lost_is_told_once_of_the_host_of_the_fleet_and_on_the_page() {
     fleet.kill();
     let fleet = Fleet::start(dir.path());
     assert_eq!(told(&fleet, &agent.host), (lost(0, 1, 12), Some(alerts), Some(1), true), "a restart forgets none");
+    for who in [&agent, &other] {
+        assert_eq!(fleet.agent(who).post("/v1/agent/checkin", &check_in("i", 2)).status, 200);
+    }
     let named = format!("lost in the last 24 hours: 1 crash record and 12 alerts at host {}:", agent.host);
     let (status, page) = (fleet.admin().get("/v1/status").json(), fleet.admin().get("/").text());
     assert!(status["because"].to_string().contains(&named) && page.contains(&named), "{status}\n{page}");

@@ -45,6 +45,12 @@ impl Hosts {
         }
     }
 
+    /// Another one, online and without the content.
+    pub(super) fn add(&mut self) {
+        self.hosts.push(Host::default());
+        self.online.control = self.online.control.saturating_add(1);
+    }
+
     /// Hosts at risk in a metric.
     pub(super) fn at_risk(&self, metric: Metric) -> AtRisk {
         let failed = self.failed.get(metric.place()).copied().unwrap_or_default();

@@ -137,6 +137,12 @@ impl Gate {
         }
     }
 
+    /// Another host, which was not there when the rollout was planned; its number is the next. It is online and has not been given the
+    /// content, as far as is known: from now on it could be the next to fail.
+    pub fn join(&mut self) {
+        self.hosts.add();
+    }
+
     /// A bucket that hosts had before the rollout, with the time of its last crash.
     pub fn known_bucket(&mut self, bucket: Bucket, at_ms: Ms) {
         self.buckets.known(bucket, at_ms);

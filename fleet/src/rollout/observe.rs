@@ -72,7 +72,7 @@ impl Running {
         let track = self.track(host).filter(|track| !track.is_away && !track.has_left)?;
         if self.state() == State::Halted {
             // Its word that it left what was recalled; of many hosts no sooner than they can be heard.
-            let soon_ms = RECALLED_LOOK_MS.max(Ms::from(self.spec().hosts()) / RECALLED_PER_MS);
+            let soon_ms = RECALLED_LOOK_MS.max(self.hosts() as Ms / RECALLED_PER_MS);
             return track.given_ms.map(|_| at_ms.saturating_add(soon_ms));
         }
         match track.given_ms.filter(|_| !track.is_healthy) {
@@ -87,6 +87,6 @@ impl Running {
     /// Whether the stage's hosts are so few that it costs nothing to hear each of them often.
     fn is_small_stage(&self) -> bool {
         let is_named = matches!(self.cohorts().last(), Some(Cohort::Hosts(_)));
-        is_named || self.spec().hosts() as usize <= LISTED_MAX
+        is_named || self.hosts() <= LISTED_MAX
     }
 }

@@ -156,6 +156,8 @@ pub struct Running {
     gate: Gate,
     roster: Roster,
     tracks: Vec<Track>,
+    /// Hosts that came after the plan, with their buckets: numbered after its hosts, in no stage, and given the content by bucket.
+    joined: Vec<(u32, HostId)>,
     /// Hosts that took the places of others.
     replacements: Vec<HostIndex>,
     is_started: bool,
@@ -184,6 +186,7 @@ impl Running {
             gate,
             roster: spec.roster(),
             tracks: vec![Track::default(); spec.hosts() as usize],
+            joined: Vec::new(),
             replacements: Vec::new(),
             is_started: false,
             is_paused: false,
@@ -236,6 +239,15 @@ impl Running {
             }
         };
         self.follow(decision)
+    }
+
+    /// Takes in a host that was not there when the rollout was planned; gives its number. What it does counts from now on.
+    pub fn join(&mut self, bucket: u32, id: HostId) -> HostIndex {
+        let number = HostIndex::try_from(self.tracks.len()).unwrap_or(HostIndex::MAX);
+        self.gate.join();
+        self.tracks.push(Track::default());
+        self.joined.push((bucket, id));
+        number
     }
 
     fn stop(&mut self, is_paused: bool, is_closed: bool) -> Option<Decision> {
@@ -406,7 +418,7 @@ impl Running {
         if self.replacements.is_empty() {
             return Vec::new();
         }
-        let ids: Vec<&HostId> = self.spec.ids().collect();
+        let ids: Vec<&HostId> = self.ids().collect();
         self.replacements.iter().filter_map(|host| ids.get(*host as usize).copied().cloned()).collect()
     }
 
@@ -416,7 +428,7 @@ impl Running {
         let Some(halt) = self.last.as_ref().filter(|last| last.is_halt()) else { return Vec::new() };
         let is_late = at_ms.saturating_sub(halt.at_ms) >= RECALL_REACHES_MS;
         let is_unreached = |track: &Track| track.runs_it() && (track.is_away || is_late);
-        let unreached = self.spec.ids().zip(&self.tracks).filter(|(_, track)| is_unreached(track));
+        let unreached = self.ids().zip(&self.tracks).filter(|(_, track)| is_unreached(track));
         unreached.map(|(id, _)| id.clone()).collect()
     }
 
@@ -428,9 +440,30 @@ impl Running {
             Some(track) if track.has_left => Place::Left,
             Some(track) if track.given_ms.is_some() => Place::Has(track.stage),
             Some(track) if track.stage > 0 => Place::Offered(track.stage),
-            Some(_) if !self.is_open && self.roster.is_held_back(host) => Place::HeldBack,
+            Some(_) if !self.is_open && self.is_held_back(host) => Place::HeldBack,
             Some(_) => Place::Later,
         }
+    }
+
+    fn is_held_back(&self, host: HostIndex) -> bool {
+        match (host as usize).checked_sub(self.roster.len()) {
+            None => self.roster.is_held_back(host),
+            Some(place) => {
+                let bucket = self.joined.get(place).map(|(bucket, _)| u64::from(*bucket));
+                bucket.is_some_and(|bucket| bucket >= self.spec.plan.holdback_from)
+            }
+        }
+    }
+
+    /// The hosts' ids, by number.
+    pub fn ids(&self) -> impl Iterator<Item = &HostId> {
+        self.spec.ids().chain(self.joined.iter().map(|(_, id)| id))
+    }
+
+    /// How many hosts.
+    #[must_use]
+    pub fn hosts(&self) -> usize {
+        self.tracks.len()
     }
 
     /// Its hosts in figures.

@@ -12,7 +12,7 @@ use watertight_fleet_wire::records::Record;
 
 use super::director::{publish_wanted, Strata, Wanted};
 use super::live::Live;
-use super::{evidence, rings, Held, RolloutError, Rollouts};
+use super::{evidence, newcomers, rings, Held, RolloutError, Rollouts};
 use crate::clock::now_ms;
 use crate::hosts::{Absence, Pace};
 use crate::server::Server;
@@ -77,10 +77,14 @@ impl Rollouts {
             let later = later(&held, number);
             let Some(live) = held.rollouts.get_mut(&number) else { continue };
             let (mut heard, mut seen) = (Vec::new(), Vec::new());
+            newcomers::take_in(server, live, now_ms);
             if has_news {
                 hear(server, live, &mut heard).await?;
             }
             look_at_hosts(live, &later, server.pace(), awake, now_ms, &mut seen);
+            if live.running.state() == State::Open {
+                seen.retain(counts_for_ever);
+            }
             let mut inputs = in_order(heard, seen);
             let clock_ms = live.clock_ms();
             if live.running.is_due(clock_ms, !inputs.is_empty()) {
@@ -93,7 +97,7 @@ impl Rollouts {
             if live.running.opens(live.started_ms, clock_ms) {
                 inputs.push(Input::Open);
             }
-            if !inputs.is_empty() || (live.is_to_store() && live.running.state().is_under_way()) {
+            if !inputs.is_empty() || live.has_joined() || (live.is_to_store() && live.running.state().is_under_way()) {
                 self.move_on(server, &mut held, &id, inputs, None, Vec::new()).await?;
             }
         }
@@ -210,8 +214,9 @@ fn followed(held: &Held) -> Vec<(u64, String)> {
         let replaced = replaced.entry(&spec.name).or_default();
         let is_followed = match state {
             State::Halted => live.clock_ms().saturating_sub(live.running.at_ms()) < FOLLOWED_MS,
-            State::Open => false,
-            State::Running | State::Holding | State::Paused | State::Complete => !spec.rings().is_subset(replaced),
+            State::Running | State::Holding | State::Paused | State::Complete | State::Open => {
+                !spec.rings().is_subset(replaced)
+            }
         };
         if is_followed {
             followed.push((*number, live.id()));
@@ -254,9 +259,13 @@ async fn hear(server: &Server, live: &mut Live, inputs: &mut Vec<Input>) -> Resu
         let rows = server.store.evidence(live.heard, EVIDENCE_MAX).await?;
         for row in &rows {
             live.heard = row.number;
-            let host = live.index(&row.host);
             // What is in the store was read before it was put there.
             if let Ok(record) = Record::from_bytes(&row.body) {
+                let has_it = evidence::content(&record) == Some(&live.running.spec().content);
+                if has_it && live.index(&row.host).is_none() {
+                    newcomers::take_in_one(server, live, &row.host);
+                }
+                let host = live.index(&row.host);
                 evidence::note(&record, &mut live.names);
                 evidence::inputs(&live.running, host, &record, inputs);
             }
@@ -276,6 +285,11 @@ fn in_order(heard: Vec<Input>, seen: Vec<Input>) -> Vec<Input> {
     inputs.extend(heard);
     inputs.extend(after);
     inputs
+}
+
+/// What is seen of a host once everybody has the content, for as long as nothing takes its place: that hosts come and go is no news then.
+fn counts_for_ever(input: &Input) -> bool {
+    matches!(input, Input::Host { event: Event::Given | Event::Left, .. })
 }
 
 /// When this server could hear hosts.

@@ -61,6 +61,15 @@ pub(super) fn told(decision: &Decision, names: &Names) -> Result<serde_json::Val
     Ok(told)
 }
 
+/// The content that a record is about.
+pub(super) fn content(record: &Record) -> Option<&str> {
+    match &record.body {
+        Some(Body::Crash(crash)) => Some(&crash.content),
+        Some(Body::Health(health)) => Some(&health.content),
+        _ => None,
+    }
+}
+
 /// What a record of a host says to a rollout. `host` is its number there, if it is one of the rollout's.
 pub(super) fn inputs(running: &Running, host: Option<HostIndex>, record: &Record, inputs: &mut Vec<Input>) {
     match (&record.body, host) {

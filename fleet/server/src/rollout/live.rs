@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use watertight_fleet::gate::{Cause, Decision, Verdict};
+use watertight_fleet::plan::HostId;
 use watertight_fleet::rollout::{Input, Running, Spec};
 use watertight_fleet::{HostIndex, Ms};
 
@@ -26,6 +27,9 @@ pub(super) struct Entry {
     pub(super) at_ms: Ms,
     /// Evidence up to this number was heard.
     pub(super) heard: u64,
+    /// Hosts that came after the plan, with their buckets: they are numbered after those that are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) joined: Vec<(u32, HostId)>,
     /// What moved it.
     pub(super) inputs: Vec<Input>,
     /// Who, and why, where it was a person or the policy of a ring.
@@ -54,6 +58,8 @@ pub(super) struct Live {
     looked_ms: Option<u64>,
     cells: Vec<Option<Arc<HostCell>>>,
     index: HashMap<String, HostIndex>,
+    /// Hosts that joined and are not stored yet.
+    joined: Vec<(u32, HostId)>,
 }
 
 impl Live {
@@ -84,9 +90,13 @@ impl Live {
             looked_ms: None,
             cells,
             index,
+            joined: Vec::new(),
         };
         for row in journal {
             let entry: Entry = serde_json::from_str(&row.entry).map_err(damaged)?;
+            for (bucket, id) in &entry.joined {
+                live.number_next(*bucket, id, hosts.get(&id.0));
+            }
             live.take(&entry);
             live.next = row.number.saturating_add(1);
         }
@@ -116,9 +126,31 @@ impl Live {
         self.clock_ms.saturating_sub(self.stored_ms) >= STORED_EVERY_MS
     }
 
-    /// The entry that these inputs make.
-    pub(super) fn entry(&self, inputs: Vec<Input>, word: Option<String>) -> Entry {
-        Entry { at_ms: self.clock_ms, heard: self.heard, inputs, word }
+    /// The entry that these inputs make, with the hosts that joined before them.
+    pub(super) fn entry(&mut self, inputs: Vec<Input>, word: Option<String>) -> Entry {
+        Entry { at_ms: self.clock_ms, heard: self.heard, joined: std::mem::take(&mut self.joined), inputs, word }
+    }
+
+    /// Takes in a host that came after the plan. It is stored with the next entry.
+    pub(super) fn join(&mut self, bucket: u32, id: HostId, cell: Arc<HostCell>) {
+        self.number_next(bucket, &id, Some(cell));
+        self.joined.push((bucket, id));
+    }
+
+    /// Whether a host came after the plan.
+    pub(super) fn has_come_late(&self, host: &str) -> bool {
+        self.index(host).is_some_and(|number| number >= self.running.spec().hosts())
+    }
+
+    /// Whether hosts have joined that are to be stored.
+    pub(super) fn has_joined(&self) -> bool {
+        !self.joined.is_empty()
+    }
+
+    fn number_next(&mut self, bucket: u32, id: &HostId, cell: Option<Arc<HostCell>>) {
+        let number = self.running.join(bucket, id.clone());
+        self.index.insert(id.0.clone(), number);
+        self.cells.push(cell);
     }
 
     /// Takes an entry in; gives what was decided.
@@ -207,7 +239,7 @@ pub(super) fn id(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use watertight_fleet::gate::Rules;
-    use watertight_fleet::plan::{HostId, Lane, Policy, Schedule, Traits};
+    use watertight_fleet::plan::{Lane, Policy, Schedule, Traits};
     use watertight_fleet::rollout::{Kin, Start, State};
     use watertight_fleet_wire::records::{Body, Crash, Record};
 
@@ -234,7 +266,8 @@ mod tests {
         let spec = Spec::plan(start, vec![kin]).expect("a plan");
         let row = RolloutRow { number: 1, started_ms: 5, spec: serde_json::to_string(&spec).expect("JSON") };
         let mut live = Live::read(&row, &[], None, &Hosts::default()).expect("a rollout");
-        let (first, ..) = live.move_on(&live.entry(vec![Input::Start], None), 5).expect("begun");
+        let entry = live.entry(vec![Input::Start], None);
+        let (first, ..) = live.move_on(&entry, 5).expect("begun");
         (row, vec![first], live)
     }
 
@@ -260,7 +293,8 @@ mod tests {
         let mut decided = Vec::new();
         for host in ["h0", "h1"] {
             let inputs = hear(&mut live, host);
-            let (entry, rows, decisions) = live.move_on(&live.entry(inputs, None), 7).expect("moved");
+            let entry = live.entry(inputs, None);
+            let (entry, rows, decisions) = live.move_on(&entry, 7).expect("moved");
             assert!(decisions.iter().all(|decision| rows[0].decision.contains(&decision.why)), "{rows:?}");
             journal.push(entry);
             decided.extend(rows);

@@ -6,6 +6,7 @@
 //! carry.rs     each moment: look, store, take in        evidence.rs  records of hosts -> inputs
 //! director.rs  rollouts -> the signed document          tell.rs      status, and why a host runs what it runs
 //! rings.rs     what customers say of their rings       later.rs     rings whose turn comes after the rollout
+//! newcomers.rs hosts that were not there when it was planned
 //! ```
 //! Inputs are stored before anything follows from them, and all that follows can be had again from them (`watertight-fleet`, `rollout`):
 //! a server that was killed stands where it stood. The journal's numbers are what keeps two that carry out one rollout apart.
@@ -15,6 +16,7 @@ pub mod director;
 mod evidence;
 mod later;
 mod live;
+mod newcomers;
 mod rings;
 mod start;
 mod tell;

@@ -195,6 +195,7 @@ impl Rollouts {
         let entry = Entry {
             at_ms: audit.at_ms,
             heard,
+            joined: Vec::new(),
             inputs: vec![Input::Start],
             word: Some(format!("{}: {}", audit.actor, audit.reason)),
         };

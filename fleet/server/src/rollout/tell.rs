@@ -291,8 +291,14 @@ fn place(live: &Live, host: &str, ring: &str, runs: &str, whose: Option<u64>) ->
             "{what}: the host is held back for comparison until {}",
             moment(live.started_ms.saturating_add(spec.plan.policy.holdback_ms))
         ),
+        Place::Later if live.has_come_late(host) => {
+            format!("{what}: the host was not there when it was planned, and gets it by its bucket, in the last stage at the latest; {}", why(live))
+        }
         Place::Later => format!("{what}: the host's stage is still to come; {}", why(live)),
         Place::Offered(stage) => format!("{what}: the host was chosen in stage {stage} and has not said that it runs it"),
+        Place::Has(0) if live.has_come_late(host) => {
+            format!("{what}: the host was not there when it was planned, and got it by its bucket")
+        }
         Place::Has(0) => format!("{what}: the host has had it since before its turn"),
         Place::Has(stage) => format!("{what}: the host was chosen in stage {stage} and has it"),
         Place::Left if whose.is_some_and(|number| number > live.number) => {

@@ -5,6 +5,7 @@ mod support;
 
 mod desk;
 mod hosts;
+mod newcomers;
 mod turns;
 
 use std::time::{Duration, Instant};
