@@ -144,8 +144,12 @@ impl Place {
     }
 
     fn agent(&self, url: &str, more: &str) -> Running {
+        self.agent_with_trial("1s", url, more)
+    }
+
+    fn agent_with_trial(&self, trial: &str, url: &str, more: &str) -> Running {
         let line = format!(
-            "agent run --server {url} --ca fleet/ca.pem --token-file token --state agent --pins nowhere --observe --trial 1s {more}"
+            "agent run --server {url} --ca fleet/ca.pem --token-file token --state agent --pins nowhere --observe --trial {trial} {more}"
         );
         let mut command = self.command(&self.dir.path().join("watertight"), &line);
         // Programs of the test's go before the machine's.
@@ -249,6 +253,10 @@ fn a_host_enrols_and_runs_what_the_director_wants_of_it_unless_somebody_paused_i
     place.wait_for("an identity, a check-in and a look at the repository", || place.acted() > 0);
     assert!(!place.has_in_slot(7), "nobody wanted it");
 
+    let elsewhere = place.run("pause --state elsewhere");
+    assert_eq!(elsewhere.status.code(), Some(1), "no agent is paused there");
+    assert!(!place.dir.path().join("elsewhere").exists());
+    assert_eq!(place.run("pause --state agent --for 0s").status.code(), Some(1), "that is none");
     place.good("pause --state agent");
     let before = place.acted();
     place.publish_plan("test");
@@ -318,6 +326,68 @@ fn a_rollout_that_is_started_by_command_reaches_a_real_agent_and_says_when_it_wa
     assert_eq!(agent.end(), Some(0));
 }
 
+/// A process and all that it started, as far as they live.
+fn tree(of: u32) -> Vec<rustix::process::Pid> {
+    let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, parent))
+        })
+        .collect();
+    let mut all = vec![of];
+    let mut next = 0;
+    while let Some(parent) = all.get(next).copied() {
+        all.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    all.into_iter().filter_map(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)).collect()
+}
+
+#[test]
+fn content_with_which_a_machine_goes_down_again_and_again_is_a_failure_in_its_rollout_and_one_power_cut_is_none() {
+    let Some((place, program)) = with_server() else { return };
+    place.publish_release();
+    let (_server, url) = place.serve_with_director(&program);
+    place.give_token(&program);
+    let api = format!("--server {url} --ca fleet/ca.pem --token-file fleet/admin.token");
+    let start = || place.agent_with_trial("1h", &url, "--content-root roles/root.json");
+    let mut agent = start();
+    place.wait_for("a host to plan for", || place.run(&format!("rollout plan linux {api}")).status.success());
+    place.good(&format!("rollout start linux@7 --watch-s 600 --reason test {api}"));
+    let told = || {
+        let status = place.run(&format!("rollout status r1 -o json {api}"));
+        let status: Json = serde_json::from_slice(&status.stdout).expect("JSON");
+        (status["has"].as_u64(), status["failed"].as_u64())
+    };
+    place.wait_for("the word that the host has it", || told() == (Some(1), Some(0)));
+    let tries_left = || {
+        let slots = place.slots();
+        let row = slots["slots"].as_array()?.iter().find(|row| row["slot"] == "candidate")?;
+        row["tries_left"].as_u64()
+    };
+    for left in [1, 0] {
+        place.wait_for("a trial", || tries_left() == Some(left));
+        let sequence = place.read("agent/uplink/sequence.json");
+        assert_eq!(told(), (Some(1), Some(0)), "nothing has failed with {left} tries left");
+        // As a power cut: nobody sees another one end.
+        for signal in [rustix::process::Signal::STOP, rustix::process::Signal::KILL] {
+            for pid in tree(agent.0.id()) {
+                let _ = rustix::process::kill_process(pid, signal); // one that has ended meanwhile
+            }
+        }
+        agent.0.wait().expect("its end");
+        agent = start();
+        place.wait_for("a check-in of this start", || place.read("agent/uplink/sequence.json") != sequence);
+    }
+    place.wait_for("its failure and that it has left", || told() == (Some(0), Some(1)));
+    let quarantine = &place.slots()["quarantine"][0];
+    assert!(quarantine["is_unended"] == true && quarantine["slot"] == "candidate", "{quarantine}");
+    assert_eq!(agent.end(), Some(0));
+}
+
 #[test]
 fn a_machine_that_reboots_says_so_before_its_agent_ends_and_one_whose_agent_is_stopped_does_not() {
     let Some((place, program)) = with_server() else { return };
@@ -342,6 +412,14 @@ fn a_machine_that_reboots_says_so_before_its_agent_ends_and_one_whose_agent_is_s
     }
     let mut agent = place.agent(&url, "");
     place.wait_for("the host, which is back", || place.run(&plan).status.success());
+    // One that is there and would begin nothing is not planned for, and that is said.
+    place.good("pause --state agent");
+    let says = || {
+        String::from_utf8_lossy(&place.run(&plan).stderr).contains("no host would begin it: there are 1 hosts paused")
+    };
+    place.wait_for("a plan without the host that is paused", says);
+    place.good("resume --state agent");
+    place.wait_for("the host, which goes on", || place.run(&plan).status.success());
     assert_eq!(agent.end(), Some(0));
 }
 

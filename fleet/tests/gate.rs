@@ -118,6 +118,37 @@ fn a_failure_in_one_metric_leaves_the_host_at_risk_in_the_others_and_silence_in_
 }
 
 #[test]
+fn what_a_host_failed_in_before_it_left_counts_also_if_that_is_heard_later() {
+    let run = |is_left_first: bool| {
+        let mut gate = begun();
+        let decisions: Vec<_> = (0..10)
+            .flat_map(|host| {
+                let mut events = [failed(Metric::EngineCrash, true), Event::Left];
+                if is_left_first {
+                    events.reverse();
+                }
+                events.map(|event| (host, event))
+            })
+            .filter_map(|(host, event)| gate.take(host.into(), host, event))
+            .collect();
+        let decision = decisions.into_iter().next().expect("a halt");
+        (cause(Some(decision.clone())), decision.evidence.at_risk, decision.evidence.failed_with)
+    };
+    assert_eq!(run(true), run(false));
+    assert_eq!(run(true).0, Some(Cause::Statistic));
+    // With other content, or offline, it is not at risk.
+    let mut gate = begun();
+    gate.take(1, 0, Event::Left);
+    gate.take(1, 1, Event::Left);
+    gate.take(1, 1, Event::Offline);
+    for at_ms in 2..100 {
+        assert_eq!(gate.take(at_ms, 0, failed(Metric::EngineCrash, false)), None);
+        assert_eq!(gate.take(at_ms, 1, failed(Metric::EngineCrash, true)), None);
+    }
+    assert_eq!(gate.at_risk(Metric::EngineCrash), AtRisk { treated: 8, control: 9_990 });
+}
+
+#[test]
 fn a_storm_that_hits_both_arms_alike_halts_nothing_and_a_stage_begins_without_the_past() {
     let mut gate = Gate::new(&plan_of(HOSTS), Rules { new_bucket: false, ..Rules::default() }, HOSTS);
     let mut rng = watertight_fleet::sim::Rng::new(1, 1);

@@ -10,7 +10,7 @@ use watertight_fleet_wire::records::{Alert, Body, Crash, Health, Outcome, Stream
 use crate::measure::{usage_of, Crossed, Measures, Usage};
 
 /// The gate's name for it.
-const ENGINE_CRASH: &str = "engine_crash";
+pub(crate) const ENGINE_CRASH: &str = "engine_crash";
 /// The worker whose processor time is the engine's.
 const ENGINE: &str = "detector";
 /// Workers of a run.

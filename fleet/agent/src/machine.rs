@@ -41,6 +41,9 @@ pub trait Machine {
     fn content(&mut self) -> ContentPart;
     /// How well it is protected.
     fn protection(&mut self) -> ProtectionPart;
+    /// Content that is in quarantine because its tries were used up though no trial came to an end, and why. As of when the content was
+    /// asked.
+    fn unended(&mut self) -> Vec<(String, String)>;
     /// Why content is in quarantine; `None` if it is not there.
     fn quarantined(&mut self, content: &str) -> Option<String>;
 }

@@ -336,7 +336,8 @@ impl Service {
     }
 
     fn note(&mut self, content: &watertight_fleet_wire::checkin::ContentPart, machine: &mut dyn Machine) {
-        if let Err(error) = self.watch.saw(content, now_ms(), &mut |id| machine.quarantined(id)) {
+        let unended = machine.unended();
+        if let Err(error) = self.watch.saw(content, &unended, now_ms(), &mut |id| machine.quarantined(id)) {
             (self.options.say)(&format!("what became of content is not reported: {error}"));
         }
     }

@@ -83,10 +83,15 @@ impl Hosts {
         self.change(host, |host| host.flags &= !OFFLINE);
     }
 
-    /// The host failed in a metric. Whether it was at risk: its first time, and it was online and had not left.
-    pub(super) fn fail(&mut self, host: HostIndex, metric: Metric) -> bool {
-        let before = self.change(host, |host| host.failed |= metric.bit());
-        before.is_some_and(|before| before.is_at_risk() && before.failed & metric.bit() == 0)
+    /// The host failed in a metric, while it had the content or not. Who was at risk, the host included, if it was: its first time, and it
+    /// was online. One that left the content was at risk while it had it, and the word of what happened then may come after the word that
+    /// it left.
+    pub(super) fn fail(&mut self, host: HostIndex, metric: Metric, with_content: bool) -> Option<AtRisk> {
+        let AtRisk { treated, control } = self.at_risk(metric);
+        let before = self.change(host, |host| host.failed |= metric.bit())?;
+        let has_left = with_content && before.flags & (OFFLINE | LEFT) == LEFT;
+        let is_first = before.failed & metric.bit() == 0 && (before.is_at_risk() || has_left);
+        is_first.then_some(AtRisk { treated: treated.saturating_add(u64::from(has_left)), control })
     }
 
     /// The host runs something else again.

@@ -212,8 +212,7 @@ impl Gate {
         if with_content && !self.hosts.is_given(host) {
             self.hosts.give(host);
         }
-        let at_risk = self.hosts.at_risk(metric);
-        let is_first = self.hosts.fail(host, metric);
+        let at_risk = self.hosts.fail(host, metric, with_content);
         if metric.is_absence() {
             self.go_offline(host);
         }
@@ -226,7 +225,7 @@ impl Gate {
             }
         }
         let test = self.tests.get_mut(metric.place())?;
-        if is_first {
+        if let Some(at_risk) = at_risk {
             test.at_risk = at_risk;
             test.logrank.failure(with_content, at_risk);
             test.failed_with += u64::from(with_content);

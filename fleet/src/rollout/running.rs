@@ -494,6 +494,12 @@ impl Running {
         track.failed & Track::bit(metric, with_content) != 0 && is_same_crash
     }
 
+    /// Whether the host was last seen to be away.
+    #[must_use]
+    pub fn is_away(&self, host: HostIndex) -> bool {
+        self.track(host).is_some_and(|track| track.is_away)
+    }
+
     /// Whether the host has the content, as far as is known.
     #[must_use]
     pub fn runs_it(&self, host: HostIndex) -> bool {

@@ -194,13 +194,11 @@ impl Slots {
         Ok(bytes)
     }
 
-    /// Why this content is in quarantine: the slot that it was in and the cause.
+    /// Why this content is in quarantine.
     #[must_use]
-    pub fn cause(&self, id: ContentId) -> Option<(String, String)> {
+    pub fn cause(&self, id: ContentId) -> Option<Quarantined> {
         let record = self.folder.read(&Entry::Quarantine(id).to_string(), RECORD_SIZE_BYTES_MAX).ok()?;
-        let record = String::from_utf8_lossy(&record).into_owned();
-        let (slot, cause) = record.split_once('\n')?;
-        Some((slot.to_owned(), cause.trim_end().to_owned()))
+        Quarantined::read(id, &String::from_utf8_lossy(&record))
     }
 
     /// Tells of every change in the folder.

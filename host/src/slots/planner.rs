@@ -13,6 +13,9 @@ use super::tries::Tries;
 
 /// Where content was that its loader did not survive, or that was recalled before it came.
 pub(super) const NO_SLOT: &str = "not installed";
+/// Mark behind the slot in the record of content whose tries were used up though its last trial never came to an end. In the line that is
+/// ours alone: what stands in the cause may be anybody's words.
+pub(super) const UNENDED: &str = " without an end";
 /// Cause of a quarantine that is nobody's death.
 pub(super) const RECALLED: &str = "it was recalled";
 
@@ -252,8 +255,7 @@ fn tidy(state: &State) -> Vec<Op> {
         if state.quarantined.contains(&youngest.id) {
             gone.push(Entry::Candidate(*youngest).to_string());
         } else if youngest.tries.left() == 0 {
-            let cause = "none of its trials came to an end: the machine or the supervisor went down with it";
-            ops.extend(quarantine(state, Choice::Candidate(*youngest), cause));
+            ops.extend(unended(state, *youngest));
         }
     }
     let (bad, fine): (Vec<Held>, Vec<Held>) =
@@ -332,6 +334,16 @@ fn lived(state: &State, choice: Choice) -> Vec<Op> {
 fn quarantine(state: &State, choice: Choice, cause: &str) -> Vec<Op> {
     let Some(id) = choice.id() else { return Vec::new() };
     let mut ops = put(&Entry::Quarantine(id), record(choice, cause).as_bytes());
+    ops.extend(removed(names_of(state, choice)));
+    ops
+}
+
+/// Content that is on trial and has no try left: nobody was there to tell of its end. One try is not enough, for power cuts come to any
+/// host.
+fn unended(state: &State, held: Held) -> Vec<Op> {
+    let (choice, cause) = (Choice::Candidate(held), "the machine or the supervisor went down with it");
+    let record = format!("{}{UNENDED}\nnone of its trials came to an end: {cause}\n", choice.slot().name());
+    let mut ops = put(&Entry::Quarantine(held.id), record.as_bytes());
     ops.extend(removed(names_of(state, choice)));
     ops
 }

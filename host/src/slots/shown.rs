@@ -6,8 +6,8 @@ use std::io;
 
 use serde::Serialize;
 
-use super::planner::{NO_SLOT, RECALLED};
-use super::{Choice, Held, Slots, SlotsError, State};
+use super::planner::{NO_SLOT, RECALLED, UNENDED};
+use super::{Choice, ContentId, Held, Slots, SlotsError, State};
 
 /// The slots of a host, for people and programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -50,9 +50,25 @@ pub struct Quarantined {
     pub slot: String,
     /// Why.
     pub cause: String,
+    /// Its tries were used up, and the last one never came to an end: the machine or the supervisor went down with it. Nobody else tells of
+    /// such a failure.
+    pub is_unended: bool,
 }
 
 impl Quarantined {
+    /// A record: the slot in the first line, and whether there was no end; the cause in the rest. `None` where it is no record.
+    pub(super) fn read(id: ContentId, record: &str) -> Option<Self> {
+        let (slot, cause) = record.split_once('\n')?;
+        let (slot, is_unended) = slot.strip_suffix(UNENDED).map_or((slot, false), |slot| (slot, true));
+        Some(Self { id: id.to_string(), slot: slot.to_owned(), cause: cause.trim_end().to_owned(), is_unended })
+    }
+
+    /// In quarantine, and nobody knows why.
+    fn without_record(id: ContentId) -> Self {
+        let (slot, cause) = ("unknown".to_owned(), "its record can't be read".to_owned());
+        Self { id: id.to_string(), slot, cause, is_unended: false }
+    }
+
     /// Recalled before it came: nothing happened to this host.
     fn never_was_here(&self) -> bool {
         self.slot == NO_SLOT && self.cause == RECALLED
@@ -94,11 +110,8 @@ impl Overview {
             tries_used: tries.used(),
             unusable: None,
         });
-        let quarantine = state.quarantined.iter().map(|id| {
-            let (slot, cause) =
-                slots.cause(*id).unwrap_or_else(|| ("unknown".into(), "its record can't be read".into()));
-            Quarantined { id: id.to_string(), slot, cause }
-        });
+        let row = |id: &ContentId| slots.cause(*id).unwrap_or_else(|| Quarantined::without_record(*id));
+        let quarantine = state.quarantined.iter().map(row);
         Self {
             next: next(slots, state).slot().name(),
             slots: rows,
@@ -136,7 +149,7 @@ impl Overview {
                 let _ = writeln!(text, "                   mend: install the pack again");
             }
         }
-        for Quarantined { id, slot, cause } in &self.quarantine {
+        for Quarantined { id, slot, cause, is_unended: _ } in &self.quarantine {
             let _ = writeln!(text, "  quarantine       {id}  was {slot}: {cause}");
             let _ = writeln!(text, "                   mend: `watertight content forget {id}` lets it be tried again");
         }
@@ -156,5 +169,25 @@ fn next(slots: &Slots, state: &State) -> Choice {
             (Err(_), Some(id)) if struck.insert(id) => {}
             _ => return choice,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_line_that_is_ours_says_that_a_trial_had_no_end() {
+        let id = ContentId::of(b"bad");
+        let read = |record: &str| {
+            let row = Quarantined::read(id, record).expect("a record");
+            (row.slot, row.cause, row.is_unended)
+        };
+        assert_eq!(read("candidate without an end\nwent down\n"), ("candidate".into(), "went down".into(), true));
+        // As the version before wrote it.
+        assert_eq!(read("candidate\nwent down\n"), ("candidate".into(), "went down".into(), false));
+        let (_, cause, is_unended) = read("candidate\nit said:\ncandidate without an end\n");
+        assert!(!is_unended && cause.ends_with("without an end"), "{cause}");
+        assert_eq!(Quarantined::read(id, ""), None);
     }
 }

@@ -116,11 +116,14 @@ impl Host {
         Ok(())
     }
 
-    /// How things stand.
-    pub(super) fn look(&self) -> (ContentPart, ProtectionPart) {
+    /// How things stand: what runs, how far it protects, and content whose trials had no end, with the reason.
+    pub(super) fn look(&self) -> (ContentPart, ProtectionPart, Vec<(String, String)>) {
         let status = self.status();
         let protection = protection(status.as_ref());
-        (self.content(status), protection)
+        let quarantine = status.iter().flat_map(|status| &status.slots.quarantine);
+        let unended = quarantine.filter(|row| row.is_unended).map(|row| (row.id.clone(), row.cause.clone()));
+        let unended = unended.collect();
+        (self.content(status), protection, unended)
     }
 
     fn content(&self, status: Option<Status>) -> ContentPart {

@@ -26,11 +26,12 @@ pub(super) struct Remote {
     say: fn(&str),
     is_silent: bool,
     protection: ProtectionPart,
+    unended: Vec<(String, String)>,
 }
 
 impl Remote {
     pub(super) fn new(questions: End, say: fn(&str)) -> Self {
-        Self { questions, say, is_silent: false, protection: unknown() }
+        Self { questions, say, is_silent: false, protection: unknown(), unended: Vec::new() }
     }
 
     fn ask(&mut self, question: Question) -> Option<Answer> {
@@ -51,12 +52,12 @@ impl Remote {
 impl Machine for Remote {
     fn content(&mut self) -> ContentPart {
         match self.ask(Question::Look) {
-            Some(Answer::Look { content, protection }) => {
-                self.protection = protection;
+            Some(Answer::Look { content, protection, unended }) => {
+                (self.protection, self.unended) = (protection, unended);
                 content
             }
             _ => {
-                self.protection = unknown();
+                (self.protection, self.unended) = (unknown(), Vec::new());
                 ContentPart { slot: "none".into(), ..ContentPart::default() }
             }
         }
@@ -65,6 +66,10 @@ impl Machine for Remote {
     /// As of when the content was asked.
     fn protection(&mut self) -> ProtectionPart {
         self.protection.clone()
+    }
+
+    fn unended(&mut self) -> Vec<(String, String)> {
+        self.unended.clone()
     }
 
     fn quarantined(&mut self, content: &str) -> Option<String> {
@@ -144,7 +149,7 @@ mod tests {
         let mut remote = Remote::new(uplink, |_| ());
         let nothing = remote.content();
         assert_eq!((nothing.slot.as_str(), nothing.id.as_str()), ("none", ""));
-        assert_eq!(remote.protection().level, "unknown");
+        assert_eq!((remote.protection().level.as_str(), remote.unended()), ("unknown", Vec::new()));
 
         let content = ContentPart { id: "c".into(), slot: "candidate".into(), ..ContentPart::default() };
         let said = content.clone();
@@ -153,7 +158,8 @@ mod tests {
             // What another asked, and nonsense, come before it.
             let answer = |number, level: &str| {
                 let protection = ProtectionPart { level: level.into(), missing: Vec::new() };
-                updater.send(number, Answer::Look { content: said.clone(), protection }).expect("taken");
+                let unended = vec![("bad".to_owned(), "it went down".to_owned())];
+                updater.send(number, Answer::Look { content: said.clone(), protection, unended }).expect("taken");
             };
             answer(asked.number.wrapping_add(1), "enforce");
             updater.send(asked.number, "nonsense").expect("taken");
@@ -161,6 +167,7 @@ mod tests {
         });
         assert_eq!(remote.content(), content);
         assert_eq!(remote.protection().level, "observe");
+        assert_eq!(remote.unended(), [("bad".to_owned(), "it went down".to_owned())]);
         answers.join().expect("no panic there");
     }
 

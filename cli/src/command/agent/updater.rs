@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use watertight_fleet_agent::machine::{Asker, Fetched};
 
 use super::host::Host;
-use super::words::{bounded, checked, is_content, short, Answer, End, Progress, Question};
+use super::words::{bounded, bounded_reasons, checked, is_content, short, Answer, End, Progress, Question};
 use super::FleetArgs;
 
 /// Between two answers, or two fetches: however much nonsense is asked, this takes no processor for itself.
@@ -46,8 +46,8 @@ fn answer(host: &Host, questions: &End) {
         if let Ok(packet) = questions.newest::<Question>() {
             let answer = match packet.said {
                 Question::Look => {
-                    let (content, protection) = host.look();
-                    Answer::Look { content, protection }
+                    let (content, protection, unended) = host.look();
+                    Answer::Look { content, protection, unended: bounded_reasons(unended) }
                 }
                 Question::Quarantined { content } => {
                     let why = is_content(&content).then(|| host.quarantined(&content)).flatten();

@@ -38,8 +38,15 @@ pub(super) enum Question {
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum Answer {
-    Look { content: ContentPart, protection: ProtectionPart },
-    Quarantined { why: Option<String> },
+    /// With content whose trials had no end, and why: typed, so that nobody has to find it out of words.
+    Look {
+        content: ContentPart,
+        protection: ProtectionPart,
+        unended: Vec<(String, String)>,
+    },
+    Quarantined {
+        why: Option<String>,
+    },
 }
 
 /// What becomes of a fetch.
@@ -165,11 +172,17 @@ pub(super) fn is_content(id: &str) -> bool {
 /// What fits into a packet.
 pub(super) fn bounded(mut found: Fetched) -> Fetched {
     found.installed.truncate(TOLD_MAX);
-    found.refused.truncate(TOLD_MAX);
-    found.refused.iter_mut().for_each(|(_, why)| *why = short(why));
+    found.refused = bounded_reasons(found.refused);
     found.failed = found.failed.as_deref().map(short);
     found.director_refused = found.director_refused.as_deref().map(short);
     found
+}
+
+/// The same, of content with its reason.
+pub(super) fn bounded_reasons(mut reasons: Vec<(String, String)>) -> Vec<(String, String)> {
+    reasons.truncate(TOLD_MAX);
+    reasons.iter_mut().for_each(|(_, why)| *why = short(why));
+    reasons
 }
 
 /// A reason that fits into a packet.
@@ -249,5 +262,12 @@ mod tests {
         updater.send(1, Progress::Ended(bounded(found))).expect("it fits");
         let told = uplink.newest::<Progress>().expect("an outcome").said;
         assert!(matches!(told, Progress::Ended(Fetched { refused, .. }) if refused.len() == TOLD_MAX));
+        let content = ContentPart { id: "c".repeat(64), slot: "factory".into(), ..ContentPart::default() };
+        let missing = vec!["\u{20ac}".repeat(NAME_BYTES_MAX / 4); 16];
+        let protection = ProtectionPart { level: "observe".into(), missing };
+        let unended = bounded_reasons(vec![("c".repeat(64), "\u{1f4a5}\"\n".repeat(10_000)); 100]);
+        let look = Answer::Look { content, protection, unended };
+        updater.send(2, &look).expect("it fits");
+        assert_eq!(uplink.newest::<Answer>().expect("an answer").said, look);
     }
 }

@@ -42,6 +42,9 @@ pub(super) fn plan(plan: &Value) -> String {
     for left in list(plan, "left_out") {
         let _ = writeln!(words, "not for ring {}: {}", text(left, "ring"), text(left, "why"));
     }
+    for hosts in list(plan, "hosts_left_out").filter_map(Value::as_str) {
+        let _ = writeln!(words, "not for {}", printable(hosts));
+    }
     let stages = list(plan, "stages").count();
     for (place, stage) in (1..).zip(list(plan, "stages")) {
         let named: Vec<String> = list(stage, "named").filter_map(Value::as_str).map(printable).collect();

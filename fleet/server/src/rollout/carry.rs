@@ -29,6 +29,8 @@ const EVIDENCE_MAX: u32 = 1_000;
 const COMPARED_EVERY_MS: u64 = 60_000;
 /// After what could not be published.
 const AGAIN_MS: u64 = 1_000;
+/// Hosts of a rollout that everybody has are looked at so often, where they report nothing.
+const OPEN_EVERY_MS: u64 = 10_000;
 /// A recall is followed for so long after the last word of its rollout.
 const FOLLOWED_MS: Ms = 7 * 24 * 3_600_000;
 /// Between two moments that are further apart the server was away, and hosts could not be heard.
@@ -76,13 +78,18 @@ impl Rollouts {
             self.follow_policies(server, &mut held, number, now_ms).await?;
             let later = later(&held, number);
             let Some(live) = held.rollouts.get_mut(&number) else { continue };
+            let is_open = live.running.state() == State::Open;
+            if is_open && !has_news && now_ms.abs_diff(live.seen_ms) < OPEN_EVERY_MS {
+                continue;
+            }
+            live.seen_ms = now_ms;
             let (mut heard, mut seen) = (Vec::new(), Vec::new());
             newcomers::take_in(server, live, now_ms);
             if has_news {
                 hear(server, live, &mut heard).await?;
             }
             look_at_hosts(live, &later, server.pace(), awake, now_ms, &mut seen);
-            if live.running.state() == State::Open {
+            if is_open {
                 seen.retain(counts_for_ever);
             }
             let mut inputs = in_order(heard, seen);

@@ -72,6 +72,10 @@ pub(super) fn content(record: &Record) -> Option<&str> {
 
 /// What a record of a host says to a rollout. `host` is its number there, if it is one of the rollout's.
 pub(super) fn inputs(running: &Running, host: Option<HostIndex>, record: &Record, inputs: &mut Vec<Input>) {
+    // Who tells is back: what it tells of, a machine that went down, is the very reason why it was away.
+    if let Some(host) = host.filter(|host| running.is_away(*host)) {
+        inputs.push(Input::Host { host, event: Event::Online });
+    }
     match (&record.body, host) {
         (Some(Body::Crash(crash)), Some(host)) => {
             let event = crashed(running, host, crash);
@@ -131,6 +135,10 @@ fn metric(name: &str) -> Option<Metric> {
 
 #[cfg(test)]
 mod tests {
+    use watertight_fleet::gate::Rules;
+    use watertight_fleet::plan::{Evidence, HostId, Lane, Policy, Schedule, Traits};
+    use watertight_fleet::rollout::{Kin, Spec, Start};
+
     use super::*;
 
     #[test]
@@ -147,5 +155,55 @@ mod tests {
     fn buckets_are_told_apart() {
         assert_eq!(bucket("a"), bucket("a"));
         assert_ne!(bucket("a"), bucket("b"));
+    }
+
+    /// A rollout to two dozen hosts, begun.
+    fn begun() -> Running {
+        let any = || "any".to_owned();
+        let traits =
+            Traits { kernel: any(), distribution: any(), architecture: any(), agent_version: any(), workload: any() };
+        let hosts = (0..24).map(|number| (number, HostId(format!("h{number}")))).collect();
+        let (name, ring) = ("early-any".to_owned(), "early".to_owned());
+        let start = Start {
+            content: "c".repeat(64),
+            name: "linux".into(),
+            version: 1,
+            policy: Policy::of(Lane::STANDARD),
+            rules: Rules::default(),
+            evidence: Evidence::default(),
+            known: Vec::new(),
+            goes_on: false,
+        };
+        let kin = Kin { name, ring, schedule: Schedule::open(), traits, hosts };
+        let mut running = Running::new(Spec::plan(start, vec![kin]).expect("a plan"));
+        running.take(0, Input::Start);
+        running
+    }
+
+    #[test]
+    fn a_host_that_went_down_with_the_content_counts_though_it_was_silent_and_never_said_that_it_had_it() {
+        let mut running = begun();
+        let absent = Event::Failed { metric: Metric::Silence, with_content: false, crash: None };
+        running.take(1, Input::Host { host: 3, event: absent });
+        assert!(running.is_away(3));
+        let health = Health {
+            content: "c".repeat(64),
+            outcome: Outcome::FellBack as i32,
+            watched_ms: 0,
+            metric: "engine_crash".into(),
+            why: "it went down".into(),
+        };
+        let record = Record { sequence: 1, at_ms: 1, body: Some(Body::Health(health)) };
+        let mut heard = Vec::new();
+        inputs(&running, Some(3), &record, &mut heard);
+        let failed = Event::Failed { metric: Metric::EngineCrash, with_content: true, crash: None };
+        assert_eq!(heard, [Event::Online, failed, Event::Left].map(|event| Input::Host { host: 3, event }));
+        for input in heard.drain(..) {
+            assert_eq!(running.take(2, input), None);
+        }
+        assert!(!running.is_away(3));
+        // Told again, it is no second failure.
+        inputs(&running, Some(3), &record, &mut heard);
+        assert_eq!(heard, [Input::Host { host: 3, event: Event::Left }]);
     }
 }

@@ -13,7 +13,7 @@ use watertight_fleet::rollout::State;
 
 use super::carry::Awake;
 use super::start::Terms;
-use super::turn::kin;
+use super::turn::asked;
 use super::{Held, RolloutError, Rollouts};
 use crate::server::Server;
 use crate::store::AuditEntry;
@@ -45,7 +45,7 @@ pub(super) struct HostsOf {
 
 impl HostsOf {
     fn are_there(&self, server: &Server) -> bool {
-        !kin(server, &self.rings, self.content).is_empty()
+        !asked(server, &self.rings, self.content).kin.is_empty()
     }
 }
 

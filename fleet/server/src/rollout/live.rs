@@ -52,6 +52,8 @@ pub(super) struct Live {
     /// Names of the buckets of what was heard and is not taken in yet.
     pub(super) names: Names,
     pub(super) heard: u64,
+    /// When hosts were looked at.
+    pub(super) seen_ms: u64,
     next: u64,
     clock_ms: Ms,
     stored_ms: Ms,
@@ -84,6 +86,7 @@ impl Live {
             why: decided.map(|row| why_of(row).map_err(damaged)).transpose()?,
             names: Names::new(),
             heard: 0,
+            seen_ms: 0,
             next: 0,
             clock_ms: row.started_ms,
             stored_ms: 0,

@@ -13,7 +13,7 @@ use watertight_fleet::rollout::{Input, Spec, Start, State};
 
 use super::later::{HostsOf, Until};
 use super::live::{id, Entry, Live};
-use super::turn::{admitted, kin, Admitted};
+use super::turn::{admitted, asked, Admitted};
 use super::{director, evidence, Held, LeftOut, RolloutAnswer, RolloutError, Rollouts};
 use crate::clock::now_ms;
 use crate::server::Server;
@@ -75,6 +75,15 @@ impl Terms {
     }
 }
 
+/// What came of a wish.
+struct Planned {
+    spec: Spec,
+    /// Rings that it is not for.
+    left_out: Vec<LeftOut>,
+    /// Hosts that would begin nothing, in words.
+    hosts_left_out: Vec<String>,
+}
+
 /// A plan as it is told.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PlanAnswer {
@@ -95,6 +104,9 @@ pub struct PlanAnswer {
     /// Rings that it is not for, though the signed schedule would let them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// Hosts that are online and would begin nothing: how many, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts_left_out: Vec<String>,
     /// The stages.
     pub stages: Vec<PlannedStage>,
 }
@@ -123,7 +135,7 @@ pub(super) const fn statistics_name(statistics: Statistics) -> &'static str {
 }
 
 impl PlanAnswer {
-    fn of(spec: &Spec, left_out: Vec<LeftOut>) -> Self {
+    fn of(Planned { spec, left_out, hosts_left_out }: Planned) -> Self {
         let plan = &spec.plan;
         let (opens_ms, now_ms) = (spec.opens_ms(), now_ms());
         let stage = |(stage, opens_ms): (&watertight_fleet::plan::Stage, &u64)| PlannedStage {
@@ -144,6 +156,7 @@ impl PlanAnswer {
             held_back: plan.held_back(),
             statistics: statistics_name(plan.statistics).to_owned(),
             left_out,
+            hosts_left_out,
             seconds: (plan.policy.lane.stage_ms() / 1000).saturating_mul(stages.len() as u64),
             stages,
         }
@@ -158,8 +171,7 @@ impl Rollouts {
     pub async fn plan(&self, server: &Server, wish: &Wish) -> Result<PlanAnswer, RolloutError> {
         let mut held = self.held.lock().await;
         self.read(server, &mut held).await?;
-        let (spec, left_out) = self.spec(server, &held, &wish.content, Terms::of(wish)?).await?;
-        Ok(PlanAnswer::of(&spec, left_out))
+        Ok(PlanAnswer::of(self.spec(server, &held, &wish.content, Terms::of(wish)?).await?))
     }
 
     /// Begins a rollout.
@@ -187,7 +199,7 @@ impl Rollouts {
                 "this server has no director's key: start it with --director-key, --snapshot-key, --timestamp-key";
             return Err(RolloutError::Conflict(mend.to_owned()));
         }
-        let (spec, _) = self.spec(server, held, content, terms).await?;
+        let Planned { spec, .. } = self.spec(server, held, content, terms).await?;
         let number = held.rollouts.last_key_value().map_or(0, |(number, _)| *number).saturating_add(1);
         let heard = server.store.newest_evidence().await?;
         let text = |error: serde_json::Error| StoreError::Failed { why: error.to_string() };
@@ -220,7 +232,7 @@ impl Rollouts {
         held: &Held,
         word: &str,
         Terms { policy, goes_on }: Terms,
-    ) -> Result<(Spec, Vec<LeftOut>), RolloutError> {
+    ) -> Result<Planned, RolloutError> {
         let now = Moment::now();
         let (packs, recalled) = self.signed(now).await?;
         let pack = find(&packs, word)?;
@@ -239,11 +251,17 @@ impl Rollouts {
             goes_on,
         };
         let Admitted { rings, left_out, again_ms } = admitted(held, &packs, pack, now)?;
-        match Spec::plan(start, kin(server, &rings, pack.id)) {
-            Ok(spec) => Ok((spec, left_out)),
+        let asked = asked(server, &rings, pack.id);
+        let hosts_left_out = asked.left_out();
+        match Spec::plan(start, asked.kin) {
+            Ok(spec) => Ok(Planned { spec, left_out, hosts_left_out }),
             Err(error @ PlanError::NoHosts) => {
                 let until = Until { again_ms, hosts: Some(HostsOf { content: pack.id, rings }) };
-                Err(RolloutError::NotYet { why: error.to_string(), until: Box::new(until) })
+                let why = match hosts_left_out.as_slice() {
+                    [] => error.to_string(),
+                    hosts => format!("no host would begin it: there are {}", hosts.join(" and ")),
+                };
+                Err(RolloutError::NotYet { why, until: Box::new(until) })
             }
             Err(error @ PlanError::Halted { .. }) => Err(RolloutError::Conflict(error.to_string())),
             Err(error) => Err(RolloutError::Form(error.to_string())),

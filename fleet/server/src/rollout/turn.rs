@@ -102,9 +102,31 @@ fn schedule(ring: &Ring) -> Schedule {
     Schedule::new(ring.steps.iter().map(|step| (u64::try_from(from_ms(step.after_h)).unwrap_or(0), step.per_million)))
 }
 
-/// The hosts that it is for, by stratum: those that are online, of a ring that may have it by now. One of which nothing was heard since
+/// Hosts that a content is for now.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// By stratum.
+    pub(super) kin: Vec<Kin>,
+    /// Would be of these, and said that somebody paused them.
+    paused: u64,
+    /// The same, and refuse the director's document.
+    refusing: u64,
+}
+
+impl Asked {
+    /// Those that are there and would begin nothing, each kind in a sentence.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        let paused = "paused by `watertight pause` on the host";
+        let refusing = "that refuse the director's document (`watertight rollout why HOST`)";
+        let of = |(count, what): (u64, &str)| (count > 0).then(|| format!("{count} hosts {what}"));
+        [(self.paused, paused), (self.refusing, refusing)].into_iter().filter_map(of).collect()
+    }
+}
+
+/// The hosts that it is for: those that are online and would begin it, of a ring that may have it by now. One of which nothing was heard since
 /// the server was started is online as long as its own promise says so: a plan is for hosts that are there.
-pub(super) fn kin(server: &Server, rings: &BTreeMap<String, Schedule>, content: ContentId) -> Vec<Kin> {
+pub(super) fn asked(server: &Server, rings: &BTreeMap<String, Schedule>, content: ContentId) -> Asked {
+    let mut asked = Asked::default();
     let (now_ms, usual_ms) = (now_ms(), server.pace().usual_ms());
     let thresholds = Thresholds::default();
     let mut by_name: BTreeMap<String, Kin> = BTreeMap::new();
@@ -118,6 +140,14 @@ pub(super) fn kin(server: &Server, rings: &BTreeMap<String, Schedule>, content: 
         let bucket = bucket(content, &row.id);
         if schedule.opens_ms(bucket).is_none() {
             continue; // it would refuse
+        }
+        let told = row.seen.state.content.as_ref();
+        let (is_paused, refuses) =
+            told.map_or((false, false), |told| (told.is_paused, !told.director_refused.is_empty()));
+        if is_paused || refuses {
+            let count = if is_paused { &mut asked.paused } else { &mut asked.refusing };
+            *count = count.saturating_add(1);
+            continue;
         }
         let part = row.seen.state.host.clone().unwrap_or_default();
         let name = part.stratum(&row.ring);
@@ -136,5 +166,5 @@ pub(super) fn kin(server: &Server, rings: &BTreeMap<String, Schedule>, content: 
         });
         kin.hosts.push((bucket, HostId(row.id.clone())));
     }
-    by_name.into_values().collect()
+    Asked { kin: by_name.into_values().collect(), ..asked }
 }

@@ -82,6 +82,31 @@ fn a_try_counts_from_its_beginning_so_that_one_without_an_end_counts_too() {
 }
 
 #[test]
+fn only_tries_that_were_used_up_without_an_end_are_kept_as_such() {
+    let record = |ops: &[Op]| {
+        let bytes = ops.iter().find_map(|op| match op {
+            Op::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
+            _ => None,
+        });
+        bytes.and_then(|record| super::super::Quarantined::read(id("bad"), &record))
+    };
+    let mut names = folder();
+    names.after(Event::Installed { version: 1, bytes: b"bad" });
+    let Choice::Candidate(held) = names.choice() else { panic!("{:?}", names.choice()) };
+    names.after(Event::Begun(held));
+    let start = plan(&names.state(), Event::Start).expect("not refused");
+    assert_eq!(record(&start), None, "one try may be a power cut");
+    let Choice::Candidate(held) = names.choice() else { panic!("{:?}", names.choice()) };
+    names.after(Event::Begun(held));
+    let begun = Choice::Candidate(names.state().candidates[0]);
+    let unended = record(&plan(&names.state(), Event::Start).expect("not refused")).expect("a record");
+    assert!(unended.is_unended && unended.cause.contains("went down"), "{unended:?}");
+    assert_eq!(unended.slot, "candidate");
+    let died = record(&plan(&names.state(), Event::Died(begun, "it aborts")).expect("not refused")).expect("a record");
+    assert!(!died.is_unended && died.cause == "it aborts", "{died:?}");
+}
+
+#[test]
 fn a_trial_that_the_run_ended_costs_no_try() {
     let mut names = folder();
     names.after(Event::Installed { version: 1, bytes: b"new" });
