@@ -4,6 +4,7 @@
 //! doorbell and a fetch that has ended only make the next one earlier, and records wait on disk for as long as it takes.
 
 mod beside;
+mod losses;
 mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,6 +17,7 @@ use watertight_fleet_wire::records::{pack, RecordsAnswer, Stream};
 use watertight_fleet_wire::{CheckInAnswer, Code, WaitAnswer};
 
 use self::beside::Beside;
+use self::losses::Losses;
 use self::watch::Watch;
 use crate::clock::now_ms;
 use crate::crew::Crew;
@@ -346,11 +348,12 @@ impl Service {
     /// The server did not take them; they stay.
     pub fn send(&self) -> Result<usize, Failure> {
         let spool = self.spool().map_err(|error| Failure::Named(error.to_string()))?;
-        send(&self.shared.exchange(), &spool, self.options.say)
+        let mut losses = Losses::read(&spool, self.options.say);
+        send(&self.shared.exchange(), &spool, &mut losses, self.options.say)
     }
 }
 
-fn send(exchange: &Exchange, spool: &Folder, say: Say) -> Result<usize, Failure> {
+fn send(exchange: &Exchange, spool: &Folder, losses: &mut Losses, say: Say) -> Result<usize, Failure> {
     let named = |error: FolderError| Failure::Named(error.to_string());
     let (boot, mut sent) = (boot_id(), 0_usize);
     for stream in STREAMS {
@@ -360,7 +363,10 @@ fn send(exchange: &Exchange, spool: &Folder, say: Say) -> Result<usize, Failure>
                 Err(refused) => Err(Failure::Named(refused.to_string())),
             };
             match answer {
-                Ok(()) => sent = sent.saturating_add(batch.records.len()),
+                Ok(()) => {
+                    sent = sent.saturating_add(batch.records.len());
+                    losses.sent(&batch);
+                }
                 // It would be refused for ever, and hold up all that comes after it.
                 Err(error) if matches!(error, Failure::Named(_)) || is_of_form(&error) => {
                     say(&format!("{} records are given up: {error}", batch.records.len()));
@@ -379,9 +385,9 @@ fn is_of_form(error: &Failure) -> bool {
 
 /// Sends what comes into the spool.
 fn uplink(shared: &Shared, spool: &Folder, say: Say) {
-    let mut back_off = BackOff::default();
+    let (mut back_off, mut losses) = (BackOff::default(), Losses::read(spool, say));
     loop {
-        let wait = match send(&shared.exchange(), spool, say) {
+        let wait = match send(&shared.exchange(), spool, &mut losses, say) {
             Ok(_) => {
                 back_off.succeeded();
                 SPOOL_EVERY

@@ -3,6 +3,8 @@
 //! What is here and not yet on disk may be lost with the server; nothing of it is a promise. The next check-in brings it back: a host
 //! whose state digest the server does not have is asked for all of it.
 
+mod lost;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -13,8 +15,10 @@ use watertight_fleet_wire::{CheckIn, CheckInAnswer, Code};
 
 use crate::admission::Admission;
 use crate::authority::HOST_LIFE_MS;
-use crate::store::{Down, HostRow, Seen, SeenRow};
+use crate::store::{Down, DroppedRow, HostRow, Seen, SeenRow};
 use crate::tls::Shown;
+
+pub use lost::Lost;
 
 /// A host's row is written no more often.
 pub const WRITE_EVERY_MS: u64 = 60_000;
@@ -53,6 +57,8 @@ pub struct Host {
     turned_ms: u64,
     /// When its word is wanted, because a watch ends then: it is asked to come no later.
     pub wanted_ms: u64,
+    /// What it told as lost.
+    pub lost: Lost,
     is_to_write: bool,
     written_ms: u64,
     turns_left: Option<Admission>,
@@ -321,6 +327,20 @@ impl Hosts {
             hosts.put(row);
         }
         hosts
+    }
+
+    /// Takes in what they told as lost before: since they were enrolled, and by the hour.
+    pub fn have_lost(&self, ever: &[DroppedRow], by_hour: &[(u64, DroppedRow)]) {
+        for row in ever {
+            if let Some(cell) = self.get(&row.host) {
+                cell.lock().lost.add_ever(row.stream, row.records);
+            }
+        }
+        for (hour_ms, row) in by_hour {
+            if let Some(cell) = self.get(&row.host) {
+                cell.lock().lost.add_hour(row.stream, row.records, *hour_ms);
+            }
+        }
     }
 
     /// A host by its id.

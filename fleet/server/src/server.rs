@@ -18,7 +18,7 @@ use crate::content::Content;
 use crate::hosts::{Hosts, Pace, WRITE_ROWS_MAX};
 use crate::rollout::director::Keys;
 use crate::rollout::Rollouts;
-use crate::store::{AuditEntry, StateStore, StoreError};
+use crate::store::{AuditEntry, StateStore, StoreError, HOUR_MS};
 use crate::tls::OwnCertificate;
 
 /// How the server behaves under load. The defaults suit ten thousand hosts on a core.
@@ -62,6 +62,8 @@ impl Default for Settings {
 
 /// Bodies of batches that are worked on at a time: each may take eight megabytes.
 const BATCHES_AT_ONCE: usize = 4;
+/// Losses of so long ago are read by the hour: a day and the hour that it began in.
+const LOSSES_MS: u64 = 25 * HOUR_MS;
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two looks at what changes slowly.
 const SLOW_TICKS: u64 = 3_600;
@@ -87,7 +89,7 @@ pub struct Server {
     /// Turns for enrolments and renewals.
     pub enrol_turns: Admission,
     /// Batches that are worked on.
-    pub batches: Semaphore,
+    pub batches: Arc<Semaphore>,
     /// The state folder.
     pub state: PathBuf,
     /// When it was started.
@@ -116,6 +118,8 @@ impl Server {
         settings: Settings,
     ) -> Result<Self, StoreError> {
         let hosts = Hosts::new(store.hosts().await?);
+        let since_ms = now_ms().saturating_sub(LOSSES_MS);
+        hosts.have_lost(&store.dropped().await?, &store.dropped_by_hour(since_ms).await?);
         let access = Access::new(store.operator_tokens().await?);
         let generation = store.generation().await?;
         let published = store.generation_of().await?;
@@ -132,7 +136,7 @@ impl Server {
             settings,
             check_in_turns: turns(settings.check_ins_per_s_max.saturating_mul(processors)),
             enrol_turns: turns(settings.enrolments_per_s_max),
-            batches: Semaphore::new(BATCHES_AT_ONCE),
+            batches: Arc::new(Semaphore::new(BATCHES_AT_ONCE)),
             state,
             started_ms: now_ms(),
             generation: watch::Sender::new(generation),

@@ -182,6 +182,39 @@ fn a_host_that_refuses_the_directors_document_tells_why_and_the_fleet_needs_a_lo
 }
 
 #[test]
+fn what_the_spool_had_no_room_for_is_in_the_agents_log_once_and_told_to_the_server() {
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let dir = tempfile::tempdir().expect("a folder");
+    let (fleet, state) = (Fleet::start(&dir.path().join("fleet")), dir.path().join("agent"));
+    let say = |words: &str| SAID.lock().expect("no panic there").push(words.to_owned());
+    let options = Options { say, ..options(&fleet, &state, Some(fleet.token(&[]))) };
+    let service = quiet(&options);
+    let spool = service.spool().expect("a folder");
+    let write = |alerts: usize| {
+        let mut writer = Writer::new(&spool, Stream::Alert, &boot_id(), 10_000).expect("a writer");
+        for _ in 0..alerts {
+            writer.add(1, Body::Alert(Alert { event_json: "x".repeat(3_000), ..Alert::default() }));
+            writer.flush();
+        }
+    };
+    let words = || SAID.lock().expect("no panic there").clone();
+    write(7);
+    assert_eq!(
+        (service.send().expect("taken"), words()),
+        (3, vec![]),
+        "those that there was room for had none lost before"
+    );
+    write(1);
+    assert_eq!(service.send().expect("taken"), 1);
+    let said = words();
+    assert!(matches!(said.as_slice(), [one] if one.contains("lost, 4 so far of the stream alert")), "{said:?}");
+    write(2);
+    assert_eq!((service.send().expect("taken"), words().len()), (2, 1), "it is no news any more");
+    let host = host(&fleet, &service);
+    assert_eq!(host["dropped"], json!({ "health": 0, "crash": 0, "alert": 4 }), "{host}");
+}
+
+#[test]
 fn a_server_that_was_gone_costs_no_content_and_no_record() {
     let dir = tempfile::tempdir().expect("a folder");
     let (place, state) = (dir.path().join("fleet"), dir.path().join("agent"));

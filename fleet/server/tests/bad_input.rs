@@ -8,7 +8,7 @@ use rcgen::KeyPair;
 use serde_json::{json, Value};
 use support::{check_in, csr, enrolment, server, Client, Fleet};
 use watertight_fleet_wire::limits::{BATCH_BYTES_MAX, ENROL_BYTES_MAX, OPERATOR_BYTES_MAX};
-use watertight_fleet_wire::records::{pack, Batch, Body, Crash, Record, Stream};
+use watertight_fleet_wire::records::{pack, Alert, Batch, Body, Crash, Record, Stream};
 
 fn refused(fleet: &Fleet, token: &str) -> (u16, String) {
     let key = KeyPair::generate().expect("a key");
@@ -360,6 +360,64 @@ fn records_are_taken_once_outlive_the_servers_death_and_are_on_the_page() {
     );
     assert!(!text.contains("<script") && text.contains("needs a look"), "{text}");
     assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
+}
+
+#[test]
+fn what_a_host_lost_is_told_once_of_the_host_of_the_fleet_and_on_the_page() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::start(dir.path());
+    let (agent, other) = (fleet.enrol(), fleet.enrol());
+    let mut client = fleet.agent(&agent);
+    for who in [&agent, &other] {
+        assert_eq!(fleet.agent(who).post("/v1/agent/checkin", &check_in("i", 1)).status, 200);
+    }
+    let told = |fleet: &Fleet, host: &str| {
+        let mut admin = fleet.admin();
+        let (host, status) = (admin.get(&format!("/v1/hosts/{host}")).json(), admin.get("/v1/status").json());
+        assert_eq!(host["dropped"], host["dropped_last_day"], "all of it was told just now");
+        let is_said = status["because"].to_string().contains("lost in the last 24 hours");
+        (host["dropped"].clone(), status["dropped_records"].as_u64(), status["dropping_hosts"].as_u64(), is_said)
+    };
+    let lost = |health: u64, crash: u64, alert: u64| json!({ "health": health, "crash": crash, "alert": alert });
+    assert_eq!(told(&fleet, &agent.host), (lost(0, 0, 0), Some(0), Some(0), false));
+    let (mut sequence, mut alerts) = (0, 0);
+    for (stream, boot, dropped, all) in [
+        (Stream::Alert, "b1", 5, lost(0, 0, 5)),
+        (Stream::Alert, "b1", 5, lost(0, 0, 5)),
+        (Stream::Alert, "b1", 9, lost(0, 0, 9)),
+        (Stream::Alert, "b1", 2, lost(0, 0, 9)),
+        (Stream::Crash, "b1", 1, lost(0, 1, 9)),
+        (Stream::Alert, "b2", 3, lost(0, 1, 12)),
+    ] {
+        sequence += 1;
+        let body = match stream {
+            Stream::Crash => Body::Crash(Crash { bucket: "b".into(), ..Crash::default() }),
+            _ => Body::Alert(Alert::default()),
+        };
+        let records = vec![Record { sequence, at_ms: 1, body: Some(body) }];
+        let batch = Batch { boot: boot.into(), stream: stream as i32, records, dropped };
+        for _ in 0..2 {
+            let answer = client.post_bytes("/v1/agent/records", &pack(&batch).expect("a batch"));
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            alerts = all["alert"].as_u64().expect("a count") + all["crash"].as_u64().expect("a count");
+            assert_eq!(told(&fleet, &agent.host), (all.clone(), Some(alerts), Some(1), true), "{batch:?}");
+        }
+    }
+    assert_eq!(told(&fleet, &other.host).0, lost(0, 0, 0), "it is the other's");
+    fleet.kill();
+    let fleet = Fleet::start(dir.path());
+    assert_eq!(told(&fleet, &agent.host), (lost(0, 1, 12), Some(alerts), Some(1), true), "a restart forgets none");
+    for who in [&agent, &other] {
+        assert_eq!(fleet.agent(who).post("/v1/agent/checkin", &check_in("i", 2)).status, 200);
+    }
+    let named = format!("lost in the last 24 hours: 1 crash record and 12 alerts at host {}:", agent.host);
+    let (status, page) = (fleet.admin().get("/v1/status").json(), fleet.admin().get("/").text());
+    assert!(status["because"].to_string().contains(&named) && page.contains(&named), "{status}\n{page}");
+    assert_eq!(status["is_safe_to_leave"], false);
+    let row = page.lines().find(|line| line.contains(&format!("<td>{}</td>", agent.host))).expect("its line");
+    assert!(row.contains("<td>lost records</td>") && row.contains("<td>1 crash record and 12 alerts</td>"), "{row}");
+    let place = |host: &str| page.find(&format!("<td>{host}</td>")).expect("its line");
+    assert!(place(&agent.host) < place(&other.host), "those that need a look come first");
 }
 
 #[test]

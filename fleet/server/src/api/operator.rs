@@ -22,7 +22,7 @@ use crate::hosts::Host;
 use crate::names;
 use crate::roles::{Action, Role};
 use crate::server::Server;
-use crate::store::{AuditEntry, BucketRow, EnrolToken, OperatorToken, Seen};
+use crate::store::{AuditEntry, BucketRow, Dropped, EnrolToken, OperatorToken, Seen};
 
 const HOSTS_MAX: usize = 1_000;
 const BUCKETS_MAX: u32 = 1_000;
@@ -81,6 +81,10 @@ pub(super) struct HostAnswer {
     revoked_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cloned_ms: Option<u64>,
+    /// Records lost on the host since it was enrolled, because its spool had no room for them.
+    dropped: Dropped,
+    /// Of these, those that it told of in the last 24 hours.
+    dropped_last_day: Dropped,
     seen: Seen,
 }
 
@@ -95,6 +99,8 @@ impl HostAnswer {
             not_after_ms: row.not_after_ms,
             revoked_ms: row.revoked_ms,
             cloned_ms: row.cloned_ms,
+            dropped: host.lost.ever(),
+            dropped_last_day: host.lost.last_day(now_ms()),
             seen: row.seen,
         }
     }

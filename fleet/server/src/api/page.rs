@@ -194,7 +194,7 @@ fn host_table(page: &mut String, hosts: &[Line]) {
     }
     page.push_str(
         "<table><tr><th>state</th><th>id</th><th>name</th><th>ring</th><th>last seen</th><th>due</th><th>generation</th>\
-         <th>content</th><th>protection</th></tr>\n",
+         <th>content</th><th>protection</th><th>lost in a day</th></tr>\n",
     );
     for line in hosts.iter().take(HOSTS_MAX) {
         let cells: String = line.cells.iter().map(|cell| format!("<td>{}</td>", shown(cell))).collect();
@@ -214,6 +214,7 @@ enum HostState {
     Silent,
     RefusesDirector,
     WrongClock,
+    LostRecords,
     Reboots,
     Off,
     Online,
@@ -228,6 +229,7 @@ impl HostState {
             Self::Silent => "silent",
             Self::RefusesDirector => "refuses the director",
             Self::WrongClock => "clock is wrong",
+            Self::LostRecords => "lost records",
             Self::Reboots => "reboots",
             Self::Off => "shut down",
             Self::Online => "online",
@@ -239,7 +241,12 @@ impl HostState {
         match self {
             Self::Online => "good",
             Self::Revoked | Self::Reboots | Self::Off => "gone",
-            Self::Cloned | Self::NotBack | Self::Silent | Self::RefusesDirector | Self::WrongClock => "bad",
+            Self::Cloned
+            | Self::NotBack
+            | Self::Silent
+            | Self::RefusesDirector
+            | Self::WrongClock
+            | Self::LostRecords => "bad",
         }
     }
 }
@@ -266,6 +273,7 @@ impl Line {
     fn of(host: &Host, now_ms: u64) -> Self {
         let row = &host.row;
         let told = &row.seen.state;
+        let lost = host.lost.last_day(now_ms);
         let refused = told.content.as_ref().map_or("", |content| content.director_refused.as_str());
         let state = if row.revoked_ms.is_some() {
             HostState::Revoked
@@ -277,6 +285,8 @@ impl Line {
             HostState::RefusesDirector
         } else if row.seen.clock_ahead_ms.unsigned_abs() > super::status::CLOCK_AHEAD_MS_MAX {
             HostState::WrongClock
+        } else if lost.sum() > 0 {
+            HostState::LostRecords
         } else {
             HostState::Online
         };
@@ -311,6 +321,7 @@ impl Line {
             row.seen.generation.to_string(),
             content,
             protection,
+            if lost.sum() > 0 { lost.in_words() } else { "nothing".to_owned() },
         ];
         Self { state, cells }
     }
@@ -367,6 +378,21 @@ mod tests {
         assert!(cell("web\u{301}\u{301}").contains("<td>web\\u{301}\\u{301}</td>"));
         assert!(cell("\u{3164}").contains("<td>\\u{3164}</td>") && cell(" ").contains("<td>\\u{20}</td>"));
         assert!(cell("").contains("<td>(no name)</td>") && cell("web-1").contains("<td>web-1</td>"));
+    }
+
+    #[test]
+    fn a_host_that_lost_records_comes_before_those_that_need_no_look_for_a_day() {
+        let mut lost = Host::default();
+        lost.row.id = "z".to_owned();
+        lost.row.seen.promised_ms = HOUR_MS;
+        lost.lost.note(watertight_fleet_wire::records::Stream::Alert, 9, HOUR_MS);
+        let mut page = String::new();
+        host_table(&mut page, &[Line::of(&lost, HOUR_MS)]);
+        assert!(page.contains("<tr class=\"bad\"><td>lost records</td><td>z</td>"), "{page}");
+        assert!(page.contains("<td>9 alerts</td></tr>"), "{page}");
+        assert!(Line::of(&lost, HOUR_MS) < Line::of(&Host::default(), 1));
+        lost.row.seen.promised_ms = 30 * HOUR_MS;
+        assert_eq!(Line::of(&lost, 30 * HOUR_MS).state, HostState::Online);
     }
 
     #[test]

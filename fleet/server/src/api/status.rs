@@ -1,10 +1,13 @@
 //! Whether the fleet is safe to leave, counted from what the server knows: the same figures for the API and the page.
 
+mod losses;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::losses::Losses;
 use crate::clock::now_ms;
 use crate::hosts::Absence;
 use crate::server::Server;
@@ -40,6 +43,10 @@ pub(super) struct Status {
     pub(super) revoked: u64,
     /// Those that refuse the director's document: they begin nothing, and no recall reaches them.
     pub(super) refusing_director: u64,
+    /// Records that hosts told as lost in the last 24 hours, because their spools had no room for them.
+    pub(super) dropped_records: u64,
+    /// Hosts that told of such.
+    pub(super) dropping_hosts: u64,
     /// Those that have acted on the newest generation.
     pub(super) at_newest_generation: u64,
     /// The newest generation.
@@ -66,13 +73,15 @@ impl Status {
             cloned: 0,
             revoked: 0,
             refusing_director: 0,
+            dropped_records: 0,
+            dropping_hosts: 0,
             at_newest_generation: 0,
             generation: server.generation(),
             check_ins: server.check_ins.load(std::sync::atomic::Ordering::Relaxed),
             clock_ms: now_ms,
             started_ms: server.started_ms,
         };
-        let (mut wrong_clocks, mut refusals) = (0_u64, Refusals::default());
+        let (mut wrong_clocks, mut refusals, mut losses) = (0_u64, Refusals::default(), Losses::default());
         for cell in server.hosts.all() {
             let host = cell.lock();
             if host.row.revoked_ms.is_some() {
@@ -92,12 +101,15 @@ impl Status {
             status.cloned += u64::from(host.row.cloned_ms.is_some());
             status.at_newest_generation += u64::from(host.row.seen.generation == status.generation);
             wrong_clocks += u64::from(host.row.seen.clock_ahead_ms.unsigned_abs() > CLOCK_AHEAD_MS_MAX);
+            losses.note(&host.row.id, host.lost.last_day(now_ms));
             refusals.note(host.row.seen.state.content.as_ref().map_or("", |content| content.director_refused.as_str()));
         }
         status.refusing_director = refusals.hosts();
+        (status.dropped_records, status.dropping_hosts) = (losses.records(), losses.hosts());
         let buckets = server.store.buckets(now_ms.saturating_sub(7 * DAY_MS), BUCKETS_MAX).await?;
         status.because = because(&status, server.refusing(), wrong_clocks, &buckets, now_ms);
         status.because.extend(refusals.because());
+        status.because.extend(losses.because());
         let of_rollouts = server.rollouts.because(server).await;
         status.because.extend(of_rollouts);
         status.is_safe_to_leave = status.because.is_empty();
@@ -182,6 +194,8 @@ mod tests {
             cloned,
             revoked: 0,
             refusing_director: 0,
+            dropped_records: 0,
+            dropping_hosts: 0,
             at_newest_generation: 0,
             generation: 1,
             check_ins: 0,

@@ -60,6 +60,7 @@ where
     a_key_is_one_hosts_and_after_its_revocation_nobodys(&open("keys").await).await;
     each_use_is_counted(&open("uses").await).await;
     records_are_taken_once(&open("records").await).await;
+    losses_are_counted_once(&open("losses").await).await;
     the_audit_log_has_every_change(&open("audit").await).await;
     a_name_that_was_revoked_is_given_again_with_another_token(&open("names").await).await;
     an_admin_is_left_whoever_is_revoked(&open("admins").await).await;
@@ -135,10 +136,10 @@ async fn records_are_taken_once(store: &impl StateStore) {
     let put = |host: &'static str, at_ms, batch: Batch| async move {
         store.put_records(host, at_ms, &batch).await.expect("records")
     };
-    assert_eq!(put("h1", 10, crashes("b1", &[1, 2])).await, 2);
-    assert_eq!(put("h1", 11, crashes("b1", &[1, 2, 3])).await, 1, "two of them were there");
-    assert_eq!(put("h1", 12, crashes("b2", &[1])).await, 1, "another boot");
-    assert_eq!(put("h2", 13, crashes("b1", &[1])).await, 1, "another host");
+    assert_eq!(put("h1", 10, crashes("b1", &[1, 2])).await.new, 2);
+    assert_eq!(put("h1", 11, crashes("b1", &[1, 2, 3])).await.new, 1, "two of them were there");
+    assert_eq!(put("h1", 12, crashes("b2", &[1])).await.new, 1, "another boot");
+    assert_eq!(put("h2", 13, crashes("b1", &[1])).await.new, 1, "another host");
     let buckets = store.buckets(0, 10).await.expect("buckets");
     let [bucket] = buckets.as_slice() else { panic!("{buckets:?}") };
     assert_eq!((bucket.hosts, bucket.crashes, bucket.first_ms, bucket.last_ms), (2, 5, 10, 13));
@@ -153,6 +154,47 @@ async fn records_are_taken_once(store: &impl StateStore) {
     assert_eq!(slots, [(10, 1, 1), (12, 2, 2)]);
     assert_eq!(store.prune_records(12).await.expect("room"), 3);
     assert_eq!(store.buckets(0, 10).await.expect("buckets").first().map(|bucket| bucket.crashes), Some(2));
+}
+
+async fn losses_are_counted_once(store: &impl StateStore) {
+    let told = |host: &'static str, at_ms, boot: &'static str, stream: Stream, dropped| async move {
+        let batch = Batch { boot: boot.into(), stream: stream as i32, records: Vec::new(), dropped };
+        store.put_records(host, at_ms, &batch).await.expect("records").dropped
+    };
+    let (first, second) = (7 * HOUR_MS, 8 * HOUR_MS);
+    assert_eq!(told("h1", first + 1, "b1", Stream::Alert, 0).await, 0);
+    assert_eq!(told("h1", first + 2, "b1", Stream::Alert, 5).await, 5);
+    assert_eq!(told("h1", first + 3, "b1", Stream::Alert, 5).await, 0, "sent again");
+    assert_eq!(told("h1", first + 4, "b1", Stream::Alert, 3).await, 0, "overtaken");
+    assert_eq!(told("h1", first + 5, "b1", Stream::Alert, 9).await, 4);
+    assert_eq!(told("h1", second, "b1", Stream::Alert, 10).await, 1);
+    assert_eq!(told("h1", second, "b2", Stream::Alert, 2).await, 2, "another boot counts anew");
+    assert_eq!(told("h1", second, "b1", Stream::Crash, 1).await, 1, "another stream has its own");
+    let row = |host: &str, stream, records| DroppedRow { host: host.into(), stream, records };
+    let hours = [
+        (first, row("h1", Stream::Alert, 9)),
+        (second, row("h1", Stream::Alert, 3)),
+        (second, row("h1", Stream::Crash, 1)),
+    ];
+    let mut by_hour = store.dropped_by_hour(first).await.expect("hours");
+    by_hour.sort_by_key(|(hour_ms, row)| (*hour_ms, row.stream != Stream::Alert));
+    assert_eq!(by_hour, hours);
+    assert_eq!(store.dropped_by_hour(first + 1).await.expect("hours").len(), 2);
+    store.prune_records(second).await.expect("room");
+    assert_eq!(store.dropped_by_hour(0).await.expect("hours").len(), 2, "hours end as records do");
+    let sum = |rows: Vec<DroppedRow>, host: &str, stream| {
+        let of_it = rows.iter().filter(|row| row.host == host && row.stream == stream);
+        of_it.fold(0_u64, |sum, row| sum.saturating_add(row.records))
+    };
+    assert_eq!(sum(store.dropped().await.expect("sums"), "h1", Stream::Alert), 12, "the sum stays");
+    // A host that says anything stops nobody.
+    for boot in ["b1", "b2", "b3"] {
+        assert!(told("h2", second, boot, Stream::Health, u64::MAX).await >= 1 << 62);
+        assert_eq!(told("h2", second, boot, Stream::Health, u64::MAX).await, 0);
+    }
+    assert!(store.dropped_by_hour(0).await.expect("hours").iter().any(|(_, row)| row.records >= 1 << 62));
+    assert!(sum(store.dropped().await.expect("sums"), "h2", Stream::Health) >= 1 << 62);
+    assert_eq!(told("h1", second, "b1", Stream::Alert, 11).await, 1, "and it goes on");
 }
 
 async fn the_audit_log_has_every_change(store: &impl StateStore) {

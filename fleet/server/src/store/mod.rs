@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use watertight_fleet_wire::records::Batch;
 
 pub use rows::{
-    AuditEntry, AuditRow, BucketRow, CrashSlot, DecisionRow, Down, EnrolToken, Enrolled, Enrolment, EvidenceRow,
-    HostRow, JournalRow, OperatorToken, RolloutRow, Seen, SeenRow, TokenRefusal,
+    AuditEntry, AuditRow, BucketRow, CrashSlot, DecisionRow, Down, Dropped, DroppedRow, EnrolToken, Enrolled,
+    Enrolment, EvidenceRow, HostRow, JournalRow, Kept, OperatorToken, RolloutRow, Seen, SeenRow, TokenRefusal, HOUR_MS,
 };
 
 /// Why the store did not do it.
@@ -99,8 +99,14 @@ pub trait StateStore: Send + Sync + 'static {
     /// Notes that a host has a clone.
     async fn mark_cloned(&self, host: &str, at_ms: u64, audit: &AuditEntry) -> Result<(), StoreError>;
 
-    /// Keeps the records of a batch that are not there yet; gives how many these were.
-    async fn put_records(&self, host: &str, received_ms: u64, batch: &Batch) -> Result<u64, StoreError>;
+    /// Keeps the records of a batch that are not there yet, and what the host lost as far as it is new.
+    async fn put_records(&self, host: &str, received_ms: u64, batch: &Batch) -> Result<Kept, StoreError>;
+
+    /// What hosts lost since they were enrolled, in one row for each boot: read once, at the start.
+    async fn dropped(&self) -> Result<Vec<DroppedRow>, StoreError>;
+
+    /// What they told as lost in each hour that began at this time or later: read once, at the start.
+    async fn dropped_by_hour(&self, since_ms: u64) -> Result<Vec<(u64, DroppedRow)>, StoreError>;
 
     /// Crash buckets with crashes since a time, those of most hosts first.
     async fn buckets(&self, since_ms: u64, limit: u32) -> Result<Vec<BucketRow>, StoreError>;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use watertight_fleet_wire::checkin::State;
+use watertight_fleet_wire::records::Stream;
 
 use crate::roles::Role;
 
@@ -201,6 +202,80 @@ pub struct CrashSlot {
     pub crashes: u64,
     /// Hosts that crashed.
     pub hosts: u64,
+}
+
+/// What the store tells losses by.
+pub const HOUR_MS: u64 = 3_600_000;
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Records that were not there yet.
+    pub new: u64,
+    /// Records that the host lost, and had not told of before.
+    pub dropped: u64,
+}
+
+/// Records that hosts lost because their spools had no room, by stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Dropped {
+    /// What hosts say of their content.
+    pub health: u64,
+    /// Processes that died.
+    pub crash: u64,
+    /// Rules that fired.
+    pub alert: u64,
+}
+
+impl Dropped {
+    /// Adds records of a stream.
+    pub fn add(&mut self, stream: Stream, records: u64) {
+        let count = match stream {
+            Stream::Health => &mut self.health,
+            Stream::Crash => &mut self.crash,
+            Stream::Alert => &mut self.alert,
+            Stream::Unset => return,
+        };
+        *count = count.saturating_add(records);
+    }
+
+    /// Adds those of another.
+    pub fn add_all(&mut self, other: &Self) {
+        for (stream, records) in
+            [(Stream::Health, other.health), (Stream::Crash, other.crash), (Stream::Alert, other.alert)]
+        {
+            self.add(stream, records);
+        }
+    }
+
+    /// Of all streams.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.health.saturating_add(self.crash).saturating_add(self.alert)
+    }
+
+    /// In words, the gate's evidence first; empty if nothing was lost.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let part = |(count, what): (u64, &str)| match count {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            _ => Some(format!("{count} {what}s")),
+        };
+        let counts = [(self.crash, "crash record"), (self.health, "health record"), (self.alert, "alert")];
+        counts.into_iter().filter_map(part).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+/// Records of one stream that a host lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedRow {
+    /// Whose.
+    pub host: String,
+    /// Of which stream.
+    pub stream: Stream,
+    /// How many.
+    pub records: u64,
 }
 
 /// A rollout, as it is fixed at its start.

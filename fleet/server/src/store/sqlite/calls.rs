@@ -12,8 +12,9 @@ use watertight_fleet_wire::records::Batch;
 use super::{failed, log, records, rollouts, stored, told, SqliteStore};
 use crate::roles::Role;
 use crate::store::{
-    AuditEntry, AuditRow, BucketRow, CrashSlot, DecisionRow, EnrolToken, Enrolled, Enrolment, EvidenceRow, HostRow,
-    JournalRow, OperatorToken, RolloutRow, Seen, SeenRow, StateStore, StoreError, StoreUses, TokenRefusal,
+    AuditEntry, AuditRow, BucketRow, CrashSlot, DecisionRow, DroppedRow, EnrolToken, Enrolled, Enrolment, EvidenceRow,
+    HostRow, JournalRow, Kept, OperatorToken, RolloutRow, Seen, SeenRow, StateStore, StoreError, StoreUses,
+    TokenRefusal,
 };
 
 const HOST: &str =
@@ -89,11 +90,19 @@ impl StateStore for SqliteStore {
         self.audited(query, host, audit).await
     }
 
-    async fn put_records(&self, host: &str, received_ms: u64, batch: &Batch) -> Result<u64, StoreError> {
+    async fn put_records(&self, host: &str, received_ms: u64, batch: &Batch) -> Result<Kept, StoreError> {
         let mut change = self.change().await?;
-        let new = records::put(&mut change, host, received_ms, batch).await?;
+        let kept = records::put(&mut change, host, received_ms, batch).await?;
         change.commit().await.map_err(failed)?;
-        Ok(new)
+        Ok(kept)
+    }
+
+    async fn dropped(&self) -> Result<Vec<DroppedRow>, StoreError> {
+        records::dropped(self.to_read()).await
+    }
+
+    async fn dropped_by_hour(&self, since_ms: u64) -> Result<Vec<(u64, DroppedRow)>, StoreError> {
+        records::dropped_by_hour(self.to_read(), since_ms).await
     }
 
     async fn buckets(&self, since_ms: u64, limit: u32) -> Result<Vec<BucketRow>, StoreError> {
@@ -120,6 +129,7 @@ impl StateStore for SqliteStore {
             "DELETE FROM record WHERE received_ms < ?1",
             "DELETE FROM crash WHERE received_ms < ?1",
             "DELETE FROM evidence WHERE received_ms < ?1",
+            "DELETE FROM dropped_hour WHERE hour_ms < ?1",
         ] {
             let done = sqlx::query(delete).bind(stored(before_ms)).execute(&mut *change).await.map_err(failed)?;
             gone = done.rows_affected().max(gone);

@@ -1,18 +1,18 @@
-//! Records: each once, by its key; crashes counted beside them.
+//! Records: each once, by its key; crashes counted beside them, and what hosts lost.
 
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row as _, Sqlite, Transaction};
-use watertight_fleet_wire::records::{Batch, Body, Crash, Record};
+use watertight_fleet_wire::records::{Batch, Body, Crash, Record, Stream};
 
 use super::{failed, rollouts, stored, told};
-use crate::store::{BucketRow, CrashSlot, StoreError};
+use crate::store::{BucketRow, CrashSlot, DroppedRow, Kept, StoreError, HOUR_MS};
 
 pub(super) async fn put(
     change: &mut Transaction<'static, Sqlite>,
     host: &str,
     received_ms: u64,
     batch: &Batch,
-) -> Result<u64, StoreError> {
+) -> Result<Kept, StoreError> {
     let mut new = 0;
     for record in &batch.records {
         if insert(change, host, received_ms, batch, record).await? {
@@ -23,19 +23,77 @@ pub(super) async fn put(
             }
         }
     }
-    if batch.dropped > 0 {
-        sqlx::query(
-            "INSERT INTO dropped VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET count = max(count, excluded.count)",
-        )
+    let dropped = note_dropped(change, host, received_ms, batch).await?;
+    Ok(Kept { new, dropped })
+}
+
+/// A batch says how many were lost in its boot so far: what that is more than was told before is new. Gives how many.
+async fn note_dropped(
+    change: &mut Transaction<'static, Sqlite>,
+    host: &str,
+    received_ms: u64,
+    batch: &Batch,
+) -> Result<u64, StoreError> {
+    let count = stored(batch.dropped);
+    if count == 0 {
+        return Ok(0);
+    }
+    let before = sqlx::query("SELECT count FROM dropped WHERE host = ?1 AND boot = ?2 AND stream = ?3")
         .bind(host)
         .bind(&batch.boot)
         .bind(batch.stream)
-        .bind(stored(batch.dropped))
+        .fetch_optional(&mut **change)
+        .await
+        .map_err(failed)?;
+    let before: i64 = before.map_or(Ok(0), |row| row.try_get(0)).map_err(failed)?;
+    if count <= before {
+        return Ok(0);
+    }
+    sqlx::query("INSERT INTO dropped VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET count = excluded.count")
+        .bind(host)
+        .bind(&batch.boot)
+        .bind(batch.stream)
+        .bind(count)
         .execute(&mut **change)
         .await
         .map_err(failed)?;
-    }
-    Ok(new)
+    let more = count.saturating_sub(before);
+    // A sum beyond the greatest number would be no whole one in SQLite, and refused for good.
+    sqlx::query(
+        "INSERT INTO dropped_hour VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT DO UPDATE SET count = min(count, 9223372036854775807 - excluded.count) + excluded.count",
+    )
+    .bind(host)
+    .bind(batch.stream)
+    .bind(stored(received_ms / HOUR_MS * HOUR_MS))
+    .bind(more)
+    .execute(&mut **change)
+    .await
+    .map_err(failed)?;
+    Ok(told(more))
+}
+
+pub(super) async fn dropped(pool: &SqlitePool) -> Result<Vec<DroppedRow>, StoreError> {
+    let rows = sqlx::query("SELECT host, stream, count FROM dropped").fetch_all(pool).await.map_err(failed)?;
+    rows.iter().map(dropped_row).collect()
+}
+
+pub(super) async fn dropped_by_hour(pool: &SqlitePool, since_ms: u64) -> Result<Vec<(u64, DroppedRow)>, StoreError> {
+    let rows = sqlx::query("SELECT host, stream, count, hour_ms FROM dropped_hour WHERE hour_ms >= ?1")
+        .bind(stored(since_ms))
+        .fetch_all(pool)
+        .await
+        .map_err(failed)?;
+    rows.iter().map(|row| Ok((told(row.try_get(3).map_err(failed)?), dropped_row(row)?))).collect()
+}
+
+fn dropped_row(row: &SqliteRow) -> Result<DroppedRow, StoreError> {
+    let stream: i32 = row.try_get(1).map_err(failed)?;
+    Ok(DroppedRow {
+        host: row.try_get(0).map_err(failed)?,
+        stream: Stream::try_from(stream).unwrap_or(Stream::Unset),
+        records: told(row.try_get(2).map_err(failed)?),
+    })
 }
 
 async fn insert(

@@ -1,7 +1,13 @@
 use std::io::{Seek as _, SeekFrom, Write as _};
 
+use watertight_fleet_wire::records::Stream;
+
 use super::*;
+<<<<<<< HEAD
 use crate::store::{contract, AuditEntry, AuditRow};
+=======
+use crate::store::{contract, AuditEntry, AuditRow, DroppedRow, StateStore as _};
+>>>>>>> drops
 
 fn entry() -> AuditEntry {
     AuditEntry { at_ms: 1, actor: "a".into(), action: "b".into(), subject: "c".into(), reason: "d".repeat(3_000) }
@@ -183,6 +189,9 @@ async fn a_store_of_the_version_before_keeps_all_it_has_and_has_the_tables_of_a_
     assert_eq!(store.operator_tokens().await.expect("tokens").first().map(|token| token.name.as_str()), Some("ada"));
     assert_eq!(store.buckets(0, 9).await.expect("buckets").first().map(|bucket| bucket.last_ms), Some(12));
     assert_eq!((store.generation().await.expect("one"), store.audit(u64::MAX, 9).await.expect("a log").len()), (9, 1));
+    let lost = DroppedRow { host: "h1".into(), stream: Stream::Crash, records: 4 };
+    assert_eq!(store.dropped().await.expect("sums"), [lost], "what was lost before stays counted");
+    assert_eq!(store.dropped_by_hour(0).await.expect("hours"), [], "and was at no known time");
     assert_eq!((store.rollouts().await.expect("none"), store.newest_evidence().await.expect("none")), (vec![], 0));
     let new = SqliteStore::create(&dir.path().join("new.db")).await.expect("a store");
     assert_eq!(tables(&store).await, tables(&new).await);
