@@ -325,7 +325,7 @@ kinds! {
     SensorAggregated "sensor.aggregated" Sensor "" ("host" "info") (1007 99) {} "Operations of a process were counted instead of reported, under pressure." [Of Count Operations Message]
     SensorMode "sensor.mode" Sensor "" ("host" "info") (1007 99) {} "The sensor changed how it collects." [Of Count Message]
     ContentOverBudget "content.over_budget" Sensor "" ("host" "info") (1007 99) {} "Rules saw less of events than was there, or were given up, because that would have cost too much. At most one a second for each cause, and for each correlation whose state is full." [Of Count ContentRule Message]
-    HostCrash "host.crash" Sensor "" ("host" "info") (1007 99) {} "The kernel of an earlier boot saved while it died what it had to say. Told once, when the record is picked up." [Of CrashTitle CrashBucket Message]
+    HostCrash "host.crash" Sensor "" ("host" "info") (1007 99) {} "The kernel of an earlier boot saved while it died what it had to say. Told once, when the record is picked up, with the content that was at work then by what lies in the slots." [Of CrashTitle CrashBucket ContentId Message]
     SensorCrash "sensor.crash" Sensor "" ("host" "info") (1007 99) {} "A worker of ours crashed, and its dump was triaged." [Of CrashTitle CrashBucket CrashDump ContentId ContentRule Message]
 }
 

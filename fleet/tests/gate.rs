@@ -336,7 +336,7 @@ fn a_halt_is_final() {
     let mut gate = begun();
     assert_eq!(cause(gate.abort(5)), Some(Cause::Operator));
     healthy(&mut gate, 310_000, 0..10);
-    gate.resume();
+    gate.resume(5);
     assert!(gate.is_halted() && !gate.begin(STAGE_MS, &[10]));
     assert_eq!((gate.tick(STAGE_MS), gate.promote(STAGE_MS), gate.abort(STAGE_MS)), (None, None, None));
     assert_eq!((gate.next_ms(), gate.stage()), (None, 1));
@@ -345,11 +345,24 @@ fn a_halt_is_final() {
 #[test]
 fn a_pause_advances_nothing_and_still_halts() {
     let mut gate = begun();
-    gate.pause();
+    gate.pause(0);
     healthy(&mut gate, 310_000, 0..10);
     assert_eq!(gate.tick(10 * STAGE_MS), None);
     gate.take(1, 0, failed(Metric::Alerts, true));
     assert_eq!(cause(gate.take(2, 1, failed(Metric::Alerts, true))), Some(Cause::Statistic));
+}
+
+#[test]
+fn a_stage_has_as_much_time_after_a_pause_as_it_had_before() {
+    let mut gate = begun();
+    gate.pause(1_000);
+    gate.pause(2_000);
+    gate.resume(10 * STAGE_MS + 1_000);
+    gate.resume(10 * STAGE_MS + 2_000);
+    assert_eq!(gate.next_ms(), Some(11 * STAGE_MS));
+    assert_eq!(gate.tick(11 * STAGE_MS - 1), None, "nobody could say anything meanwhile");
+    healthy(&mut gate, 11 * STAGE_MS - 1, 0..10);
+    assert_eq!(gate.tick(11 * STAGE_MS).map(|decision| decision.verdict), Some(Verdict::Advance));
 }
 
 #[test]

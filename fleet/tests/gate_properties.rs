@@ -67,8 +67,8 @@ fn apply(gate: &mut Gate, at_ms: Ms, step: &Step) -> Option<Decision> {
             gate.begin(at_ms, &(*from..*to).collect::<Vec<_>>());
         }
         Step::Replace(host) => gate.replace(at_ms, &[*host]),
-        Step::Pause => gate.pause(),
-        Step::Resume => gate.resume(),
+        Step::Pause => gate.pause(at_ms),
+        Step::Resume => gate.resume(at_ms),
     }
     None
 }

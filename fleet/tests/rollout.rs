@@ -211,15 +211,17 @@ fn a_person_pauses_aborts_and_ends_a_hold_and_nothing_else() {
     assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Paused, 1), "nobody else gets it");
     rollout.take(STAGE_MS + 2, Input::Resume);
     rollout.take(STAGE_MS + 3, Input::Tick);
+    assert_eq!(rollout.running.stage(), 1, "it has as much time left as it had");
+    rollout.take(2 * STAGE_MS + 3, Input::Tick);
     assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Running, 2));
-    rollout.take(STAGE_MS + 4, Input::Promote);
+    rollout.take(2 * STAGE_MS + 4, Input::Promote);
     assert_eq!(rollout.running.stage(), 2, "nothing is held");
-    rollout.stage(STAGE_MS + 3, 9);
+    rollout.stage(2 * STAGE_MS + 3, 9);
     assert_eq!(rollout.running.state(), State::Holding);
-    rollout.take(2 * STAGE_MS + 9, Input::Promote);
+    rollout.take(3 * STAGE_MS + 9, Input::Promote);
     assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Running, 3));
-    rollout.take(2 * STAGE_MS + 10, Input::Abort);
-    rollout.take(2 * STAGE_MS + 11, Input::Resume);
+    rollout.take(3 * STAGE_MS + 10, Input::Abort);
+    rollout.take(3 * STAGE_MS + 11, Input::Resume);
     assert_eq!(rollout.running.state(), State::Halted, "a halt is final");
 }
 
@@ -259,7 +261,7 @@ fn the_policy_of_a_ring_and_a_person_stop_a_rollout_each_for_itself() {
     rollout.stage(2, 0);
     assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Paused, 1), "nobody else gets it");
     rollout.take(STAGE_MS + 3, Input::Reopen);
-    rollout.take(STAGE_MS + 4, Input::Tick);
+    rollout.take(2 * STAGE_MS + 3, Input::Tick);
     assert_eq!((rollout.running.state(), rollout.running.stage()), (State::Running, 2));
 }
 

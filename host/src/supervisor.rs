@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, Context as _, Result};
 use watertight_engine::Action;
-use watertight_event::{Event, Kind};
+use watertight_event::{Event, Field, Kind};
 
 use self::crew::{Crew, Ship};
 pub use self::ending::{catch_signals as catch_ending, is_asked as is_ending};
@@ -54,6 +54,7 @@ use crate::resident;
 use crate::resume;
 use crate::say::not_written;
 use crate::signals;
+use crate::slots::Slots;
 use crate::there::There;
 use crate::triaged::triaged;
 use crate::whole_lines::line_end;
@@ -253,7 +254,14 @@ fn earlier_crashes(options: &Options) -> Vec<Event> {
         return Vec::new(); // they are this machine's
     }
     let kept = options.slots.with_file_name(pstore::KEPT);
-    pstore::pick_up(Path::new(pstore::FOLDER), &kept, &|file: &Path| triaged(file, pstore::TRIAGE_MAX))
+    let mut crashes =
+        pstore::pick_up(Path::new(pstore::FOLDER), &kept, &|file: &Path| triaged(file, pstore::TRIAGE_MAX));
+    // The slots are as the crash left them: this run has not begun yet.
+    if let Some(Ok(slots)) = (!crashes.is_empty()).then(|| Slots::at(&options.slots, factory()).state()) {
+        let id = slots.at_work().to_string();
+        crashes.iter_mut().for_each(|crash| crash.set(Field::ContentId, id.as_str()));
+    }
+    crashes
 }
 
 /// What the kernel has of deny rules, and who puts the content's in force; or why nobody does.

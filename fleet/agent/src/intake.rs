@@ -236,6 +236,15 @@ mod tests {
     }
 
     #[test]
+    fn a_crash_of_the_machine_is_told_with_the_content_that_was_at_work_then_and_not_the_one_that_is_now() {
+        let mut intake = Intake::new(0);
+        take(&mut intake, json!({ "kind": "content", "id": "factory" }));
+        let line = json!({ "kind": "host.crash", "crash": { "bucket": "b" }, "content": { "id": "killer" } });
+        let Some(Made { body: Body::Crash(crash), .. }) = take(&mut intake, line) else { panic!("no crash") };
+        assert_eq!((crash.content.as_str(), crash.worker.as_str(), crash.is_ours), ("killer", "kernel", false));
+    }
+
+    #[test]
     fn whatever_a_line_holds_its_record_is_within_bounds() {
         let long = "\u{20ac}".repeat(40_000);
         let lines = [

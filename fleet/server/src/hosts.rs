@@ -27,6 +27,8 @@ pub const WRITE_ROWS_MAX: usize = 500;
 /// So often a start of the agent speaks again that another had followed: several agents with one identity. Twice can be one message that
 /// was on its way when the agent was started anew.
 const TURNS_OF_A_CLONE: u8 = 3;
+/// What was sent before the word that the host goes down has come within this time.
+const LAST_WORDS_MS: u64 = 30_000;
 /// Within this time: two check-ins of the slowest fleet are within it.
 const TURNS_WITHIN_MS: u64 = 3_600_000;
 /// So many machines of one image take turns at most before the first comes back.
@@ -199,8 +201,9 @@ impl Host {
             answer.need_full_state = told.state_hash != seen.state_hash;
             return Heard { answer, is_newly_cloned };
         }
-        // What the agent that went down had sent before comes too late to mean that it is back.
-        let is_back = told.instance != seen.instance || told.boot != seen.boot;
+        // What the agent that went down had sent before comes too late to mean that it is back. One that goes on speaking did not go.
+        let is_another = told.instance != seen.instance || told.boot != seen.boot;
+        let is_back = is_another || seen.down.as_ref().is_some_and(|down| now_ms.abs_diff(down.at_ms) > LAST_WORDS_MS);
         seen.down = seen.down.take().filter(|_| !is_back);
         self.is_state_known = take_state(seen, &told);
         answer.need_full_state = !self.is_state_known;

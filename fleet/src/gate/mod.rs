@@ -102,7 +102,7 @@ pub struct Gate {
     tests: [Test; METRICS],
     buckets: bucket::Buckets,
     stage: Stage,
-    is_paused: bool,
+    paused_ms: Option<Ms>,
     halted: bool,
 }
 
@@ -132,7 +132,7 @@ impl Gate {
             tests: Default::default(),
             buckets: bucket::Buckets::default(),
             stage: Stage::default(),
-            is_paused: false,
+            paused_ms: None,
             halted: false,
         }
     }
@@ -254,7 +254,7 @@ impl Gate {
     /// When to ask `tick` next, if nothing else happens.
     #[must_use]
     pub fn next_ms(&self) -> Option<Ms> {
-        if self.halted || self.is_paused {
+        if self.halted || self.paused_ms.is_some() {
             return None;
         }
         self.stage.next_ms()
@@ -262,7 +262,7 @@ impl Gate {
 
     /// Asks for a decision that time has made due.
     pub fn tick(&mut self, at_ms: Ms) -> Option<Decision> {
-        if self.halted || self.is_paused {
+        if self.halted || self.paused_ms.is_some() {
             return None;
         }
         let worst = self.worst();
@@ -273,13 +273,15 @@ impl Gate {
     }
 
     /// Advances no further until `resume`; failures are counted on, and can halt.
-    pub fn pause(&mut self) {
-        self.is_paused = true;
+    pub fn pause(&mut self, at_ms: Ms) {
+        self.paused_ms.get_or_insert(at_ms);
     }
 
-    /// Goes on.
-    pub fn resume(&mut self) {
-        self.is_paused = false;
+    /// Goes on. Nobody was to begin it meanwhile, so the stage has as much time left as it had.
+    pub fn resume(&mut self, at_ms: Ms) {
+        if let Some(paused_ms) = self.paused_ms.take() {
+            self.stage.delay(at_ms.saturating_sub(paused_ms));
+        }
     }
 
     /// A person ends the rollout.

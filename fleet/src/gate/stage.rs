@@ -96,6 +96,13 @@ impl Stage {
         self.expected.iter().copied().filter(|host| known.is_silent(*host)).collect()
     }
 
+    /// What is to be over at a time has so much longer.
+    pub(super) fn delay(&mut self, by_ms: Ms) {
+        if let Phase::Watching { until_ms } | Phase::Holding { until_ms } = &mut self.phase {
+            *until_ms = until_ms.saturating_add(by_ms);
+        }
+    }
+
     pub(super) fn next_ms(&self) -> Option<Ms> {
         match self.phase {
             Phase::Watching { until_ms } | Phase::Holding { until_ms } => Some(until_ms),

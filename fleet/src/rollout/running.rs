@@ -254,9 +254,9 @@ impl Running {
     fn stop(&mut self, is_paused: bool, is_closed: bool) -> Option<Decision> {
         (self.is_paused, self.is_closed) = (is_paused, is_closed);
         if is_paused || is_closed {
-            self.gate.pause();
+            self.gate.pause(self.at_ms);
         } else {
-            self.gate.resume();
+            self.gate.resume(self.at_ms);
         }
         None
     }

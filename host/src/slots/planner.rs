@@ -203,6 +203,15 @@ impl State {
         Choice::CollectOnly
     }
 
+    /// What was at work when the machine went down: the candidate, if its trial was begun and has not ended, else what would be chosen
+    /// without it. To be asked before a run begins.
+    pub fn at_work(&self) -> ContentId {
+        let is_begun = |held: &&Held| held.tries.used() > 0 && !self.quarantined.contains(&held.id);
+        let candidate = self.candidates.last().filter(is_begun).map(|held| held.id);
+        let without_it = || self.choose(&self.candidates.iter().map(|held| held.id).collect()).id();
+        candidate.or_else(without_it).unwrap_or(self.factory)
+    }
+
     fn sequence_next(&self) -> u64 {
         let all = self.candidates.iter().chain(&self.goods).map(|held| held.sequence);
         all.max().unwrap_or(0).saturating_add(1)

@@ -137,6 +137,10 @@ fn a_host_that_was_shut_down_is_waited_for_by_nobody_and_is_back_when_it_speaks(
     assert_eq!(absence(&host), Some(Absence::Off), "sent before, and overtaken: it is no word of a host that is back");
     hear(&mut host, told("b", 7));
     assert_eq!(absence(&host), Some(Absence::Silent), "its next start is");
+    host.go_down(&Leave { boot: "b".into(), is_reboot: false }, NOW);
+    assert_eq!(absence(&host), Some(Absence::Off));
+    let lives = host.check_in(&shown("s1"), told("b", 8), 7, PACE, NOW + LAST_WORDS_MS + 1);
+    assert!(!lives.is_newly_cloned && host.row.seen.down.is_none(), "one that goes on speaking did not go");
     host.go_down(&Leave { boot: "another".into(), is_reboot: false }, NOW);
     assert_eq!(absence(&host), Some(Absence::Silent), "the boot before this one has ended long ago");
 }

@@ -234,3 +234,18 @@ fn bytes_that_are_not_those_of_the_pack_are_set_aside_and_the_pack_may_come_agai
     assert_eq!(names.state().quarantined, BTreeSet::from([id("half")]));
     assert_eq!(names.choice().slot(), Slot::Factory);
 }
+
+#[test]
+fn what_was_at_work_when_the_machine_went_down_is_the_candidate_only_once_its_trial_was_begun() {
+    let mut names = folder();
+    assert_eq!(names.state().at_work(), id("factory"));
+    names.after(Event::Installed { version: 1, bytes: b"new" });
+    assert_eq!(names.state().at_work(), id("factory"), "nobody has begun it");
+    for _ in 0..2 {
+        let Choice::Candidate(held) = names.choice() else { panic!("{:?}", names.choice()) };
+        names.after(Event::Begun(held));
+        assert_eq!(names.state().at_work(), id("new"), "the machine goes down with it, also with its last try");
+    }
+    names.after(Event::Start);
+    assert_eq!(names.state().at_work(), id("factory"), "it is in quarantine");
+}

@@ -3,11 +3,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use watertight_fleet_wire::records::Stream;
 
 use super::*;
-<<<<<<< HEAD
-use crate::store::{contract, AuditEntry, AuditRow};
-=======
-use crate::store::{contract, AuditEntry, AuditRow, DroppedRow, StateStore as _};
->>>>>>> drops
+use crate::store::{contract, AuditEntry, AuditRow, DroppedRow};
 
 fn entry() -> AuditEntry {
     AuditEntry { at_ms: 1, actor: "a".into(), action: "b".into(), subject: "c".into(), reason: "d".repeat(3_000) }
