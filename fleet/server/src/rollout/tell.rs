@@ -177,7 +177,7 @@ impl Rollouts {
         if let Some(policy) = held.policies.get(&row.ring) {
             let ring = &row.ring;
             why.extend(policy.says(now_ms, moment).into_iter().map(|said| format!("ring {ring} {said}")));
-            why.extend(policy.closed(now_ms).map(|closed| format!("{closed}: it begins nothing new")));
+            why.extend(policy.closed(now_ms).map(|_| format!("ring {ring} begins nothing new now")));
         }
         let whose = whose(&held, &row.ring, &told.id);
         why.extend(held.rollouts.values().rev().map(|live| place(live, host, &row.ring, &told.id, whose)));
