@@ -50,9 +50,10 @@ pub(super) fn of_this_machine() -> Option<Down> {
     while matches!(child.try_wait(), Ok(None)) && begun.elapsed() < ANSWER_MAX {
         std::thread::sleep(LOOK);
     }
-    let _ = child.kill(); // a failure means that it has ended
-    drop(child.wait()); // nobody asks how
-                        // Whoever else holds the pipe's other end is not waited for.
+    // A failure means that it has ended; how, nobody asks.
+    let _ = child.kill();
+    drop(child.wait());
+    // Whoever else holds the pipe's other end is not waited for.
     let (out, mut told) = (child.stdout.take()?, Vec::new());
     rustix::io::ioctl_fionbio(&out, true).ok()?;
     let _ = out.take(TOLD_BYTES_MAX).read_to_end(&mut told); // what is there

@@ -109,8 +109,9 @@ pub(super) fn run(args: &FleetArgs) -> anyhow::Result<u8> {
     }
     let [mut intake, updater, mut uplink, mut run] = parts;
     if let Some(down) = down::of_this_machine() {
-        uplink.end(Signal::KILL); // it says no more after this
-                                  // Once, and while the network is still there.
+        // it says no more after this
+        uplink.end(Signal::KILL);
+        // Once, and while the network is still there.
         once(&["agent", "uplink", "--leave", down.name()], args, TOLD_MAX)?;
     }
     let code = code.or(run.end(Signal::TERM).and_then(|ended| ended.code()));

@@ -113,8 +113,9 @@ fn options(args: &FleetArgs) -> anyhow::Result<Options> {
     let token = args.token_file.as_deref().filter(|_| !own.join("identity.json").exists()).map(read).transpose()?;
     let ca_pem = read(&args.ca)?;
     let host = this_host(args.kernel.as_deref(), args.distribution.as_deref(), args.workload.as_deref());
-    drop(boot_id()); // it is read once
-                     // From here on names that were given mean something else.
+    // it is read once
+    drop(boot_id());
+    // From here on names that were given mean something else.
     std::env::set_current_dir(&own).with_context(|| own.display().to_string())?;
     Ok(Options {
         url: args.server.clone(),
